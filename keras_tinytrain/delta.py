@@ -1,0 +1,219 @@
+"""What was learned, as a value: the new weights of the trained channels, saved, applied, reverted, bound to their base model."""
+
+import dataclasses
+import hashlib
+import os
+import pathlib
+import struct
+import zlib
+
+import keras
+import numpy as np
+
+from keras_tinytrain.graph import find_layer
+from keras_tinytrain.plan import LayerPlan, Plan
+from keras_tinytrain.sparse import kernel_channel_axis
+
+MAGIC = b"TTDL"
+VERSION = 1
+_HEADER = struct.Struct("<4sHHII32s")  # magic, version, records, sequence, length with CRC, base hash
+_HAS_BIAS, _HAS_PREVIOUS = 1, 2
+_VALUE_TYPES = {0: (np.dtype("<f4"), np.dtype("<f4")), 1: (np.dtype("i1"), np.dtype("<i4"))}  # values, biases
+
+
+@dataclasses.dataclass(frozen=True)
+class ChannelValues:
+    """New weights of the trained channels of one layer.
+
+    Args:
+        name: the layer.
+        channels: ascending.
+        values: (channels, weights per channel), float32 (Keras) or int8 (device); kernel order height, width, in.
+        biases: (channels,) float32 or int32; None where the layer has no bias.
+    """
+
+    name: str
+    channels: tuple[int, ...]
+    values: np.ndarray
+    biases: np.ndarray | None
+
+
+@dataclasses.dataclass(frozen=True)
+class Delta:
+    """Changed channels of one model. The file layout stands in tflm_runtime/src/tinytrain_delta.h.
+
+    Args:
+        base_hash: 32 bytes that name the base model, see `model_hash`.
+        records: the new values.
+        previous: the base model's values of the same channels, for `revert`; empty where they are not known (device).
+        sequence: the higher of two is the newer.
+    """
+
+    base_hash: bytes
+    records: tuple[ChannelValues, ...]
+    previous: tuple[ChannelValues, ...] = ()
+    sequence: int = 0
+
+    @classmethod
+    def between(cls, base_hash: bytes, previous: tuple[ChannelValues, ...], model: keras.Model) -> "Delta":
+        """The delta from what `read_channels` returned before training, with its `model_hash`, to `model` as it is now."""
+        plan = Plan(tuple(LayerPlan(record.name, record.channels) for record in previous))
+        return cls(base_hash=base_hash, records=read_channels(model, plan), previous=previous)
+
+    def apply(self, model: keras.Model) -> None:
+        """Write the new values into `model`, which must be the base model.
+
+        Raises:
+            ValueError: `model` is another model, or the delta holds int8 values of a device.
+        """
+        actual = model_hash(model)
+        if actual != self.base_hash:
+            raise ValueError(
+                f"This delta was learned on base model {self.base_hash.hex()[:12]}, and '{model.name}' is {actual.hex()[:12]}. "
+                "Apply it to an unchanged copy of the model it was trained from."
+            )
+        _write_channels(model, self.records)
+
+    def revert(self, model: keras.Model) -> None:
+        """Put the base model's values back into `model`, which must hold this delta's.
+
+        Raises:
+            ValueError: `model` does not hold this delta's values, or the delta does not know the base model's.
+        """
+        if not self.previous:
+            raise ValueError("This delta does not hold the base model's values. Load the base model again instead.")
+        plan = Plan(tuple(LayerPlan(record.name, record.channels) for record in self.records))
+        if not _equal_values(read_channels(model, plan), self.records):
+            raise ValueError(f"Model '{model.name}' does not hold this delta's values, so there is nothing to revert.")
+        _write_channels(model, self.previous)
+
+    def save(self, path: str | os.PathLike) -> int:
+        """Write the delta to `path` (by way of a temporary file beside it). Returns its length in bytes."""
+        data = self.to_bytes()
+        temporary = pathlib.Path(f"{os.fspath(path)}.partial")
+        temporary.write_bytes(data)
+        temporary.replace(path)
+        return len(data)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike) -> "Delta":
+        """Read a delta. Raises ValueError where the file is cut short, altered or none."""
+        try:
+            return cls.from_bytes(pathlib.Path(path).read_bytes())
+        except ValueError as error:
+            raise ValueError(f"{os.fspath(path)}: {error}") from error
+
+    def to_bytes(self) -> bytes:
+        previous = self.previous or (None,) * len(self.records)
+        body = b"".join(_pack(new, old) for new, old in zip(self.records, previous, strict=True))
+        length = _HEADER.size + len(body) + 4
+        data = _HEADER.pack(MAGIC, VERSION, len(self.records), self.sequence, length, self.base_hash) + body
+        return data + struct.pack("<I", zlib.crc32(data))
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> "Delta":
+        if len(data) < _HEADER.size + 4 or data[:4] != MAGIC:
+            raise ValueError("not a delta, or one that is cut short.")
+        _, version, num_records, sequence, length, base_hash = _HEADER.unpack_from(data)
+        if version != VERSION:
+            raise ValueError(f"a delta of format {version}; this release reads format {VERSION}.")
+        if length != len(data) or zlib.crc32(data[:-4]) != struct.unpack("<I", data[-4:])[0]:
+            raise ValueError(f"a delta that was cut short or altered ({len(data)} bytes, {length} expected, or a wrong CRC).")
+        reader = _Reader(data[_HEADER.size : -4])
+        pairs = [_unpack(reader) for _ in range(num_records)]
+        previous = tuple(old for _, old in pairs if old is not None)
+        return cls(base_hash, tuple(new for new, _ in pairs), previous, sequence)
+
+
+def model_hash(model: keras.Model) -> bytes:
+    """SHA-256 over the weights of a model: shapes and values, in order; weights marked `learned_state` are left out."""
+    digest = hashlib.sha256()
+    for layer in model._flatten_layers(include_self=False):
+        if isinstance(layer, keras.Model) or getattr(layer, "learned_state", False):
+            continue
+        for weight in layer._trainable_variables + layer._non_trainable_variables:
+            value = np.ascontiguousarray(weight)
+            digest.update(repr((value.shape, value.dtype.str)).encode())
+            digest.update(value.tobytes())
+    return digest.digest()
+
+
+def read_channels(model: keras.Model, plan: Plan) -> tuple[ChannelValues, ...]:
+    """The present values of the channels that `plan` names."""
+    records = []
+    for layer_plan in plan.layers:
+        layer = find_layer(model, layer_plan.name)
+        channels = list(layer_plan.channels)
+        kernel = np.moveaxis(np.asarray(layer.kernel), kernel_channel_axis(layer), 0)
+        biases = np.asarray(layer.bias)[channels].copy() if layer.use_bias else None
+        records.append(ChannelValues(layer.name, tuple(channels), kernel[channels].reshape(len(channels), -1).copy(), biases))
+    return tuple(records)
+
+
+def _write_channels(model, records):
+    for record in records:
+        if record.values.dtype != np.float32:
+            raise ValueError(f"Layer '{record.name}' holds {record.values.dtype} values of a device; only the device can apply them.")
+        layer = find_layer(model, record.name)
+        channels = list(record.channels)
+        whole = np.array(layer.kernel)
+        kernel = np.moveaxis(whole, kernel_channel_axis(layer), 0)
+        kernel[channels] = record.values.reshape(len(channels), *kernel.shape[1:])
+        layer.kernel.assign(whole)
+        if record.biases is not None:
+            bias = np.array(layer.bias)
+            bias[channels] = record.biases
+            layer.bias.assign(bias)
+
+
+def _equal_values(records, others):
+    return all(
+        np.array_equal(a.values, b.values) and (a.biases is None or np.array_equal(a.biases, b.biases))
+        for a, b in zip(records, others, strict=True)
+    )
+
+
+def _pack(record, previous):
+    name = record.name.encode()
+    value_type = next(code for code, (dtype, _) in _VALUE_TYPES.items() if dtype == record.values.dtype)
+    flags = _HAS_BIAS * (record.biases is not None) | _HAS_PREVIOUS * (previous is not None)
+    count, per_channel = record.values.shape
+    head = struct.pack(f"<B{len(name)}sBBIH", len(name), name, value_type, flags, per_channel, count)
+    arrays = [np.asarray(record.channels, "<u2")]
+    for part in filter(None, (record, previous)):
+        arrays += [part.values] + ([part.biases] if part.biases is not None else [])
+    return head + b"".join(np.ascontiguousarray(array).tobytes() for array in arrays)
+
+
+class _Reader:
+    """Takes bytes from the front; running out is an error."""
+
+    def __init__(self, data):
+        self._data, self._at = data, 0
+
+    def take(self, count):
+        piece = self._data[self._at : self._at + count]
+        if len(piece) != count:
+            raise ValueError("a delta whose records are cut short.")
+        self._at += count
+        return piece
+
+    def array(self, dtype, *shape):
+        return np.frombuffer(self.take(dtype.itemsize * int(np.prod(shape))), dtype).reshape(shape).copy()
+
+
+def _unpack(reader):
+    """(new values, previous values or None) of one record."""
+    name = reader.take(reader.take(1)[0]).decode()
+    value_type, flags, per_channel, count = struct.unpack("<BBIH", reader.take(8))
+    if value_type not in _VALUE_TYPES:
+        raise ValueError(f"a delta with values of unknown type {value_type}.")
+    value_dtype, bias_dtype = _VALUE_TYPES[value_type]
+    channels = tuple(reader.array(np.dtype("<u2"), count).tolist())
+
+    def values():
+        kernel = reader.array(value_dtype, count, per_channel)
+        return ChannelValues(name, channels, kernel, reader.array(bias_dtype, count) if flags & _HAS_BIAS else None)
+
+    new = values()
+    return new, values() if flags & _HAS_PREVIOUS else None

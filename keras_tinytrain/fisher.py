@@ -1,0 +1,68 @@
+"""Fisher information per output channel, from one forward and backward pass over the support set."""
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from keras_tinytrain.graph import require_functional
+
+
+def fisher_information(model: keras.Model, x, loss, layer_names, *, batch_size: int = 32) -> dict[str, np.ndarray]:
+    """Fisher information of the channels of some layers.
+
+    Delta_o = 1/(2N) * sum_n ( sum_d a_nd * g_nd )^2, per output channel o; a the layer's output, g the gradient of the loss
+    with respect to it; n runs over N samples, d over spatial positions (TinyTrain, equation for Delta_o; after Theis et al., 2018).
+
+    Only activation gradients are computed, and none before the earliest of the layers.
+
+    Args:
+        model: a flat Functional model in canonical form (see `fold.fold_batch_norm`).
+        x: float array of N samples, (N, ...).
+        loss: called as loss(outputs, indices) with the model's outputs for the samples `indices`; returns the SUM of their
+            losses, a scalar (a mean would scale everything by 1/N^2).
+        layer_names: layers to score.
+        batch_size: samples per pass; the result does not depend on it.
+
+    Returns:
+        {layer name: float64 array of (channels,)}.
+    """
+    sums = {name: 0.0 for name in layer_names}
+    for start in range(0, len(x), batch_size):
+        indices = np.arange(start, min(start + batch_size, len(x)))
+        for name, products in _activation_gradient_products(model, x[indices], loss, indices, set(layer_names)).items():
+            sums[name] = sums[name] + np.sum(np.square(products), axis=0)
+    return {name: total / (2 * len(x)) for name, total in sums.items()}
+
+
+def potential(delta: np.ndarray) -> float:
+    """Fisher potential of a layer, P = sum_o Delta_o (Turner et al., BlockSwap, 2020)."""
+    return float(np.sum(delta))
+
+
+def _activation_gradient_products(model, x, loss, indices, names):
+    """{layer name: sum_d a_nd * g_nd, float64 (samples, channels)}."""
+    activations = {}
+    with tf.GradientTape(watch_accessed_variables=False) as tape:
+
+        def visit(layer):
+            def call(*args, **kwargs):
+                output = layer(*args, **kwargs)
+                if layer.name in names:  # nothing before the first watched tensor is recorded
+                    tape.watch(output)
+                    activations[layer.name] = output
+                return output
+
+            return call
+
+        outputs = require_functional(model)._run_through_graph([tf.convert_to_tensor(x)], operation_fn=visit)
+        total = loss(outputs[0] if isinstance(outputs, (list, tuple)) and len(outputs) == 1 else outputs, indices)
+    gradients = tape.gradient(total, activations)
+    unreached = [name for name, gradient in gradients.items() if gradient is None]
+    if unreached:
+        raise ValueError(f"The loss does not depend on layers {unreached}; leave them out of `inspect`.")
+    return {name: _sum_over_positions(activations[name], gradients[name]) for name in activations}
+
+
+def _sum_over_positions(activation, gradient):
+    axes = tuple(range(1, len(activation.shape) - 1))
+    return np.asarray(tf.reduce_sum(activation * gradient, axis=axes), np.float64)

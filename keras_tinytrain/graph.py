@@ -1,0 +1,114 @@
+"""Walk and rebuild the graph of a Keras model: nested models flattened, one node per layer call."""
+
+import dataclasses
+
+import keras
+
+
+@dataclasses.dataclass(frozen=True)
+class Node:
+    """One layer call of a flat functional model.
+
+    Args:
+        layer: the Keras layer (or operation) that is called.
+        inputs: indices of the nodes whose outputs it reads.
+        output: its symbolic output tensor.
+    """
+
+    layer: keras.layers.Layer
+    inputs: tuple[int, ...]
+    output: keras.KerasTensor
+
+
+def require_functional(model: keras.Model) -> keras.Model:
+    """The functional model behind `model`. Raises ValueError where there is none yet."""
+    if isinstance(model, keras.Sequential):
+        if not model.built or model._functional is None:
+            raise ValueError(
+                f"Sequential model '{model.name}' is not built, so its shapes are unknown. "
+                "Begin it with keras.Input(shape=...) or call model.build(input_shape)."
+            )
+        return model._functional
+    if not isinstance(model, keras.src.models.functional.Functional):
+        raise ValueError(
+            f"Expected a Functional or Sequential keras.Model. Received: {type(model).__name__} '{model.name}', a "
+            "subclassed model whose layers cannot be seen. Rebuild it with keras.Model(inputs, outputs)."
+        )
+    return model
+
+
+def walk(model: keras.Model) -> tuple[Node, ...]:
+    """Nodes of a flat functional model in execution order.
+
+    Args:
+        model: a built Functional or Sequential model with one input and without nested models (see `flatten`).
+
+    Raises:
+        ValueError: the model has several inputs, a nested model, or a layer that is called twice.
+    """
+    functional = require_functional(model)
+    if len(functional.inputs) != 1:
+        names = [tensor.name for tensor in functional.inputs]
+        raise ValueError(f"Model '{model.name}' has {len(names)} inputs {names}; models with one input are supported.")
+    nodes, index_of = [], {}
+    for depth in sorted(functional._nodes_by_depth, reverse=True):
+        for node in functional._nodes_by_depth[depth]:
+            layer = node.operation
+            if any(layer is other.layer for other in nodes):
+                raise ValueError(
+                    f"Layer '{layer.name}' is called more than once in model '{model.name}'. Shared layers are not "
+                    "supported: give each call a layer of its own."
+                )
+            if isinstance(layer, keras.Model):
+                raise ValueError(f"Model '{model.name}' contains the model '{layer.name}': flatten it first.")
+            inputs = tuple(index_of[id(tensor)] for tensor in node.input_tensors)
+            for tensor in node.output_tensors:
+                index_of[id(tensor)] = len(nodes)
+            nodes.append(Node(layer=layer, inputs=inputs, output=node.output_tensors[0]))
+    return tuple(nodes)
+
+
+def rebuild(model: keras.Model, call) -> keras.Model:
+    """A new model over the same graph, in which each layer call is answered by `call(layer, *args, **kwargs)`.
+
+    Nested models are entered, so the result is flat. `call` returns the symbolic output that stands for the layer's.
+    """
+    functional = require_functional(model)
+
+    def visit(operation):
+        if isinstance(operation, keras.Model):
+            inner = require_functional(operation)
+            return lambda *args, **kwargs: _only(inner._run_through_graph(list(args), operation_fn=visit))
+        return lambda *args, **kwargs: call(operation, *args, **kwargs)
+
+    inputs = [keras.Input(batch_shape=tensor.shape, dtype=tensor.dtype, name=tensor.name) for tensor in functional.inputs]
+    outputs = functional._run_through_graph(inputs, operation_fn=visit)
+    rebuilt = keras.Model(inputs if len(inputs) > 1 else inputs[0], outputs, name=model.name)
+    _check_unique_names(rebuilt)
+    return rebuilt
+
+
+def flatten(model: keras.Model) -> keras.Model:
+    """`model` with its nested models dissolved; layers (and so weights) are shared with the original."""
+    if not any(isinstance(layer, keras.Model) for layer in model.layers):
+        return require_functional(model)
+    return rebuild(model, lambda layer, *args, **kwargs: layer(*args, **kwargs))
+
+
+def find_layer(model: keras.Model, name: str) -> keras.layers.Layer:
+    """The layer called `name`, at any depth of nesting. Raises ValueError where there is none."""
+    for layer in model._flatten_layers(include_self=False):
+        if layer.name == name and not isinstance(layer, keras.Model):
+            return layer
+    raise ValueError(f"Model '{model.name}' has no layer '{name}'.")
+
+
+def _only(outputs):
+    return outputs[0] if isinstance(outputs, (list, tuple)) and len(outputs) == 1 else outputs
+
+
+def _check_unique_names(model):
+    names = [layer.name for layer in model.layers]
+    repeated = sorted({name for name in names if names.count(name) > 1})
+    if repeated:
+        raise ValueError(f"Layer names must be unique once nested models are dissolved. Repeated: {repeated}")

@@ -1,0 +1,257 @@
+"""The layers of a Keras model as an ordered table: kind, block, shapes, multiply-accumulates, parameters, channel axis."""
+
+import dataclasses
+import math
+
+import keras
+
+from keras_tinytrain.graph import Node, flatten, walk
+
+CHANNEL_AXIS = {"conv": -1, "depthwise": -2, "dense": -1}  # of the kernel, as Keras lays it out
+_IN_PLACE = {"activation", "batch_norm", "pad", "identity"}  # fused into their producer on the device
+
+
+@dataclasses.dataclass(frozen=True)
+class LayerInfo:
+    """One row of a layer table.
+
+    Args:
+        name: the layer's name in the user's model.
+        kind: "conv", "depthwise" or "dense" for layers with channels; "add", "pool", "activation", "batch_norm", "pad",
+            "identity", "input" or "other" for the rest.
+        block: number of the block it belongs to, from 0.
+        inputs: indices of the rows it reads.
+        input_shape: of its first input, without the batch axis.
+        output_shape: without the batch axis.
+        kernel_shape: as in Keras; () where it has none.
+        has_bias: whether a bias per output channel follows the kernel.
+        macs: multiply-accumulates of its forward pass on one sample.
+        reason: why its channels cannot be trained here; "" where they can.
+    """
+
+    name: str
+    kind: str
+    block: int
+    inputs: tuple[int, ...]
+    input_shape: tuple[int, ...]
+    output_shape: tuple[int, ...]
+    kernel_shape: tuple[int, ...]
+    has_bias: bool
+    macs: int
+    reason: str
+
+    @property
+    def has_channels(self) -> bool:
+        return self.kind in CHANNEL_AXIS
+
+    @property
+    def trainable(self) -> bool:
+        return self.has_channels and not self.reason
+
+    @property
+    def num_channels(self) -> int:
+        return self.output_shape[-1]
+
+    @property
+    def num_weights(self) -> int:
+        """Elements of the kernel (biases are not counted)."""
+        return math.prod(self.kernel_shape) if self.kernel_shape else 0
+
+    @property
+    def weights_per_channel(self) -> int:
+        return self.num_weights // self.num_channels
+
+    @property
+    def pointwise(self) -> bool:
+        return self.kind == "dense" or (self.kind == "conv" and self.kernel_shape[:2] == (1, 1))
+
+    @property
+    def in_place(self) -> bool:
+        """True where its output needs no memory beside its input's."""
+        return self.kind in _IN_PLACE
+
+
+@dataclasses.dataclass(frozen=True)
+class LayerTable:
+    """The layers of one model in execution order. Indexing by name or by row number gives a `LayerInfo`."""
+
+    model_name: str
+    rows: tuple[LayerInfo, ...]
+
+    def __iter__(self):
+        return iter(self.rows)
+
+    def __len__(self):
+        return len(self.rows)
+
+    def __getitem__(self, key: str | int) -> LayerInfo:
+        return self.rows[key if isinstance(key, int) else self.index(key)]
+
+    def index(self, name: str) -> int:
+        for index, row in enumerate(self.rows):
+            if row.name == name:
+                return index
+        raise ValueError(f"Model '{self.model_name}' has no layer '{name}'. Layers with channels: {self.names}")
+
+    @property
+    def weighted(self) -> tuple[LayerInfo, ...]:
+        """Rows with channels (convolution, depthwise, dense), trainable or not."""
+        return tuple(row for row in self.rows if row.has_channels)
+
+    @property
+    def names(self) -> list[str]:
+        return [row.name for row in self.weighted]
+
+    def downstream(self, names) -> tuple[bool, ...]:
+        """Per row: does a tensor that depends on one of the layers `names` enter it?"""
+        sources = {self.index(name) for name in names}
+        tainted = []
+        for row in self.rows:
+            tainted.append(any(tainted[index] or index in sources for index in row.inputs))
+        return tuple(tainted)
+
+    def inspected(self, inspect=6) -> tuple[LayerInfo, ...]:
+        """Trainable rows to choose from.
+
+        Args:
+            inspect: the number of last blocks with a convolution (dense layers behind them are included), or a
+                list of layer names.
+        """
+        if isinstance(inspect, int):
+            blocks = sorted({row.block for row in self.rows if row.kind in ("conv", "depthwise")})
+            first = blocks[-inspect] if 0 < inspect <= len(blocks) else 0
+            rows = tuple(row for row in self.rows if row.block >= first and row.trainable)
+        else:
+            rows = tuple(self[name] for name in inspect)
+            refused = [f"'{row.name}' ({row.reason or 'it has no channels'})" for row in rows if not row.trainable]
+            if refused:
+                raise ValueError(f"Layers that cannot be trained here: {', '.join(refused)}")
+        if not rows:
+            raise ValueError(f"Model '{self.model_name}' has no trainable Conv2D, DepthwiseConv2D or Dense layer.")
+        return rows
+
+
+def layer_table(model: keras.Model) -> LayerTable:
+    """The table of a built Functional or Sequential model with one input; nested models are flattened.
+
+    Raises:
+        ValueError: the model is not built, subclassed, has several inputs or a layer that is called twice.
+    """
+    nodes = walk(flatten(model))
+    rows = [_row(node, nodes) for node in nodes]
+    blocks = _blocks(rows)
+    return LayerTable(model.name, tuple(dataclasses.replace(row, block=block) for row, block in zip(rows, blocks)))
+
+
+def _row(node: Node, nodes) -> LayerInfo:
+    layer, output_shape = node.layer, _shape(node.output, node.layer)
+    input_shape = _shape(nodes[node.inputs[0]].output, node.layer) if node.inputs else output_shape
+    kind = _kind(layer)
+    kernel_shape = tuple(layer.kernel.shape) if kind in CHANNEL_AXIS else ()
+    return LayerInfo(
+        name=layer.name,
+        kind=kind,
+        block=0,
+        inputs=node.inputs,
+        input_shape=input_shape,
+        output_shape=output_shape,
+        kernel_shape=kernel_shape,
+        has_bias=bool(kernel_shape) and bool(layer.use_bias),
+        macs=_macs(kind, kernel_shape, input_shape, output_shape),
+        reason=_reason(layer, kind),
+    )
+
+
+def _shape(tensor, layer):
+    shape = tuple(tensor.shape[1:])
+    if None in shape:
+        raise ValueError(
+            f"Layer '{layer.name}' has a tensor of unknown shape {tuple(tensor.shape)}. "
+            "Give the model an input of fixed height and width: keras.Input(shape=(height, width, channels))."
+        )
+    return shape
+
+
+def _kind(layer):
+    kinds = {
+        "conv": keras.layers.Conv2D,
+        "depthwise": keras.layers.DepthwiseConv2D,
+        "dense": keras.layers.Dense,
+        "add": keras.layers.Add,
+        "batch_norm": keras.layers.BatchNormalization,
+        "pad": keras.layers.ZeroPadding2D,
+        "input": keras.layers.InputLayer,
+        "activation": (keras.layers.Activation, keras.layers.ReLU, keras.layers.Softmax),
+        "pool": (
+            keras.layers.GlobalAveragePooling2D,
+            keras.layers.GlobalMaxPooling2D,
+            keras.layers.AveragePooling2D,
+            keras.layers.MaxPooling2D,
+        ),
+        "identity": (keras.layers.Flatten, keras.layers.Reshape, keras.layers.Dropout, keras.layers.Identity),
+    }
+    return next((kind for kind, classes in kinds.items() if type(layer) in _tuple(classes)), "other")
+
+
+def _tuple(classes):
+    return classes if isinstance(classes, tuple) else (classes,)
+
+
+def _reason(layer, kind):
+    """Why the channels of this layer cannot be trained here, or ""."""
+    if kind not in CHANNEL_AXIS:
+        return ""
+    if getattr(layer, "data_format", "channels_last") != "channels_last":
+        return "data_format is channels_first; rebuild it with channels_last"
+    if kind == "conv" and layer.groups != 1:
+        return f"grouped convolution (groups={layer.groups}); use groups=1 or DepthwiseConv2D"
+    if kind == "depthwise" and layer.depth_multiplier != 1:
+        return f"depth_multiplier={layer.depth_multiplier}; use 1"
+    if kind != "dense" and tuple(layer.dilation_rate) != (1, 1):
+        return f"dilation_rate={tuple(layer.dilation_rate)}; use 1"
+    return ""
+
+
+def _macs(kind, kernel_shape, input_shape, output_shape):
+    """Positions of the output times kernel elements (a depthwise or grouped kernel holds its reduced depth already)."""
+    if kind not in CHANNEL_AXIS:
+        return 0
+    positions = math.prod(output_shape[:-1]) if kind != "dense" else math.prod(input_shape[:-1])
+    return positions * math.prod(kernel_shape)
+
+
+def _blocks(rows):
+    """Number of each row's block, found from the graph.
+
+    A block ends at a tensor through which everything flows, unless it would part a convolution from its activation or
+    normalisation, an expansion from its depthwise layer, or a depthwise layer from its projection.
+    """
+    blocks, block, open_kinds = [], 0, []
+    last_reader = _last_readers(rows)
+    for index, row in enumerate(rows):
+        blocks.append(block)
+        if row.has_channels:
+            open_kinds.append("pointwise" if row.pointwise else row.kind)
+        everything_flows_through = all(last_reader[i] <= index for i in range(index))
+        if everything_flows_through and index + 1 < len(rows) and _ends_block(rows, index, open_kinds):
+            block, open_kinds = block + 1, []
+    return blocks
+
+
+def _ends_block(rows, index, open_kinds):
+    following = next((row for row in rows[index + 1 :] if row.has_channels), None)
+    belongs_here = rows[index + 1].kind in ("activation", "batch_norm", "identity", "pool", "other")
+    if not open_kinds or following is None or belongs_here or rows[index].kind == "pad":
+        return False
+    if open_kinds[-1] == "depthwise":
+        return not following.pointwise
+    return not (following.kind == "depthwise" and open_kinds == ["pointwise"])
+
+
+def _last_readers(rows):
+    """Per row: index of the last row that reads its output (its own index where none does)."""
+    last = list(range(len(rows)))
+    for index, row in enumerate(rows):
+        for source in row.inputs:
+            last[source] = index
+    return last

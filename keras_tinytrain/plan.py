@@ -1,0 +1,128 @@
+"""What to train and within which limits: `Budget`, `LayerPlan` and `Plan`, plain values that are saved as JSON."""
+
+import dataclasses
+import json
+import os
+import re
+
+_UNITS = {"": 1, "B": 1, "KB": 1024, "KIB": 1024, "MB": 1024**2, "MIB": 1024**2}
+_PLAN_VERSION = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Budget:
+    """Limits within which layers and channels are chosen.
+
+    Args:
+        memory: bytes, or text such as "256KB" (1 KB = 1024 bytes). See `cost` for what is counted.
+        compute: a fraction in (0, 1] of the multiply-accumulates of a full backward pass, or, above 1, a number of
+            multiply-accumulates per sample.
+
+    Raises:
+        ValueError: a limit is not positive or cannot be read.
+    """
+
+    memory: int | str = "256KB"
+    compute: float = 0.15
+
+    def __post_init__(self):
+        object.__setattr__(self, "memory", parse_bytes(self.memory))
+        if not (isinstance(self.compute, (int, float)) and self.compute > 0):
+            raise ValueError(
+                f"Budget(compute=...) expects a fraction in (0, 1] or a number of MACs above 1. Received: {self.compute!r}"
+            )
+
+    @property
+    def memory_bytes(self) -> int:
+        return self.memory
+
+    def backward_macs(self, full_backward_macs: int) -> int:
+        """The compute limit in multiply-accumulates, given those of a full backward pass."""
+        return int(self.compute * full_backward_macs if self.compute <= 1 else self.compute)
+
+
+@dataclasses.dataclass(frozen=True)
+class LayerPlan:
+    """The output channels of one layer that are trained: name as in the user's model, channels ascending."""
+
+    name: str
+    channels: tuple[int, ...]
+
+    def __post_init__(self):
+        channels = tuple(int(channel) for channel in self.channels)
+        if not channels or list(channels) != sorted(set(channels)) or channels[0] < 0:
+            raise ValueError(
+                f"LayerPlan({self.name!r}) expects at least one channel index, ascending and without repeats. "
+                f"Received: {channels[:10]}"
+            )
+        object.__setattr__(self, "channels", channels)
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """Layers to train, in the model's order; everything not named is frozen.
+
+    Args:
+        layers: one `LayerPlan` per trained layer.
+        budget: the limits under which it was chosen, if any.
+        strategy: name of the strategy that chose it.
+    """
+
+    layers: tuple[LayerPlan, ...]
+    budget: Budget | None = None
+    strategy: str = "manual"
+
+    def __post_init__(self):
+        layers = tuple(self.layers)
+        names = [layer.name for layer in layers]
+        if len(set(names)) != len(names):
+            raise ValueError(f"Plan expects each layer once. Received: {names}")
+        object.__setattr__(self, "layers", layers)
+
+    def __getitem__(self, name: str) -> LayerPlan:
+        for layer in self.layers:
+            if layer.name == name:
+                return layer
+        raise KeyError(name)
+
+    @property
+    def num_channels(self) -> int:
+        return sum(len(layer.channels) for layer in self.layers)
+
+    def save(self, path: str | os.PathLike) -> None:
+        """Write the plan as JSON."""
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(self.to_json())
+
+    @classmethod
+    def load(cls, path: str | os.PathLike) -> "Plan":
+        """Read a plan that `save` wrote. Raises ValueError where the file is none."""
+        with open(path, encoding="utf-8") as file:
+            return cls.from_json(file.read(), source=os.fspath(path))
+
+    def to_json(self) -> str:
+        return json.dumps({"keras_tinytrain_plan": _PLAN_VERSION, **dataclasses.asdict(self)}, indent=1) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str, *, source: str = "text") -> "Plan":
+        try:
+            fields = json.loads(text)
+            version = fields.pop("keras_tinytrain_plan")
+            layers = tuple(LayerPlan(**layer) for layer in fields.pop("layers"))
+            budget = fields.pop("budget")
+            plan = cls(layers=layers, budget=budget and Budget(**budget), **fields)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"{source} is not a plan written by Plan.save: {error}") from error
+        if version != _PLAN_VERSION:
+            raise ValueError(f"{source} is a plan of version {version}, this release reads version {_PLAN_VERSION}.")
+        return plan
+
+
+def parse_bytes(amount: int | str) -> int:
+    """Bytes from a positive number or from text such as "256KB", "0.5 MB" (1 KB = 1024 bytes)."""
+    match = re.fullmatch(r"\s*([0-9]*\.?[0-9]+)\s*([A-Za-z]*)\s*", str(amount))
+    factor = match and _UNITS.get(match[2].upper())
+    num_bytes = int(float(match[1]) * factor) if factor else 0
+    if num_bytes <= 0:
+        raise ValueError(f'Expected a positive number of bytes such as 262144 or "256KB". Received: {amount!r}')
+    return num_bytes

@@ -1,0 +1,157 @@
+"""Which layers and channels to train: rankings, and the budgeted choice that turns one into a plan."""
+
+import dataclasses
+from collections.abc import Callable
+
+import numpy as np
+
+from keras_tinytrain import cost
+from keras_tinytrain.device_cost import DeviceAccounting
+from keras_tinytrain.fisher import potential
+from keras_tinytrain.layers import LayerInfo, LayerTable
+from keras_tinytrain.plan import Budget, LayerPlan, Plan
+
+
+@dataclasses.dataclass(frozen=True)
+class Ranking:
+    """What a strategy says of the candidates: larger is sooner.
+
+    Args:
+        layers: {layer name: score}.
+        channels: {layer name: scores of its output channels, (channels,)}.
+    """
+
+    layers: dict[str, float]
+    channels: dict[str, np.ndarray]
+
+
+# A criterion is a score of one layer from its potential P and its shares w = W / max W and m = M / max M of the candidates'
+# parameters and multiply-accumulates. TinyTrain's is P / (w * m).
+CRITERIA: dict[str, Callable[[float, float, float], float]] = {
+    "P": lambda p, w, m: p,
+    "P/W": lambda p, w, m: p / w,
+    "P/M": lambda p, w, m: p / m,
+    "P/(W*M)": lambda p, w, m: p / (w * m),
+}
+
+
+def fisher_ranking(rows, delta: dict[str, np.ndarray], *, criterion: str = "P/(W*M)") -> Ranking:
+    """TinyTrain's ranking: s_i = P_i / (||W_i|| / max ||W|| * M_i / max M), channels by Delta_o.
+
+    Args:
+        rows: candidate layers; the maxima run over them.
+        delta: {layer name: Delta_o, (channels,)}, see `fisher.fisher_information`.
+        criterion: a key of CRITERIA.
+    """
+    if criterion not in CRITERIA:
+        raise ValueError(f"criterion expects one of {sorted(CRITERIA)}. Received: {criterion!r}")
+    most_weights, most_macs = max(row.num_weights for row in rows), max(row.macs for row in rows)
+    score = CRITERIA[criterion]
+    layers = {
+        row.name: score(potential(delta[row.name]), row.num_weights / most_weights, row.macs / most_macs) for row in rows
+    }
+    return Ranking(layers=layers, channels={row.name: np.asarray(delta[row.name]) for row in rows})
+
+
+def l2_ranking(rows, kernels: dict[str, np.ndarray]) -> Ranking:
+    """Layers and channels by the L2 norm of their weights. `kernels`: {layer name: (channels, weights per channel)}."""
+    channels = {row.name: np.linalg.norm(kernels[row.name], axis=1) for row in rows}
+    return Ranking(layers={name: float(np.linalg.norm(norms)) for name, norms in channels.items()}, channels=channels)
+
+
+def random_ranking(rows, *, seed: int = 0) -> Ranking:
+    """Layers and channels in random order."""
+    rng = np.random.default_rng(seed)
+    return Ranking(
+        layers={row.name: float(rng.random()) for row in rows},
+        channels={row.name: rng.random(row.num_channels) for row in rows},
+    )
+
+
+def candidates(table: LayerTable, inspect=6, *, kinds: str = "pointwise") -> tuple[LayerInfo, ...]:
+    """Layers to choose from: of the last blocks `inspect` (or of a list of names), the "pointwise" ones or "all"."""
+    if kinds not in ("pointwise", "all"):
+        raise ValueError(f'kinds expects "pointwise" or "all". Received: {kinds!r}')
+    rows = table.inspected(inspect)
+    narrowed = tuple(row for row in rows if row.pointwise)
+    return narrowed if kinds == "pointwise" and isinstance(inspect, int) and narrowed else rows
+
+
+def select(table: LayerTable, ranking: Ranking, budget: Budget, *, accounting=None, strategy: str = "fisher") -> Plan:
+    """The budgeted choice.
+
+    Layers in decreasing score; each takes as many of its best channels as still fit both budgets; again from the start until
+    nothing more fits. So no budget is exceeded, and no further channel of any candidate fits.
+
+    Args:
+        table: the model's layers.
+        ranking: scores of the candidate layers and their channels.
+        budget: memory and compute.
+        accounting: `DeviceAccounting` (default) or `cost.PaperAccounting`, or anything with their `memory_bytes`.
+
+    Raises:
+        ValueError: not even one channel fits; names the smallest budget that would do.
+    """
+    accounting = accounting or DeviceAccounting()
+    order = sorted(ranking.layers, key=lambda name: (-ranking.layers[name], table.index(name)))
+    choice: dict[str, int] = {}
+    grown = True
+    while grown:  # once is enough unless an earlier layer moved the cut to a smaller tensor and so made room
+        grown = False
+        for name in order:
+            count = _largest_fitting(table, choice, name, budget, accounting)
+            if count > choice.get(name, 0):
+                choice[name], grown = count, True
+    if not choice:
+        raise ValueError(_nothing_fits(table, ranking, budget, accounting))
+    layers = sorted(choice, key=table.index)
+    plans = tuple(LayerPlan(name, best_channels(ranking.channels[name], choice[name])) for name in layers)
+    return Plan(layers=plans, budget=budget, strategy=strategy)
+
+
+def best_channels(scores: np.ndarray, count: int) -> tuple[int, ...]:
+    """Indices of the `count` largest scores, ascending; of equal scores the lower index comes first."""
+    return tuple(sorted(np.argsort(-np.asarray(scores), kind="stable")[:count].tolist()))
+
+
+def last_layer_plan(table: LayerTable) -> Plan:
+    """All channels of the last convolution (the paper's LastLayer), or of the last dense layer where there is none."""
+    rows = [row for row in table.weighted if row.trainable]
+    convolutions = [row for row in rows if row.kind == "conv"]
+    return _whole_layers((convolutions or rows)[-1:], "last_layer")
+
+
+def full_plan(table: LayerTable) -> Plan:
+    """All channels of all trainable layers (FullTrain)."""
+    return _whole_layers([row for row in table.weighted if row.trainable], "full")
+
+
+def _whole_layers(rows, strategy):
+    return Plan(tuple(LayerPlan(row.name, tuple(range(row.num_channels))) for row in rows), strategy=strategy)
+
+
+def _fits(table, choice, budget, accounting):
+    limit = budget.backward_macs(cost.full_backward_macs(table))
+    return cost.backward_macs(table, choice) <= limit and accounting.memory_bytes(table, choice) <= budget.memory_bytes
+
+
+def _largest_fitting(table, choice, name, budget, accounting):
+    """The largest number of channels of layer `name` that fits beside the rest of `choice`; both costs grow with it."""
+    fitting, too_many = choice.get(name, 0), table[name].num_channels + 1
+    while too_many - fitting > 1:
+        middle = (fitting + too_many) // 2
+        if _fits(table, {**choice, name: middle}, budget, accounting):
+            fitting = middle
+        else:
+            too_many = middle
+    return fitting
+
+
+def _nothing_fits(table, ranking, budget, accounting):
+    memory = min(accounting.memory_bytes(table, {name: 1}) for name in ranking.layers)
+    macs = min(cost.backward_macs(table, {name: 1}) for name in ranking.layers)
+    return (
+        f"The budget is too small to train one channel of model '{table.model_name}': it has {budget.memory_bytes:,} bytes and "
+        f"{budget.backward_macs(cost.full_backward_macs(table)):,} backward MACs. The smallest that would do is "
+        f'Budget(memory="{memory}B", compute={macs}).'
+    )
