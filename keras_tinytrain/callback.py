@@ -7,10 +7,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_tinytrain import cost, selection
+from keras_tinytrain import cost, planner
 from keras_tinytrain.delta import Delta, model_hash, read_channels
-from keras_tinytrain.fisher import fisher_information
-from keras_tinytrain.fold import fold_batch_norm
 from keras_tinytrain.layers import layer_table
 from keras_tinytrain.plan import Budget, LayerPlan, Plan
 from keras_tinytrain.sparse import channel_slices, sparse_train_step
@@ -35,7 +33,7 @@ class TinyTrainCallback(keras.callbacks.Callback):
 
     Attributes:
         plan: the `Plan` that is trained, once the first batch has arrived.
-        scores: {layer name: Fisher information per channel}; None where `plan` was given.
+        choice: the `planner.Choice` with the scores behind the plan; None where `plan` was given.
         delta: the `Delta` from the model before training to the model after it, once training has ended.
 
     Example:
@@ -65,7 +63,7 @@ class TinyTrainCallback(keras.callbacks.Callback):
         self.verbose = verbose
         self.accounting = accounting
         self.plan = plan
-        self.scores = None
+        self.choice = None
         self.delta = None
         self._given_plan = plan
         self._before = None  # (hash, values) of the base model
@@ -123,19 +121,16 @@ class TinyTrainCallback(keras.callbacks.Callback):
             self.print_trainable_parameters()
 
     def _choose(self, x, y):
-        canonical = fold_batch_norm(self.model)
-        table = layer_table(canonical)
-        rows = selection.candidates(table, self.inspect, kinds=self.kinds)
         x, y = np.asarray(x), np.asarray(y)
 
         def summed_loss(outputs, indices):
-            loss = self.model.compute_loss(x=x[indices], y=tf.convert_to_tensor(y[indices]), y_pred=outputs, training=False)
-            return loss * len(indices)
+            mean = self.model.compute_loss(x=x[indices], y=tf.convert_to_tensor(y[indices]), y_pred=outputs, training=False)
+            return mean * len(indices)
 
-        self.scores = fisher_information(canonical, x, summed_loss, [row.name for row in rows])
+        options = {"inspect": self.inspect, "kinds": self.kinds, "criterion": self.criterion, "accounting": self.accounting}
+        self.choice = planner.choose(self.model, x, summed_loss, self.budget, **options)
         self.model.reset_metrics()
-        ranking = selection.fisher_ranking(rows, self.scores, criterion=self.criterion)
-        return selection.select(table, ranking, self.budget, accounting=self.accounting)
+        return self.choice.plan
 
     def _replace(self, owner, attribute, value):
         """Set an attribute until `_give_back`."""

@@ -68,7 +68,8 @@ def channel_slices(model: keras.Model, plan: Plan) -> list[ChannelSlice]:
     slices = []
     for layer_plan in plan.layers:
         layer = find_layer(model, layer_plan.name)
-        slices.append(ChannelSlice(layer.kernel, layer_plan.channels, kernel_channel_axis(layer)))
+        axis = kernel_channel_axis(layer)
+        slices.append(ChannelSlice(layer.kernel, layer_plan.channels, axis))
         if layer.use_bias:
             slices.append(ChannelSlice(layer.bias, layer_plan.channels, -1))
     return slices

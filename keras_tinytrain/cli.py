@@ -1,0 +1,175 @@
+"""The command line: `keras-tinytrain demo | plan | export | metatrain`."""
+
+import argparse
+import json
+import sys
+
+import keras_tinytrain
+from keras_tinytrain.quiet import load_tensorflow
+
+_EXAMPLES = """examples:
+  keras-tinytrain demo
+  keras-tinytrain demo --tasks 20 --json
+  keras-tinytrain plan backbone.keras --samples task.npz --memory 256KB --compute 0.15 --out plan.json
+  keras-tinytrain export backbone.keras --plan plan.json --calibration task.npz --board nano33ble --out bundle/
+  keras-tinytrain metatrain --data omniglot_background.npz --out weights.npz --seed 0
+"""
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command. Returns the exit code: 0 done, 1 a step did not hold, 2 the input was wrong."""
+    args = _parser().parse_args(argv)
+    try:
+        return args.run(args)
+    except (ValueError, OSError, ImportError) as error:
+        print(f"keras-tinytrain: {_first_paragraph(error)}", file=sys.stderr)
+        return 2
+
+
+def _parser():
+    parser = argparse.ArgumentParser(
+        prog="keras-tinytrain",
+        description="Train the few channels of a Keras model that matter for a task, and export the trainer to a microcontroller.",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"keras-tinytrain {keras_tinytrain.__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    for name, summary, add_arguments, example in (
+        ("demo", "learn handwritten digits, in Keras and in the exported C++, and compare", _demo_arguments, "demo --tasks 3"),
+        ("plan", "choose layers and channels for a model and labelled samples", _plan_arguments,
+         "plan model.keras --samples task.npz --memory 256KB --out plan.json"),
+        ("export", "write the firmware bundle for a model and a plan", _export_arguments,
+         "export model.keras --plan plan.json --calibration task.npz --out bundle/"),
+        ("metatrain", "pre-train and meta-train the demo's backbone", _metatrain_arguments,
+         "metatrain --data omniglot_background.npz --out weights.npz"),
+    ):
+        command = commands.add_parser(
+            name, help=summary, description=summary, epilog=f"example:\n  keras-tinytrain {example}",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        add_arguments(command)
+    return parser
+
+
+def _demo_arguments(parser):
+    parser.add_argument("--board", default="nano33ble", help="board whose memory is the budget (%(default)s)")
+    parser.add_argument("--tasks", type=_positive, default=1, help="number of tasks to average over (%(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the tasks (%(default)s)")
+    parser.add_argument("--out", help="keep the bundle of the last task in this folder")
+    parser.add_argument("--json", action="store_true", help="print one JSON object instead of tables")
+    parser.set_defaults(run=_run_demo)
+
+
+def _run_demo(args):
+    load_tensorflow()
+    from keras_tinytrain.demo import run
+
+    return run(board=args.board, num_tasks=args.tasks, seed=args.seed, out=args.out, as_json=args.json)
+
+
+def _plan_arguments(parser):
+    _model_arguments(parser)
+    parser.add_argument("--samples", required=True, help="labelled samples: an .npz with x and y, or a folder of class folders")
+    parser.add_argument("--memory", default="256KB", help="memory budget (%(default)s)")
+    parser.add_argument("--compute", type=float, default=0.15, help="share of a full backward pass, or MACs (%(default)s)")
+    parser.add_argument("--inspect", type=_positive, default=6, help="choose among the last so many blocks (%(default)s)")
+    parser.add_argument("--out", help="write the plan to this JSON file")
+    parser.add_argument("--json", action="store_true", help="print the plan as JSON instead of a table")
+    parser.set_defaults(run=_run_plan)
+
+
+def _run_plan(args):
+    load_tensorflow()
+    from rich import print as rich_print
+
+    from keras_tinytrain.fewshot.task_plan import choose_for_task
+    from keras_tinytrain.plan import Budget
+    from keras_tinytrain.report import choice_table
+    from keras_tinytrain.samples import load_samples
+
+    model = _load_model(args.model)
+    x, y = load_samples(args.samples, model.input_shape[1:], scale=args.scale, offset=args.offset)
+    choice = choose_for_task(model, x, y, Budget(args.memory, args.compute), inspect=args.inspect)
+    if args.out:
+        choice.plan.save(args.out)
+    print(choice.plan.to_json()) if args.json else rich_print(choice_table(choice))
+    return 0
+
+
+def _export_arguments(parser):
+    _model_arguments(parser)
+    parser.add_argument("--plan", required=True, help="plan.json, as `keras-tinytrain plan --out` writes it")
+    parser.add_argument("--calibration", required=True, help="samples that show the model's range: as --samples of `plan`")
+    parser.add_argument("--board", default="nano33ble", help="board that the bundle must fit (%(default)s)")
+    parser.add_argument("--out", required=True, help="folder to write; must not exist, or --overwrite")
+    parser.add_argument("--overwrite", action="store_true", help="replace the folder")
+    parser.add_argument("--json", action="store_true", help="print the promised bytes as JSON")
+    parser.set_defaults(run=_run_export)
+
+
+def _run_export(args):
+    load_tensorflow()
+    from rich import print as rich_print
+
+    from keras_tinytrain.export import TrainingSettings, export_tflm
+    from keras_tinytrain.fewshot.task_plan import head_for
+    from keras_tinytrain.plan import Plan
+    from keras_tinytrain.report import bytes_table
+    from keras_tinytrain.samples import load_samples
+
+    model, plan = _load_model(args.model), Plan.load(args.plan)
+    x, y = load_samples(args.calibration, model.input_shape[1:], scale=args.scale, offset=args.offset)
+    num_classes = int(y.max()) + 1
+    bundle = export_tflm(
+        model,
+        plan,
+        calibration=x,
+        out=args.out,
+        board=args.board,
+        head=head_for(model, num_classes),
+        training=TrainingSettings(num_classes=num_classes, max_samples=min(len(x), 25)),
+        overwrite=args.overwrite,
+    )
+    print(json.dumps(bundle.promised_bytes)) if args.json else rich_print(bytes_table(bundle.promised_bytes))
+    return 0
+
+
+def _metatrain_arguments(parser):
+    from keras_tinytrain.fewshot import metatrain_arguments
+
+    metatrain_arguments.add_arguments(parser)
+    parser.set_defaults(run=_run_metatrain)
+
+
+def _run_metatrain(args):
+    load_tensorflow()
+    from keras_tinytrain.fewshot import metatrain
+
+    return metatrain.run(args)
+
+
+def _model_arguments(parser):
+    parser.add_argument("model", help="a .keras file: a backbone (images to embeddings) or a classifier")
+    parser.add_argument("--scale", type=float, default=1.0, help="multiply stored sample values by this (%(default)s)")
+    parser.add_argument("--offset", type=float, default=0.0, help="then add this (%(default)s)")
+
+
+def _load_model(path):
+    import keras
+
+    try:
+        return keras.models.load_model(path, compile=False)
+    except (ValueError, OSError, TypeError) as error:
+        raise ValueError(f"{path} is not a model that Keras can load: {_first_paragraph(error)}") from error
+
+
+def _first_paragraph(error):
+    return str(error).strip().split("\n\n")[0]
+
+
+def _positive(text):
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"expected a whole number from 1, received {text}")
+    return number

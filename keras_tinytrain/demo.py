@@ -1,0 +1,226 @@
+"""The whole road on handwritten digits: choose, train in Keras, export, train again in the exported C++, compare."""
+
+import dataclasses
+import json
+import pathlib
+import shutil
+import tempfile
+import time
+
+import numpy as np
+from rich.console import Console
+from rich.progress import Progress, SpinnerColumn, TimeElapsedColumn
+
+from keras_tinytrain import cost, report, selection
+from keras_tinytrain.backbones import NanoNet
+from keras_tinytrain.domains import load_digits
+from keras_tinytrain.fewshot.adapt import FewShotClassifier, adapt, classifier_from_delta, prototype_classifier
+from keras_tinytrain.fewshot.augmentation import shift_views
+from keras_tinytrain.fewshot.episodes import Episode, sample_episode
+from keras_tinytrain.layers import layer_table
+from keras_tinytrain.plan import Budget
+from keras_tinytrain.quiet import quiet
+
+WAYS, SHOTS, ITERATIONS = 5, 5, 40
+SHIFTS = ((2, 0), (-2, 0), (0, 2), (0, -2))
+LEARNING_RATES = {"last_layer": 3e-3, "full_train": 3e-4, "tiny_train": 3e-3}
+METHODS = {
+    "none": "None (prototypes only)",
+    "last_layer": "LastLayer",
+    "full_train": "FullTrain",
+    "tiny_train": "TinyTrain in Keras",
+    "runtime": "TinyTrain in C++",
+}
+TOLERANCE_POINTS = 3.0  # by how much one task in int8 C++ may differ from float Keras; over 20 tasks the mean stays within 1.5
+
+
+@dataclasses.dataclass(frozen=True)
+class TaskResult:
+    """One task: accuracies in percent by method, bytes by part, and the steps that held or did not."""
+
+    accuracy_percent: dict[str, float]
+    bytes_promised: dict[str, int]
+    bytes_used: dict[str, int]
+    delta_bytes: int
+    classifier: FewShotClassifier
+    checks: dict[str, bool]
+
+
+def run(*, board: str = "nano33ble", num_tasks: int = 1, seed: int = 0, out: str | None = None, as_json: bool = False) -> int:
+    """Run the demo on `num_tasks` tasks and print what came of it.
+
+    Args:
+        board: name of the board whose SRAM is the memory budget.
+        num_tasks: tasks; figures are means over them.
+        seed: of the tasks.
+        out: folder in which the bundle of the last task is kept.
+        as_json: print one JSON object to standard output, and everything else to standard error.
+
+    Returns:
+        0 where every step held on every task, else 1.
+    """
+    start = time.monotonic()
+    if out is not None and pathlib.Path(out).exists():
+        raise ValueError(f"{out} exists already. Name a folder that does not, or remove it.")
+    console = Console(stderr=as_json)
+    backbone, digits = NanoNet(), load_digits()
+    results = []
+    for task in range(num_tasks):
+        rng = np.random.default_rng([seed, task])
+        episode = sample_episode(digits, ways=WAYS, shots=SHOTS, rng=rng)
+        with tempfile.TemporaryDirectory() as folder:
+            bundle = pathlib.Path(folder) / "bundle"
+            with _progress(console, f"task {task + 1} of {num_tasks}") as step:
+                results.append(_run_task(backbone, episode, board, bundle, step))
+            if out is not None and task == num_tasks - 1:
+                shutil.copytree(bundle, out)
+    summary = _summary(backbone, results, time.monotonic() - start)
+    if as_json:
+        print(json.dumps(summary))
+    else:
+        _show(console, backbone, results, summary, out)
+    return 0 if all(all(result.checks.values()) for result in results) else 1
+
+
+def _run_task(backbone, episode: Episode, board, folder, step) -> TaskResult:
+    from keras_tinytrain.export import Bundle, HostRuntime
+    from keras_tinytrain.export.boards import board as find_board
+
+    budget = Budget(memory=find_board(board).sram_bytes, compute=0.15)
+    step("prototypes of the untrained network")
+    classifiers = {"none": prototype_classifier(backbone, episode.support_x, episode.support_y)}
+    table = layer_table(backbone)
+    for method, how in (
+        ("last_layer", {"plan": selection.last_layer_plan(table)}),
+        ("full_train", {"plan": selection.full_plan(table)}),
+        ("tiny_train", {"budget": budget}),
+    ):
+        step(f"{METHODS[method]}: {ITERATIONS} iterations")
+        options = {"iterations": ITERATIONS, "learning_rate": LEARNING_RATES[method], "shifts": SHIFTS}
+        classifiers[method] = adapt(backbone, episode.support_x, episode.support_y, **how, **options)
+    accuracy = {method: 100 * each.evaluate(episode.query_x, episode.query_y) for method, each in classifiers.items()}
+    learned = classifiers["tiny_train"]
+
+    step("export: int8 models, tables, sketch")
+    bundle = _export(backbone, learned.plan, episode, board, folder)
+    step("the bundle's C++ on this machine: learning")
+    runtime = HostRuntime(bundle)
+    runtime.add_samples(episode.support_x, episode.support_y)
+    runtime.train()
+    step("the bundle's C++ on this machine: answering")
+    logits = runtime.predict(episode.query_x)
+    accuracy["runtime"] = 100 * float(np.mean(np.argmax(logits, axis=1) == episode.query_y))
+
+    step("saving and loading what was learned")
+    device_delta, keras_delta = folder.parent / "device.delta", folder.parent / "keras.delta"
+    runtime.save_delta(device_delta)
+    fresh = HostRuntime(Bundle.load(folder))
+    fresh.load_delta(device_delta)
+    learned.delta.save(keras_delta)
+    restored = classifier_from_delta(backbone, type(learned.delta).load(keras_delta))
+    used = runtime.bytes_used()
+    return TaskResult(
+        accuracy_percent=accuracy,
+        bytes_promised=bundle.promised_bytes,
+        bytes_used=used,
+        delta_bytes=device_delta.stat().st_size,
+        classifier=learned,
+        checks={
+            "promised bytes are the bytes used": used == bundle.promised_bytes,
+            "a fresh copy of the C++ answers the same from the saved delta": bool(
+                np.array_equal(fresh.predict(episode.query_x[:50]), logits[:50])
+            ),
+            "a fresh copy in Keras answers the same from the saved delta": bool(
+                np.array_equal(restored.logits(episode.query_x), learned.logits(episode.query_x))
+            ),
+            f"C++ within {TOLERANCE_POINTS} points of Keras": abs(accuracy["runtime"] - accuracy["tiny_train"]) <= TOLERANCE_POINTS,
+        },
+    )
+
+
+def _export(backbone, plan, episode, board, folder):
+    from keras_tinytrain.export import TrainingSettings, export_tflm
+
+    views = shift_views(episode.support_x, SHIFTS)
+    settings = TrainingSettings(
+        optimizer="adam",
+        learning_rate=LEARNING_RATES["tiny_train"],
+        iterations=ITERATIONS,
+        num_classes=WAYS,
+        max_samples=WAYS * SHOTS,
+    )
+    with quiet():
+        return export_tflm(
+            backbone,
+            plan,
+            calibration=np.concatenate([episode.support_x, *views]),
+            out=folder,
+            board=board,
+            head="prototypes",
+            training=settings,
+            views=SHIFTS,
+        )
+
+
+def _summary(backbone, results, seconds):
+    last = results[-1]
+    choice, table = cost.num_channels(last.classifier.plan), layer_table(backbone)
+    return {
+        "accuracy_percent": {
+            method: round(float(np.mean([result.accuracy_percent[method] for result in results])), 2) for method in METHODS
+        },
+        "tasks": len(results),
+        "plan": {
+            "layers": len(choice),
+            "channels": sum(choice.values()),
+            "weights": cost.num_trained_weights(table, choice),
+            "backward_macs": cost.backward_macs(table, choice),
+        },
+        "bytes_promised": last.bytes_promised,
+        "bytes_used": last.bytes_used,
+        "delta_bytes": last.delta_bytes,
+        "seconds": round(seconds, 1),
+        "checks": {name: all(result.checks[name] for result in results) for name in last.checks},
+    }
+
+
+def _show(console, backbone, results, summary, out):
+    last, table = results[-1], layer_table(backbone)
+    plans = {
+        "last_layer": selection.last_layer_plan(table),
+        "full_train": selection.full_plan(table),
+        "tiny_train": last.classifier.plan,
+        "runtime": last.classifier.plan,
+    }
+    choices = {method: cost.num_channels(plan) for method, plan in plans.items()}
+    console.print(report.choice_table(last.classifier.choice))
+    console.print(report.bytes_table(last.bytes_promised, last.bytes_used))
+    console.print(report.accuracy_table({
+        label: (
+            summary["accuracy_percent"][method],
+            cost.num_trained_weights(table, choices.get(method, {})),
+            cost.backward_macs(table, choices[method]) if method in choices else 0,
+        )
+        for method, label in METHODS.items()
+    }))
+    console.print(f"Learned in {last.delta_bytes:,} bytes. {summary['tasks']} task(s) in {summary['seconds']} s.")
+    for name, held in summary["checks"].items():
+        console.print(f"[green]held[/]   {name}" if held else f"[red]FAILED[/] {name}")
+    if out is not None:
+        console.print(f"The bundle is in {out}: see its README.md.")
+
+
+class _progress:
+    """A spinner that names the present step; `with _progress(...) as step: step("...")`."""
+
+    def __init__(self, console, title):
+        self._bar = Progress(SpinnerColumn(), "{task.description}", TimeElapsedColumn(), console=console, transient=True)
+        self._title = title
+
+    def __enter__(self):
+        self._bar.start()
+        task = self._bar.add_task(self._title)
+        return lambda text: self._bar.update(task, description=f"{self._title}: {text}")
+
+    def __exit__(self, *_):
+        self._bar.stop()

@@ -1,0 +1,38 @@
+"""Packages and the C++ extension; everything else stands in pyproject.toml."""
+
+import glob
+
+from pybind11.setup_helpers import ParallelCompile, Pybind11Extension, build_ext
+from setuptools import setup
+
+ParallelCompile().install()
+
+setup(
+    packages=[
+        "keras_tinytrain",
+        "keras_tinytrain.backbones",
+        "keras_tinytrain.benchmark",
+        "keras_tinytrain.domains",
+        "keras_tinytrain.export",
+        "keras_tinytrain.fewshot",
+        "keras_tinytrain.tflm_runtime",
+    ],
+    package_dir={"keras_tinytrain.export": "export", "keras_tinytrain.tflm_runtime": "tflm_runtime"},
+    package_data={
+        "keras_tinytrain": ["py.typed"],
+        "keras_tinytrain.backbones": ["weights/*"],
+        "keras_tinytrain.export": ["templates/*"],
+        "keras_tinytrain.tflm_runtime": ["src/*", "CMakeLists.txt", "library.properties", "keywords.txt"],
+    },
+    ext_modules=[
+        Pybind11Extension(
+            "keras_tinytrain._runtime",
+            ["tflm_runtime/python/binding.cpp", *sorted(glob.glob("tflm_runtime/src/*.cpp"))],
+            include_dirs=["tflm_runtime/src"],
+            depends=sorted(glob.glob("tflm_runtime/src/*.h")),
+            cxx_std=17,
+            extra_compile_args=["-O2", "-ffp-contract=off"],  # the same floats as on the device
+        )
+    ],
+    cmdclass={"build_ext": build_ext},
+)
