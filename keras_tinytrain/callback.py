@@ -8,9 +8,9 @@ import numpy as np
 import tensorflow as tf
 
 from keras_tinytrain import cost, planner
-from keras_tinytrain.delta import Delta, model_hash, read_channels
+from keras_tinytrain.delta import Delta, snapshot
 from keras_tinytrain.layers import layer_table
-from keras_tinytrain.plan import Budget, LayerPlan, Plan
+from keras_tinytrain.plan import Budget, Plan
 from keras_tinytrain.sparse import channel_slices, sparse_train_step
 
 
@@ -66,7 +66,7 @@ class TinyTrainCallback(keras.callbacks.Callback):
         self.choice = None
         self.delta = None
         self._given_plan = plan
-        self._before = None  # (hash, values) of the base model
+        self._before = None  # the delta that changes nothing: the base model's values
         self._undo = []  # what gives the model back to the user, last first
 
     def on_train_begin(self, logs=None):
@@ -77,7 +77,7 @@ class TinyTrainCallback(keras.callbacks.Callback):
 
     def on_train_end(self, logs=None):
         if self._before is not None:
-            self.delta = Delta.between(*self._before, self.model)
+            self.delta = Delta.between(self._before, self.model)
         self._give_back()
 
     def print_trainable_parameters(self) -> None:
@@ -108,7 +108,7 @@ class TinyTrainCallback(keras.callbacks.Callback):
         model = self.model
         self.plan = self._given_plan or self._choose(*support)
         slices = channel_slices(model, self.plan)
-        self._before = (model_hash(model), read_channels(model, _with_learned_state(model, self.plan)))
+        self._before = snapshot(model, self.plan)
         for layer in model._flatten_layers(include_self=False):
             if isinstance(layer, keras.layers.BatchNormalization):
                 self._replace(layer, "trainable", False)
@@ -158,13 +158,6 @@ def _optimizer_for(optimizer, slices):
 
     fresh.finalize_variable_values = finalize_variable_values
     return fresh
-
-
-def _with_learned_state(model, plan):
-    """`plan`, and all channels of the layers that hold what was learned in another way than by gradient."""
-    learned = [layer for layer in model._flatten_layers(include_self=False) if getattr(layer, "learned_state", False)]
-    whole = tuple(LayerPlan(layer.name, range(layer.kernel.shape[-1])) for layer in learned)
-    return Plan(plan.layers + whole)
 
 
 def _summary(plan):

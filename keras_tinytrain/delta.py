@@ -55,10 +55,14 @@ class Delta:
     sequence: int = 0
 
     @classmethod
-    def between(cls, base_hash: bytes, previous: tuple[ChannelValues, ...], model: keras.Model) -> "Delta":
-        """The delta from what `read_channels` returned before training, with its `model_hash`, to `model` as it is now."""
-        plan = Plan(tuple(LayerPlan(record.name, record.channels) for record in previous))
-        return cls(base_hash=base_hash, records=read_channels(model, plan), previous=previous)
+    def between(cls, before: "Delta", model: keras.Model) -> "Delta":
+        """The delta from the base model, of which `before` is a `snapshot`, to `model` as it is now."""
+        return cls(before.base_hash, read_channels(model, before.plan), previous=before.records)
+
+    @property
+    def plan(self) -> Plan:
+        """The channels it holds."""
+        return Plan(tuple(LayerPlan(record.name, record.channels) for record in self.records))
 
     def apply(self, model: keras.Model) -> None:
         """Write the new values into `model`, which must be the base model.
@@ -82,8 +86,7 @@ class Delta:
         """
         if not self.previous:
             raise ValueError("This delta does not hold the base model's values. Load the base model again instead.")
-        plan = Plan(tuple(LayerPlan(record.name, record.channels) for record in self.records))
-        if not _equal_values(read_channels(model, plan), self.records):
+        if not _equal_values(read_channels(model, self.plan), self.records):
             raise ValueError(f"Model '{model.name}' does not hold this delta's values, so there is nothing to revert.")
         _write_channels(model, self.previous)
 
@@ -123,6 +126,13 @@ class Delta:
         pairs = [_unpack(reader) for _ in range(num_records)]
         previous = tuple(old for _, old in pairs if old is not None)
         return cls(base_hash, tuple(new for new, _ in pairs), previous, sequence)
+
+
+def snapshot(model: keras.Model, plan: Plan) -> Delta:
+    """The delta that changes nothing: the present values of the channels in `plan`, and of layers marked `learned_state`."""
+    learned = [layer for layer in model._flatten_layers(include_self=False) if getattr(layer, "learned_state", False)]
+    whole = tuple(LayerPlan(layer.name, range(layer.kernel.shape[-1])) for layer in learned)
+    return Delta(model_hash(model), read_channels(model, Plan(plan.layers + whole)))
 
 
 def model_hash(model: keras.Model) -> bytes:

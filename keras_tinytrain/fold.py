@@ -14,19 +14,26 @@ _FOLDABLE = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D, keras.layers.Den
 def fold_batch_norm(model: keras.Model) -> keras.Model:
     """A flat copy of `model` in canonical form; layer names are kept, outputs agree to 1e-5 relative.
 
-    y = gamma * (W x + b - mean) / sqrt(variance + eps) + beta  =  (s W) x + (s (b - mean) + beta),
-    s = gamma / sqrt(variance + eps) per output channel.
+    With s = gamma / sqrt(variance + eps) and t = beta - s * mean, per channel, BN(x) = s x + t, so that
 
-    A BatchNormalization that does not directly follow a linear convolution or dense layer is left as it is.
+        behind a layer:  BN(W x + b) = (s W) x + (s b + t)
+        before a layer:  W BN(x) + b = (W s) x + (W t + b)
+
+    A BatchNormalization is left as it is where that is not exact: it touches no convolution, depthwise or dense layer directly,
+    something else reads the tensor between the two, or it comes before a layer that pads with zeros.
 
     Args:
         model: a built Functional or Sequential model, nested models allowed. It is not changed.
 
     Returns:
         A Functional model with weights of its own. A layer's fused activation becomes a layer "<name>.activation".
+
+    Raises:
+        ValueError: the model is not built, subclassed, has several inputs or a layer that is called twice.
     """
     flat = _separate_activations(model)
-    norms = _foldable_norms(flat)
+    behind, before = _foldable_norms(flat)
+    norms = [*behind.values(), *before.values()]
     if not norms:
         return flat
     copies = {}
@@ -34,13 +41,13 @@ def fold_batch_norm(model: keras.Model) -> keras.Model:
     def call(layer, *args, **kwargs):
         if layer in norms:
             return args[0]
-        copy = copies[layer] = _copy_layer(layer, **({"use_bias": True} if layer in norms.values() else {}))
+        biased = {"use_bias": True} if layer in behind or layer in before else {}
+        copy = copies[layer] = _copy_layer(layer, **biased)
         return copy(*args, **kwargs)
 
     folded = rebuild(flat, call)
-    norm_of = {conv: norm for norm, conv in norms.items()}
     for layer, copy in copies.items():
-        copy.set_weights(_folded_weights(layer, norm_of[layer]) if layer in norm_of else layer.get_weights())
+        _set_weights(copy, _folded_weights(layer, before.get(layer), behind.get(layer)))
     return folded
 
 
@@ -57,7 +64,7 @@ def _separate_activations(model):
 
     flat = rebuild(model, call)
     for layer, copy in copies.items():
-        copy.set_weights(layer.get_weights())
+        _set_weights(copy, _weights(layer))
     return flat
 
 
@@ -75,28 +82,68 @@ def _copy_layer(layer, **changes):
     return layer.__class__.from_config({**layer.get_config(), **changes})
 
 
+def _weights(layer):
+    return layer.get_weights() if isinstance(layer, keras.layers.Layer) else []
+
+
+def _set_weights(layer, weights):
+    if weights:
+        layer.set_weights(weights)
+
+
 def _foldable_norms(flat):
-    """{BatchNormalization: the linear layer it normalises}, where nothing else reads that layer."""
+    """({layer: the norm behind it}, {layer: the norm before it}), where nothing else reads the tensor between them."""
     nodes = walk(flat)
     readers = [index for node in nodes for index in node.inputs]
-    return {
-        node.layer: nodes[node.inputs[0]].layer
-        for node in nodes
-        if isinstance(node.layer, keras.layers.BatchNormalization)
-        and isinstance(nodes[node.inputs[0]].layer, _FOLDABLE)
-        and readers.count(node.inputs[0]) == 1
-        and node.layer.axis in (-1, len(node.output.shape) - 1)
-    }
+    behind, before = {}, {}
+    for node in nodes:
+        source = nodes[node.inputs[0]] if node.inputs else None
+        if source is None or readers.count(node.inputs[0]) != 1:
+            continue
+        if _is_norm(node) and _takes_norm(source.layer):
+            behind[source.layer] = node.layer
+        elif _is_norm(source) and _takes_norm_before(node.layer) and source.layer not in behind.values():
+            before[node.layer] = source.layer
+    return behind, before
 
 
-def _folded_weights(layer, norm):
-    """[kernel, bias] of `layer` followed by `norm`, computed in float64."""
+def _is_norm(node):
+    return isinstance(node.layer, keras.layers.BatchNormalization) and node.layer.axis in (-1, len(node.output.shape) - 1)
+
+
+def _takes_norm(layer):
+    return isinstance(layer, _FOLDABLE) and getattr(layer, "data_format", "channels_last") == "channels_last"
+
+
+def _takes_norm_before(layer):
+    """Zero padding is no longer the norm's zero once the norm is folded, so there may be none."""
+    if not _takes_norm(layer) or isinstance(layer, keras.layers.Dense):
+        return _takes_norm(layer)
+    return getattr(layer, "groups", 1) == 1 and (layer.padding == "valid" or set(layer.kernel_size) == {1})
+
+
+def _folded_weights(layer, before, behind):
+    """[kernel, bias] of `layer` between its norms, computed in float64; its own weights where it has none."""
+    if before is None and behind is None:
+        return _weights(layer)
     kernel, *bias = [np.asarray(weight, np.float64) for weight in layer.get_weights()]
-    bias = bias[0] if bias else np.zeros(norm.moving_mean.shape)
+    depthwise = isinstance(layer, keras.layers.DepthwiseConv2D)
+    num_outputs = kernel.shape[-2] * kernel.shape[-1] if depthwise else kernel.shape[-1]
+    bias = bias[0] if bias else np.zeros(num_outputs)
+    if before is not None:
+        scale, shift = (part[:, None] for part in _scale_and_shift(before))
+        spatial = tuple(range(kernel.ndim - 2))
+        axes = spatial if depthwise else (*spatial, -2)
+        kernel, bias = kernel * scale, bias + np.sum(kernel * shift, axis=axes).reshape(-1)
+    if behind is not None:
+        scale, shift = _scale_and_shift(behind)
+        kernel, bias = kernel * (scale.reshape(kernel.shape[-2:]) if depthwise else scale), bias * scale + shift
+    return [kernel.astype(layer.kernel.dtype), bias.astype(layer.kernel.dtype)]
+
+
+def _scale_and_shift(norm):
+    """s = gamma / sqrt(variance + eps), t = beta - s * mean, float64 (channels,)."""
     gamma = np.asarray(norm.gamma, np.float64) if norm.scale else 1.0
     beta = np.asarray(norm.beta, np.float64) if norm.center else 0.0
     scale = gamma / np.sqrt(np.asarray(norm.moving_variance, np.float64) + norm.epsilon)
-    folded_bias = scale * (bias - np.asarray(norm.moving_mean, np.float64)) + beta
-    if isinstance(layer, keras.layers.DepthwiseConv2D):
-        scale = scale.reshape(kernel.shape[2:])
-    return [(kernel * scale).astype(np.float32), folded_bias.astype(np.float32)]
+    return scale, beta - scale * np.asarray(norm.moving_mean, np.float64)

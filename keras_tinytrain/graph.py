@@ -55,10 +55,7 @@ def walk(model: keras.Model) -> tuple[Node, ...]:
         for node in functional._nodes_by_depth[depth]:
             layer = node.operation
             if any(layer is other.layer for other in nodes):
-                raise ValueError(
-                    f"Layer '{layer.name}' is called more than once in model '{model.name}'. Shared layers are not "
-                    "supported: give each call a layer of its own."
-                )
+                raise ValueError(_shared(layer, model))
             if isinstance(layer, keras.Model):
                 raise ValueError(f"Model '{model.name}' contains the model '{layer.name}': flatten it first.")
             inputs = tuple(index_of[id(tensor)] for tensor in node.input_tensors)
@@ -72,20 +69,23 @@ def rebuild(model: keras.Model, call) -> keras.Model:
     """A new model over the same graph, in which each layer call is answered by `call(layer, *args, **kwargs)`.
 
     Nested models are entered, so the result is flat. `call` returns the symbolic output that stands for the layer's.
+
+    Raises:
+        ValueError: a layer is called twice, or two layers have the same name once nested models are dissolved.
     """
-    functional = require_functional(model)
+    functional, called = require_functional(model), []
 
     def visit(operation):
         if isinstance(operation, keras.Model):
             inner = require_functional(operation)
             return lambda *args, **kwargs: _only(inner._run_through_graph(list(args), operation_fn=visit))
+        _check_new(operation, called, model)
+        called.append(operation)
         return lambda *args, **kwargs: call(operation, *args, **kwargs)
 
     inputs = [keras.Input(batch_shape=tensor.shape, dtype=tensor.dtype, name=tensor.name) for tensor in functional.inputs]
     outputs = functional._run_through_graph(inputs, operation_fn=visit)
-    rebuilt = keras.Model(inputs if len(inputs) > 1 else inputs[0], outputs, name=model.name)
-    _check_unique_names(rebuilt)
-    return rebuilt
+    return keras.Model(inputs if len(inputs) > 1 else inputs[0], outputs, name=model.name)
 
 
 def flatten(model: keras.Model) -> keras.Model:
@@ -107,8 +107,18 @@ def _only(outputs):
     return outputs[0] if isinstance(outputs, (list, tuple)) and len(outputs) == 1 else outputs
 
 
-def _check_unique_names(model):
-    names = [layer.name for layer in model.layers]
-    repeated = sorted({name for name in names if names.count(name) > 1})
-    if repeated:
-        raise ValueError(f"Layer names must be unique once nested models are dissolved. Repeated: {repeated}")
+def _check_new(operation, called, model):
+    for other in called:
+        if operation is other:
+            raise ValueError(_shared(operation, model))
+        if operation.name == other.name:
+            raise ValueError(
+                f"Two layers of model '{model.name}' are called '{other.name}' once its nested models are dissolved: rename one."
+            )
+
+
+def _shared(layer, model):
+    return (
+        f"Layer '{layer.name}' is called more than once in model '{model.name}'. Shared layers are not supported: give each "
+        "call a layer of its own."
+    )

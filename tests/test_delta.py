@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from models import batch, small_net
 
-from keras_tinytrain.delta import ChannelValues, Delta, model_hash, read_channels
+from keras_tinytrain.delta import ChannelValues, Delta, model_hash, snapshot
 from keras_tinytrain.plan import LayerPlan, Plan
 
 PLAN = Plan((LayerPlan("project", (1, 4)), LayerPlan("depthwise", (0, 2, 5)), LayerPlan("logits", (2,))))
@@ -15,7 +15,7 @@ PLAN = Plan((LayerPlan("project", (1, 4)), LayerPlan("depthwise", (0, 2, 5)), La
 def learned():
     """(trained model, its delta)."""
     model = small_net()
-    before = model_hash(model), read_channels(model, PLAN)
+    before = snapshot(model, PLAN)
     rng = np.random.default_rng(0)
     for name, channels in (("project", [1, 4]), ("depthwise", [0, 2, 5]), ("logits", [2])):
         layer = model.get_layer(name)
@@ -26,7 +26,7 @@ def learned():
         bias = np.array(layer.bias)
         bias[channels] += 1
         layer.bias.assign(bias)
-    return model, Delta.between(*before, model)
+    return model, Delta.between(before, model)
 
 
 def test_a_saved_delta_makes_a_fresh_model_answer_the_same(learned, tmp_path):

@@ -1,6 +1,7 @@
 """The classifier behind a backbone: cosine to class prototypes, which are computed from samples, not trained."""
 
 import keras
+import tensorflow as tf
 
 from keras_tinytrain.fewshot.prototypes import class_prototypes, cosine_logits
 
@@ -57,7 +58,8 @@ class UpdatePrototypes(keras.callbacks.Callback):
 
     def __init__(self, backbone: keras.Model, head: PrototypeHead, support_x, support_y):
         super().__init__()
-        self._embed = lambda: backbone(support_x, training=False)
+        support_x = tf.convert_to_tensor(support_x)
+        self._embed = tf.function(lambda: backbone(support_x, training=False), jit_compile=False)
         self._head = head
         self._labels = support_y
 

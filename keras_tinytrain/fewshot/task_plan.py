@@ -1,0 +1,40 @@
+"""Choose a plan for any model and the labelled samples of a task: which head it has, hence which loss."""
+
+import keras
+import numpy as np
+
+from keras_tinytrain import planner
+from keras_tinytrain.device_cost import DeviceAccounting
+from keras_tinytrain.fewshot.adapt import prototype_classifier
+from keras_tinytrain.graph import flatten, walk
+from keras_tinytrain.plan import Budget
+
+
+def head_for(model: keras.Model, num_classes: int) -> str:
+    """ "softmax" where `model` ends in a dense layer of `num_classes` units, perhaps with a softmax; else "prototypes"."""
+    layers = [node.layer for node in walk(flatten(model))]
+    last = layers[-2] if len(layers) > 1 and not isinstance(layers[-1], keras.layers.Dense) and _is_softmax(layers[-1]) else layers[-1]
+    return "softmax" if isinstance(last, keras.layers.Dense) and last.units == num_classes else "prototypes"
+
+
+def choose_for_task(model: keras.Model, x, y, budget: Budget, *, inspect=6) -> planner.Choice:
+    """The plan for labelled samples, with the loss of the model's head.
+
+    Args:
+        model: a classifier of the samples' classes, or a backbone whose output is an embedding.
+        x: float32 (N, ...).
+        y: int (N,), 0..K-1.
+        budget: memory and compute, in the device's accounting.
+        inspect: the last blocks to choose from, or layer names.
+    """
+    num_classes = int(np.max(y)) + 1
+    accounting = DeviceAccounting(num_samples=len(x), num_classes=num_classes)
+    if head_for(model, num_classes) == "prototypes":
+        model, loss = prototype_classifier(model, x, y).model, planner.summed_cross_entropy(y)
+    else:
+        loss = planner.summed_cross_entropy(y, from_logits=not _is_softmax(model.layers[-1]))
+    return planner.choose(model, x, loss, budget, inspect=inspect, accounting=accounting)
+
+
+def _is_softmax(layer):
+    return isinstance(layer, keras.layers.Softmax) or getattr(layer, "activation", None) is keras.activations.softmax
