@@ -1,0 +1,80 @@
+"""The same training on an emulated Cortex-M4F and on this machine, equal bit for bit."""
+
+import shutil
+import subprocess
+
+import numpy as np
+import pytest
+
+from keras_tinytrain import _runtime
+from tests.runtime.small_net import ROOT, SOURCES, samples, small_net
+
+COMPILER, EMULATOR = "arm-none-eabi-g++", "qemu-system-arm"
+BOARD = ROOT / "tests" / "runtime" / "cortex_m4"
+# Deliberately without -ffp-contract=off: an Arduino build does not pass it, the sources must see to it themselves.
+FLAGS = ["-mcpu=cortex-m4", "-mthumb", "-mfpu=fpv4-sp-d16", "-std=gnu++14", "-fno-rtti", "-fno-exceptions", "-funsigned-char",
+         "-fno-threadsafe-statics", "-ffunction-sections", "-fdata-sections", "-Wl,--gc-sections", "--specs=nano.specs",
+         "-nostartfiles"]
+
+pytestmark = pytest.mark.skipif(
+    not (shutil.which(COMPILER) and shutil.which(EMULATOR)),
+    reason="needs apt-get install gcc-arm-none-eabi libnewlib-arm-none-eabi libstdc++-arm-none-eabi-newlib qemu-system-arm")
+
+
+def host_run(net, tables, library, images, labels):
+    """Train here, keeping what every forward pass read and gave; returns the same lines that the board prints."""
+    calls = []
+
+    def record(features):
+        outputs = net.run_trainable(features)
+        calls.append([features, *outputs])
+        return outputs
+
+    trainer = _runtime.Trainer(tables, record, None, net.bind, owner=library)
+    for image, label in zip(images, labels):
+        trainer.add_sample(image, label)
+    lines = [("loss", np.float32(trainer.step()).tobytes()) for _ in range(trainer.settings["iterations"])]
+    trainer.update_prototypes()
+    for name, method in (("masters", trainer.masters), ("gradients", trainer.weight_gradients)):
+        parts = [part for i in range(trainer.num_trained) for part in method(i) if part is not None]
+        lines.append((name, b"".join(part.tobytes() for part in parts)))
+    lines.append(("delta", trainer.save_delta(1)))
+    lines.append(("logits", trainer.predict(images[0])[1].tobytes()))
+    return [f"{name} {data.hex()}" for name, data in lines], calls, trainer.memory_parts()["total"]
+
+
+def rows(name, arrays):
+    """A two-dimensional int8 constant, one array a row."""
+    text = ",\n".join("{" + ",".join(map(str, np.concatenate([a.reshape(-1) for a in row]))) + "}" for row in arrays)
+    length = sum(a.size for a in arrays[0])
+    return f"const std::int8_t {name}[{len(arrays)}][{length}] = {{{text}}};"
+
+
+def recording(images, labels, calls, arena_bytes):
+    features, outputs = calls[0][0], calls[0][1:]
+    return "\n".join([
+        "#include <cstddef>", "#include <cstdint>", "namespace {", rows("kImages", [[image] for image in images]),
+        f"const std::int32_t kLabels[] = {{{','.join(map(str, labels))}}};", rows("kCalls", calls),
+        f"constexpr std::int32_t kNumImages = {len(images)}, kNumCalls = {len(calls)}, kNumOutputs = {len(outputs)};",
+        f"const std::size_t kOutputBytes[] = {{{','.join(str(a.size) for a in outputs)}}};",
+        f"constexpr std::size_t kFeatureBytes = {features.size}, kArenaBytes = {arena_bytes};", "}  // namespace", ""])
+
+
+@pytest.mark.parametrize("optimizer, learning_rate", [("kSgd", 0.3), ("kMomentum", 0.1), ("kAdam", 0.01)])
+@pytest.mark.parametrize("flags", [["-Os", "-mfloat-abi=softfp"], ["-O3", "-mfloat-abi=hard"]], ids=["nano33", "O3"])
+def test_training_is_the_same_on_the_board(optimizer, learning_rate, flags, tmp_path):
+    net = small_net()
+    net.image_shape = net.tensors[0].shape  # no frozen part: images are features
+    net.views = ((0, 1), (-1, 0))
+    net.settings.update(optimizer=optimizer, learning_rate=learning_rate, iterations=3)
+    images, labels = samples(shape=net.image_shape)
+    expected, calls, arena_bytes = host_run(net, *net.load(tmp_path), images, labels)
+    (tmp_path / "recording.h").write_text(recording(images, labels, calls, arena_bytes))
+    program = tmp_path / "program.elf"
+    subprocess.run([COMPILER, *FLAGS, *flags, f"-I{tmp_path}", f"-I{SOURCES}", "-T", BOARD / "link.ld", BOARD / "main.cpp",
+                    tmp_path / "tables.cpp", *sorted(SOURCES.glob("*.cpp")), "-lm", "-o", program], check=True)
+    run = subprocess.run([EMULATOR, "-machine", "mps2-an386", "-nographic", "-monitor", "none", "-serial", "none", "-chardev",
+                          "stdio,id=sh", "-semihosting-config", "enable=on,target=native,chardev=sh", "-icount", "shift=0",
+                          "-kernel", program], capture_output=True, text=True, timeout=120)
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert run.stdout.split("\n")[:-1] == expected

@@ -1,0 +1,140 @@
+"""The C++ sources by themselves: warnings, the board's compiler, and what they must not call."""
+
+import os
+import pathlib
+import shutil
+import subprocess
+
+import pytest
+
+from tests.runtime.small_net import ROOT, SOURCES
+
+CXX = os.environ.get("CXX", "c++")
+WARNINGS = ["-Wall", "-Wextra", "-Wconversion", "-Wdouble-promotion", "-Wshadow", "-Werror"]
+EMBEDDED = ["-fno-exceptions", "-fno-rtti"]
+NANO_33_BLE = ["-mcpu=cortex-m4", "-mthumb", "-mfpu=fpv4-sp-d16", "-mfloat-abi=softfp", "-std=gnu++14", "-Os",
+               "-funsigned-char"]
+FILES = sorted(SOURCES.glob("*.cpp"))
+HEADERS = sorted(SOURCES.glob("*.h"))
+ALLOWED = {"memcpy", "memset", "memcmp", "memmove", "sqrtf", "_GLOBAL_OFFSET_TABLE_", "__stack_chk_fail"}
+
+needs_arm = pytest.mark.skipif(
+    shutil.which("arm-none-eabi-g++") is None,
+    reason="needs apt-get install gcc-arm-none-eabi libnewlib-arm-none-eabi libstdc++-arm-none-eabi-newlib")
+
+
+def compile_all(compiler, flags, folder):
+    objects = []
+    for source in FILES:
+        objects.append(folder / f"{source.stem}.o")
+        subprocess.run([compiler, *flags, "-c", source, "-o", objects[-1]], check=True)
+    return objects
+
+
+def undefined(nm, objects):
+    """Functions that the objects call and none of them defines."""
+    def names(flag):
+        text = subprocess.run([nm, flag, *objects], check=True, capture_output=True, text=True).stdout
+        return {line.split()[-1] for line in text.splitlines() if line and not line.endswith(":")}
+
+    return names("-u") - names("--defined-only")
+
+
+@pytest.mark.parametrize("standard", ["gnu++14", "c++17"])
+def test_no_warnings(standard, tmp_path):
+    objects = compile_all(CXX, [f"-std={standard}", "-O2", *WARNINGS, *EMBEDDED], tmp_path)
+    assert undefined("nm", objects) <= ALLOWED
+
+
+@pytest.mark.parametrize("header", HEADERS, ids=lambda h: h.name)
+def test_headers_stand_alone(header):
+    subprocess.run([CXX, "-std=gnu++14", "-fsyntax-only", *WARNINGS, *EMBEDDED, "-x", "c++", "-"], check=True, text=True,
+                   input=f'#include "{header}"\n#include "{header}"\n')
+
+
+@needs_arm
+def test_nano_33_ble(tmp_path):
+    objects = compile_all("arm-none-eabi-g++", [*NANO_33_BLE, *WARNINGS, *EMBEDDED], tmp_path)
+    assert undefined("arm-none-eabi-nm", objects) <= ALLOWED | {"__errno"}
+    code = subprocess.run(["arm-none-eabi-objdump", "-d", *objects], check=True, capture_output=True, text=True).stdout
+    assert "vfma" not in code and "vfms" not in code  # fused: another rounding than the host's
+    sizes = subprocess.run(["arm-none-eabi-size", *objects], check=True, capture_output=True, text=True).stdout.splitlines()[1:]
+    text, data, bss = (sum(int(line.split()[i]) for line in sizes) for i in range(3))
+    assert data == bss == 0  # no globals
+    assert text < 16 * 1024
+
+
+FAKE_TFLM = r"""
+#include "tinytrain_tflm.h"
+namespace somewhere {  // as much of an interpreter as the adapter touches, in a namespace that it cannot know
+struct Tensor { union { std::int8_t* int8; void* data; } data; std::size_t bytes; };
+struct Context { Tensor* (*GetEvalTensor)(const Context*, int); Tensor* tensors; };
+enum Code { kFine = 0, kBroken = 1 };
+class Interpreter {
+ public:
+  Interpreter(Tensor* tensors, int sign) : context_{&Get, tensors}, sign_(sign) {}
+  Tensor* input(std::size_t) { return &context_.tensors[0]; }
+  Tensor* output(std::size_t) { return &context_.tensors[1]; }
+  std::size_t outputs_size() const { return 1; }
+  Code Invoke() {  // output = sign * input + weights
+    for (std::size_t i = 0; i < 4; ++i) {
+      output(0)->data.int8[i] = static_cast<std::int8_t>(sign_ * input(0)->data.int8[i] + context_.tensors[2].data.int8[i]);
+    }
+    return sign_ == 0 ? kBroken : kFine;
+  }
+ protected:
+  const Context& context() const { return context_; }
+ private:
+  static Tensor* Get(const Context* context, int index) { return index < 3 ? &context->tensors[index] : nullptr; }
+  Context context_;
+  int sign_;
+};
+}  // namespace somewhere
+int main() {
+  using Bindable = tinytrain::BindableInterpreter<somewhere::Interpreter>;
+  std::int8_t in[4], out[4], in2[4], out2[4], flash[4] = {0, 0, 0, 0}, ram[4] = {10, 20, 30, 40};
+  somewhere::Tensor first[] = {{{in}, 4}, {{out}, 4}, {{flash}, 4}}, second[] = {{{in2}, 4}, {{out2}, 4}, {{flash}, 4}};
+  somewhere::Interpreter frozen(first, -1);
+  Bindable trainable(second, 1);
+  tinytrain::InterpreterModel<somewhere::Interpreter> interpreters(&frozen, &trainable);
+  const tinytrain::Model model = interpreters.model();
+  const std::int8_t image[4] = {1, 2, 3, 4};
+  std::int8_t features[4];
+  const std::int8_t* outputs[tinytrain::kMaxOutputs];
+  if (!model.run_frozen(model.context, image, features) || features[3] != -4) return 1;
+  if (!model.run_trainable(model.context, features, outputs) || outputs[0][3] != -4) return 2;
+  if (!model.bind(model.context, 2, ram, 4) || model.bind(model.context, 3, ram, 4)) return 3;
+  ram[3] = 50;
+  if (!model.run_trainable(model.context, features, outputs) || outputs[0][3] != 46) return 4;
+  Bindable broken(second, 0);
+  const tinytrain::Model failing = tinytrain::InterpreterModel<somewhere::Interpreter>(nullptr, &broken).model();
+  return failing.run_frozen == nullptr ? 0 : 5;
+}
+"""
+
+
+def test_adapter_names_nothing_of_tflm(tmp_path):
+    """A stand-in interpreter with weights in 'flash' that are bound to RAM."""
+    (tmp_path / "adapter.cpp").write_text(FAKE_TFLM)
+    program = tmp_path / "adapter"
+    subprocess.run([CXX, "-std=gnu++14", "-Wall", "-Wextra", "-Werror", *EMBEDDED, f"-I{SOURCES}", tmp_path / "adapter.cpp",
+                    "-o", program], check=True)
+    assert subprocess.run([program]).returncode == 0
+
+
+def test_cmake_builds_the_library(tmp_path):
+    if shutil.which("cmake") is None:
+        pytest.skip("needs apt-get install cmake")
+    configure = ["cmake", "-S", ROOT / "tflm_runtime", "-B", tmp_path, "-DTINYTRAIN_WARNINGS=ON"]
+    subprocess.run(configure, check=True, capture_output=True)
+    subprocess.run(["cmake", "--build", tmp_path], check=True, capture_output=True)
+    assert (tmp_path / "libtinytrain.a").is_file()
+
+
+def test_arduino_library_manifest():
+    folder = pathlib.Path(SOURCES).parent
+    lines = dict(line.split("=", 1) for line in (folder / "library.properties").read_text().splitlines())
+    assert {"name", "version", "author", "maintainer", "sentence", "paragraph", "category", "url"} <= lines.keys()
+    assert not lines["name"].startswith("Arduino")
+    for line in (folder / "keywords.txt").read_text().splitlines():
+        assert line.count("\t") == 1 and line.split("\t")[1] in {"KEYWORD1", "KEYWORD2", "LITERAL1"}

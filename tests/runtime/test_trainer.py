@@ -1,0 +1,535 @@
+"""The trainer: its gradients, steps, memory and deltas, over a network that numpy runs exactly."""
+
+import dataclasses
+import struct
+import zlib
+
+import numpy as np
+import pytest
+
+from keras_tinytrain import _runtime
+from tests.runtime.small_net import NONE, STORED_SAMPLE, samples, small_net
+
+VIEWS = ((1, 0), (-2, 3))
+
+
+class Setup:
+    """A net, its compiled tables, and trainers over them that hold the samples."""
+
+    def __init__(self, net, folder):
+        self.net = net
+        self.tables, self.library = net.load(folder)
+        self.images, self.labels = samples()
+
+    def trainer(self, add=True, **settings):
+        self.net.bound.clear()
+        trainer = _runtime.Trainer(self.tables, self.net.run_trainable, self.net.run_frozen, self.net.bind, settings=settings,
+                                   owner=self.library)
+        for image, label in zip(self.images, self.labels):
+            if add:
+                trainer.add_sample(image, label)
+        return trainer
+
+    def gradients(self, iteration=0):
+        """Mean loss and mean gradients in float64 of the weights that are bound now."""
+        stored = [[self.net.run_frozen(view) for view in views_of(image, self.net.views)] for image in self.images]
+        net, last, count = self.net, len(self.net.tensors) - 1, len(self.images)
+        embed = lambda x: net.real(last, net.forward(x)[last]).reshape(-1)
+        prototypes = np.stack([np.mean([embed(s[0]) for s, l in zip(stored, self.labels) if l == k], axis=0) for k in range(3)])
+        total, sums = 0.0, None
+        for sample, label in zip(stored, self.labels):
+            values = net.forward(sample[1 + iteration % len(net.views) if net.views else 0])
+            z = net.real(last, values[last]).reshape(-1)
+            loss, d_z = prototype_loss(z, prototypes, label) if net.head == "prototypes" else softmax_loss(z, label)
+            total += loss
+            found = net.backward(values, d_z)
+            sums = found if sums is None else {
+                i: (sums[i][0] + found[i][0], None if found[i][1] is None else sums[i][1] + found[i][1]) for i in found}
+        return total / count, {i: (k / count, None if b is None else b / count) for i, (k, b) in sums.items()}, prototypes
+
+
+def views_of(image, views):
+    """The image itself, then out[y][x] = in[clamp(y - shift_y)][clamp(x - shift_x)] for every view."""
+    height, width = image.shape[:2]
+    rows = lambda shift: np.clip(np.arange(height) - shift, 0, height - 1)
+    columns = lambda shift: np.clip(np.arange(width) - shift, 0, width - 1)
+    return [image] + [image[rows(y)][:, columns(x)] for y, x in views]
+
+
+def softmax_loss(logits, label):
+    p = np.exp(logits - logits.max())
+    p /= p.sum()
+    return -np.log(p[label]), p - np.eye(len(p))[label]
+
+
+def prototype_loss(z, prototypes, label, scale=10.0):
+    unit = prototypes / np.linalg.norm(prototypes, axis=1, keepdims=True)
+    norm = np.linalg.norm(z)
+    loss, d_logits = softmax_loss(scale * unit @ z / norm, label)
+    d_unit = scale * d_logits @ unit
+    return loss, (d_unit - z / norm * (z / norm @ d_unit)) / norm
+
+
+@pytest.fixture(scope="module")
+def setup(tmp_path_factory):
+    return Setup(small_net(), tmp_path_factory.mktemp("small"))
+
+
+@pytest.fixture(scope="module")
+def with_views(tmp_path_factory):
+    return Setup(dataclasses.replace(small_net(), views=VIEWS, bound={}), tmp_path_factory.mktemp("views"))
+
+
+@pytest.fixture(scope="module")
+def softmax(tmp_path_factory):
+    return Setup(small_net("softmax"), tmp_path_factory.mktemp("softmax"))
+
+
+def all_of(trainer, method):
+    """Every trained layer's (kernel, bias) in one flat float64 array."""
+    parts = [getattr(trainer, method)(i) for i in range(trainer.num_trained)]
+    return np.concatenate([np.asarray(a, np.float64).reshape(-1) for pair in parts for a in pair if a is not None])
+
+
+def int8_weights(trainer):
+    return [(trainer.kernel(i), trainer.bias(i)) for i in range(trainer.num_trained)]
+
+
+def assert_same_weights(a, b):
+    for (kernel_a, bias_a), (kernel_b, bias_b) in zip(a, b):
+        np.testing.assert_array_equal(kernel_a, kernel_b)
+        np.testing.assert_array_equal(bias_a, bias_b)
+
+
+# ---- gradients -----------------------------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize("which", ["setup", "with_views", "softmax"])
+def test_mean_gradients_equal_float64(which, request):
+    """1e-5 of the largest magnitude in each tensor."""
+    setup = request.getfixturevalue(which)
+    trainer = setup.trainer(learning_rate=0.0)
+    for iteration in range(3):
+        loss, expected, prototypes = setup.gradients(iteration)
+        assert trainer.compute_gradients() == pytest.approx(loss, rel=1e-5)
+        if setup.net.head == "prototypes":
+            np.testing.assert_allclose(trainer.prototypes(), prototypes, rtol=0, atol=1e-5 * np.abs(prototypes).max())
+        for index, layer in enumerate(setup.net.trained):
+            kernel, bias = trainer.weight_gradients(index)
+            assert np.abs(expected[layer][0]).max() > 0
+            np.testing.assert_allclose(kernel, expected[layer][0], rtol=0, atol=1e-5 * np.abs(expected[layer][0]).max())
+            if bias is not None:
+                np.testing.assert_allclose(bias, expected[layer][1], rtol=0, atol=1e-5 * np.abs(expected[layer][1]).max())
+        trainer.step()
+
+
+def test_gradients_follow_weights_that_have_moved(setup):
+    trainer = setup.trainer(learning_rate=0.5)
+    for _ in range(3):
+        trainer.step()
+    loss, expected, _ = setup.gradients()
+    assert trainer.compute_gradients() == pytest.approx(loss, rel=1e-5)
+    kernel, _ = trainer.weight_gradients(0)
+    np.testing.assert_allclose(kernel, expected[0][0], rtol=0, atol=1e-5 * np.abs(expected[0][0]).max())
+
+
+def test_views_are_shifts_with_clamped_edges(with_views):
+    trainer = with_views.trainer()
+    for view, image in enumerate(views_of(with_views.images[2], VIEWS)):
+        np.testing.assert_array_equal(trainer.stored_sample(2, view)[0], with_views.net.run_frozen(image))
+
+
+# ---- steps ---------------------------------------------------------------------------------------------------------------
+
+def keras_reference(optimizer, weights, gradients, learning_rate, state):
+    """Keras' own update in float64."""
+    if optimizer == "sgd":
+        return weights - learning_rate * gradients
+    if optimizer == "momentum":
+        state["v"] = 0.9 * state.get("v", 0) - learning_rate * gradients
+        return weights + state["v"]
+    state["t"] = t = state.get("t", 0) + 1
+    beta_1, beta_2 = np.float64(np.float32(0.9)), np.float64(np.float32(0.999))
+    state["m"] = state.get("m", 0) + (gradients - state.get("m", 0)) * (1 - beta_1)
+    state["v"] = state.get("v", 0) + (gradients**2 - state.get("v", 0)) * (1 - beta_2)
+    alpha = learning_rate * np.sqrt(1 - beta_2**t) / (1 - beta_1**t)
+    return weights - alpha * state["m"] / (np.sqrt(state["v"]) + 1e-7)
+
+
+@pytest.mark.parametrize("optimizer, learning_rate", [("sgd", 0.3), ("momentum", 0.1), ("adam", 0.01)])
+def test_steps_are_keras_steps(setup, optimizer, learning_rate):
+    trainer = setup.trainer(optimizer=optimizer, learning_rate=learning_rate)
+    expected, state = all_of(trainer, "masters"), {}
+    for _ in range(4):
+        trainer.step()
+        gradients = all_of(trainer, "weight_gradients")
+        expected = keras_reference(optimizer, expected, gradients, learning_rate, state)
+        np.testing.assert_allclose(all_of(trainer, "masters"), expected, rtol=1e-5, atol=1e-6)
+        for index, (layer, channels) in enumerate(setup.net.trained.items()):
+            check_rounding(setup.net.layers[layer], setup.net.tensors, channels, trainer, index)
+
+
+def check_rounding(layer, tensors, channels, trainer, index):
+    """The int8 kernel and int32 bias are the rounded masters; unselected channels are the flash's, bit for bit."""
+    kernel, bias = layer.kernel.copy(), None if layer.bias is None else layer.bias.copy()
+    masters, bias_masters = trainer.masters(index)
+    rows = kernel.reshape(-1, kernel.shape[-1]).T if layer.op == "depthwise" else kernel.reshape(len(kernel), -1)
+    for n, channel in enumerate(channels):
+        rows[channel] = np.clip(np.round(masters[n] / layer.scales[channel]), -127, 127)
+        if bias is not None:
+            bias[channel] = np.round(bias_masters[n] / (np.float32(tensors[layer.input].scale) * layer.scales[channel]))
+    np.testing.assert_array_equal(trainer.kernel(index), kernel.reshape(-1))
+    np.testing.assert_array_equal(trainer.bias(index), bias)
+
+
+def test_bound_arrays_are_the_arena_itself(setup):
+    trainer = setup.trainer(learning_rate=0.5)
+    trainer.step()
+    for index, layer in enumerate(setup.net.trained):
+        np.testing.assert_array_equal(setup.net.bound[100 + layer], trainer.kernel(index))
+        assert not setup.net.bound[100 + layer].flags.writeable
+        assert np.shares_memory(setup.net.bound[100 + layer], trainer.arena)
+
+
+@pytest.mark.parametrize("which", ["setup", "with_views", "softmax"])
+def test_training_lowers_the_loss(which, request):
+    setup = request.getfixturevalue(which)
+    trainer = setup.trainer(optimizer="adam", learning_rate=0.01, iterations=25)
+    losses = []
+    trainer.train(lambda iteration, loss: losses.append(loss))
+    assert len(losses) == 25 and losses[-1] < 0.7 * losses[0]
+    predicted = [trainer.predict(image)[0] for image in setup.images]
+    assert np.mean(np.array(predicted) == setup.labels) >= 5 / 6
+
+
+def test_progress_stops_the_training(setup):
+    trainer = setup.trainer(iterations=10)
+    trainer.train(lambda iteration, loss: iteration < 2)
+    assert trainer.iteration == 3
+    assert trainer.prototypes() is not None
+
+
+def test_predict_gives_the_cosine_logits(setup):
+    trainer = setup.trainer()
+    trainer.update_prototypes()
+    label, logits = trainer.predict(setup.images[4])
+    last = len(setup.net.tensors) - 1
+    z = setup.net.real(last, setup.net.forward(setup.net.run_frozen(setup.images[4]))[last]).reshape(-1)
+    unit = trainer.prototypes() / np.linalg.norm(trainer.prototypes(), axis=1, keepdims=True)
+    np.testing.assert_allclose(logits, 10 * unit @ z / np.linalg.norm(z), rtol=0, atol=1e-4)
+    assert label == np.argmax(logits)
+
+
+# ---- memory --------------------------------------------------------------------------------------------------------------
+
+def align16(x):
+    return -(-int(x) // 16) * 16
+
+
+def promised_parts(net, slots, num_classes=3, max_samples=8):
+    """The formulas of the header, by themselves."""
+    elements = lambda t: int(np.prod(net.tensors[t].shape))
+    per_channel = lambda i: net.layers[i].kernel.size // net.tensors[net.layers[i].output].shape[2]
+    has_bias = lambda i: net.layers[i].bias is not None
+    num_weights = sum(len(c) * (per_channel(i) + has_bias(i)) for i, c in net.trained.items())
+    dimension = elements(-1)
+    parts = {
+        "samples": align16(max_samples * (1 + len(net.views)) * elements(0)) + align16(max_samples),
+        "image": align16(np.prod(net.image_shape)) if net.views else 0,
+        "weights": sum(align16(net.layers[i].kernel.size) + (align16(4 * net.layers[i].bias.size) if has_bias(i) else 0)
+                       for i in net.trained),
+        "masters": align16(4 * num_weights),
+        "weight_gradients": align16(4 * num_weights),
+        "optimizer": align16(4 * num_weights * slots),
+        "activation_gradients": align16(max(net.gradient_bytes, elements(0))),
+        "prototypes": align16(4 * num_classes) if net.head == "softmax" else
+        align16(4 * num_classes * dimension) + align16(4 * dimension) + 2 * align16(4 * num_classes),
+    }
+    return {**parts, "total": sum(parts.values())}
+
+
+@pytest.mark.parametrize("which", ["setup", "with_views", "softmax"])
+@pytest.mark.parametrize("optimizer, slots", [("sgd", 0), ("momentum", 1), ("adam", 2)])
+def test_bytes_promised_are_bytes_needed(which, optimizer, slots, request):
+    setup = request.getfixturevalue(which)
+    expected = promised_parts(setup.net, slots)
+    assert _runtime.required_bytes(setup.tables, {"optimizer": optimizer}) == expected
+    trainer = setup.trainer(optimizer=optimizer)
+    assert trainer.memory_parts() == expected
+    assert trainer.arena.nbytes == expected["total"]
+
+
+def aligned_arena(num_bytes, offset=0):
+    padded = np.zeros(num_bytes + 32, np.uint8)
+    start = -padded.ctypes.data % 16 + offset
+    return padded[start:start + num_bytes]
+
+
+def test_arena_is_checked_and_never_overrun(setup):
+    total = _runtime.required_bytes(setup.tables)["total"]
+    with pytest.raises(ValueError, match=f"received {total - 1} bytes, required {total}"):
+        _runtime.Trainer(setup.tables, setup.net.run_trainable, setup.net.run_frozen, arena=aligned_arena(total - 1))
+    with pytest.raises(ValueError, match="not aligned"):
+        _runtime.Trainer(setup.tables, setup.net.run_trainable, setup.net.run_frozen, arena=aligned_arena(total, 8))
+    guarded = aligned_arena(total + 64)
+    guarded[total:] = 0xA5
+    trainer = _runtime.Trainer(setup.tables, setup.net.run_trainable, setup.net.run_frozen, setup.net.bind, arena=guarded)
+    for image, label in zip(setup.images, setup.labels):
+        trainer.add_sample(image, label)
+    trainer.train()
+    trainer.predict(setup.images[0])
+    assert (guarded[total:] == 0xA5).all()
+
+
+# ---- misuse --------------------------------------------------------------------------------------------------------------
+
+def test_wrong_labels_and_too_many_samples(setup):
+    trainer = setup.trainer(add=False, max_samples=2)
+    for label in (-1, 3):
+        with pytest.raises(ValueError, match="label"):
+            trainer.add_sample(setup.images[0], label)
+    trainer.add_sample(setup.images[0], 0)
+    trainer.add_sample(setup.images[1], 1)
+    with pytest.raises(RuntimeError, match="max_samples"):
+        trainer.add_sample(setup.images[2], 2)
+    with pytest.raises(RuntimeError, match="every class"):
+        trainer.step()
+    trainer.clear_samples()
+    assert trainer.num_samples == 0
+    with pytest.raises(RuntimeError, match="every class"):
+        trainer.train()
+
+
+def test_images_of_another_type_or_size(setup):
+    trainer = setup.trainer(add=False)
+    with pytest.raises(ValueError, match="int8 numpy array, received float64"):
+        trainer.add_sample(setup.images[0].astype(float), 0)
+    with pytest.raises(ValueError, match="480 elements, received 20"):
+        trainer.add_sample(np.zeros(20, np.int8), 0)
+
+
+def test_no_prototypes_yet(setup):
+    trainer = setup.trainer()
+    with pytest.raises(RuntimeError, match="no prototypes yet"):
+        trainer.predict(setup.images[0])
+    with pytest.raises(RuntimeError, match="no prototypes yet"):
+        trainer.save_delta()
+
+
+@pytest.mark.parametrize("settings", [
+    {"learning_rate": -1.0}, {"learning_rate": float("nan")}, {"optimizer": "adam", "beta_2": 1.0},
+    {"optimizer": "adam", "epsilon": 0.0}, {"optimizer": "momentum", "momentum": 1.5}, {"num_classes": 0}, {"num_classes": 256},
+    {"max_samples": 0}, {"iterations": -1}, {"logit_scale": 0.0}, {"max_samples": 2**31 - 1}])
+def test_settings_out_of_range(setup, settings):
+    with pytest.raises(ValueError, match="setting is out of range"):
+        setup.trainer(**settings)
+
+
+def test_unknown_setting(setup):
+    with pytest.raises(ValueError, match="unknown setting 'lr'"):
+        setup.trainer(lr=1.0)
+
+
+def test_softmax_needs_as_many_classes_as_outputs(softmax):
+    with pytest.raises(ValueError, match="setting is out of range"):
+        softmax.trainer(num_classes=2)
+
+
+def test_exceptions_of_the_model_come_out(setup):
+    def broken(features):
+        raise KeyError("from the model")
+
+    trainer = _runtime.Trainer(setup.tables, broken, setup.net.run_frozen)
+    for image, label in zip(setup.images, setup.labels):
+        trainer.add_sample(image, label)
+    with pytest.raises(KeyError, match="from the model"):
+        trainer.step()
+    trainer = _runtime.Trainer(setup.tables, lambda x: setup.net.run_trainable(x)[:-1], setup.net.run_frozen)
+    for image, label in zip(setup.images, setup.labels):
+        trainer.add_sample(image, label)
+    with pytest.raises(ValueError, match="must return 7 arrays, received 6"):
+        trainer.step()
+
+
+def break_tensor(index, **changes):
+    return lambda net: net.tensors.__setitem__(index, dataclasses.replace(net.tensors[index], **changes))
+
+
+def break_layer(index, **changes):
+    return lambda net: net.layers.__setitem__(index, dataclasses.replace(net.layers[index], **changes))
+
+
+def replace_trained(**changes):
+    return lambda net: net.trained.update({int(k[1:]): v for k, v in changes.items()})
+
+
+@pytest.mark.parametrize("change", [
+    break_tensor(3, shape=(6, 5, 9)), break_tensor(3, scale=0.0), break_tensor(3, scale=-0.1), break_tensor(3, zero_point=200),
+    break_tensor(3, kept=STORED_SAMPLE), break_tensor(3, kept=NONE), break_tensor(0, kept=NONE),
+    break_tensor(5, kept=NONE), break_tensor(2, gradient_offset=2), break_tensor(2, gradient_offset=-8),
+    break_tensor(2, gradient_offset=0), break_tensor(1, gradient_offset=NONE), break_tensor(11, gradient_offset=NONE),
+    break_tensor(8, gradient_offset=NONE), break_tensor(0, gradient_offset=0), break_tensor(1, shape=(0, 5, 6)),
+    break_layer(1, input=12), break_layer(1, input=-1), break_layer(1, input=5), break_layer(1, output=3),
+    break_layer(4, input2=NONE), break_layer(4, input2=6), break_layer(1, input2=0), break_layer(1, accumulate=(False, False)),
+    break_layer(3, accumulate=(True, False)), break_layer(4, accumulate=(False, True)),
+    break_layer(2, window=(3, 3, 1, 1, 3, 1)), break_layer(2, window=(3, 3, 2, 1, 1, 1)),
+    break_layer(2, window=(3, 0, 1, 1, 1, 0)), break_layer(2, window=(3, 3, 0, 1, 1, 1)), break_layer(10, kernel=None),
+    break_layer(0, scales=np.zeros(6, np.float32)),
+    replace_trained(_0=[3, 0]), replace_trained(_0=[3, 3]), replace_trained(_0=[6]), replace_trained(_4=[0])])
+def test_tables_that_cannot_work_are_refused(change, tmp_path):
+    net = small_net()
+    change(net)
+    tables, library = net.load(tmp_path)
+    assert _runtime.check_tables(tables) == "an index, size or pointer in the tables is out of range"
+    with pytest.raises(ValueError, match="in the tables is out of range"):
+        _runtime.Trainer(tables, net.run_trainable, net.run_frozen, owner=library)
+
+
+# ---- deltas --------------------------------------------------------------------------------------------------------------
+
+@pytest.fixture
+def learned(setup):
+    trainer = setup.trainer(optimizer="adam", learning_rate=0.02, iterations=2)
+    trainer.train()
+    return trainer
+
+
+def with_crc(data):
+    return data[:-4] + struct.pack("<I", zlib.crc32(data[:-4]))
+
+
+def test_crc_is_zlibs():
+    data = bytes(range(256)) * 3
+    assert _runtime.crc32(data) == zlib.crc32(data)
+    assert _runtime.crc32(data[100:], _runtime.crc32(data[:100])) == zlib.crc32(data)
+
+
+def test_delta_brings_back_what_was_learned(setup, learned):
+    delta = learned.save_delta(sequence=7)
+    assert len(delta) == learned.delta_bytes()
+    weights, logits, prototypes = int8_weights(learned), learned.predict(setup.images[0])[1], learned.prototypes()
+    fresh = setup.trainer(add=False)
+    before = int8_weights(fresh)
+    fresh.load_delta(delta + b"\xff" * 9)  # the rest of an erased flash slot
+    assert_same_weights(int8_weights(fresh), weights)
+    np.testing.assert_array_equal(fresh.prototypes(), prototypes)
+    np.testing.assert_array_equal(fresh.predict(setup.images[0])[1], logits)
+    assert fresh.save_delta(sequence=7) == delta
+    fresh.revert()
+    assert_same_weights(int8_weights(fresh), before)
+    assert fresh.prototypes() is None and fresh.iteration == 0
+
+
+def test_revert_and_training_again_is_the_same(setup, learned):
+    delta = learned.save_delta()
+    learned.revert()
+    learned.train()
+    assert learned.save_delta() == delta
+
+
+def test_delta_is_as_documented(setup, learned):
+    delta = learned.save_delta(sequence=0x01020304)
+    magic, version, num_records, sequence, length = struct.unpack_from("<4sHHII", delta)
+    assert (magic, version, sequence, length) == (b"TTDL", 1, 0x01020304, len(delta))
+    assert num_records == len(setup.net.trained) + 1
+    assert delta[16:48] == setup.net.base_hash
+    assert struct.unpack("<I", delta[-4:])[0] == zlib.crc32(delta[:-4])
+    offset = 48
+    for index, (layer, channels) in enumerate(setup.net.trained.items()):
+        size = delta[offset]
+        assert delta[offset + 1:offset + 1 + size].decode() == f"layer_{layer}"
+        kind, has_bias, num_values, num_channels = struct.unpack_from("<BBIH", delta, offset + 1 + size)
+        offset += 1 + size + 8
+        x = setup.net.layers[layer]
+        assert (kind, has_bias, num_channels) == (1, x.bias is not None, len(channels))
+        assert list(np.frombuffer(delta, "<u2", num_channels, offset)) == channels
+        offset += 2 * num_channels
+        values = np.frombuffer(delta, np.int8, num_channels * num_values, offset).reshape(num_channels, num_values)
+        kernel = learned.kernel(index).reshape(x.kernel.shape)
+        rows = kernel.reshape(-1, kernel.shape[-1]).T if x.op == "depthwise" else kernel.reshape(len(kernel), -1)
+        np.testing.assert_array_equal(values, rows[channels])
+        offset += values.size
+        if has_bias:
+            np.testing.assert_array_equal(np.frombuffer(delta, "<i4", num_channels, offset), learned.bias(index)[channels])
+            offset += 4 * num_channels
+    assert delta[offset:offset + 11] == b"\x0aprototypes"
+    assert struct.unpack_from("<BBIH", delta, offset + 11) == (0, 0, 7, 3)
+    np.testing.assert_array_equal(np.frombuffer(delta, "<f4", 21, offset + 19 + 6).reshape(3, 7), learned.prototypes())
+    assert offset + 19 + 6 + 84 + 4 == len(delta)
+
+
+def test_cut_deltas_are_refused_at_every_length(setup, learned):
+    delta, before = learned.save_delta(), int8_weights(learned)
+    for length in range(len(delta)):
+        with pytest.raises(ValueError, match="cut short"):
+            learned.load_delta(delta[:length])
+        erased = delta[:length] + b"\xff" * (len(delta) - length)  # the same cut inside a flash slot
+        if erased != delta:
+            with pytest.raises(ValueError, match="cut short"):
+                learned.load_delta(erased)
+    assert_same_weights(int8_weights(learned), before)
+
+
+def test_any_flipped_bit_is_refused(setup, learned):
+    delta, before = learned.save_delta(), int8_weights(learned)
+    for position in range(len(delta)):
+        broken = bytearray(delta)
+        broken[position] ^= 1 << (position % 8)
+        with pytest.raises(ValueError):
+            learned.load_delta(bytes(broken))
+    assert_same_weights(int8_weights(learned), before)
+
+
+def test_records_that_lie_are_refused_behind_a_good_crc(setup, learned):
+    """Every byte of the records set to extremes, CRC made good again: refused, or loaded as the values that they then are."""
+    delta = learned.save_delta()
+    state = learned.save_delta()
+    for position in [6, 7, *range(48, len(delta) - 4)]:
+        for value in (0, 0x7F, 0xFF):
+            broken = bytearray(delta)
+            broken[position] = value
+            try:
+                learned.load_delta(with_crc(bytes(broken)))
+            except ValueError:
+                assert learned.save_delta() == state  # nothing was changed
+            learned.load_delta(delta)
+
+
+def test_foreign_deltas_are_refused(setup, learned):
+    delta = learned.save_delta()
+    with pytest.raises(ValueError, match="another base model"):
+        learned.load_delta(with_crc(delta[:16] + bytes(32) + delta[48:]))
+    with pytest.raises(ValueError, match="another base model"):
+        learned.load_delta(with_crc(delta.replace(b"layer_0", b"layer_X")))
+    with pytest.raises(ValueError, match="another version"):
+        learned.load_delta(with_crc(delta[:4] + b"\x63\x00" + delta[6:]))
+    other = setup.trainer(add=False, num_classes=4)
+    with pytest.raises(ValueError, match="another base model"):
+        other.load_delta(delta)
+
+
+def test_float_deltas_are_read(setup):
+    """As Python's Delta writes them: one channel of one layer; the rest stays the flash's."""
+    trainer = setup.trainer()
+    before = int8_weights(trainer)
+    layer = setup.net.layers[3]  # 1 x 1 convolution without bias, channel 2 trained
+    values = (layer.kernel[2].reshape(-1) // 2 * layer.scales[2]).astype(np.float32)
+    record = b"\x07layer_3" + struct.pack("<BBIHH", 0, 0, values.size, 1, 2) + values.tobytes()
+    header = struct.pack("<4sHHII", b"TTDL", 1, 1, 0, 48 + len(record) + 4) + setup.net.base_hash
+    trainer.load_delta(with_crc(header + record + bytes(4)))
+    expected = layer.kernel.copy()
+    expected[2] = layer.kernel[2] // 2
+    np.testing.assert_array_equal(trainer.kernel(3), expected.reshape(-1))
+    np.testing.assert_array_equal(trainer.masters(3)[0][0], values)
+    assert_same_weights(int8_weights(trainer)[:3], before[:3])
+    assert trainer.prototypes() is None
+
+
+def test_power_cut_at_any_byte_leaves_the_old_or_the_new(learned):
+    old, new = learned.save_delta(sequence=0xFFFFFFFF), learned.save_delta(sequence=0)  # the sequence number wraps
+    slots = old, b"\xff" * len(old)
+    assert _runtime.newest_delta(*slots) == 0
+    for length in range(len(new)):
+        assert _runtime.newest_delta(old, new[:length] + b"\xff" * (len(new) - length)) == 0
+    assert _runtime.newest_delta(old, new) == 1
+    assert _runtime.newest_delta(new, old) == 0
+    assert _runtime.newest_delta(b"\xff" * 60, b"\x00" * 60) is None

@@ -1,0 +1,613 @@
+// keras_tinytrain._runtime: the C++ runtime from Python, for running a training on the host and for testing every part of it.
+//
+// Tables are passed as an address, as ctypes finds it in a compiled tables.cpp. Forward passes are Python callables. What goes
+// wrong raises: ValueError for what was passed in, RuntimeError for the order of calls; an exception in a callable comes out.
+#include <pybind11/numpy.h>
+#include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
+
+#include <cstring>
+#include <exception>
+#include <limits>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "../src/tinytrain.h"
+#include "../src/tinytrain_check.h"
+#include "../src/tinytrain_delta.h"
+#include "../src/tinytrain_head.h"
+#include "../src/tinytrain_kernels.h"
+#include "../src/tinytrain_math.h"
+#include "../src/tinytrain_weights.h"
+
+namespace py = pybind11;
+namespace tt = tinytrain;
+
+namespace {
+
+using Int8Array = py::array_t<std::int8_t, py::array::c_style>;
+using Uint16Array = py::array_t<std::uint16_t, py::array::c_style | py::array::forcecast>;
+using FloatArray = py::array_t<float, py::array::c_style | py::array::forcecast>;
+
+void Check(tt::Status status, const std::string& detail = "") {
+  if (status == tt::Status::kOk) return;
+  const std::string text = tt::StatusText(status) + detail;
+  switch (status) {
+    case tt::Status::kFull:
+    case tt::Status::kNotEnoughSamples:
+    case tt::Status::kModelFailed:
+    case tt::Status::kNotTrained: throw std::runtime_error(text);
+    default: throw py::value_error(text);
+  }
+}
+
+const tt::Tables& TablesAt(std::uintptr_t address) {
+  if (address == 0) throw py::value_error("the address of the tables is 0");
+  return *reinterpret_cast<const tt::Tables*>(address);
+}
+
+// ---- settings ---------------------------------------------------------------------------------------------------------
+
+tt::Optimizer OptimizerFrom(const py::handle& value) {
+  const std::string name = py::str(value);
+  if (name == "sgd" || name == "0") return tt::Optimizer::kSgd;
+  if (name == "momentum" || name == "1") return tt::Optimizer::kMomentum;
+  if (name == "adam" || name == "2") return tt::Optimizer::kAdam;
+  throw py::value_error("optimizer must be 'sgd', 'momentum' or 'adam', received " + name);
+}
+
+// The tables' own settings with some replaced.
+tt::TrainingSettings SettingsFrom(const tt::Tables& tables, const py::object& overrides) {
+  tt::TrainingSettings settings = tables.training;
+  if (overrides.is_none()) return settings;
+  for (const auto& item : overrides.cast<py::dict>()) {
+    const std::string key = py::str(item.first);
+    if (key == "optimizer") settings.optimizer = OptimizerFrom(item.second);
+    else if (key == "learning_rate") settings.learning_rate = item.second.cast<float>();
+    else if (key == "momentum") settings.momentum = item.second.cast<float>();
+    else if (key == "beta_2") settings.beta_2 = item.second.cast<float>();
+    else if (key == "epsilon") settings.epsilon = item.second.cast<float>();
+    else if (key == "logit_scale") settings.logit_scale = item.second.cast<float>();
+    else if (key == "iterations") settings.iterations = item.second.cast<std::int32_t>();
+    else if (key == "num_classes") settings.num_classes = item.second.cast<std::int32_t>();
+    else if (key == "max_samples") settings.max_samples = item.second.cast<std::int32_t>();
+    else throw py::value_error("unknown setting '" + key + "'; known are optimizer, learning_rate, momentum, beta_2, epsilon, "
+                               "logit_scale, iterations, num_classes, max_samples");
+  }
+  return settings;
+}
+
+py::dict SettingsDict(const tt::TrainingSettings& s) {
+  static const char* const kNames[] = {"sgd", "momentum", "adam"};
+  py::dict d;
+  d["optimizer"] = kNames[static_cast<int>(s.optimizer)];
+  d["learning_rate"] = s.learning_rate;
+  d["momentum"] = s.momentum;
+  d["beta_2"] = s.beta_2;
+  d["epsilon"] = s.epsilon;
+  d["logit_scale"] = s.logit_scale;
+  d["iterations"] = s.iterations;
+  d["num_classes"] = s.num_classes;
+  d["max_samples"] = s.max_samples;
+  return d;
+}
+
+py::dict PartsDict(const tt::MemoryParts& p) {
+  py::dict d;
+  d["samples"] = p.samples;
+  d["image"] = p.image;
+  d["weights"] = p.weights;
+  d["masters"] = p.masters;
+  d["weight_gradients"] = p.weight_gradients;
+  d["optimizer"] = p.optimizer;
+  d["activation_gradients"] = p.activation_gradients;
+  d["prototypes"] = p.prototypes;
+  d["total"] = p.total;
+  return d;
+}
+
+tt::MemoryParts RequiredParts(const tt::Tables& tables, const tt::TrainingSettings& settings) {
+  Check(tt::CheckTables(tables));
+  Check(tt::CheckSettings(tables, settings));
+  tt::MemoryParts parts;
+  tt::Trainer::RequiredBytes(tables, settings, &parts);
+  return parts;
+}
+
+py::dict TensorDict(const tt::Tensor& t) {
+  py::dict d;
+  d["shape"] = py::make_tuple(1, t.height, t.width, t.channels);
+  d["scale"] = t.scale;
+  d["zero_point"] = t.zero_point;
+  d["kept"] = t.kept;
+  d["gradient_offset"] = t.gradient_offset;
+  return d;
+}
+
+py::dict TrainedDict(const tt::Tables& tables, const tt::TrainedLayer& t) {
+  const tt::KernelLayout layout = tt::LayoutOf(tables, tables.layers[t.layer]);
+  py::dict d;
+  d["name"] = t.name;
+  d["layer"] = t.layer;
+  d["kernel_tensor"] = t.kernel_tensor;
+  d["bias_tensor"] = t.bias_tensor;
+  d["channels"] = Uint16Array(t.num_channels, t.channels);
+  d["output_channels"] = layout.output_channels;
+  d["weights_per_channel"] = layout.weights_per_channel;
+  return d;
+}
+
+py::dict TablesInfo(std::uintptr_t address) {
+  const tt::Tables& tables = TablesAt(address);
+  Check(tt::CheckTables(tables));
+  py::list tensors, trained;
+  for (std::int32_t i = 0; i < tables.num_tensors; ++i) tensors.append(TensorDict(tables.tensors[i]));
+  for (std::int32_t i = 0; i < tables.num_trained; ++i) trained.append(TrainedDict(tables, tables.trained[i]));
+  py::dict d;
+  d["version"] = tables.version;
+  d["base_hash"] = py::bytes(reinterpret_cast<const char*>(tables.base_hash), sizeof(tables.base_hash));
+  d["head"] = tables.head == tt::Head::kPrototypes ? "prototypes" : "softmax";
+  d["image_shape"] = py::make_tuple(1, tables.image_height, tables.image_width, tables.image_channels);
+  d["image_scale"] = tables.image_scale;
+  d["image_zero_point"] = tables.image_zero_point;
+  d["tensors"] = tensors;
+  d["num_layers"] = tables.num_layers;
+  d["trained"] = trained;
+  d["num_outputs"] = tables.num_outputs;
+  d["head_output"] = tables.head_output;
+  d["num_views"] = tables.num_views;
+  d["gradient_bytes"] = tables.gradient_bytes;
+  d["training"] = SettingsDict(tables.training);
+  return d;
+}
+
+// ---- trainer ----------------------------------------------------------------------------------------------------------
+
+Int8Array Copy(const std::int8_t* data, const std::vector<py::ssize_t>& shape) {
+  Int8Array array(shape);
+  std::memcpy(array.mutable_data(), data, static_cast<std::size_t>(array.nbytes()));
+  return array;
+}
+
+// A contiguous int8 array of exactly `elements` elements, or ValueError.
+Int8Array Int8From(const py::handle& value, std::int64_t elements, const char* what) {
+  if (!py::isinstance<py::array>(value) || !py::array_t<std::int8_t>::check_(value)) {
+    throw py::value_error(std::string(what) + " must be an int8 numpy array, received " +
+                          std::string(py::str(py::getattr(value, "dtype", py::type::of(value)))));
+  }
+  Int8Array array = Int8Array::ensure(value);
+  if (!array) throw py::error_already_set();
+  if (array.size() != elements) {
+    throw py::value_error(std::string(what) + " must have " + std::to_string(elements) + " elements, received " +
+                          std::to_string(array.size()));
+  }
+  return array;
+}
+
+class PyTrainer {
+ public:
+  PyTrainer(std::uintptr_t tables, py::object run_trainable, py::object run_frozen, py::object bind, py::object settings,
+            py::object arena, py::object owner)
+      : tables_(TablesAt(tables)), run_trainable_(std::move(run_trainable)), run_frozen_(std::move(run_frozen)),
+        bind_(std::move(bind)), owner_(std::move(owner)) {
+    const tt::TrainingSettings values = SettingsFrom(tables_, settings);
+    parts_ = RequiredParts(tables_, values);
+    arena_ = arena.is_none() ? AllocateArena(parts_.total) : arena.cast<py::array>();
+    if (!py::array_t<std::uint8_t>::check_(arena_) || arena_.ndim() != 1 || !(arena_.flags() & py::array::c_style)) {
+      throw py::value_error("the arena must be a contiguous one-dimensional uint8 array");
+    }
+    const tt::Model model = {this, run_frozen_.is_none() ? nullptr : &RunFrozen, &RunTrainable, &Bind};
+    auto* data = static_cast<std::uint8_t*>(arena_.mutable_data());
+    const auto bytes = static_cast<std::size_t>(arena_.nbytes());
+    CheckCalled(trainer_.Init(tables_, values, model, data, bytes),
+                ": received " + std::to_string(bytes) + " bytes, required " + std::to_string(parts_.total));
+  }
+  PyTrainer(const PyTrainer&) = delete;
+  PyTrainer& operator=(const PyTrainer&) = delete;
+
+  void AddSample(const py::object& image, std::int32_t label) {
+    CheckCalled(trainer_.AddSample(Int8From(image, ImageElements(), "the image").data(), label));
+  }
+  void ClearSamples() { trainer_.ClearSamples(); }
+  std::int32_t NumSamples() const { return trainer_.num_samples(); }
+
+  void Train(const py::object& progress) {
+    progress_ = progress;
+    const tt::Status status = trainer_.Train(progress.is_none() ? nullptr : &ReportProgress, this);
+    progress_ = py::none();
+    CheckCalled(status);
+  }
+  float Step() {
+    float loss = 0.0f;
+    CheckCalled(trainer_.Step(&loss));
+    return loss;
+  }
+  float ComputeGradients() {
+    float loss = 0.0f;
+    CheckCalled(trainer_.ComputeGradients(&loss));
+    return loss;
+  }
+  void UpdatePrototypes() { CheckCalled(trainer_.UpdatePrototypes()); }
+
+  py::tuple Predict(const py::object& image) {
+    FloatArray logits(trainer_.settings().num_classes);
+    std::int32_t label = 0;
+    CheckCalled(trainer_.Predict(Int8From(image, ImageElements(), "the image").data(), logits.mutable_data(), &label));
+    return py::make_tuple(label, logits);
+  }
+
+  std::size_t DeltaBytes() const { return trainer_.DeltaBytes(); }
+  py::bytes SaveDelta(std::uint32_t sequence) const {
+    std::vector<std::uint8_t> data(trainer_.DeltaBytes());
+    std::size_t written = 0;
+    Check(trainer_.SaveDelta(sequence, data.data(), data.size(), &written));
+    return py::bytes(reinterpret_cast<const char*>(data.data()), written);
+  }
+  void LoadDelta(const py::bytes& delta) {
+    const std::string data = delta;
+    Check(trainer_.LoadDelta(reinterpret_cast<const std::uint8_t*>(data.data()), data.size()));
+  }
+  void Revert() { trainer_.Revert(); }
+
+  py::dict MemoryParts() const { return PartsDict(parts_); }
+  py::dict Settings() const { return SettingsDict(trainer_.settings()); }
+  std::int32_t Iteration() const { return trainer_.iteration(); }
+  std::int32_t NumTrained() const { return tables_.num_trained; }
+
+  Int8Array Kernel(std::int32_t index) const {
+    const tt::TrainedState state = State(index);
+    return Copy(state.kernel, {state.layout.output_channels * state.layout.weights_per_channel});
+  }
+  py::object Bias(std::int32_t index) const {
+    const tt::TrainedState state = State(index);
+    if (state.bias == nullptr) return py::none();
+    return py::array_t<std::int32_t>(state.layout.output_channels, state.bias);
+  }
+  py::tuple Masters(std::int32_t index) const {
+    const tt::TrainedState state = State(index);
+    return KernelAndBias(state, state.masters, state.bias_masters);
+  }
+  py::tuple WeightGradients(std::int32_t index) const {
+    const tt::TrainedState state = State(index);
+    return KernelAndBias(state, state.d_kernel, state.d_bias);
+  }
+  py::object Prototypes() const {
+    if (!trainer_.has_prototypes()) return py::none();
+    const tt::Buffers& b = trainer_.buffers();
+    return FloatArray({trainer_.settings().num_classes, b.dimension}, b.prototypes);
+  }
+  Int8Array StoredSample(std::int32_t sample, std::int32_t view) const {
+    if (sample < 0 || sample >= trainer_.num_samples() || view < 0 || view > tables_.num_views) {
+      throw py::index_error("no such stored sample or view");
+    }
+    const tt::Tensor& t = tables_.tensors[0];
+    const std::int8_t* data = trainer_.buffers().samples +
+                              static_cast<std::int64_t>(sample * (1 + tables_.num_views) + view) * tt::NumElements(t);
+    return Copy(data, {1, t.height, t.width, t.channels});
+  }
+  py::array Arena() const { return arena_; }
+
+ private:
+  static py::array AllocateArena(std::size_t bytes) {
+    py::array_t<std::uint8_t> padded(static_cast<py::ssize_t>(bytes + tt::kArenaAlignment));
+    const std::size_t misaligned = reinterpret_cast<std::uintptr_t>(padded.data()) % tt::kArenaAlignment;
+    const std::size_t skip = misaligned == 0 ? 0 : tt::kArenaAlignment - misaligned;
+    return py::array_t<std::uint8_t>(static_cast<py::ssize_t>(bytes), padded.mutable_data() + skip, padded);
+  }
+
+  // An exception in a callable is kept until the trainer has returned, then thrown on.
+  void CheckCalled(tt::Status status, const std::string& detail = "") {
+    if (exception_) std::rethrow_exception(std::exchange(exception_, nullptr));
+    Check(status, status == tt::Status::kArenaTooSmall ? detail : "");
+  }
+  template <typename Body>
+  static bool Guarded(void* context, Body body) {
+    auto* self = static_cast<PyTrainer*>(context);
+    try {
+      return body(self);
+    } catch (...) {
+      self->exception_ = std::current_exception();
+      return false;
+    }
+  }
+
+  static bool RunFrozen(void* context, const std::int8_t* image, std::int8_t* features) {
+    return Guarded(context, [&](PyTrainer* self) {
+      const tt::Tables& t = self->tables_;
+      const py::object result = self->run_frozen_(Copy(image, {1, t.image_height, t.image_width, t.image_channels}));
+      const std::int32_t elements = tt::NumElements(t.tensors[0]);
+      const Int8Array array = Int8From(result, elements, "what run_frozen returns");
+      std::memcpy(features, array.data(), static_cast<std::size_t>(elements));
+      return true;
+    });
+  }
+
+  static bool RunTrainable(void* context, const std::int8_t* features, const std::int8_t** outputs) {
+    return Guarded(context, [&](PyTrainer* self) {
+      const tt::Tables& tables = self->tables_;
+      const tt::Tensor& input = tables.tensors[0];
+      const py::sequence results = self->run_trainable_(Copy(features, {1, input.height, input.width, input.channels}));
+      if (py::len(results) != static_cast<std::size_t>(tables.num_outputs)) {
+        throw py::value_error("run_trainable must return " + std::to_string(tables.num_outputs) + " arrays, received " +
+                              std::to_string(py::len(results)));
+      }
+      self->outputs_.clear();
+      for (std::int32_t i = 0; i < tables.num_outputs; ++i) {
+        const py::object result = results[static_cast<std::size_t>(i)];
+        self->outputs_.push_back(Int8From(result, self->OutputElements(i, result), "what run_trainable returns"));
+        outputs[i] = self->outputs_.back().data();
+      }
+      return true;
+    });
+  }
+
+  // What output i must hold: the elements of the tensor that is kept there; any number if the runtime never reads it.
+  std::int64_t OutputElements(std::int32_t i, const py::object& result) const {
+    if (i == tables_.head_output) return tt::NumElements(tables_.tensors[tables_.num_tensors - 1]);
+    for (std::int32_t t = 0; t < tables_.num_tensors; ++t) {
+      if (tables_.tensors[t].kept == i) return tt::NumElements(tables_.tensors[t]);
+    }
+    return result.cast<py::array>().size();
+  }
+
+  static bool Bind(void* context, std::int32_t tensor, const void* data, std::size_t bytes) {
+    return Guarded(context, [&](PyTrainer* self) {
+      if (self->bind_.is_none()) return true;
+      bool is_bias = false;
+      for (std::int32_t t = 0; t < self->tables_.num_trained; ++t) is_bias |= self->tables_.trained[t].bias_tensor == tensor;
+      const auto dtype = is_bias ? py::dtype::of<std::int32_t>() : py::dtype::of<std::int8_t>();
+      py::array view(dtype, {static_cast<py::ssize_t>(bytes) / dtype.itemsize()}, {}, data, self->arena_);
+      view.attr("flags").attr("writeable") = false;
+      self->bind_(tensor, view);
+      return true;
+    });
+  }
+
+  static bool ReportProgress(void* context, std::int32_t iteration, float loss) {
+    return Guarded(context, [&](PyTrainer* self) {
+      const py::object go_on = self->progress_(iteration, loss);
+      return go_on.is_none() || go_on.cast<bool>();
+    });
+  }
+
+  std::int64_t ImageElements() const {
+    return static_cast<std::int64_t>(tables_.image_height) * tables_.image_width * tables_.image_channels;
+  }
+  tt::TrainedState State(std::int32_t index) const {
+    if (index < 0 || index >= tables_.num_trained) {
+      throw py::index_error("there are " + std::to_string(tables_.num_trained) + " trained layers, received index " +
+                            std::to_string(index));
+    }
+    return tt::TrainedAt(tables_, trainer_.buffers(), index);
+  }
+  static py::tuple KernelAndBias(const tt::TrainedState& state, const float* kernel, const float* bias) {
+    const std::int32_t num_channels = state.trained->num_channels;
+    FloatArray rows({num_channels, state.layout.weights_per_channel}, kernel);
+    py::object biases = py::none();
+    if (bias != nullptr) biases = FloatArray(num_channels, bias);
+    return py::make_tuple(rows, biases);
+  }
+
+  const tt::Tables& tables_;
+  py::object run_trainable_, run_frozen_, bind_, owner_;
+  py::object progress_ = py::none();
+  py::array arena_;
+  std::vector<Int8Array> outputs_;
+  std::exception_ptr exception_;
+  tt::MemoryParts parts_{};
+  tt::Trainer trainer_;
+};
+
+// ---- kernels, with zeroed outputs; `shape` is (ih, iw, ic, oh, ow, oc, kh, kw, sh, sw, pt, pl) ------------------------
+
+tt::WindowShape ShapeFrom(const std::vector<std::int32_t>& v) {
+  if (v.size() != 12) throw py::value_error("a window shape has 12 numbers, received " + std::to_string(v.size()));
+  return {v[0], v[1], v[2], v[3], v[4], v[5], v[6], v[7], v[8], v[9], v[10], v[11]};
+}
+
+FloatArray Zeros(const std::vector<py::ssize_t>& shape) {
+  FloatArray array(shape);
+  std::memset(array.mutable_data(), 0, static_cast<std::size_t>(array.nbytes()));
+  return array;
+}
+
+void Expect(const py::array& array, std::int64_t elements, const char* what) {
+  if (array.size() != elements) {
+    throw py::value_error(std::string(what) + " must have " + std::to_string(elements) + " elements, received " +
+                          std::to_string(array.size()));
+  }
+}
+
+void ExpectChannels(const Uint16Array& channels, std::int32_t output_channels) {
+  for (py::ssize_t i = 0; i < channels.size(); ++i) {
+    if (channels.data()[i] >= output_channels) throw py::index_error("a channel is out of range");
+  }
+}
+
+using BackwardInput = void (*)(float*, const float*, const std::int8_t*, const float*, const tt::WindowShape&);
+using BackwardKernel = void (*)(float*, float*, const float*, const std::int8_t*, std::int32_t, const tt::ChannelList&,
+                                const tt::WindowShape&);
+
+void PointwiseInput(float* d_input, const float* d_output, const std::int8_t* kernel, const float* scales,
+                    const tt::WindowShape& s) {
+  tt::PointwiseBackwardInput(d_input, d_output, kernel, scales, s.input_height * s.input_width, s.input_channels,
+                             s.output_channels);
+}
+void PointwiseKernel(float* d_kernel, float* d_bias, const float* d_output, const std::int8_t* input, std::int32_t zero_point,
+                     const tt::ChannelList& list, const tt::WindowShape& s) {
+  tt::PointwiseBackwardKernel(d_kernel, d_bias, d_output, input, zero_point, list, s.input_height * s.input_width,
+                              s.input_channels, s.output_channels);
+}
+
+std::int32_t WeightsPerChannel(bool depthwise, const tt::WindowShape& s) {
+  return s.kernel_height * s.kernel_width * (depthwise ? 1 : s.input_channels);
+}
+
+template <BackwardInput kFunction, bool kDepthwise>
+FloatArray CallBackwardInput(const FloatArray& d_output, const Int8Array& kernel, const FloatArray& scales,
+                             const std::vector<std::int32_t>& shape) {
+  const tt::WindowShape s = ShapeFrom(shape);
+  Expect(d_output, static_cast<std::int64_t>(s.output_height) * s.output_width * s.output_channels, "d_output");
+  Expect(kernel, static_cast<std::int64_t>(WeightsPerChannel(kDepthwise, s)) * s.output_channels, "kernel");
+  Expect(scales, s.output_channels, "kernel_scales");
+  FloatArray d_input = Zeros({1, s.input_height, s.input_width, s.input_channels});
+  kFunction(d_input.mutable_data(), d_output.data(), kernel.data(), scales.data(), s);
+  return d_input;
+}
+
+template <BackwardKernel kFunction, bool kDepthwise>
+py::tuple CallBackwardKernel(const FloatArray& d_output, const Int8Array& input, std::int32_t zero_point,
+                             const Uint16Array& channels, const std::vector<std::int32_t>& shape) {
+  const tt::WindowShape s = ShapeFrom(shape);
+  Expect(d_output, static_cast<std::int64_t>(s.output_height) * s.output_width * s.output_channels, "d_output");
+  Expect(input, static_cast<std::int64_t>(s.input_height) * s.input_width * s.input_channels, "input");
+  ExpectChannels(channels, s.output_channels);
+  const tt::ChannelList list = {channels.data(), static_cast<std::int32_t>(channels.size())};
+  FloatArray d_kernel = Zeros({channels.size(), WeightsPerChannel(kDepthwise, s)});
+  FloatArray d_bias = Zeros({channels.size()});
+  kFunction(d_kernel.mutable_data(), d_bias.mutable_data(), d_output.data(), input.data(), zero_point, list, s);
+  return py::make_tuple(d_kernel, d_bias);
+}
+
+FloatArray CallAveragePool(const FloatArray& d_output, const std::vector<std::int32_t>& shape) {
+  const tt::WindowShape s = ShapeFrom(shape);
+  Expect(d_output, static_cast<std::int64_t>(s.output_height) * s.output_width * s.output_channels, "d_output");
+  FloatArray d_input = Zeros({1, s.input_height, s.input_width, s.input_channels});
+  tt::AveragePoolBackward(d_input.mutable_data(), d_output.data(), s);
+  return d_input;
+}
+
+FloatArray CallIdentity(const FloatArray& d_input, const FloatArray& d_output, bool accumulate) {
+  Expect(d_input, d_output.size(), "d_input");
+  FloatArray result(d_input.size(), d_input.data());
+  tt::IdentityBackward(result.mutable_data(), d_output.data(), accumulate, static_cast<std::size_t>(result.size()));
+  return result;
+}
+
+FloatArray CallActivation(const FloatArray& d_output, const Int8Array& output, std::int32_t lower, std::int32_t upper) {
+  Expect(output, d_output.size(), "output");
+  FloatArray result(d_output.size(), d_output.data());
+  tt::ActivationBackward(result.mutable_data(), output.data(), lower, upper, static_cast<std::size_t>(result.size()));
+  return result;
+}
+
+FloatArray CallCosineLogits(const FloatArray& embedding, const FloatArray& prototypes, float logit_scale) {
+  const auto dimension = static_cast<std::int32_t>(embedding.size());
+  const auto num_classes = static_cast<std::int32_t>(prototypes.shape(0));
+  Expect(prototypes, static_cast<std::int64_t>(num_classes) * dimension, "prototypes");
+  FloatArray logits(num_classes);
+  tt::CosineLogits(logits.mutable_data(), embedding.data(), prototypes.data(), logit_scale, num_classes, dimension);
+  return logits;
+}
+
+FloatArray CallCosineBackward(const FloatArray& d_logits, const FloatArray& embedding, const FloatArray& prototypes,
+                              float logit_scale) {
+  const auto dimension = static_cast<std::int32_t>(embedding.size());
+  const auto num_classes = static_cast<std::int32_t>(d_logits.size());
+  Expect(prototypes, static_cast<std::int64_t>(num_classes) * dimension, "prototypes");
+  FloatArray d_embedding(dimension);
+  tt::CosineBackward(d_embedding.mutable_data(), d_logits.data(), embedding.data(), prototypes.data(), logit_scale, num_classes,
+                     dimension);
+  return d_embedding;
+}
+
+py::tuple CallSoftmaxCrossEntropy(const FloatArray& logits, std::int32_t label) {
+  if (label < 0 || label >= logits.size()) throw py::index_error("the label is out of range");
+  FloatArray d_logits(logits.size(), logits.data());
+  const float loss =
+      tt::SoftmaxCrossEntropy(d_logits.mutable_data(), label, static_cast<std::int32_t>(d_logits.size()));
+  return py::make_tuple(loss, d_logits);
+}
+
+std::uint32_t CallCrc32(const py::bytes& data, std::uint32_t crc) {
+  const std::string text = data;
+  return tt::Crc32(reinterpret_cast<const std::uint8_t*>(text.data()), text.size(), crc);
+}
+
+py::object CallNewestDelta(const py::bytes& slot_0, const py::bytes& slot_1) {
+  const std::string a = slot_0, b = slot_1;
+  if (a.size() != b.size()) throw py::value_error("both slots must have the same size");
+  const std::int32_t slot = tt::NewestDelta(reinterpret_cast<const std::uint8_t*>(a.data()),
+                                            reinterpret_cast<const std::uint8_t*>(b.data()), a.size());
+  if (slot == tt::kNone) return py::none();
+  return py::int_(slot);
+}
+
+}  // namespace
+
+PYBIND11_MODULE(_runtime, m) {
+  m.doc() = "The C++ runtime: a trainer over exported tables, and its kernels one by one.";
+  m.attr("TABLES_VERSION") = tt::kTablesVersion;
+  m.attr("DELTA_VERSION") = tt::kDeltaVersion;
+  m.attr("MAX_OUTPUTS") = tt::kMaxOutputs;
+
+  py::class_<PyTrainer>(m, "Trainer", "Trains the selected channels of one exported model.")
+      .def(py::init<std::uintptr_t, py::object, py::object, py::object, py::object, py::object, py::object>(),
+           py::arg("tables"), py::arg("run_trainable"), py::arg("run_frozen") = py::none(), py::arg("bind") = py::none(),
+           py::kw_only(), py::arg("settings") = py::none(), py::arg("arena") = py::none(), py::arg("owner") = py::none(),
+           "tables: address of a Tables. run_trainable(int8 [1, h, w, c]) -> list of int8 arrays, one per output. "
+           "run_frozen(int8 image) -> int8 features; None: there is no frozen part. bind(tensor_index, array): int8 kernel or "
+           "int32 bias, flat, a read-only view of the arena that follows the training. settings: dict of what to replace in "
+           "the tables' own. arena: uint8 array aligned to 16; None: allocated. owner: kept alive with the trainer.")
+      .def("add_sample", &PyTrainer::AddSample, py::arg("image"), py::arg("label"))
+      .def("clear_samples", &PyTrainer::ClearSamples)
+      .def_property_readonly("num_samples", &PyTrainer::NumSamples)
+      .def("train", &PyTrainer::Train, py::arg("progress") = py::none(),
+           "progress(iteration, loss) -> None or whether to go on.")
+      .def("step", &PyTrainer::Step, "One iteration; returns the loss before the update.")
+      .def("compute_gradients", &PyTrainer::ComputeGradients, "Fills the weight gradients; returns the loss.")
+      .def("update_prototypes", &PyTrainer::UpdatePrototypes)
+      .def("predict", &PyTrainer::Predict, py::arg("image"), "Returns (label, logits).")
+      .def("delta_bytes", &PyTrainer::DeltaBytes)
+      .def("save_delta", &PyTrainer::SaveDelta, py::arg("sequence") = 0)
+      .def("load_delta", &PyTrainer::LoadDelta, py::arg("delta"))
+      .def("revert", &PyTrainer::Revert)
+      .def("memory_parts", &PyTrainer::MemoryParts)
+      .def_property_readonly("settings", &PyTrainer::Settings)
+      .def_property_readonly("iteration", &PyTrainer::Iteration)
+      .def_property_readonly("num_trained", &PyTrainer::NumTrained)
+      .def("kernel", &PyTrainer::Kernel, py::arg("index"), "Whole int8 kernel of a trained layer, flat; a copy.")
+      .def("bias", &PyTrainer::Bias, py::arg("index"), "Whole int32 bias of a trained layer or None; a copy.")
+      .def("masters", &PyTrainer::Masters, py::arg("index"),
+           "(float32 [channels, weights per channel], float32 [channels] or None); copies.")
+      .def("weight_gradients", &PyTrainer::WeightGradients, py::arg("index"), "As masters: gradients of the mean loss.")
+      .def("prototypes", &PyTrainer::Prototypes, "float32 [num_classes, dimension] or None; a copy.")
+      .def("stored_sample", &PyTrainer::StoredSample, py::arg("sample"), py::arg("view") = 0)
+      .def_property_readonly("arena", &PyTrainer::Arena);
+
+  m.def("required_bytes",
+        [](std::uintptr_t tables, const py::object& settings) {
+          return PartsDict(RequiredParts(TablesAt(tables), SettingsFrom(TablesAt(tables), settings)));
+        },
+        py::arg("tables"), py::arg("settings") = py::none(), "Bytes of each part of the arena, and 'total'.");
+  m.def("tables_info", &TablesInfo, py::arg("tables"), "What the tables at an address say, as a dict; checks them.");
+  m.def("check_tables", [](std::uintptr_t tables) { return std::string(tt::StatusText(tt::CheckTables(TablesAt(tables)))); },
+        py::arg("tables"), "'ok' or what is wrong.");
+  m.def("status_text", [](int status) { return std::string(tt::StatusText(static_cast<tt::Status>(status))); });
+  m.def("crc32", &CallCrc32, py::arg("data"), py::arg("crc") = 0);
+  m.def("newest_delta", &CallNewestDelta, py::arg("slot_0"), py::arg("slot_1"), "0, 1 or None.");
+
+  const char* input_doc = "(d_output, kernel int8, kernel_scales, shape) -> d_input";
+  const char* kernel_doc =
+      "(d_output, input int8, zero_point, channels, shape) -> (d_kernel in units of the input scale, d_bias)";
+  m.def("conv_backward_input", &CallBackwardInput<&tt::ConvBackwardInput, false>, input_doc);
+  m.def("conv_backward_kernel", &CallBackwardKernel<&tt::ConvBackwardKernel, false>, kernel_doc);
+  m.def("pointwise_backward_input", &CallBackwardInput<&PointwiseInput, false>, input_doc);
+  m.def("pointwise_backward_kernel", &CallBackwardKernel<&PointwiseKernel, false>, kernel_doc);
+  m.def("depthwise_backward_input", &CallBackwardInput<&tt::DepthwiseBackwardInput, true>, input_doc);
+  m.def("depthwise_backward_kernel", &CallBackwardKernel<&tt::DepthwiseBackwardKernel, true>, kernel_doc);
+  m.def("average_pool_backward", &CallAveragePool, py::arg("d_output"), py::arg("shape"));
+  m.def("identity_backward", &CallIdentity, py::arg("d_input"), py::arg("d_output"), py::arg("accumulate"));
+  m.def("activation_backward", &CallActivation, py::arg("d_output"), py::arg("output"), py::arg("lower"), py::arg("upper"));
+  m.def("cosine_logits", &CallCosineLogits, py::arg("embedding"), py::arg("prototypes"), py::arg("logit_scale"));
+  m.def("cosine_backward", &CallCosineBackward, py::arg("d_logits"), py::arg("embedding"), py::arg("prototypes"),
+        py::arg("logit_scale"));
+  m.def("softmax_cross_entropy", &CallSoftmaxCrossEntropy, py::arg("logits"), py::arg("label"), "Returns (loss, d_logits).");
+  m.def("exp", py::vectorize(&tt::Exp));
+  m.def("log", py::vectorize(&tt::Log));
+  m.def("round_to_even", py::vectorize(&tt::RoundToEven));
+  m.def("quantize_weight", py::vectorize([](float v, float s) { return static_cast<int>(tt::QuantizeWeight(v, s)); }));
+  m.def("quantize_bias", py::vectorize(&tt::QuantizeBias));
+}

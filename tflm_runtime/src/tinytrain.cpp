@@ -1,0 +1,290 @@
+#include "tinytrain_strict_float.h"
+
+#include "tinytrain.h"
+
+#include <cstring>
+
+#include "tinytrain_backward.h"
+#include "tinytrain_delta.h"
+#include "tinytrain_head.h"
+#include "tinytrain_math.h"
+#include "tinytrain_weights.h"
+
+namespace tinytrain {
+namespace {
+
+std::int32_t Clamp(std::int32_t value, std::int32_t lowest, std::int32_t highest) {
+  return value < lowest ? lowest : value > highest ? highest : value;
+}
+
+std::int32_t ArgMax(const float* values, std::int32_t count) {
+  std::int32_t best = 0;
+  for (std::int32_t i = 1; i < count; ++i) {
+    if (values[i] > values[best]) best = i;
+  }
+  return best;
+}
+
+bool BindWeights(const Model& model, const TrainedState& state) {
+  const auto num_outputs = static_cast<std::size_t>(state.layout.output_channels);
+  const std::size_t kernel_bytes = num_outputs * static_cast<std::size_t>(state.layout.weights_per_channel);
+  if (!model.bind(model.context, state.trained->kernel_tensor, state.kernel, kernel_bytes)) return false;
+  if (state.bias == nullptr) return true;
+  return model.bind(model.context, state.trained->bias_tensor, state.bias, num_outputs * sizeof(std::int32_t));
+}
+
+}  // namespace
+
+const char* StatusText(Status status) {
+  switch (status) {
+    case Status::kOk: return "ok";
+    case Status::kVersionMismatch: return "the tables or the delta were written for another version of this runtime";
+    case Status::kInvalidTables: return "an index, size or pointer in the tables is out of range";
+    case Status::kArenaTooSmall: return "the arena is smaller than RequiredBytes";
+    case Status::kArenaMisaligned: return "the arena is not aligned to 16 bytes";
+    case Status::kInvalidSettings: return "a training setting is out of range";
+    case Status::kLabelOutOfRange: return "the label is negative or not below num_classes";
+    case Status::kFull: return "max_samples are stored already; call ClearSamples first";
+    case Status::kNotEnoughSamples: return "every class needs a stored sample, and there must be two classes";
+    case Status::kModelFailed: return "a function of the model failed";
+    case Status::kNotTrained: return "there are no prototypes yet; call Train or LoadDelta first";
+    case Status::kBufferTooSmall: return "the buffer does not hold the delta; it takes DeltaBytes";
+    case Status::kDeltaCorrupt: return "the delta is cut short, altered, or not a delta";
+    case Status::kDeltaForeign: return "the delta belongs to another base model or plan";
+  }
+  return "unknown status";
+}
+
+std::size_t Trainer::RequiredBytes(const Tables& tables, const TrainingSettings& settings, MemoryParts* parts) {
+  const bool valid = CheckTables(tables) == Status::kOk && CheckSettings(tables, settings) == Status::kOk;
+  const MemoryParts required = valid ? CutArena(tables, settings, nullptr, nullptr) : MemoryParts{};
+  if (parts != nullptr) *parts = required;
+  return required.total;
+}
+
+Status Trainer::Init(const Tables& tables, const TrainingSettings& settings, const Model& model, std::uint8_t* arena,
+                     std::size_t arena_bytes) {
+  Status status = CheckTables(tables);
+  if (status == Status::kOk) status = CheckSettings(tables, settings);
+  if (status != Status::kOk) return status;
+  if (arena == nullptr) return Status::kArenaTooSmall;
+  if (reinterpret_cast<std::uintptr_t>(arena) % kArenaAlignment != 0) return Status::kArenaMisaligned;
+  Buffers buffers;
+  if (CutArena(tables, settings, arena, &buffers).total > arena_bytes) return Status::kArenaTooSmall;
+  const std::int32_t image_elements = tables.image_height * tables.image_width * tables.image_channels;
+  if (model.run_frozen == nullptr && image_elements != buffers.feature_elements) return Status::kInvalidTables;
+  if (model.run_trainable == nullptr || model.bind == nullptr) return Status::kModelFailed;
+
+  tables_ = &tables;
+  settings_ = settings;
+  model_ = model;
+  buffers_ = buffers;
+  ClearSamples();
+  Revert();
+  for (std::int32_t t = 0; t < tables.num_trained; ++t) {
+    if (!BindWeights(model, TrainedAt(tables, buffers_, t))) return Status::kModelFailed;
+  }
+  return Status::kOk;
+}
+
+std::int8_t* Trainer::Sample(std::int32_t sample, std::int32_t view) const {
+  const auto index = static_cast<std::size_t>(sample) * static_cast<std::size_t>(1 + tables_->num_views) +
+                     static_cast<std::size_t>(view);
+  return buffers_.samples + index * static_cast<std::size_t>(buffers_.feature_elements);
+}
+
+// out[y][x] = image[clamp(y - shift_y)][clamp(x - shift_x)]
+void Trainer::MakeView(const std::int8_t* image, const View& view) {
+  const std::int32_t channels = tables_->image_channels;
+  std::int8_t* out = buffers_.image;
+  for (std::int32_t y = 0; y < tables_->image_height; ++y) {
+    const std::int32_t from_y = Clamp(y - view.shift_y, 0, tables_->image_height - 1);
+    for (std::int32_t x = 0; x < tables_->image_width; ++x, out += channels) {
+      const std::int32_t from_x = Clamp(x - view.shift_x, 0, tables_->image_width - 1);
+      std::memcpy(out, image + (from_y * tables_->image_width + from_x) * channels, static_cast<std::size_t>(channels));
+    }
+  }
+}
+
+bool Trainer::RunFrozen(const std::int8_t* image, std::int8_t* features) {
+  if (model_.run_frozen != nullptr) return model_.run_frozen(model_.context, image, features);
+  std::memcpy(features, image, static_cast<std::size_t>(buffers_.feature_elements));
+  return true;
+}
+
+Status Trainer::AddSample(const std::int8_t* image, std::int32_t label) {
+  if (label < 0 || label >= settings_.num_classes) return Status::kLabelOutOfRange;
+  if (num_samples_ >= settings_.max_samples) return Status::kFull;
+  for (std::int32_t view = 0; view <= tables_->num_views; ++view) {
+    if (view > 0) MakeView(image, tables_->views[view - 1]);
+    if (!RunFrozen(view > 0 ? buffers_.image : image, Sample(num_samples_, view))) return Status::kModelFailed;
+  }
+  buffers_.labels[num_samples_++] = static_cast<std::uint8_t>(label);
+  return Status::kOk;
+}
+
+void Trainer::ClearSamples() { num_samples_ = 0; }
+
+// Counts the samples of each class; every class needs one to have a prototype.
+Status Trainer::CheckSamples() {
+  if (num_samples_ == 0) return Status::kNotEnoughSamples;
+  if (tables_->head != Head::kPrototypes) return Status::kOk;
+  std::memset(buffers_.counts, 0, static_cast<std::size_t>(settings_.num_classes) * sizeof(std::int32_t));
+  for (std::int32_t s = 0; s < num_samples_; ++s) ++buffers_.counts[buffers_.labels[s]];
+  for (std::int32_t k = 0; k < settings_.num_classes; ++k) {
+    if (buffers_.counts[k] == 0) return Status::kNotEnoughSamples;
+  }
+  return settings_.num_classes > 1 ? Status::kOk : Status::kNotEnoughSamples;
+}
+
+// Real value of the head's input; `outputs` as run_trainable gave them.
+Status Trainer::Embed(const std::int8_t* features, float* embedding, const std::int8_t** outputs) {
+  if (!model_.run_trainable(model_.context, features, outputs)) return Status::kModelFailed;
+  const Tensor& tensor = tables_->tensors[tables_->num_tensors - 1];
+  Dequantize(embedding, outputs[tables_->head_output], tensor.scale, tensor.zero_point, buffers_.dimension);
+  return Status::kOk;
+}
+
+// p_k = mean of the embeddings of class k
+Status Trainer::UpdatePrototypes() {
+  Status status = CheckSamples();
+  if (status != Status::kOk || tables_->head != Head::kPrototypes) return status;
+  const std::int32_t dimension = buffers_.dimension;
+  const std::int8_t* outputs[kMaxOutputs] = {};
+  has_prototypes_ = false;
+  for (std::int32_t i = 0; i < settings_.num_classes * dimension; ++i) buffers_.prototypes[i] = 0.0f;
+  for (std::int32_t s = 0; s < num_samples_; ++s) {
+    status = Embed(Sample(s, 0), buffers_.embedding, outputs);
+    if (status != Status::kOk) return status;
+    float* prototype = buffers_.prototypes + buffers_.labels[s] * dimension;
+    for (std::int32_t i = 0; i < dimension; ++i) prototype[i] += buffers_.embedding[i];
+  }
+  for (std::int32_t k = 0; k < settings_.num_classes; ++k) {
+    const float mean = 1.0f / static_cast<float>(buffers_.counts[k]);
+    for (std::int32_t i = 0; i < dimension; ++i) buffers_.prototypes[k * dimension + i] *= mean;
+  }
+  has_prototypes_ = true;
+  return Status::kOk;
+}
+
+// Adds one sample's loss and weight gradients.
+Status Trainer::SampleGradient(std::int32_t sample, std::int32_t view, float* loss) {
+  const std::int8_t* features = Sample(sample, view);
+  const std::int8_t* outputs[kMaxOutputs] = {};
+  const bool has_prototypes = tables_->head == Head::kPrototypes;
+  const Status status = Embed(features, has_prototypes ? buffers_.embedding : buffers_.logits, outputs);
+  if (status != Status::kOk) return status;
+  float* d_head = GradientOf(*tables_, buffers_, tables_->num_tensors - 1);
+  if (has_prototypes) {
+    CosineLogits(buffers_.logits, buffers_.embedding, buffers_.prototypes, settings_.logit_scale, settings_.num_classes,
+                 buffers_.dimension);
+  }
+  *loss += SoftmaxCrossEntropy(buffers_.logits, buffers_.labels[sample], settings_.num_classes);
+  if (has_prototypes) {
+    CosineBackward(d_head, buffers_.logits, buffers_.embedding, buffers_.prototypes, settings_.logit_scale,
+                   settings_.num_classes, buffers_.dimension);
+  } else {
+    std::memcpy(d_head, buffers_.logits, static_cast<std::size_t>(settings_.num_classes) * sizeof(float));
+  }
+  Backward(*tables_, buffers_, features, outputs);
+  return Status::kOk;
+}
+
+Status Trainer::ComputeGradients(float* loss) {
+  Status status = UpdatePrototypes();
+  if (status != Status::kOk) return status;
+  const std::int32_t view = tables_->num_views > 0 ? 1 + iteration_ % tables_->num_views : 0;
+  float sum = 0.0f;
+  std::memset(buffers_.weight_gradients, 0, buffers_.num_weights * sizeof(float));
+  for (std::int32_t s = 0; s < num_samples_; ++s) {
+    status = SampleGradient(s, view, &sum);
+    if (status != Status::kOk) return status;
+  }
+  FinishWeightGradients(*tables_, buffers_, num_samples_);
+  if (loss != nullptr) *loss = sum / static_cast<float>(num_samples_);
+  return Status::kOk;
+}
+
+void Trainer::UpdateWeights() {
+  float* state = buffers_.optimizer;
+  const std::size_t count = buffers_.num_weights;
+  switch (settings_.optimizer) {
+    case Optimizer::kSgd:
+      SgdUpdate(buffers_.masters, buffers_.weight_gradients, settings_.learning_rate, count);
+      break;
+    case Optimizer::kMomentum:
+      MomentumUpdate(buffers_.masters, state, buffers_.weight_gradients, settings_.learning_rate, settings_.momentum, count);
+      break;
+    case Optimizer::kAdam:
+      AdamUpdate(buffers_.masters, state, state + count, buffers_.weight_gradients, settings_, &adam_correction_, count);
+      break;
+  }
+  for (std::int32_t t = 0; t < tables_->num_trained; ++t) QuantizeMasters(TrainedAt(*tables_, buffers_, t));
+}
+
+Status Trainer::Step(float* loss) {
+  const Status status = ComputeGradients(loss);
+  if (status != Status::kOk) return status;
+  UpdateWeights();
+  ++iteration_;
+  return Status::kOk;
+}
+
+Status Trainer::Train(Progress progress, void* progress_context) {
+  for (std::int32_t i = 0; i < settings_.iterations; ++i) {
+    float loss = 0.0f;
+    const Status status = Step(&loss);
+    if (status != Status::kOk) return status;
+    if (progress != nullptr && !progress(progress_context, iteration_ - 1, loss)) break;
+  }
+  return UpdatePrototypes();
+}
+
+Status Trainer::Predict(const std::int8_t* image, float* logits, std::int32_t* label) {
+  const bool has_prototypes = tables_->head == Head::kPrototypes;
+  if (has_prototypes && !has_prototypes_) return Status::kNotTrained;
+  auto* features = static_cast<std::int8_t*>(static_cast<void*>(buffers_.activations));
+  const std::int8_t* outputs[kMaxOutputs] = {};
+  if (!RunFrozen(image, features)) return Status::kModelFailed;
+  const Status status = Embed(features, has_prototypes ? buffers_.embedding : buffers_.logits, outputs);
+  if (status != Status::kOk) return status;
+  if (has_prototypes) {
+    CosineLogits(buffers_.logits, buffers_.embedding, buffers_.prototypes, settings_.logit_scale, settings_.num_classes,
+                 buffers_.dimension);
+  }
+  if (logits != nullptr) std::memcpy(logits, buffers_.logits, static_cast<std::size_t>(settings_.num_classes) * sizeof(float));
+  if (label != nullptr) *label = ArgMax(buffers_.logits, settings_.num_classes);
+  return Status::kOk;
+}
+
+std::size_t Trainer::DeltaBytes() const { return DeltaSize(*tables_, settings_, buffers_); }
+
+Status Trainer::SaveDelta(std::uint32_t sequence, std::uint8_t* data, std::size_t data_bytes, std::size_t* written) const {
+  if (tables_->head == Head::kPrototypes && !has_prototypes_) return Status::kNotTrained;
+  if (DeltaBytes() > data_bytes) return Status::kBufferTooSmall;
+  WriteDelta(*tables_, settings_, buffers_, sequence, data);
+  if (written != nullptr) *written = DeltaBytes();
+  return Status::kOk;
+}
+
+Status Trainer::LoadDelta(const std::uint8_t* data, std::size_t data_bytes) {
+  bool has_prototypes = false;
+  const Status status = ReadDelta(*tables_, settings_, buffers_, data, data_bytes, false, &has_prototypes);
+  if (status != Status::kOk) return status;
+  Revert();
+  ReadDelta(*tables_, settings_, buffers_, data, data_bytes, true, &has_prototypes);
+  has_prototypes_ = has_prototypes;
+  return Status::kOk;
+}
+
+void Trainer::Revert() {
+  for (std::int32_t t = 0; t < tables_->num_trained; ++t) CopyFromFlash(TrainedAt(*tables_, buffers_, t));
+  std::memset(buffers_.weight_gradients, 0, buffers_.num_weights * sizeof(float));
+  const std::size_t num_states = buffers_.num_weights * static_cast<std::size_t>(OptimizerSlots(settings_.optimizer));
+  std::memset(buffers_.optimizer, 0, num_states * sizeof(float));
+  adam_correction_ = AdamCorrection{};
+  iteration_ = 0;
+  has_prototypes_ = false;
+}
+
+}  // namespace tinytrain

@@ -1,0 +1,114 @@
+// Learns a few channels of an int8 TensorFlow Lite Micro model, on the device. This header is the manual.
+//
+//   1. Put the exported `frozen.tflite` and `trainable.tflite` into flash and wrap them in a `Model` (tinytrain_tflm.h does so
+//      for TensorFlow Lite Micro).
+//   2. Give `Trainer::Init` the exported tables, that model and one arena. It checks everything and cuts the arena up;
+//      `RequiredBytes` says beforehand how much that takes, part by part.
+//   3. `AddSample` a handful of labelled images, `Train`, then `Predict`.
+//   4. `SaveDelta` what was learned (changed channels and prototypes only); `LoadDelta` it after a reset; `Revert` to the
+//      weights in flash at any time.
+//
+// What it computes, per iteration (Head::kPrototypes):
+//   p_k   = mean of the embeddings z of class k's stored samples, with the weights as they are now; no gradient through it
+//   view  = 1 + iteration % num_views (the sample itself when there are no views)
+//   loss  = mean over samples of cross-entropy(softmax(logit_scale * cos(z_view, p)), label)
+//   one optimizer step on the selected channels (kernel and bias) from the gradient of that mean
+// The weights live twice: as float32 masters, and rounded into the int8 kernels and int32 biases that the forward pass reads.
+//
+// What can go wrong is in tinytrain_status.h, what the arena's parts hold and how large each is in tinytrain_memory.h, the
+// format of a delta in tinytrain_delta.h. At most kMaxOutputs outputs of trainable.tflite can be followed.
+// The library uses no heap, no exceptions, no RTTI, no global state. It is not thread safe. C++14.
+#ifndef TINYTRAIN_H_
+#define TINYTRAIN_H_
+
+#include <cstddef>
+#include <cstdint>
+
+#include "tinytrain_check.h"
+#include "tinytrain_memory.h"
+#include "tinytrain_optimizer.h"
+#include "tinytrain_status.h"
+#include "tinytrain_tables.h"
+
+namespace tinytrain {
+
+// Forward passes. TensorFlow Lite Micro on the device; anything that equals its reference kernels elsewhere.
+struct Model {
+  void* context;
+  // Runs the frozen part on one int8 image, writes the trainable part's input. nullptr: there is no frozen part.
+  bool (*run_frozen)(void* context, const std::int8_t* image, std::int8_t* features);
+  // Runs the trainable part; outputs[0..num_outputs) point to its int8 outputs until the next call.
+  bool (*run_trainable)(void* context, const std::int8_t* features, const std::int8_t** outputs);
+  // Reads tensor `tensor_index` of trainable.tflite from `data` (owned by the trainer's arena) from now on. Called by Init.
+  bool (*bind)(void* context, std::int32_t tensor_index, const void* data, std::size_t data_bytes);
+};
+
+// Called after each iteration, numbered from 0 since Init, LoadDelta or Revert; return false to stop (what was learned so far
+// is kept).
+using Progress = bool (*)(void* context, std::int32_t iteration, float loss);
+
+class Trainer {
+ public:
+  // Needs no initialised trainer. `parts` may be nullptr. 0 for tables or settings that Init would refuse.
+  static std::size_t RequiredBytes(const Tables& tables, const TrainingSettings& settings, MemoryParts* parts);
+
+  // Everything passed must outlive the trainer, but for `settings`, which is usually tables.training. Checks every index, size
+  // and pointer of the tables, so that nothing after it has to. The arena must be aligned to 16 bytes.
+  Status Init(const Tables& tables, const TrainingSettings& settings, const Model& model, std::uint8_t* arena,
+              std::size_t arena_bytes);
+
+  // Runs the frozen part once per view and keeps the results. `image` has image_height * image_width * image_channels int8.
+  Status AddSample(const std::int8_t* image, std::int32_t label);
+  void ClearSamples();
+  std::int32_t num_samples() const { return num_samples_; }
+
+  // Trains for settings.iterations. Progress may be nullptr.
+  Status Train(Progress progress, void* progress_context);
+  // One iteration; `loss` is the mean before the update.
+  Status Step(float* loss);
+  // The gradient half of Step: fills the weight gradients, moves nothing.
+  Status ComputeGradients(float* loss);
+  // Recomputes the prototypes from the stored samples with the weights as they are. Train ends with it.
+  Status UpdatePrototypes();
+
+  // Writes num_classes logits; the label is the index of the largest. `logits` or `label` may be nullptr.
+  Status Predict(const std::int8_t* image, float* logits, std::int32_t* label);
+
+  // What SaveDelta writes; the same from Init on. The format is in tinytrain_delta.h.
+  std::size_t DeltaBytes() const;
+  Status SaveDelta(std::uint32_t sequence, std::uint8_t* data, std::size_t data_bytes, std::size_t* written) const;
+  // Checks everything before it changes anything. Channels that the delta does not hold go back to the weights in flash.
+  Status LoadDelta(const std::uint8_t* data, std::size_t data_bytes);
+  // Back to the weights in flash; prototypes and optimizer state are forgotten, samples stay.
+  void Revert();
+
+  // To look inside. Trained weights, their masters and gradients lie layer by layer: [num_channels][weights per channel], then
+  // [num_channels] biases where there are any. Gradients are of the mean loss.
+  const Buffers& buffers() const { return buffers_; }
+  const Tables& tables() const { return *tables_; }
+  const TrainingSettings& settings() const { return settings_; }
+  bool has_prototypes() const { return has_prototypes_; }
+  std::int32_t iteration() const { return iteration_; }
+
+ private:
+  std::int8_t* Sample(std::int32_t sample, std::int32_t view) const;
+  Status CheckSamples();
+  Status Embed(const std::int8_t* features, float* embedding, const std::int8_t** outputs);
+  Status SampleGradient(std::int32_t sample, std::int32_t view, float* loss);
+  void MakeView(const std::int8_t* image, const View& view);
+  bool RunFrozen(const std::int8_t* image, std::int8_t* features);
+  void UpdateWeights();
+
+  const Tables* tables_ = nullptr;
+  TrainingSettings settings_{};
+  Model model_{};
+  Buffers buffers_{};
+  AdamCorrection adam_correction_{};
+  std::int32_t num_samples_ = 0;
+  std::int32_t iteration_ = 0;
+  bool has_prototypes_ = false;
+};
+
+}  // namespace tinytrain
+
+#endif  // TINYTRAIN_H_

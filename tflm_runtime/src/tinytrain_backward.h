@@ -1,0 +1,22 @@
+// The walk through the layers from the last to the first: activation gradients, and weight gradients of the trained channels.
+#ifndef TINYTRAIN_BACKWARD_H_
+#define TINYTRAIN_BACKWARD_H_
+
+#include "tinytrain_memory.h"
+#include "tinytrain_tables.h"
+
+namespace tinytrain {
+
+// The gradient buffer of a tensor that has one.
+float* GradientOf(const Tables& tables, const Buffers& buffers, std::int32_t tensor);
+
+// Expects the gradient of the last tensor in its buffer; adds to the weight gradients, in units of the layers' input scales.
+// `features` is the stored sample, `outputs` what run_trainable made of it.
+void Backward(const Tables& tables, const Buffers& buffers, const std::int8_t* features, const std::int8_t* const* outputs);
+
+// After the last sample: from sums in units of the input scale to means.
+void FinishWeightGradients(const Tables& tables, const Buffers& buffers, std::int32_t num_samples);
+
+}  // namespace tinytrain
+
+#endif  // TINYTRAIN_BACKWARD_H_

@@ -1,0 +1,28 @@
+// The heads: cosine similarity to class prototypes, and softmax cross-entropy.
+#ifndef TINYTRAIN_HEAD_H_
+#define TINYTRAIN_HEAD_H_
+
+#include <cstddef>
+#include <cstdint>
+
+namespace tinytrain {
+
+constexpr float kNormEpsilon = 1e-12f;  // x / max(||x||, kNormEpsilon), as the reference implementation
+
+// real[i] = scale * (q[i] - zero_point)
+void Dequantize(float* real, const std::int8_t* q, float scale, std::int32_t zero_point, std::int32_t num_elements);
+
+// logits[k] = logit_scale * cos(embedding, prototypes[k]); prototypes [num_classes][dimension], of any length.
+void CosineLogits(float* logits, const float* embedding, const float* prototypes, float logit_scale,
+                  std::int32_t num_classes, std::int32_t dimension);
+
+// Overwrites d_embedding. No gradient goes through the prototypes. An embedding of zeros has no direction: its gradient is 0.
+void CosineBackward(float* d_embedding, const float* d_logits, const float* embedding, const float* prototypes,
+                    float logit_scale, std::int32_t num_classes, std::int32_t dimension);
+
+// Returns the loss -log softmax(logits)[label], and turns `logits` into its gradient, softmax(logits) - onehot(label).
+float SoftmaxCrossEntropy(float* logits, std::int32_t label, std::int32_t num_classes);
+
+}  // namespace tinytrain
+
+#endif  // TINYTRAIN_HEAD_H_

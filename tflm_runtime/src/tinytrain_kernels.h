@@ -1,0 +1,71 @@
+// Backward kernels: int8 activations and weights are dequantised on the fly, gradients are float32.
+//
+// Outputs first, inputs next, sizes last; the gradient of x is d_x. Activations are NHWC with batch 1. Every kernel ADDS to
+// what it writes, unless it says otherwise: the caller clears first. None needs scratch memory, none checks anything.
+//
+// The weight kernels compute rows for `channels` only, and leave out the input's scale, a factor common to all sums:
+// d_kernel is in units of input_scale until the caller multiplies, once, after the last sample.
+#ifndef TINYTRAIN_KERNELS_H_
+#define TINYTRAIN_KERNELS_H_
+
+#include <cstddef>
+#include <cstdint>
+
+namespace tinytrain {
+
+// A window sliding over an input.
+struct WindowShape {
+  std::int32_t input_height;
+  std::int32_t input_width;
+  std::int32_t input_channels;
+  std::int32_t output_height;
+  std::int32_t output_width;
+  std::int32_t output_channels;
+  std::int32_t kernel_height;
+  std::int32_t kernel_width;
+  std::int32_t stride_height;
+  std::int32_t stride_width;
+  std::int32_t pad_top;
+  std::int32_t pad_left;
+};
+
+// The output channels whose weights are wanted.
+struct ChannelList {
+  const std::uint16_t* channels;
+  std::int32_t num_channels;
+};
+
+// Convolution, kernel [out][kernel_height][kernel_width][in].
+// d_input [in pixels][in]; d_kernel [num_channels][kernel_height][kernel_width][in]; d_bias [num_channels] or nullptr.
+void ConvBackwardInput(float* d_input, const float* d_output, const std::int8_t* kernel, const float* kernel_scales,
+                       const WindowShape& shape);
+void ConvBackwardKernel(float* d_kernel, float* d_bias, const float* d_output, const std::int8_t* input,
+                        std::int32_t zero_point, const ChannelList& list, const WindowShape& shape);
+
+// 1 x 1 convolution with stride 1, and (num_pixels = 1) dense: kernel [out][in].
+void PointwiseBackwardInput(float* d_input, const float* d_output, const std::int8_t* kernel, const float* kernel_scales,
+                            std::int32_t num_pixels, std::int32_t input_channels, std::int32_t output_channels);
+void PointwiseBackwardKernel(float* d_kernel, float* d_bias, const float* d_output, const std::int8_t* input,
+                             std::int32_t zero_point, const ChannelList& list, std::int32_t num_pixels,
+                             std::int32_t input_channels, std::int32_t output_channels);
+
+// Depthwise convolution, depth multiplier 1, kernel [kernel_height][kernel_width][channels].
+// d_kernel [num_channels][kernel_height][kernel_width].
+void DepthwiseBackwardInput(float* d_input, const float* d_output, const std::int8_t* kernel, const float* kernel_scales,
+                            const WindowShape& shape);
+void DepthwiseBackwardKernel(float* d_kernel, float* d_bias, const float* d_output, const std::int8_t* input,
+                             std::int32_t zero_point, const ChannelList& list, const WindowShape& shape);
+
+// Mean over each window; what lies in the padding is not counted.
+void AveragePoolBackward(float* d_input, const float* d_output, const WindowShape& shape);
+
+// output = input (one arm of an addition, a reshape). Overwrites d_input unless `accumulate`; d_input may be d_output.
+void IdentityBackward(float* d_input, const float* d_output, bool accumulate, std::size_t num_elements);
+
+// ReLU, ReLU6, in place: clears d_output where the int8 output lies on a clamp, that is unless lower < output < upper.
+void ActivationBackward(float* d_output, const std::int8_t* output, std::int32_t lower, std::int32_t upper,
+                        std::size_t num_elements);
+
+}  // namespace tinytrain
+
+#endif  // TINYTRAIN_KERNELS_H_

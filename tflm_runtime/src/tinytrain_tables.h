@@ -1,0 +1,127 @@
+// What the exporter writes and the runtime reads: one trainable graph as plain constants, kept in flash.
+//
+// The frozen part of a model never appears here. The trainable part is the stock int8 model `trainable.tflite`; these tables
+// say how to go through it backwards: which tensor feeds which layer, at what scale, and which channels may move.
+// Lifetime: everything pointed to must outlive the Trainer. Ownership: none is taken.
+#ifndef TINYTRAIN_TABLES_H_
+#define TINYTRAIN_TABLES_H_
+
+#include <cstddef>
+#include <cstdint>
+
+namespace tinytrain {
+
+// Raised with every change of a struct below; generated tables assert it at compile time, Trainer::Init at run time.
+constexpr std::uint32_t kTablesVersion = 1;
+
+constexpr std::int32_t kNone = -1;         // "no such tensor / buffer / layer"
+constexpr std::int32_t kStoredSample = -2; // Tensor::kept of the trainable part's input: the stored sample holds it
+
+enum class Operator : std::uint8_t {
+  kConv2D = 0,           // kernel [out][kernel_height][kernel_width][in], groups 1
+  kDepthwiseConv2D = 1,  // kernel [kernel_height][kernel_width][channels], depth multiplier 1
+  kDense = 2,            // kernel [out][in]; input is height x width x channels flattened
+  kAdd = 3,              // input + input2, equal shapes
+  kAveragePool2D = 4,    // window kernel_height x kernel_width; the padding is not counted in the mean
+  kActivation = 5,       // stand-alone ReLU or ReLU6
+  kReshape = 6,          // same elements, other shape
+};
+
+enum class Activation : std::uint8_t { kLinear = 0, kRelu = 1, kRelu6 = 2 };  // fused behind the layer
+
+enum class Head : std::uint8_t {
+  kPrototypes = 0,  // last tensor = embedding z; logit_k = logit_scale * cos(z, prototype_k)
+  kSoftmax = 1,     // last tensor = logits
+};
+
+enum class Optimizer : std::uint8_t { kSgd = 0, kMomentum = 1, kAdam = 2 };  // 0, 1, 2 state floats a weight
+
+// One int8 activation of the trainable part, NHWC with batch 1: real value = scale * (q - zero_point).
+struct Tensor {
+  std::int32_t height;
+  std::int32_t width;
+  std::int32_t channels;
+  float scale;
+  std::int32_t zero_point;
+  std::int32_t kept;             // output of trainable.tflite that holds it; kStoredSample; kNone: backward never reads it
+  std::int32_t gradient_offset;  // bytes into the gradient region (float32, same shape); kNone: no gradient flows here
+};
+
+// One operator of the trainable part. Layers stand in execution order; the backward pass walks them from the last to the first.
+struct Layer {
+  Operator op;
+  Activation activation;
+  bool accumulate_input;   // a later layer has written d_input already: add to it, do not overwrite
+  bool accumulate_input2;  // the same for input2
+  std::int32_t input;      // index into Tables::tensors
+  std::int32_t input2;     // kAdd only, else kNone
+  std::int32_t output;
+  std::int32_t kernel_height;  // 1 where the operator has no window
+  std::int32_t kernel_width;
+  std::int32_t stride_height;
+  std::int32_t stride_width;
+  std::int32_t pad_top;
+  std::int32_t pad_left;
+  const std::int8_t* kernel;    // initial weights, in flash; nullptr where the operator has none
+  const float* kernel_scales;   // [output channels], symmetric; dense: the one scale, repeated
+  const std::int32_t* bias;     // [output channels], scale = input scale * kernel scale; nullptr: none
+};
+
+// A layer of which some output channels are trained.
+struct TrainedLayer {
+  const char* name;              // the Keras layer's name, as written into a delta; at most 255 bytes
+  std::int32_t layer;            // index into Tables::layers
+  std::int32_t kernel_tensor;    // tensor indices in trainable.tflite, for binding RAM in place of flash
+  std::int32_t bias_tensor;      // kNone: the layer has no bias
+  std::int32_t num_channels;
+  const std::uint16_t* channels; // [num_channels], ascending
+};
+
+// An augmented copy of a sample, made at AddSample: out[y][x] = in[clamp(y - shift_y)][clamp(x - shift_x)].
+struct View {
+  std::int16_t shift_y;
+  std::int16_t shift_x;
+};
+
+// How to train unless the caller says otherwise.
+struct TrainingSettings {
+  Optimizer optimizer;
+  float learning_rate;
+  float momentum;     // kMomentum: velocity decay; kAdam: beta 1
+  float beta_2;       // kAdam
+  float epsilon;      // kAdam
+  float logit_scale;  // Head::kPrototypes
+  std::int32_t iterations;
+  std::int32_t num_classes;  // at most 255
+  std::int32_t max_samples;
+};
+
+struct Tables {
+  std::uint32_t version;         // kTablesVersion
+  std::uint8_t base_hash[32];    // SHA-256 of frozen.tflite followed by trainable.tflite
+  Head head;
+
+  std::int32_t image_height;     // input of the whole model, int8
+  std::int32_t image_width;
+  std::int32_t image_channels;
+  float image_scale;
+  std::int32_t image_zero_point;
+
+  std::int32_t num_tensors;      // tensors[0] is the trainable part's input, tensors[num_tensors - 1] the head's input
+  const Tensor* tensors;
+  std::int32_t num_layers;
+  const Layer* layers;
+  std::int32_t num_trained;      // at least 1, in layer order
+  const TrainedLayer* trained;
+  std::int32_t num_outputs;      // outputs of trainable.tflite
+  std::int32_t head_output;      // the one that is the head's input
+  std::int32_t num_views;        // augmented copies beside the sample itself; 0: the sample is its own query
+  const View* views;
+  std::size_t gradient_bytes;    // size of the region that Tensor::gradient_offset points into
+
+  TrainingSettings training;
+};
+
+}  // namespace tinytrain
+
+#endif  // TINYTRAIN_TABLES_H_
