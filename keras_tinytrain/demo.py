@@ -86,7 +86,7 @@ def _run_task(backbone, episode: Episode, board, folder, step) -> TaskResult:
     from keras_tinytrain.export import Bundle, HostRuntime
     from keras_tinytrain.export.boards import board as find_board
 
-    budget = Budget(memory=find_board(board).sram_bytes, compute=0.15)
+    budget = Budget(memory=find_board(board).available_sram_bytes, compute=0.15)
     step("prototypes of the untrained network")
     classifiers = {"none": prototype_classifier(backbone, episode.support_x, episode.support_y)}
     table = layer_table(backbone)
@@ -118,15 +118,15 @@ def _run_task(backbone, episode: Episode, board, folder, step) -> TaskResult:
     fresh.load_delta(device_delta)
     learned.delta.save(keras_delta)
     restored = classifier_from_delta(backbone, type(learned.delta).load(keras_delta))
-    used = runtime.bytes_used()
+    promised, used = _flat(bundle.promised_bytes), _flat(runtime.bytes_used())
     return TaskResult(
         accuracy_percent=accuracy,
-        bytes_promised=bundle.promised_bytes,
+        bytes_promised=promised,
         bytes_used=used,
         delta_bytes=device_delta.stat().st_size,
         classifier=learned,
         checks={
-            "promised bytes are the bytes used": used == bundle.promised_bytes,
+            "promised bytes are the bytes used": used == promised,
             "a fresh copy of the C++ answers the same from the saved delta": bool(
                 np.array_equal(fresh.predict(episode.query_x[:50]), logits[:50])
             ),
@@ -160,6 +160,11 @@ def _export(backbone, plan, episode, board, folder):
             training=settings,
             views=SHIFTS,
         )
+
+
+def _flat(parts):
+    """SRAM parts under their own names with their total as "total", flash parts as "flash_..."."""
+    return {**parts["sram"], **{f"flash_{name}": count for name, count in parts["flash"].items()}}
 
 
 def _summary(backbone, results, seconds):

@@ -1,0 +1,287 @@
+"""A firmware bundle: everything that a sketch needs to train a model on the device, in one folder that vouches for itself."""
+
+import dataclasses
+import hashlib
+import json
+import math
+import os
+import pathlib
+import shutil
+import tempfile
+
+import keras
+import numpy as np
+
+from keras_tinytrain.fold import fold_batch_norm
+from keras_tinytrain.plan import Plan
+
+from .arena import smallest_arena
+from .boards import Board, board as find_board
+from .convert import convert_int8, is_softmax, without_softmax
+from .cut import cut_model
+from .flatbuffer import operator_names
+from .graph import read_trainable
+from .memory import training_memory
+from .settings import TrainingSettings
+from .tables import identifier, image_input, render, render_sources, tables_bytes
+
+_SCHEMA_VERSION = 1
+_MANIFEST = "manifest.json"
+_HEADS = ("prototypes", "softmax")
+
+
+@dataclasses.dataclass(frozen=True)
+class Bundle:
+    """An exported bundle on disk. `Bundle.load` checks that every file is as it was exported.
+
+    Args:
+        path: the bundle's folder.
+        manifest: what manifest.json says; see the bundle's README.md.
+        plan: layers and channels that are trained.
+    """
+
+    path: pathlib.Path
+    manifest: dict
+    plan: Plan
+
+    @classmethod
+    def load(cls, path: str | os.PathLike) -> "Bundle":
+        """Read a bundle. Raises ValueError naming the file that is missing or altered."""
+        path = pathlib.Path(path)
+        try:
+            manifest = json.loads((path / _MANIFEST).read_text(encoding="utf-8"))
+            version = manifest["keras_tinytrain_bundle"]
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            raise ValueError(f"{path} is not a bundle written by export_tflm: {error}") from error
+        if version != _SCHEMA_VERSION:
+            raise ValueError(f"{path} is a bundle of version {version}, this release reads version {_SCHEMA_VERSION}.")
+        bundle = cls(path=path, manifest=manifest, plan=None)
+        bundle.check()
+        return dataclasses.replace(bundle, plan=Plan.load(path / "plan.json"))
+
+    def check(self) -> None:
+        """Raise ValueError naming the first file that is missing or altered since the export."""
+        for name, digest in self.manifest["files"].items():
+            file = self.path / name
+            if not file.is_file():
+                raise ValueError(f"{file} is missing from the bundle: export it again.")
+            if hashlib.sha256(file.read_bytes()).hexdigest() != digest:
+                raise ValueError(f"{file} was altered after the export, so the bundle cannot be trusted: export it again.")
+        if _base_hash(self.frozen, self.trainable).hex() != self.manifest["base_hash"]:
+            raise ValueError(f"{self.path / _MANIFEST} was altered after the export: base_hash is not that of the models.")
+
+    @property
+    def frozen(self) -> bytes | None:
+        """frozen.tflite; None where nothing is frozen."""
+        file = self.path / "frozen.tflite"
+        return file.read_bytes() if file.is_file() else None
+
+    @property
+    def trainable(self) -> bytes:
+        """trainable.tflite."""
+        return (self.path / "trainable.tflite").read_bytes()
+
+    @property
+    def promised_bytes(self) -> dict[str, dict[str, int]]:
+        """{"sram": {part: bytes, ..., "total": bytes}, "flash": {...}}."""
+        return {memory: dict(self.manifest[memory]) for memory in ("sram", "flash")}
+
+    @property
+    def input(self) -> dict:
+        """The model's input: height, width, channels, scale, zero_point; real value = scale * (q - zero_point)."""
+        return dict(self.manifest["input"])
+
+
+def export_tflm(
+    model: keras.Model,
+    plan: Plan,
+    *,
+    calibration: np.ndarray,
+    out: str | os.PathLike,
+    board: str | Board = "nano33ble",
+    head: str = "prototypes",
+    training: TrainingSettings = TrainingSettings(),
+    views: tuple[tuple[int, int], ...] = (),
+    overwrite: bool = False,
+) -> Bundle:
+    """Export `model`, to be trained on the device as `plan` says, as a firmware bundle.
+
+    Args:
+        model: a built Functional or Sequential model with one input. BatchNorm is folded first; a softmax at its end is left
+            away, the device computes it.
+        plan: layers and channels to train.
+        calibration: (N, ...) representative inputs in the model's own convention; a hundred are plenty.
+        out: the folder to write; its name names the bundle.
+        board: one of `BOARDS`, or a `Board`.
+        head: "prototypes": the model's output is an embedding, classes are told apart by cosine similarity to the mean
+            embedding of their samples. "softmax": the model's output is one logit per class.
+        training: how the device trains.
+        views: (shift down, shift right) in pixels of augmented copies that are made of each sample.
+        overwrite: replace a bundle that is there already.
+
+    Returns:
+        The bundle. Written as a whole or, if anything fails, not at all.
+
+    Raises:
+        ValueError: the model cannot be trained on the device (the layer is named), or does not fit the board (the
+            largest parts are named).
+        FileExistsError: `out` exists, and is no bundle or may not be overwritten.
+        ImportError: tflite-micro is not installed.
+
+    Example:
+        >>> bundle = export_tflm(model, plan, calibration=x_train[:100], out="build/faces")  # doctest: +SKIP
+        >>> bundle.promised_bytes["sram"]["total"]  # doctest: +SKIP
+        181216
+    """
+    out, target = pathlib.Path(out), find_board(board)
+    _check_free(out, overwrite)
+    canonical = _canonical(model, head)
+    training = _with_classes(training, head, math.prod(canonical.output_shape[1:]))
+    views = _checked_views(views)
+    whole = convert_int8(canonical, calibration)
+    frozen, trainable, operators = cut_model(whole, canonical, plan)
+    trainable, graph = read_trainable(trainable, operators, plan)
+    image = image_input(frozen or trainable)
+    image_bytes = image["height"] * image["width"] * image["channels"]
+    arenas = {"frozen_arena": smallest_arena(frozen) if frozen else 0, "trainable_arena": smallest_arena(trainable)}
+    parts = training_memory(graph, training, head=head, image_bytes=image_bytes, num_views=len(views))
+    sram = with_total({**parts, **arenas})
+    flash = flash_bytes(frozen, trainable, tables_bytes(graph, num_views=len(views)))
+    check_fits(target, sram, flash)
+
+    base_hash = _base_hash(frozen, trainable)
+    sources = render_sources(
+        graph,
+        name=out.name,
+        frozen=frozen,
+        trainable=trainable,
+        base_hash=base_hash,
+        head=head,
+        settings=training,
+        views=views,
+        arenas={**arenas, "training_arena": sum(parts.values())},
+    )
+    manifest = {
+        "keras_tinytrain_bundle": _SCHEMA_VERSION,
+        "name": out.name,
+        "namespace": identifier(out.name),
+        "board": dataclasses.asdict(target),
+        "base_hash": base_hash.hex(),
+        "head": head,
+        "input": image,
+        "output": {"scale": graph.tensors[-1].scale, "zero_point": graph.tensors[-1].zero_point, "size": graph.tensors[-1].size},
+        "features": {"size": graph.tensors[0].size},
+        "trained": {trained.name: len(trained.channels) for trained in graph.trained},
+        "operators": sorted(operator_names(frozen) | operator_names(trainable)),
+        "layers": [layer.name for layer in canonical.layers],
+        "training": dataclasses.asdict(training),
+        "views": [list(view) for view in views],
+        "sram": sram,
+        "flash": flash,
+        "activation_gradients_bound": graph.gradient_bytes_bound,
+    }
+    files = {"trainable.tflite": trainable, "plan.json": plan.to_json().encode(), **_texts(sources, manifest)}
+    if frozen:
+        files["frozen.tflite"] = frozen
+    _write(out, files, manifest)
+    return Bundle.load(out)
+
+
+def flash_bytes(frozen: bytes | None, trainable: bytes, tables: int) -> dict[str, int]:
+    """Flash by what fills it, in bytes; the runtime's and TFLM's code are not counted."""
+    return with_total({"frozen_model": len(frozen or b""), "trainable_model": len(trainable), "tables": tables})
+
+
+def with_total(parts: dict[str, int]) -> dict[str, int]:
+    return {**parts, "total": sum(parts.values())}
+
+
+def check_fits(target: Board, sram: dict[str, int], flash: dict[str, int]) -> None:
+    """Raise ValueError, naming the largest parts, where a bundle needs more than a board has."""
+    for memory, parts, available in (
+        ("SRAM", sram, target.available_sram_bytes),
+        ("flash", flash, target.flash_bytes),
+    ):
+        if parts["total"] > available:
+            largest = sorted((item for item in parts.items() if item[0] != "total"), key=lambda item: -item[1])[:3]
+            named = ", ".join(f"{name} {num_bytes:,} B" for name, num_bytes in largest)
+            raise ValueError(
+                f"The bundle needs {parts['total']:,} B of {memory}, board {target.name!r} has {available:,} B. Largest "
+                f"parts: {named}. Plan fewer or later layers, or keep fewer samples (TrainingSettings.max_samples). "
+                "Nothing was written."
+            )
+
+
+def _canonical(model, head):
+    if head not in _HEADS:
+        raise ValueError(f"head expects one of {', '.join(_HEADS)}. Received: {head!r}")
+    canonical = fold_batch_norm(model)
+    if head == "prototypes" and is_softmax(canonical.layers[-1]):
+        raise ValueError(
+            f"Model '{model.name}' ends in a softmax, but head='prototypes' takes embeddings. Pass "
+            'keras.Model(model.input, model.layers[-2].output), or head="softmax".'
+        )
+    return without_softmax(canonical)
+
+
+def _with_classes(training, head, num_outputs):
+    num_classes = training.num_classes or (num_outputs if head == "softmax" else 5)
+    if head == "softmax" and num_classes != num_outputs:
+        raise ValueError(f"The model has {num_outputs} logits, but training.num_classes is {num_classes}.")
+    return dataclasses.replace(training, num_classes=num_classes)
+
+
+def _checked_views(views):
+    views = tuple((int(shift_y), int(shift_x)) for shift_y, shift_x in views)
+    if len(views) > 255 or any(abs(shift) > 32767 for view in views for shift in view):
+        raise ValueError(f"views expects at most 255 pairs (shift_y, shift_x) of pixels. Received: {views[:5]}")
+    return views
+
+
+def _texts(sources, manifest):
+    """Generated text files; the sketch has the sources once more, because the Arduino IDE compiles its folder only."""
+    texts = dict(sources)
+    texts["README.md"] = render("README.md.j2", **manifest)
+    texts["sketch/sketch.ino"] = render("sketch.ino.j2", **manifest)
+    texts |= {f"sketch/{name}": text for name, text in sources.items()}
+    return {name: text.encode() for name, text in texts.items()}
+
+
+def _base_hash(frozen, trainable):
+    return hashlib.sha256((frozen or b"") + trainable).digest()
+
+
+def _check_free(out, overwrite):
+    if not out.exists():
+        return
+    if not (overwrite and (out / _MANIFEST).is_file()):
+        kind = "is there already: pass overwrite=True to replace it" if (out / _MANIFEST).is_file() else "exists and is no bundle"
+        raise FileExistsError(f"{out} {kind}.")
+
+
+def _write(out, files, manifest):
+    """Write all files beside `out` first, then move the folder into place."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    digests = {name: hashlib.sha256(data).hexdigest() for name, data in sorted(files.items())}
+    text = json.dumps({**manifest, "files": digests}, indent=1) + "\n"
+    scratch = pathlib.Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
+    try:
+        for name, data in {**files, _MANIFEST: text.encode()}.items():
+            (scratch / "new" / name).parent.mkdir(parents=True, exist_ok=True)
+            (scratch / "new" / name).write_bytes(data)
+        _replace(out, scratch / "new", aside=scratch / "old")
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _replace(out, new, *, aside):
+    """Put `new` where `out` is; `out` comes back if that fails."""
+    if not out.exists():
+        new.rename(out)
+        return
+    out.rename(aside)
+    try:
+        new.rename(out)
+    except OSError:
+        aside.rename(out)
+        raise

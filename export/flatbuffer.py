@@ -1,0 +1,133 @@
+"""Read, write and cut .tflite files: TensorFlow's generated classes behind four functions."""
+
+import flatbuffers
+import numpy as np
+from tensorflow.lite.python import schema_py_generated as schema
+
+BUILTIN_NAMES = {code: name for name, code in vars(schema.BuiltinOperator).items() if not name.startswith("_")}
+TENSOR_TYPES = {schema.TensorType.INT8: np.int8, schema.TensorType.INT32: np.int32, schema.TensorType.FLOAT32: np.float32}
+_FILE_ID = b"TFL3"
+
+
+def read_model(model_bytes: bytes) -> schema.ModelT:
+    """The model as a tree of Python objects. Raises ValueError where the bytes are no .tflite file."""
+    if model_bytes[4:8] != _FILE_ID:
+        raise ValueError(f"Expected the bytes of a .tflite file. Received bytes that begin with {model_bytes[:8]!r}")
+    return schema.ModelT.InitFromPackedBuf(model_bytes, 0)
+
+
+def write_model(model: schema.ModelT) -> bytes:
+    """The inverse of `read_model`. Constants are aligned to 16 bytes, as the schema asks and Python's writer forgets."""
+    model.buffers = [_AlignedBuffer(buffer.data) for buffer in model.buffers]
+    builder = flatbuffers.Builder(1024)
+    builder.Finish(model.Pack(builder), _FILE_ID)
+    return bytes(builder.Output())
+
+
+def operator_name(model: schema.ModelT, operator: schema.OperatorT) -> str:
+    """Such as "CONV_2D"."""
+    code = model.operatorCodes[operator.opcodeIndex]
+    return BUILTIN_NAMES[max(code.builtinCode, code.deprecatedBuiltinCode)]
+
+
+def operator_names(model_bytes: bytes | None) -> set[str]:
+    """Names of the operators of a .tflite file; empty where there is none."""
+    if model_bytes is None:
+        return set()
+    model = read_model(model_bytes)
+    return {operator_name(model, operator) for operator in model.subgraphs[0].operators}
+
+
+def constant(model: schema.ModelT, tensor_index: int) -> np.ndarray | None:
+    """The value of a constant tensor; None where it is computed, or where the index says "no such tensor" (-1)."""
+    if tensor_index < 0:
+        return None
+    tensor = model.subgraphs[0].tensors[tensor_index]
+    data = model.buffers[tensor.buffer].data
+    if data is None or len(data) == 0:
+        return None
+    return np.frombuffer(bytes(data), TENSOR_TYPES[tensor.type]).reshape(tensor.shape)
+
+
+def quantisation(model: schema.ModelT, tensor_index: int) -> tuple[np.ndarray, np.ndarray]:
+    """(scales float32, zero points int64): one each, or one per channel. Empty where the tensor is not quantised."""
+    parameters = model.subgraphs[0].tensors[tensor_index].quantization
+    if parameters is None or parameters.scale is None:
+        return np.zeros(0, np.float32), np.zeros(0, np.int64)
+    return np.asarray(parameters.scale, np.float32), np.asarray(parameters.zeroPoint, np.int64)
+
+
+def tensor_name(model: schema.ModelT, tensor_index: int) -> str:
+    return model.subgraphs[0].tensors[tensor_index].name.decode()
+
+
+def part_of(model: schema.ModelT, operators: list[int], inputs: list[int], outputs: list[int]) -> bytes:
+    """A model of some operators of another.
+
+    Args:
+        model: a model of one subgraph, read anew for this call: it is changed.
+        operators: indices of the operators to keep, in execution order.
+        inputs: tensor indices (of `model`) that the part reads.
+        outputs: tensor indices that it computes, in the order of its outputs.
+
+    Returns:
+        The bytes of a stock .tflite file without signatures, whose unused tensors, buffers and operator codes are gone.
+    """
+    graph = model.subgraphs[0]
+    graph.operators = [graph.operators[index] for index in operators]
+    used = set(inputs) | set(outputs)
+    used.update(int(t) for operator in graph.operators for t in [*operator.inputs, *operator.outputs] if t >= 0)
+    new_index = {old: new for new, old in enumerate(sorted(used))} | {-1: -1}
+    graph.tensors = [graph.tensors[old] for old in sorted(used)]
+    for operator in graph.operators:
+        operator.inputs = [new_index[int(tensor)] for tensor in operator.inputs]
+        operator.outputs = [new_index[int(tensor)] for tensor in operator.outputs]
+    graph.inputs, graph.outputs = [new_index[t] for t in inputs], [new_index[t] for t in outputs]
+    _drop_unused(model)
+    return write_model(model)
+
+
+def constant_offset(model_bytes: bytes, tensor_index: int) -> int:
+    """Where in the file the value of a constant tensor begins."""
+    model = schema.Model.GetRootAs(model_bytes, 0)
+    buffer = model.Buffers(model.Subgraphs(0).Tensors(tensor_index).Buffer())
+    start = buffer._tab.Vector(buffer._tab.Offset(4))  # field 0 of table Buffer: data
+    if not buffer.DataLength():
+        raise ValueError(f"Tensor {tensor_index} is no constant.")
+    return int(start)
+
+
+def _drop_unused(model):
+    """Buffers, operator codes and metadata that nothing refers to any more."""
+    graph = model.subgraphs[0]
+    model.signatureDefs = model.metadataBuffer = model.metadata = None
+    for tensor in graph.tensors:
+        tensor.shapeSignature = None
+    buffers = {0: 0}  # buffer 0 is empty by convention
+    for tensor in graph.tensors:
+        tensor.buffer = buffers.setdefault(tensor.buffer, len(buffers))
+    model.buffers = [model.buffers[old] for old in buffers]
+    codes = {}
+    for operator in graph.operators:
+        operator.opcodeIndex = codes.setdefault(operator.opcodeIndex, len(codes))
+    model.operatorCodes = [model.operatorCodes[old] for old in codes]
+
+
+class _AlignedBuffer(schema.BufferT):
+    """A buffer whose data begin on a multiple of 16 bytes."""
+
+    def __init__(self, data):
+        super().__init__()
+        self.data = data
+
+    def Pack(self, builder):
+        data = b"" if self.data is None else bytes(bytearray(self.data))
+        if data:
+            builder.StartVector(1, len(data), 16)
+            builder.head -= len(data)
+            builder.Bytes[builder.head : builder.head + len(data)] = data
+            vector = builder.EndVector()
+        schema.BufferStart(builder)
+        if data:
+            schema.BufferAddData(builder, vector)
+        return schema.BufferEnd(builder)

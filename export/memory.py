@@ -1,0 +1,90 @@
+"""How many bytes training takes, part by part: computed here by rule, so that the runtime's own report can be held against it."""
+
+import dataclasses
+
+ALIGNMENT = 16
+NUM_OPTIMIZER_SLOTS = {"sgd": 0, "momentum": 1, "adam": 2}
+
+
+@dataclasses.dataclass(frozen=True)
+class Span:
+    """A buffer that is alive from step `first` to step `last`, both included."""
+
+    num_bytes: int
+    first: int
+    last: int
+
+    def overlaps(self, other: "Span") -> bool:
+        return self.first <= other.last and other.first <= self.last
+
+
+def align(num_bytes: int) -> int:
+    """`num_bytes` rounded up to a multiple of 16."""
+    return -(-num_bytes // ALIGNMENT) * ALIGNMENT
+
+
+def place(spans: list[Span]) -> tuple[list[int], int, int]:
+    """Offsets at which buffers that are alive together do not overlap.
+
+    Greedy best fit, largest first: each buffer goes into the tightest gap that those placed before leave.
+
+    Returns:
+        (offset per span, bytes in all, lower bound): the bound is the most bytes alive at one step, no arrangement
+        needs less. All are multiples of 16.
+    """
+    offsets = {}
+    for index in sorted(range(len(spans)), key=lambda i: (-spans[i].num_bytes, spans[i].first)):
+        taken = sorted(
+            (offset, offset + align(spans[other].num_bytes))
+            for other, offset in offsets.items()
+            if spans[other].overlaps(spans[index])
+        )
+        offsets[index] = _tightest_gap(taken, align(spans[index].num_bytes))
+    total = max((offset + align(spans[i].num_bytes) for i, offset in offsets.items()), default=0)
+    steps = {span.first for span in spans}
+    bound = max((sum(align(s.num_bytes) for s in spans if s.first <= step <= s.last) for step in steps), default=0)
+    return [offsets[i] for i in range(len(spans))], total, bound
+
+
+def training_memory(graph, settings, *, head: str, image_bytes: int, num_views: int) -> dict[str, int]:
+    """Bytes of the trainer's arena, by part: what `Trainer::RequiredBytes` reports, computed without it.
+
+    Args:
+        graph: a `TrainableGraph`.
+        settings: a `TrainingSettings`.
+        head: "prototypes" or "softmax".
+        image_bytes: int8 values of one input of the whole model.
+        num_views: augmented copies that are kept of each sample.
+
+    Returns:
+        The fields of the C++ struct `MemoryParts` without their total, each a multiple of 16.
+    """
+    features, dimension = graph.tensors[0].size, graph.tensors[-1].size
+    weights = num_trained = 0
+    for trained in graph.trained:
+        layer = graph.layers[trained.layer]
+        weights += align(layer.kernel.size) + (0 if layer.bias is None else align(4 * len(layer.bias)))
+        num_trained += len(trained.channels) * (layer.weights_per_channel + (layer.bias is not None))
+    num_samples, num_classes = settings.max_samples, settings.num_classes
+    embeddings = align(4 * num_classes * dimension) + align(4 * dimension) + align(4 * num_classes)  # and samples per class
+    return {
+        "samples": align(num_samples * (1 + num_views) * features) + align(num_samples),
+        "image": align(image_bytes) if num_views else 0,
+        "weights": weights,
+        "masters": align(4 * num_trained),
+        "weight_gradients": align(4 * num_trained),
+        "optimizer": align(4 * num_trained * NUM_OPTIMIZER_SLOTS[settings.optimizer]),
+        "activation_gradients": align(max(graph.gradient_bytes, features)),  # Predict keeps features there
+        "prototypes": align(4 * num_classes) + (embeddings if head == "prototypes" else 0),  # logits first
+    }
+
+
+def _tightest_gap(taken, num_bytes):
+    """Offset of the smallest gap between the (begin, end) intervals `taken` that holds `num_bytes`, or behind them all."""
+    best, best_gap, end = None, None, 0
+    for begin, stop in taken:
+        gap = begin - end
+        if gap >= num_bytes and (best is None or gap < best_gap):
+            best, best_gap = end, gap
+        end = max(end, stop)
+    return end if best is None else best

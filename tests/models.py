@@ -1,0 +1,104 @@
+"""Small models that several tests share: seeded, with activations that neither vanish nor explode."""
+
+import keras
+import numpy as np
+from keras import layers
+
+
+def tiny_net(*, classes=5, size=12, seed=0):
+    """Convolution, two inverted-bottleneck-like blocks (one residual), pooling, dense: every operator that is trained on device.
+
+    Returns a Functional model, (N, size, size, 3) -> (N, classes) logits.
+    """
+    keras.utils.set_random_seed(seed)
+    image = keras.Input((size, size, 3), name="image")
+    x = layers.Conv2D(8, 3, strides=2, padding="same", activation="relu6", name="stem")(image)
+    y = layers.Conv2D(16, 1, activation="relu6", name="b1_expand")(x)
+    y = layers.DepthwiseConv2D(3, padding="same", activation="relu6", name="b1_depthwise")(y)
+    y = layers.Conv2D(8, 1, name="b1_project")(y)
+    x = layers.Add(name="b1_add")([x, y])
+    y = layers.Conv2D(16, 1, name="b2_expand")(x)
+    y = layers.ReLU(6.0, name="b2_relu")(y)
+    y = layers.ZeroPadding2D(1, name="b2_pad")(y)
+    y = layers.DepthwiseConv2D(3, strides=2, name="b2_depthwise")(y)
+    y = layers.ReLU(name="b2_relu_2")(y)
+    x = layers.Conv2D(12, 1, name="b2_project")(y)
+    y = layers.Conv2D(12, 3, padding="same", activation="relu", name="b3_conv")(x)
+    x = layers.Add(name="b3_add")([x, y])
+    x = layers.ReLU(name="b3_relu")(x)
+    x = layers.GlobalAveragePooling2D(name="pool")(x)
+    x = layers.Dropout(0.1, name="dropout")(x)
+    x = layers.Dense(classes, name="logits")(x)
+    return _calibrated(keras.Model(image, x, name="tiny_net"), seed)
+
+
+def pooled_net(*, size=12, seed=0):
+    """Average pooling, stand-alone ReLU and flatten; (N, size, size, 2) -> (N, 6) embeddings."""
+    keras.utils.set_random_seed(seed)
+    model = keras.Sequential(
+        [
+            keras.Input((size, size, 2)),
+            layers.Conv2D(6, 3, activation="relu", name="first"),
+            layers.AveragePooling2D(2, name="average"),
+            layers.Conv2D(6, (3, 2), strides=(1, 2), padding="same", name="second"),
+            layers.AveragePooling2D(3, strides=2, padding="same", name="average_same"),
+            layers.ReLU(name="relu"),
+            layers.Flatten(name="flatten"),
+            layers.Dense(10, activation="relu", name="hidden"),
+            layers.Dense(6, name="embedding"),
+        ],
+        name="pooled_net",
+    )
+    return _calibrated(model, seed)
+
+
+def small_net(seed=0):
+    """Every kind of layer with channels, and BatchNorm; (N, 8, 8, 3) -> (N, 3) logits."""
+    keras.utils.set_random_seed(seed)
+    image = keras.Input((8, 8, 3))
+    x = layers.Conv2D(6, 3, padding="same", use_bias=False, name="stem")(image)
+    x = layers.BatchNormalization(name="norm")(x)
+    x = layers.ReLU(6.0, name="relu")(x)
+    x = layers.Conv2D(6, 1, name="project")(x)
+    x = layers.DepthwiseConv2D(3, name="depthwise")(x)
+    x = layers.GlobalAveragePooling2D(name="pool")(x)
+    return keras.Model(image, layers.Dense(3, name="logits")(x))
+
+
+def batch(seed=1, count=12):
+    """Random inputs and labels for `small_net`."""
+    rng = np.random.default_rng(seed)
+    return rng.normal(size=(count, 8, 8, 3)).astype(np.float32), rng.integers(0, 3, count)
+
+
+def images(model, count, *, seed=1):
+    """Smooth random images in [-1, 1] of the model's input shape: (count, height, width, channels) float32."""
+    rng = np.random.default_rng(seed)
+    _, height, width, channels = model.input_shape
+    coarse = rng.uniform(-1, 1, (count, -(-height // 3), -(-width // 3), channels))
+    smooth = coarse.repeat(3, axis=1).repeat(3, axis=2)[:, :height, :width]
+    return np.clip(smooth + rng.normal(0, 0.1, smooth.shape), -1, 1).astype(np.float32)
+
+
+def labelled_images(model, *, per_class, classes, seed=2):
+    """Images that differ by class: one smooth pattern a class, plus noise. Returns x (N, ...), y (N,) int32."""
+    patterns = images(model, classes, seed=seed)
+    y = np.repeat(np.arange(classes, dtype=np.int32), per_class)
+    noise = np.random.default_rng(seed + 1).normal(0, 0.3, (len(y), *patterns.shape[1:]))
+    return np.clip(patterns[y] + noise, -1, 1).astype(np.float32), y
+
+
+def _calibrated(model, seed):
+    """Scale each kernel so that its layer's outputs have variance 1, and give it small biases."""
+    rng = np.random.default_rng(seed)
+    x = images(model, 16, seed=seed + 100)
+    for layer in model.layers:
+        if not layer.get_weights():
+            continue
+        kernel, bias = layer.get_weights()
+        layer.set_weights([kernel, np.zeros_like(bias)])
+        activation, layer.activation = layer.activation, keras.activations.linear
+        deviation = float(np.std(keras.Model(model.inputs[0], layer.output)(x)))
+        layer.activation = activation
+        layer.set_weights([kernel / deviation, rng.normal(0, 0.2, bias.shape).astype(np.float32)])
+    return model

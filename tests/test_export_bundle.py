@@ -1,0 +1,236 @@
+"""A bundle is written whole or not at all, vouches for every file, and its sources compile."""
+
+import json
+import pathlib
+import re
+import shutil
+import subprocess
+
+import numpy as np
+import pytest
+
+from keras_tinytrain.export import Board, Bundle, TrainingSettings, export_tflm
+from keras_tinytrain.export import bundle as bundle_module
+from keras_tinytrain.export.convert import convert_int8
+from keras_tinytrain.export.tables import TABLES_VERSION, _float32, _resolver_method, identifier
+from keras_tinytrain.fold import fold_batch_norm
+from keras_tinytrain.plan import LayerPlan, Plan
+from keras_tinytrain.tflm_runtime import source_dir
+from models import images, pooled_net, tiny_net
+
+PLAN = Plan((LayerPlan("b1_project", (1, 3)), LayerPlan("logits", (0, 1, 2, 3, 4))))
+
+
+def export(out, *, model=None, plan=PLAN, **options):
+    model = model or tiny_net()
+    return export_tflm(model, plan, calibration=images(model, 8), out=out, **options)
+
+
+@pytest.fixture(scope="module")
+def original(tmp_path_factory):
+    return export(tmp_path_factory.mktemp("export") / "my net-1", views=((1, 0), (0, -2)))
+
+
+@pytest.fixture(scope="module")
+def conversion():
+    return convert_int8(fold_batch_norm(tiny_net()), images(tiny_net(), 8))
+
+
+@pytest.fixture
+def converted(conversion, monkeypatch):
+    """Answers the conversion of tiny_net, which takes most of an export's time, from memory."""
+    monkeypatch.setattr(bundle_module, "convert_int8", lambda *_: conversion)
+
+
+@pytest.fixture
+def bundle(original, tmp_path):
+    shutil.copytree(original.path, tmp_path / "my net-1")
+    return Bundle.load(tmp_path / "my net-1")
+
+
+def test_files_and_manifest(bundle):
+    sources = {"tables.h", "tables.cpp", "models.h", "models.cpp"}
+    files = {"frozen.tflite", "trainable.tflite", "plan.json", "README.md", "sketch/sketch.ino"}
+    files |= sources | {f"sketch/{name}" for name in sources}
+    assert set(bundle.manifest["files"]) == files
+    on_disk = {str(file.relative_to(bundle.path)) for file in bundle.path.rglob("*") if file.is_file()}
+    assert on_disk == files | {"manifest.json"}
+    assert bundle.plan == PLAN
+    assert bundle.manifest["trained"] == {"b1_project": 2, "logits": 5}
+    assert bundle.manifest["views"] == [[1, 0], [0, -2]]
+    for parts in bundle.promised_bytes.values():
+        assert parts.pop("total") == sum(parts.values())
+    assert bundle.promised_bytes["flash"]["frozen_model"] == (bundle.path / "frozen.tflite").stat().st_size
+    assert {bundle.input[side] for side in ("height", "width")} == {12}
+
+
+def test_two_exports_are_the_same(original, tmp_path):
+    again = export(tmp_path / "my net-1", views=((1, 0), (0, -2)))
+    assert again.manifest == original.manifest
+
+
+@pytest.mark.parametrize("name", ["trainable.tflite", "sketch/tables.cpp", "plan.json", "README.md"])
+def test_altered_or_missing_file_is_named(bundle, name):
+    file = bundle.path / name
+    file.write_bytes(file.read_bytes()[:-1] + b"\x07")
+    with pytest.raises(ValueError, match=f"{re.escape(name)} was altered"):
+        Bundle.load(bundle.path)
+    file.unlink()
+    with pytest.raises(ValueError, match=f"{re.escape(name)} is missing"):
+        bundle.check()
+
+
+def test_no_bundle(bundle, tmp_path):
+    with pytest.raises(ValueError, match="is not a bundle"):
+        Bundle.load(tmp_path / "nothing")
+    manifest = bundle.path / "manifest.json"
+    fields = json.loads(manifest.read_text())
+    manifest.write_text(json.dumps({**fields, "base_hash": "00"}))
+    with pytest.raises(ValueError, match="base_hash"):
+        Bundle.load(bundle.path)
+    manifest.write_text(json.dumps({**fields, "keras_tinytrain_bundle": 99}))
+    with pytest.raises(ValueError, match="version 99"):
+        Bundle.load(bundle.path)
+
+
+def test_nothing_is_overwritten_unasked(bundle, tmp_path, converted):
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(FileExistsError, match="overwrite=True"):
+        export(bundle.path)
+    (tmp_path / "precious").mkdir()
+    with pytest.raises(FileExistsError, match="is no bundle"):
+        export(tmp_path / "precious", overwrite=True)
+    replaced = export(bundle.path, overwrite=True)
+    assert replaced.manifest["views"] == []
+    assert sorted(tmp_path.rglob("*")) == sorted([*before, tmp_path / "precious"])
+
+
+def test_too_small_a_board_writes_nothing(tmp_path, converted):
+    with pytest.raises(ValueError, match="of SRAM, board 'small'.*Largest parts: samples"):
+        export(tmp_path / "deep" / "net", board=Board("small", "cpu", 1, 8192, 10**6))
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("failing_rename", [1, 2])
+def test_a_failure_while_writing_leaves_all_as_it_was(bundle, tmp_path, monkeypatch, failing_rename, converted):
+    rename, calls = pathlib.Path.rename, []
+
+    def fail(path, target):
+        calls.append(target)
+        if len(calls) == failing_rename:
+            raise OSError("disk full")
+        return rename(path, target)
+
+    before = {file: file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()}
+    monkeypatch.setattr(pathlib.Path, "rename", fail)
+    with pytest.raises(OSError, match="disk full"):
+        export(bundle.path, overwrite=True)
+    assert {file: file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()} == before
+    assert [file.name for file in tmp_path.iterdir()] == ["my net-1"]
+
+
+def test_options_are_checked(tmp_path):
+    with pytest.raises(ValueError, match="head expects one of prototypes, softmax"):
+        export(tmp_path / "a", head="linear")
+    with pytest.raises(ValueError, match="has 5 logits, but training.num_classes is 4"):
+        export(tmp_path / "a", head="softmax", training=TrainingSettings(num_classes=4))
+    with pytest.raises(ValueError, match="views expects"):
+        export(tmp_path / "a", views=((40000, 0),))
+    with pytest.raises(ValueError, match="Unknown board"):
+        export(tmp_path / "a", board="uno")
+    assert not list(tmp_path.iterdir())
+
+
+def test_without_a_frozen_part(tmp_path):
+    bundle = export(tmp_path / "net", model=pooled_net(), plan=Plan((LayerPlan("first", (0, 2)),)))
+    assert not (bundle.path / "frozen.tflite").exists()
+    assert "frozen" not in (bundle.path / "models.cpp").read_text()
+    assert bundle.promised_bytes["sram"]["frozen_arena"] == bundle.promised_bytes["flash"]["frozen_model"] == 0
+    compile_sketch(bundle, tmp_path)
+
+
+def test_tables_version_is_the_headers():
+    header = (source_dir() / "tinytrain_tables.h").read_text()
+    assert f"kTablesVersion = {TABLES_VERSION};" in header
+
+
+@pytest.mark.parametrize("value", [0.1, 1 / 3, 1e-30, 16777217.0, 5.0, 1.17549435e-38, 0.00784313772])
+def test_floats_read_back_exactly(value):
+    text = _float32(value)
+    assert text.endswith("f") and ("." in text or "e" in text)
+    assert np.float32(text[:-1]) == np.float32(value)
+
+
+def test_names():
+    assert identifier("my net-1") == "bundle_my_net_1"
+    assert identifier("class") == "bundle_class"
+    methods = {"CONV_2D": "AddConv2D", "DEPTHWISE_CONV_2D": "AddDepthwiseConv2D", "RELU6": "AddRelu6", "ADD": "AddAdd"}
+    assert {name: _resolver_method(name) for name in methods} == methods
+
+
+def test_sources_are_clean_and_need_no_start_up_code(bundle, tmp_path):
+    flags = ["-std=c++14", "-Wall", "-Wextra", "-Werror", "-fno-exceptions", "-fno-rtti", f"-I{source_dir()}"]
+    for name in ("tables", "models"):
+        target = tmp_path / f"{name}.o"
+        subprocess.run(["c++", *flags, "-O0", "-c", str(bundle.path / f"{name}.cpp"), "-o", str(target)], check=True)
+        sections = subprocess.run(["objdump", "-h", str(target)], check=True, capture_output=True, text=True).stdout
+        assert ".init_array" not in sections  # all of it is constant, in flash
+
+
+def test_sketch_compiles_against_a_stand_in_of_tflm(bundle, tmp_path):
+    compile_sketch(bundle, tmp_path)
+
+
+STAND_IN = {
+    "TensorFlowLite.h": """
+        #pragma once
+        #include <cstddef>
+        #include <cstdint>
+        struct SerialPort {
+          void begin(long); void setTimeout(long); operator bool(); int available();
+          size_t readBytes(char*, size_t); size_t readBytesUntil(char, char*, size_t);
+          template <class T> void print(T); void print(float, int); template <class T> void println(T);
+        };
+        extern SerialPort Serial;
+        unsigned long millis();
+        void delay(unsigned long);""",
+    "tensorflow/lite/schema/schema_generated.h": """
+        namespace tflite { struct Model {}; const Model* GetModel(const void*); }""",
+    "tensorflow/lite/micro/micro_mutable_op_resolver.h": """
+        namespace tflite {
+        struct MicroOpResolver {};
+        template <unsigned int kCount> struct MicroMutableOpResolver : MicroOpResolver {
+          int AddAdd(); int AddConv2D(); int AddDepthwiseConv2D(); int AddFullyConnected(); int AddMean(); int AddPad();
+          int AddAveragePool2D(); int AddReshape(); int AddRelu();
+        }; }""",
+    "tensorflow/lite/micro/micro_interpreter.h": """
+        #include <cstddef>
+        #include <cstdint>
+        #include "micro_mutable_op_resolver.h"
+        #include "../schema/schema_generated.h"
+        enum TfLiteStatus { kTfLiteOk, kTfLiteError };
+        struct Data { int8_t* int8; void* data; };
+        struct TfLiteTensor { Data data; size_t bytes; };
+        struct TfLiteEvalTensor { Data data; };
+        struct TfLiteContext { TfLiteEvalTensor* (*GetEvalTensor)(const TfLiteContext*, int); };
+        namespace tflite { class MicroInterpreter {
+         public:
+          MicroInterpreter(const Model*, const MicroOpResolver&, uint8_t*, size_t);
+          TfLiteStatus AllocateTensors(); TfLiteStatus Invoke();
+          TfLiteTensor* input(size_t); TfLiteTensor* output(size_t); size_t outputs_size() const;
+         protected:
+          const TfLiteContext& context() const;
+        }; }""",
+}
+
+
+def compile_sketch(bundle, folder):
+    for name, text in STAND_IN.items():
+        file = folder / "stand_in" / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(f"#pragma once\n{text}\n" if "#pragma once" not in text else text)
+    sketch = bundle.path / "sketch" / "sketch.ino"
+    flags = ["-std=gnu++14", "-fno-exceptions", "-fno-rtti", "-Wall", "-Wextra", "-Werror", "-fsyntax-only", "-x", "c++"]
+    command = ["c++", *flags, f"-I{folder / 'stand_in'}", f"-I{source_dir()}", str(sketch)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

@@ -1,0 +1,278 @@
+"""A bundle on the host: gradients equal float64 TensorFlow's on the same int8 activations, promised bytes are the bytes used."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from keras_tinytrain.export import Bundle, HostRuntime, TrainingSettings, export_tflm
+from keras_tinytrain.export import flatbuffer as fb
+from keras_tinytrain.export.arena import smallest_arena
+from keras_tinytrain.export.convert import convert_int8
+from keras_tinytrain.export.cut import cut_model, find_trained
+from keras_tinytrain.export.graph import read_trainable
+from keras_tinytrain.export.host import MicroModel
+from keras_tinytrain.fold import fold_batch_norm
+from keras_tinytrain.graph import walk
+from keras_tinytrain.plan import LayerPlan, Plan
+from keras_tinytrain.sparse import kernel_channel_axis
+from models import images, labelled_images, pooled_net, tiny_net
+
+WAYS, SHOTS = 4, 3
+
+
+def plan_of(**channels):
+    return Plan(tuple(LayerPlan(name, chosen) for name, chosen in channels.items()))
+
+
+CASES = {  # model, plan, head, views, (optimizer, learning rate)
+    "blocks": (tiny_net, plan_of(b1_project=(1, 3), b2_depthwise=(0, 5), b3_conv=(2, 11), logits=(0, 4)), "prototypes", (), ("adam", 0.01)),
+    "views": (tiny_net, plan_of(b1_expand=(0, 9), b1_depthwise=(3,)), "prototypes", ((0, 1), (-2, 0)), ("momentum", 0.1)),
+    "pooled": (pooled_net, plan_of(first=(0, 5), second=(1,), hidden=(0, 7)), "prototypes", (), ("sgd", 0.1)),
+    "softmax": (lambda: tiny_net(classes=WAYS), plan_of(b2_expand=(0, 1), logits=tuple(range(WAYS))), "softmax", (), ("adam", 0.01)),
+}
+
+
+class Case:
+    def __init__(self, name, folder):
+        build, self.plan, self.head, views, (optimizer, rate) = CASES[name]
+        self.model = build()
+        self.calibration = images(self.model, 8)
+        training = TrainingSettings(
+            optimizer=optimizer, learning_rate=rate, iterations=12, num_classes=WAYS, max_samples=WAYS * SHOTS
+        )
+        self.bundle = export_tflm(
+            self.model, self.plan, calibration=self.calibration, out=folder, head=self.head, training=training, views=views
+        )
+        self.x, self.y = labelled_images(self.model, per_class=SHOTS, classes=WAYS)
+
+
+@pytest.fixture(scope="module", params=CASES)
+def case(request, tmp_path_factory):
+    return Case(request.param, tmp_path_factory.mktemp("host") / request.param)
+
+
+@pytest.fixture
+def host(case):
+    runtime = HostRuntime(case.bundle)
+    runtime.add_samples(case.x, case.y)
+    return runtime
+
+
+def reference_gradients(case, host):
+    """{layer: (d_kernel [channels][weights], d_bias [channels])} of the mean loss, by TensorFlow's tape in float64.
+
+    The Keras graph is run from the features on, with the int8 model's own values: dequantised weights, and where the backward
+    pass reads an activation (an output of trainable.tflite) the dequantised int8 value in place of the computed one. A ReLU's
+    derivative is 1 where that value lies strictly between its clamps.
+    """
+    canonical = fold_batch_norm(case.model)
+    whole = convert_int8(canonical, case.calibration)
+    _, trainable, operators = cut_model(whole, canonical, case.plan)
+    _, graph = read_trainable(trainable, operators, case.plan)
+    weights = dequantised_weights(whole, canonical)
+    values = {t.name.split(";")[0]: t for t in graph.tensors if t.kept >= 0}
+    first = graph.tensors[0].name.split(";")[0]
+    view = 1 if host.bundle.manifest["views"] else 0
+
+    def embed(sample, stored_view):
+        features = host.trainer.stored_sample(sample, stored_view)
+        outputs = host._trainable(features)
+        kept = {name: (t, outputs[t.kept].astype(np.float64).reshape(1, t.height, t.width, t.channels)) for name, t in values.items()}
+        return run_float64(canonical, first, real(graph.tensors[0], features.astype(np.float64)), weights, kept)
+
+    prototypes = np.stack([np.mean([embed(i, 0) for i in np.flatnonzero(case.y == k)], axis=0) for k in range(WAYS)])
+    with tf.GradientTape() as tape:
+        tape.watch([tensor for name in operators for tensor in weights[name]])
+        loss = tf.add_n([sample_loss(embed(i, view), prototypes, case.head, label) for i, label in enumerate(case.y)])
+        loss /= len(case.y)
+    gradients = tape.gradient(loss, {name: weights[name] for name in operators})
+    return float(loss), {name: by_channel(canonical, name, case.plan, *gradients[name]) for name in operators}
+
+
+def sample_loss(z, prototypes, head, label):
+    logits = z
+    if head == "prototypes":
+        logits = 10.0 * tf.linalg.matvec(tf.linalg.l2_normalize(prototypes, axis=1), tf.linalg.l2_normalize(z))
+    return -tf.nn.log_softmax(logits)[label]
+
+
+def real(tensor, q):
+    return tensor.scale * (q - tensor.zero_point)
+
+
+def dequantised_weights(whole, model):
+    """{layer: [kernel, bias]} as float64 tensors in Keras' layout."""
+    weighted = [layer for layer in model.layers if layer.get_weights()]
+    parsed = fb.read_model(whole)
+    found = find_trained(parsed, model, Plan(tuple(LayerPlan(layer.name, (0,)) for layer in weighted)))
+    weights = {}
+    for layer in weighted:
+        operator = parsed.subgraphs[0].operators[found[layer.name]]
+        kernel = fb.constant(parsed, operator.inputs[1]).astype(np.float64)
+        scales = fb.quantisation(parsed, operator.inputs[1])[0].astype(np.float64)
+        if isinstance(layer, keras.layers.DepthwiseConv2D):
+            kernel = np.moveaxis(kernel * scales, 0, 3)
+        else:
+            kernel = np.moveaxis(kernel * scales.reshape(-1, *[1] * (kernel.ndim - 1)), 0, -1)
+        weights[layer.name] = [tf.constant(kernel), tf.constant(np.asarray(layer.bias, np.float64))]
+    return weights
+
+
+def run_float64(model, first, features, weights, kept):
+    """The flat output of the layers behind layer `first`, given its output."""
+    outputs = {}
+    for index, node in enumerate(walk(model)):
+        layer, name = node.layer, node.layer.name
+        if name == first:
+            outputs[index] = tf.constant(features.reshape(1, *node.output.shape[1:]))
+        elif all(source in outputs for source in node.inputs) and node.inputs:
+            value = call_float64(layer, [outputs[source] for source in node.inputs], weights, kept.get(name))
+            if name in kept:
+                known = tf.constant(real(*kept[name]).reshape(value.shape))
+                value += tf.stop_gradient(known - value)
+            outputs[index] = value
+    return tf.reshape(outputs[max(outputs)], [-1])
+
+
+def call_float64(layer, inputs, weights, kept):
+    x = inputs[0]
+    if isinstance(layer, keras.layers.DepthwiseConv2D):
+        kernel, bias = weights[layer.name]
+        return tf.nn.depthwise_conv2d(x, kernel, [1, *layer.strides, 1], layer.padding.upper()) + bias
+    if isinstance(layer, keras.layers.Conv2D):
+        kernel, bias = weights[layer.name]
+        return tf.nn.conv2d(x, kernel, layer.strides, layer.padding.upper()) + bias
+    if isinstance(layer, keras.layers.Dense):
+        kernel, bias = weights[layer.name]
+        return x @ kernel + bias
+    if isinstance(layer, keras.layers.Add):
+        return inputs[0] + inputs[1]
+    if isinstance(layer, keras.layers.ReLU):
+        return x * passes(layer, kept, x.shape)
+    if isinstance(layer, keras.layers.AveragePooling2D):
+        return tf.nn.avg_pool2d(x, layer.pool_size, layer.strides, layer.padding.upper())
+    if isinstance(layer, keras.layers.GlobalAveragePooling2D):
+        return tf.reduce_mean(x, axis=[1, 2])
+    if isinstance(layer, keras.layers.Flatten):
+        return tf.reshape(x, [1, -1])
+    if isinstance(layer, keras.layers.ZeroPadding2D):
+        return tf.pad(x, [[0, 0], *layer.padding, [0, 0]])
+    assert isinstance(layer, keras.layers.Dropout)
+    return x
+
+
+def passes(layer, kept, shape):
+    """1 where a ReLU let its input through; anything where no gradient flows, so that nothing was kept."""
+    if kept is None:
+        return tf.ones(shape, tf.float64)
+    tensor, q = kept
+    highest = np.inf if layer.max_value is None else min(127, tensor.zero_point + int(6 / tensor.scale + 0.5))
+    return tf.constant(((q > tensor.zero_point) & (q < highest)).astype(np.float64).reshape(shape))
+
+
+def by_channel(model, name, plan, d_kernel, d_bias):
+    layer, channels = model.get_layer(name), list(plan[name].channels)
+    rows = np.moveaxis(d_kernel.numpy(), kernel_channel_axis(layer), 0)[channels]
+    return rows.reshape(len(channels), -1), d_bias.numpy()[channels]
+
+
+def test_gradients_equal_float64_to_1e_5(case, host):
+    expected_loss, expected = reference_gradients(case, host)
+    assert host.trainer.compute_gradients() == pytest.approx(expected_loss, rel=1e-5)
+    for index, name in enumerate(expected):
+        actual = host.trainer.weight_gradients(index)
+        for ours, theirs in zip(actual, expected[name], strict=True):
+            assert np.abs(theirs).max() > 0
+            np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-5 * np.abs(theirs).max(), err_msg=name)
+
+
+def test_promised_bytes_are_used_to_the_byte(case, host):
+    assert host.bytes_used() == case.bundle.promised_bytes
+
+
+def test_training_lowers_the_loss_and_moves_only_the_plan(case, host):
+    before = [host.trainer.kernel(index).copy() for index in range(len(case.plan.layers))]
+    losses = host.train()
+    assert len(losses) == 12
+    assert sum(losses[-2:]) < sum(losses[:2])  # two views take turns
+    for index, (layer, old) in enumerate(zip(case.plan.layers, before)):
+        changed = old != host.trainer.kernel(index)
+        keras_layer = fold_batch_norm(case.model).get_layer(layer.name)
+        num_channels = keras_layer.kernel.shape[kernel_channel_axis(keras_layer)]
+        depthwise = isinstance(keras_layer, keras.layers.DepthwiseConv2D)
+        rows = changed.reshape(-1, num_channels).T if depthwise else changed.reshape(num_channels, -1)
+        others = np.delete(rows, list(layer.channels), axis=0)
+        assert not others.any()
+
+
+def test_what_was_learned_is_saved_loaded_and_reverted(case, host, tmp_path):
+    untrained = HostRuntime(case.bundle)
+    host.train()
+    learned = host.predict(case.x)
+    host.save_delta(tmp_path / "delta", sequence=3)
+    untrained.load_delta(tmp_path / "delta")
+    np.testing.assert_array_equal(untrained.predict(case.x), learned)
+    damaged = bytearray((tmp_path / "delta").read_bytes())
+    damaged[60] ^= 1
+    (tmp_path / "damaged").write_bytes(damaged)
+    with pytest.raises(ValueError, match="delta"):
+        untrained.load_delta(tmp_path / "damaged")
+    kernels = [host.trainer.kernel(index) for index in range(host.trainer.num_trained)]
+    host.revert()
+    assert any((old != host.trainer.kernel(index)).any() for index, old in enumerate(kernels))
+
+
+def test_training_can_be_stopped_and_shortened(case):
+    host = HostRuntime(case.bundle, settings={"iterations": 5})
+    host.add_samples(case.x, case.y)
+    assert len(host.train(progress=lambda iteration, loss: iteration < 1)) == 2
+    assert len(host.train()) == 5
+
+
+def test_inputs_are_checked(case):
+    host = HostRuntime(case.bundle)
+    with pytest.raises(ValueError, match="one label per sample"):
+        host.add_samples(case.x, case.y[:-1])
+    with pytest.raises(ValueError, match="samples of shape"):
+        host.predict(case.x[..., :1])
+    with pytest.raises(RuntimeError):
+        host.train()
+
+
+def test_two_runtimes_of_one_bundle_do_not_share_weights(case, host):
+    other = HostRuntime(case.bundle)
+    other.add_samples(case.x, case.y)
+    host.train()
+    losses = other.train()
+    again = HostRuntime(Bundle.load(case.bundle.path))
+    again.add_samples(case.x, case.y)
+    assert again.train() == losses
+
+
+def test_missing_compiler_is_named(case, monkeypatch):
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    with pytest.raises(RuntimeError, match="looked for: no-such-compiler"):
+        HostRuntime(case.bundle)
+
+
+def test_altered_bundle_is_refused(case):
+    tables = case.bundle.path / "tables.cpp"
+    original = tables.read_bytes()
+    try:
+        tables.write_bytes(original.replace(b"128", b"127", 1))
+        with pytest.raises(ValueError, match="tables.cpp was altered"):
+            HostRuntime(case.bundle)
+    finally:
+        tables.write_bytes(original)
+
+
+def test_softmax_prediction_before_training_is_the_exported_model(tmp_path):
+    case = Case("softmax", tmp_path / "softmax")
+    host = HostRuntime(case.bundle)
+    whole = convert_int8(fold_batch_norm(case.model), case.calibration)
+    model = MicroModel(whole, smallest_arena(whole))
+    output = case.bundle.manifest["output"]
+    for image, logits in zip(host.quantise(case.x), host.predict(case.x), strict=True):
+        expected = np.float32(output["scale"]) * (model(image)[0][0].astype(np.float32) - output["zero_point"])
+        np.testing.assert_allclose(logits, expected, rtol=1e-6)

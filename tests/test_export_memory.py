@@ -1,0 +1,120 @@
+"""Promised bytes: buffers never overlap, parts add up as the runtime's header says, and arenas are the smallest that run."""
+
+import dataclasses
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from keras_tinytrain.export import arena
+from keras_tinytrain.export.boards import BOARDS, Board, board
+from keras_tinytrain.export.bundle import check_fits, with_total
+from keras_tinytrain.export.convert import convert_int8
+from keras_tinytrain.export.cut import cut_model
+from keras_tinytrain.export.graph import read_trainable
+from keras_tinytrain.export.memory import Span, align, place, training_memory
+from keras_tinytrain.export.settings import TrainingSettings
+from keras_tinytrain.fold import fold_batch_norm
+from keras_tinytrain.plan import LayerPlan, Plan
+from models import images, tiny_net
+
+
+@pytest.fixture(scope="module")
+def parts():
+    model = fold_batch_norm(tiny_net())
+    plan = Plan((LayerPlan("b1_project", (1, 3)), LayerPlan("b2_depthwise", (0, 5)), LayerPlan("logits", (4,))))
+    frozen, trainable, operators = cut_model(convert_int8(model, images(model, 8)), model, plan)
+    return frozen, *read_trainable(trainable, operators, plan)
+
+
+@st.composite
+def spans(draw):
+    first = draw(st.integers(0, 12))
+    return Span(draw(st.integers(1, 400)), first, first + draw(st.integers(0, 5)))
+
+
+@given(st.lists(spans(), max_size=14))
+def test_buffers_alive_together_never_overlap(buffers):
+    offsets, total, bound = place(buffers)
+    assert all(offset % 16 == 0 for offset in offsets)
+    assert bound <= total <= sum(align(span.num_bytes) for span in buffers)
+    assert total == max((offset + align(span.num_bytes) for offset, span in zip(offsets, buffers)), default=0)
+    for i, a in enumerate(buffers):
+        for j, b in enumerate(buffers[:i]):
+            if a.first <= b.last and b.first <= a.last:
+                assert offsets[i] + a.num_bytes <= offsets[j] or offsets[j] + b.num_bytes <= offsets[i]
+
+
+def test_a_chain_takes_its_two_largest_neighbours():
+    sizes = [64, 640, 320, 160, 16]
+    chain = [Span(size, step, step + 1) for step, size in enumerate(sizes)]
+    assert place(chain)[1:] == (640 + 320, 640 + 320)
+
+
+def test_training_memory_by_hand(parts):
+    _, _, graph = parts
+    settings = TrainingSettings(num_classes=3, max_samples=7)
+    memory = training_memory(graph, settings, head="prototypes", image_bytes=12 * 12 * 3, num_views=2)
+    num_trained = 2 * (16 + 1) + 2 * (9 + 1) + 1 * (12 + 1)
+    assert memory == {
+        "samples": align(7 * 3 * 6 * 6 * 8) + 16,
+        "image": 432,
+        "weights": (8 * 16 + 32) + (9 * 16 + 64) + (align(12 * 5) + 32),
+        "masters": align(4 * num_trained),
+        "weight_gradients": align(4 * num_trained),
+        "optimizer": align(8 * num_trained),
+        "activation_gradients": 4 * 6 * 6 * (8 + 16),
+        "prototypes": align(4 * 3 * 5) + 32 + 16 + 16,
+    }
+    softmax = training_memory(graph, settings, head="softmax", image_bytes=432, num_views=0)
+    assert (softmax["prototypes"], softmax["image"], softmax["samples"]) == (16, 0, align(7 * 288) + 16)
+    assert training_memory(
+        graph, dataclasses.replace(settings, optimizer="sgd"), head="softmax", image_bytes=432, num_views=0
+    )["optimizer"] == 0
+
+
+def test_gradients_lie_as_tight_as_possible(parts):
+    assert parts[2].gradient_bytes == parts[2].gradient_bytes_bound
+
+
+@pytest.mark.parametrize("part", [0, 1])
+def test_arena_is_the_smallest_that_runs(parts, part):
+    promised = arena.smallest_arena(parts[part])
+    interpreter = arena.new_interpreter(parts[part], promised)
+    interpreter.invoke()
+    assert arena.used_bytes(interpreter) <= promised
+    with pytest.raises(ValueError, match=f"arena of {promised - 16} B"):
+        arena.new_interpreter(parts[part], promised - 16).invoke()
+
+
+def test_missing_interpreter_names_the_extra(monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "tflite_micro", None)
+    with pytest.raises(ImportError, match=r"keras-tinytrain\[host\]"):
+        arena.micro_runtime()
+
+
+def test_boards():
+    assert board("nano33ble").sram_bytes == 262144
+    assert board("nano33ble").flash_bytes == 983040
+    assert board(BOARDS["rp2040"]) is BOARDS["rp2040"]
+    with pytest.raises(ValueError, match="Unknown board 'uno'. Known: nano33ble, "):
+        board("uno")
+
+
+def test_what_does_not_fit_is_refused_with_the_largest_parts():
+    target = Board("b", "cpu", 1, sram_bytes=100, flash_bytes=100, reserved_sram_bytes=10)
+    fits, flash = with_total({"a": 50, "c": 40}), with_total({"model": 100})
+    check_fits(target, fits, flash)
+    with pytest.raises(ValueError, match="91 B of SRAM, board 'b' has 90 B. Largest parts: a 51 B, c 40 B"):
+        check_fits(target, with_total({"a": 51, "c": 40}), flash)
+    with pytest.raises(ValueError, match="101 B of flash"):
+        check_fits(target, fits, with_total({"model": 101}))
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("optimizer", "rmsprop"), ("learning_rate", -1.0), ("momentum", 1.0), ("epsilon", 0.0), ("num_classes", 256), ("max_samples", 0)],
+)
+def test_settings_are_checked(field, value):
+    with pytest.raises(ValueError, match=f"{field} expects"):
+        TrainingSettings(**{field: value})
