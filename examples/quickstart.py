@@ -7,7 +7,7 @@ from keras_tinytrain.backbones import NanoNet
 from keras_tinytrain.domains import load_digits
 
 digits = load_digits()
-x, y, x_test, y_test = digits.images[:200], digits.labels[:200], digits.images[200:], digits.labels[200:]
+x, y, x_test, y_test = digits.images[:500], digits.labels[:500], digits.images[500:], digits.labels[500:]
 model = keras.Sequential([NanoNet(), keras.layers.Dense(10, activation="softmax", name="digit")])
 model.compile(keras.optimizers.Adam(3e-3), "sparse_categorical_crossentropy", metrics=["accuracy"])
 

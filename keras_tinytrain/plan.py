@@ -43,10 +43,17 @@ class Budget:
 
 @dataclasses.dataclass(frozen=True)
 class LayerPlan:
-    """The output channels of one layer that are trained: name as in the user's model, channels ascending."""
+    """The output channels of one layer that are trained.
+
+    Args:
+        name: as in the user's model.
+        channels: ascending.
+        kernel: False trains the biases of these channels only.
+    """
 
     name: str
     channels: tuple[int, ...]
+    kernel: bool = True
 
     def __post_init__(self):
         channels = tuple(int(channel) for channel in self.channels)
@@ -66,11 +73,13 @@ class Plan:
         layers: one `LayerPlan` per trained layer.
         budget: the limits under which it was chosen, if any.
         strategy: name of the strategy that chose it.
+        explanation: what `explain` speaks from; None for a plan that was not chosen in this process. It is not saved.
     """
 
     layers: tuple[LayerPlan, ...]
     budget: Budget | None = None
     strategy: str = "manual"
+    explanation: object | None = dataclasses.field(default=None, compare=False, repr=False)
 
     def __post_init__(self):
         layers = tuple(self.layers)
@@ -89,6 +98,19 @@ class Plan:
     def num_channels(self) -> int:
         return sum(len(layer.channels) for layer in self.layers)
 
+    def explain(self) -> str:
+        """A table of the candidate layers: potential, size, score, why each was taken or left, and what more memory would add.
+
+        Raises:
+            ValueError: the plan was read from a file or written by hand, so that nothing is known of what it was chosen from.
+        """
+        if self.explanation is None:
+            raise ValueError(
+                f"This plan (strategy '{self.strategy}') was not chosen here, so its scores are not known. Choose it anew with "
+                "TinyTrainCallback, or with `keras-tinytrain plan --explain`."
+            )
+        return self.explanation.text(self)
+
     def save(self, path: str | os.PathLike) -> None:
         """Write the plan as JSON."""
         with open(path, "w", encoding="utf-8") as file:
@@ -97,11 +119,16 @@ class Plan:
     @classmethod
     def load(cls, path: str | os.PathLike) -> "Plan":
         """Read a plan that `save` wrote. Raises ValueError where the file is none."""
-        with open(path, encoding="utf-8") as file:
+        with open(path, encoding="utf-8", errors="replace") as file:
             return cls.from_json(file.read(), source=os.fspath(path))
 
     def to_json(self) -> str:
-        return json.dumps({"keras_tinytrain_plan": _PLAN_VERSION, **dataclasses.asdict(self)}, indent=1) + "\n"
+        fields = {
+            "layers": [dataclasses.asdict(layer) for layer in self.layers],
+            "budget": self.budget and dataclasses.asdict(self.budget),
+            "strategy": self.strategy,
+        }
+        return json.dumps({"keras_tinytrain_plan": _PLAN_VERSION, **fields}, indent=1) + "\n"
 
     @classmethod
     def from_json(cls, text: str, *, source: str = "text") -> "Plan":
@@ -109,8 +136,10 @@ class Plan:
             fields = json.loads(text)
             version = fields.pop("keras_tinytrain_plan")
             layers = tuple(LayerPlan(**layer) for layer in fields.pop("layers"))
-            budget = fields.pop("budget")
-            plan = cls(layers=layers, budget=budget and Budget(**budget), **fields)
+            budget, strategy = fields.pop("budget"), fields.pop("strategy")
+            if fields:
+                raise ValueError(f"unknown fields {sorted(fields)}")
+            plan = cls(layers, budget and Budget(**budget), strategy)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"{source} is not a plan written by Plan.save: {error}") from error
         if version != _PLAN_VERSION:

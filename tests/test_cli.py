@@ -1,0 +1,91 @@
+"""The command line as a user types it: what it writes, what it says of wrong input, and that it then writes nothing."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+from models import labelled_images, tiny_net
+
+from keras_tinytrain import Plan, __version__
+from keras_tinytrain.cli import main
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """model.keras (a classifier of 5 classes), backbone.keras (embeddings) and task.npz."""
+    folder = tmp_path_factory.mktemp("cli")
+    model = tiny_net()
+    model.save(folder / "model.keras")
+    keras.Model(model.input, model.get_layer("pool").output).save(folder / "backbone.keras")
+    x, y = labelled_images(model, per_class=4, classes=5)
+    np.savez(folder / "task.npz", x=x, y=y)
+    return folder
+
+
+def test_version_and_help_are_quick():
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "keras_tinytrain", "--version"], capture_output=True, text=True, env=environment
+    )
+    assert done.returncode == 0 and done.stdout == f"keras-tinytrain {__version__}\n"
+    assert "tensorflow" not in done.stderr
+
+
+@pytest.mark.parametrize("command", ["demo", "plan", "export", "metatrain"])
+def test_every_command_has_help_with_an_example(command, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main([command, "--help"])
+    assert stop.value.code == 0
+    assert f"keras-tinytrain {command}" in capsys.readouterr().out.split("example:")[1]
+
+
+@pytest.mark.parametrize("model", ["model.keras", "backbone.keras"])
+def test_plan_then_export(folder, tmp_path, model, capsys):
+    plan, bundle = tmp_path / "plan.json", tmp_path / "bundle"
+    choose = ["plan", str(folder / model), "--samples", str(folder / "task.npz"), "--memory", "100KB", "--compute", "0.4"]
+    assert main([*choose, "--out", str(plan), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["layers"] and Plan.load(plan).num_channels
+    write = ["export", str(folder / model), "--plan", str(plan), "--calibration", str(folder / "task.npz"), "--out", str(bundle)]
+    assert main([*write, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["sram"]["total"] > 0
+    assert (bundle / "trainable.tflite").is_file() and (bundle / "sketch" / "sketch.ino").is_file()
+    assert main(write) == 2
+    assert "is there already" in capsys.readouterr().err
+
+
+def test_plan_shows_what_was_chosen_and_why(folder, capsys):
+    assert main(["plan", str(folder / "model.keras"), "--samples", str(folder / "task.npz"), "--compute", "0.5"]) == 0
+    shown = capsys.readouterr().out
+    assert "Fisher" in shown and "b2_project" in shown and "backward MACs" in shown
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["plan", "missing.keras", "--samples", "task.npz"], "missing.keras is not a model that Keras can load"),
+        (["plan", "model.keras", "--samples", "nowhere.npz"], "There are no samples at nowhere.npz"),
+        (["plan", "model.keras", "--samples", "model.keras"], "neither an .npz file nor a folder|needs arrays x"),
+        (["plan", "model.keras", "--samples", "task.npz", "--memory", "lots"], "Expected a positive number of bytes"),
+        (["plan", "model.keras", "--samples", "task.npz", "--memory", "1KB"], "The smallest that would do is"),
+        (["export", "model.keras", "--plan", "task.npz", "--calibration", "task.npz", "--out", "b"], "is not a plan"),
+        (["export", "model.keras", "--plan", "plan.json", "--calibration", "task.npz", "--out", "b", "--board", "toaster"],
+         "Unknown board 'toaster'"),
+    ],
+)
+def test_wrong_input_gets_one_sentence_and_nothing_is_written(folder, monkeypatch, capsys, arguments, message):
+    monkeypatch.chdir(folder)
+    (folder / "plan.json").write_text(Plan.from_json(PLAN).to_json())
+    before = sorted(folder.iterdir())
+    assert main(arguments) == 2
+    captured = capsys.readouterr()
+    assert captured.out == "" and captured.err.startswith("keras-tinytrain: ")
+    assert re.search(message, captured.err), captured.err
+    assert sorted(folder.iterdir()) == before
+
+
+PLAN = '{"keras_tinytrain_plan": 1, "layers": [{"name": "b2_project", "channels": [0, 1]}], "budget": null, "strategy": "manual"}'

@@ -1,0 +1,27 @@
+"""Every example runs as it stands, and the README shows the same lines."""
+
+import os
+import pathlib
+import re
+import subprocess
+import sys
+
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
+def test_example_runs(example, tmp_path):
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "TF_CPP_MIN_LOG_LEVEL": "3"}
+    done = subprocess.run([sys.executable, str(example)], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    accuracy = float(re.search(r"test accuracy (\d\.\d+)", done.stdout)[1])
+    assert accuracy > 0.9, done.stdout
+    assert (tmp_path / "digits.delta").stat().st_size > 100
+
+
+def test_the_readme_begins_with_the_first_example():
+    code = re.search(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)[1]
+    assert code.strip() in (ROOT / "examples" / "quickstart.py").read_text()
