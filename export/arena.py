@@ -48,8 +48,8 @@ def used_bytes(interpreter) -> int:
 def smallest_arena(model_bytes: bytes) -> int:
     """The smallest multiple of 16 bytes with which TFLM runs the model on this machine.
 
-    TFLM is asked what it used of a roomy arena, and that size is then tried: the answer is one that was run. Pointers take 8 bytes
-    on a 64-bit host, so a 32-bit board needs a few percent less.
+    TFLM is asked what it used of a roomy arena. Its answer leaves out what it needs only while it starts, so sizes from there
+    on are tried: the result is one that was run. Pointers take 8 bytes on a 64-bit host; a 32-bit board needs a little less.
     """
     roomy = align(_largest_need(model_bytes))
     reported = used_bytes(new_interpreter(model_bytes, roomy))

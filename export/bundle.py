@@ -169,7 +169,7 @@ def export_tflm(
         "base_hash": base_hash.hex(),
         "head": head,
         "input": image,
-        "output": {"scale": graph.tensors[-1].scale, "zero_point": graph.tensors[-1].zero_point, "size": graph.tensors[-1].size},
+        "output": {field: getattr(graph.tensors[-1], field) for field in ("size", "scale", "zero_point")},
         "features": {"size": graph.tensors[0].size},
         "trained": {trained.name: len(trained.channels) for trained in graph.trained},
         "operators": sorted(operator_names(frozen) | operator_names(trainable)),
@@ -254,9 +254,10 @@ def _base_hash(frozen, trainable):
 def _check_free(out, overwrite):
     if not out.exists():
         return
-    if not (overwrite and (out / _MANIFEST).is_file()):
-        kind = "is there already: pass overwrite=True to replace it" if (out / _MANIFEST).is_file() else "exists and is no bundle"
-        raise FileExistsError(f"{out} {kind}.")
+    if not (out / _MANIFEST).is_file():
+        raise FileExistsError(f"{out} exists and is no bundle.")
+    if not overwrite:
+        raise FileExistsError(f"{out} is there already: pass overwrite=True to replace it.")
 
 
 def _write(out, files, manifest):

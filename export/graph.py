@@ -110,7 +110,7 @@ def read_trainable(trainable: bytes, operators: dict[str, int], plan: Plan) -> t
     outputs = [head, *sorted(_needed_backwards(layers, trained.values(), with_gradient) - {head, features})]
     if len(outputs) > MAX_OUTPUTS:
         raise ValueError(
-            f"Training would keep {len(outputs)} activations, the runtime at most {MAX_OUTPUTS}. Plan fewer layers, or later ones."
+            f"Training would keep {len(outputs)} activations, the runtime at most {MAX_OUTPUTS}. Plan fewer or later layers."
         )
     order = [t for t in dict.fromkeys([features, *(layer.output for layer in layers)]) if t != head] + [head]
     index_of = {tensor: index for index, tensor in enumerate(order)} | {NONE: NONE}
@@ -174,9 +174,9 @@ def _needed_backwards(layers, trained, with_gradient):
 
 def _unsupported(kind, name, first):
     return (
-        f"The runtime cannot go backwards through {kind} of layer '{name}', which is computed after the first trained "
-        f"layer '{first}' or beside it. Train only layers behind '{name}', or replace it. Supported: Conv2D, DepthwiseConv2D (depth "
-        "multiplier 1), Dense, Add of equal shapes, AveragePooling2D, GlobalAveragePooling2D, ReLU, ReLU6, Flatten, "
+        f"The runtime cannot go backwards through {kind} of layer '{name}', which is computed after the first trained layer "
+        f"'{first}' or beside it. Train only layers behind '{name}', or replace it. Supported: Conv2D, DepthwiseConv2D "
+        "(depth multiplier 1), Dense, Add of equal shapes, AveragePooling2D, GlobalAveragePooling2D, ReLU, ReLU6, Flatten, "
         "Reshape, and ZeroPadding2D before a convolution with padding 'valid'."
     )
 
@@ -217,7 +217,8 @@ def _read_dense(model, operator, name):
 
 def _read_add(model, operator, name):
     first, second = (int(tensor) for tensor in operator.inputs)
-    if any(fb.constant(model, tensor) is not None for tensor in (first, second)) or _shape(model, first) != _shape(model, second):
+    constants = [fb.constant(model, tensor) for tensor in (first, second)]
+    if constants != [None, None] or _shape(model, first) != _shape(model, second):
         raise ValueError(f"Layer '{name}' adds a constant or tensors of unequal shapes; the runtime adds equal shapes only.")
     return Layer(name=name, op="kAdd", activation=_activation(operator.builtinOptions, name), input2=second, **_ends(operator))
 

@@ -97,7 +97,7 @@ class HostRuntime:
         self.trainer.revert()
 
     def bytes_used(self) -> dict[str, dict[str, int]]:
-        """What is in use, with the keys of `Bundle.promised_bytes`: the trainer's own report, arenas that were run, file sizes."""
+        """What is in use, with the keys of `Bundle.promised_bytes`: the trainer's report, arenas that were run, file sizes."""
         parts = {name: num_bytes for name, num_bytes in self.trainer.memory_parts().items() if name != "total"}
         tables = self._library.tinytrain_tables_bytes()
         return {

@@ -1,4 +1,4 @@
-"""How many bytes training takes, part by part: computed here by rule, so that the runtime's own report can be held against it."""
+"""How many bytes training takes, part by part: computed by rule, so that the runtime's own report can be held against it."""
 
 import dataclasses
 
@@ -26,24 +26,23 @@ def align(num_bytes: int) -> int:
 def place(spans: list[Span]) -> tuple[list[int], int, int]:
     """Offsets at which buffers that are alive together do not overlap.
 
-    Greedy best fit, largest first: each buffer goes into the tightest gap that those placed before leave.
+    Greedy best fit: each buffer goes into the tightest gap that those placed before leave. Three orders are tried (largest
+    first, longest-lived first, in order of birth), the best one is taken.
 
     Returns:
         (offset per span, bytes in all, lower bound): the bound is the most bytes alive at one step, no arrangement
         needs less. All are multiples of 16.
     """
-    offsets = {}
-    for index in sorted(range(len(spans)), key=lambda i: (-spans[i].num_bytes, spans[i].first)):
-        taken = sorted(
-            (offset, offset + align(spans[other].num_bytes))
-            for other, offset in offsets.items()
-            if spans[other].overlaps(spans[index])
-        )
-        offsets[index] = _tightest_gap(taken, align(spans[index].num_bytes))
-    total = max((offset + align(spans[i].num_bytes) for i, offset in offsets.items()), default=0)
+    orders = (
+        lambda i: (-spans[i].num_bytes, spans[i].first),
+        lambda i: (spans[i].first - spans[i].last, -spans[i].num_bytes),
+        lambda i: (spans[i].first, -spans[i].num_bytes),
+    )
+    arrangements = [_place_in_order(spans, sorted(range(len(spans)), key=order)) for order in orders]
+    total, offsets = min(arrangements, key=lambda arrangement: arrangement[0])
     steps = {span.first for span in spans}
     bound = max((sum(align(s.num_bytes) for s in spans if s.first <= step <= s.last) for step in steps), default=0)
-    return [offsets[i] for i in range(len(spans))], total, bound
+    return offsets, total, bound
 
 
 def training_memory(graph, settings, *, head: str, image_bytes: int, num_views: int) -> dict[str, int]:
@@ -77,6 +76,20 @@ def training_memory(graph, settings, *, head: str, image_bytes: int, num_views: 
         "activation_gradients": align(max(graph.gradient_bytes, features)),  # Predict keeps features there
         "prototypes": align(4 * num_classes) + (embeddings if head == "prototypes" else 0),  # logits first
     }
+
+
+def _place_in_order(spans, order):
+    """(bytes in all, offset per span)."""
+    offsets = {}
+    for index in order:
+        taken = sorted(
+            (offset, offset + align(spans[other].num_bytes))
+            for other, offset in offsets.items()
+            if spans[other].overlaps(spans[index])
+        )
+        offsets[index] = _tightest_gap(taken, align(spans[index].num_bytes))
+    total = max((offset + align(spans[index].num_bytes) for index, offset in offsets.items()), default=0)
+    return total, [offsets[index] for index in range(len(spans))]
 
 
 def _tightest_gap(taken, num_bytes):

@@ -1,8 +1,8 @@
 """Let strided convolutions pad by themselves: symmetric padding at stride 2 is a copy of the network's largest tensor.
 
-TensorFlow's "same" pads (ceil(n / s) - 1) * s + k - n in all, the smaller half first. At stride 2 and even n that is one less than
-the symmetric padding of a convolution with odd kernel k. With one more trailing row and column of zeros in the kernel, "same"
-pads symmetrically; the zeros meet the padding or values that they cancel, so that outputs stay the same bit for bit. It costs
+TensorFlow's "same" pads (ceil(n / s) - 1) * s + k - n in all, the smaller half first. At stride 2 and even n that is one less
+than the symmetric padding of a convolution with odd kernel k. With one more trailing row and column of zeros in the kernel,
+"same" pads symmetrically; the zeros cancel what they meet, so that outputs stay the same bit for bit. It costs
 (k + 1)^2 / k^2 multiply-accumulates in those few layers, and saves their PAD.
 """
 

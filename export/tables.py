@@ -89,7 +89,12 @@ def render(template: str, **values) -> str:
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader(__package__), undefined=jinja2.StrictUndefined, keep_trailing_newline=True
     )
-    environment.filters |= {"float32": _float32, "resolver": _resolver_method, "quoted": lambda text: json.dumps(text, ensure_ascii=False), "byte_rows": _byte_rows}
+    environment.filters |= {
+        "float32": _float32,
+        "quoted": lambda text: json.dumps(text, ensure_ascii=False),
+        "byte_rows": _byte_rows,
+        "resolver": _resolver_method,
+    }
     return environment.get_template(template).render(**values)
 
 

@@ -6,7 +6,7 @@ from keras import layers
 
 
 def tiny_net(*, classes=5, size=12, seed=0):
-    """Convolution, two inverted-bottleneck-like blocks (one residual), pooling, dense: every operator that is trained on device.
+    """Convolution, two inverted bottlenecks (one residual), a residual convolution, pooling and a dense layer.
 
     Returns a Functional model, (N, size, size, 3) -> (N, classes) logits.
     """

@@ -176,7 +176,11 @@ def test_a_kernel_of_zeros_cannot_be_trained():
 
 @pytest.mark.parametrize(
     ("samples", "message"),
-    [(np.zeros((3, 5, 12, 3)), r"\(N, 12, 12, 3\)"), (np.zeros((0, 12, 12, 3)), "N >= 1"), (np.full((1, 12, 12, 3), np.nan), "finite")],
+    [
+        (np.zeros((3, 5, 12, 3)), r"\(N, 12, 12, 3\)"),
+        (np.zeros((0, 12, 12, 3)), "N >= 1"),
+        (np.full((1, 12, 12, 3), np.nan), "finite"),
+    ],
 )
 def test_calibration_samples_are_checked(net, samples, message):
     with pytest.raises(ValueError, match=message):

@@ -1,4 +1,4 @@
-"""The trainable part is read as it is, keeps exactly what the backward pass reads, and refuses what cannot be trained by name."""
+"""The trainable part is read as it is and keeps exactly what the backward pass reads; what cannot be trained is named."""
 
 import keras
 import numpy as np
@@ -52,7 +52,7 @@ def test_layers_are_read_in_order_with_shapes_and_pads(tiny):
         ("kConv2D", "kLinear", (1, 1), (1, 1), (0, 0)),
         ("kAdd", "kLinear", (1, 1), (1, 1), (0, 0)),
         ("kConv2D", "kRelu6", (1, 1), (1, 1), (0, 0)),
-        ("kDepthwiseConv2D", "kRelu", (3, 3), (2, 2), (1, 1)),  # ZeroPadding2D(1) and "valid"
+        ("kDepthwiseConv2D", "kRelu", (4, 4), (2, 2), (1, 1)),  # 3 x 3 and its ZeroPadding2D(1), see pads.py
         ("kConv2D", "kLinear", (1, 1), (1, 1), (0, 0)),
         ("kConv2D", "kRelu", (3, 3), (1, 1), (1, 1)),
         ("kAdd", "kRelu", (1, 1), (1, 1), (0, 0)),
@@ -61,6 +61,15 @@ def test_layers_are_read_in_order_with_shapes_and_pads(tiny):
     ]
     assert [(t.height, t.width, t.channels) for t in graph.tensors[:6]] == [(6, 6, n) for n in (8, 16, 16, 8, 8, 16)]
     assert graph.tensors[-1].size == 5
+
+
+def test_trained_kernel_keeps_its_size_and_takes_over_the_pads(tiny):
+    _, trainable, graph = tiny.cut("b2_depthwise")
+    (layer,) = [layer for layer in graph.layers if layer.op == "kDepthwiseConv2D"]
+    assert (layer.kernel_size, layer.strides, layer.pads) == ((3, 3), (2, 2), (1, 1))
+    assert graph.tensors[layer.input].size == 6 * 6 * 16  # not the padded copy
+    assert layer.input == 0 and graph.tensors[0].kept == STORED_SAMPLE
+    assert "PAD" in fb.operator_names(trainable)
 
 
 def test_pooling_relu_flatten_and_dense(pooled):

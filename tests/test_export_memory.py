@@ -113,7 +113,14 @@ def test_what_does_not_fit_is_refused_with_the_largest_parts():
 
 @pytest.mark.parametrize(
     ("field", "value"),
-    [("optimizer", "rmsprop"), ("learning_rate", -1.0), ("momentum", 1.0), ("epsilon", 0.0), ("num_classes", 256), ("max_samples", 0)],
+    [
+        ("optimizer", "rmsprop"),
+        ("learning_rate", -1.0),
+        ("momentum", 1.0),
+        ("epsilon", 0.0),
+        ("num_classes", 256),
+        ("max_samples", 0),
+    ],
 )
 def test_settings_are_checked(field, value):
     with pytest.raises(ValueError, match=f"{field} expects"):
