@@ -90,7 +90,8 @@ def _run_plan(args):
 
     model = _load_model(args.model)
     x, y = load_samples(args.samples, model.input_shape[1:], scale=args.scale, offset=args.offset)
-    choice = choose_for_task(model, x, y, Budget(args.memory, args.compute), inspect=args.inspect)
+    with _spinner("scoring layers and channels"):
+        choice = choose_for_task(model, x, y, Budget(args.memory, args.compute), inspect=args.inspect)
     if args.out:
         choice.plan.save(args.out)
     print(choice.plan.to_json()) if args.json else rich_print(choice_table(choice))
@@ -102,6 +103,7 @@ def _export_arguments(parser):
     parser.add_argument("--plan", required=True, help="plan.json, as `keras-tinytrain plan --out` writes it")
     parser.add_argument("--calibration", required=True, help="samples that show the model's range: as --samples of `plan`")
     parser.add_argument("--board", default="nano33ble", help="board that the bundle must fit (%(default)s)")
+    parser.add_argument("--max-samples", type=_positive, default=25, help="samples the device keeps to learn from (%(default)s)")
     parser.add_argument("--out", required=True, help="folder to write; must not exist, or --overwrite")
     parser.add_argument("--overwrite", action="store_true", help="replace the folder")
     parser.add_argument("--json", action="store_true", help="print the promised bytes as JSON")
@@ -115,23 +117,24 @@ def _run_export(args):
     from keras_tinytrain.export import TrainingSettings, export_tflm
     from keras_tinytrain.fewshot.task_plan import head_for
     from keras_tinytrain.plan import Plan
-    from keras_tinytrain.report import bytes_table
+    from keras_tinytrain.report import bytes_table, flat_bytes
     from keras_tinytrain.samples import load_samples
 
     model, plan = _load_model(args.model), Plan.load(args.plan)
     x, y = load_samples(args.calibration, model.input_shape[1:], scale=args.scale, offset=args.offset)
     num_classes = int(y.max()) + 1
-    bundle = export_tflm(
-        model,
-        plan,
-        calibration=x,
-        out=args.out,
-        board=args.board,
-        head=head_for(model, num_classes),
-        training=TrainingSettings(num_classes=num_classes, max_samples=min(len(x), 25)),
-        overwrite=args.overwrite,
-    )
-    print(json.dumps(bundle.promised_bytes)) if args.json else rich_print(bytes_table(bundle.promised_bytes))
+    with _spinner("converting to int8 and asking TensorFlow Lite Micro for its memory"):
+        bundle = export_tflm(
+            model,
+            plan,
+            calibration=x,
+            out=args.out,
+            board=args.board,
+            head=head_for(model, num_classes),
+            training=TrainingSettings(num_classes=num_classes, max_samples=args.max_samples),
+            overwrite=args.overwrite,
+        )
+    print(json.dumps(bundle.promised_bytes)) if args.json else rich_print(bytes_table(flat_bytes(bundle.promised_bytes)))
     return 0
 
 
@@ -162,6 +165,12 @@ def _load_model(path):
         return keras.models.load_model(path, compile=False)
     except (ValueError, OSError, TypeError) as error:
         raise ValueError(f"{path} is not a model that Keras can load: {_first_paragraph(error)}") from error
+
+
+def _spinner(text):
+    from rich.console import Console
+
+    return Console(stderr=True).status(text)
 
 
 def _first_paragraph(error):

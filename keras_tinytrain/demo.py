@@ -1,5 +1,6 @@
 """The whole road on handwritten digits: choose, train in Keras, export, train again in the exported C++, compare."""
 
+import contextlib
 import dataclasses
 import json
 import pathlib
@@ -9,20 +10,22 @@ import time
 
 import numpy as np
 from rich.console import Console
-from rich.progress import Progress, SpinnerColumn, TimeElapsedColumn
+from rich.progress import BarColumn, Progress, SpinnerColumn, TimeElapsedColumn
 
 from keras_tinytrain import cost, report, selection
 from keras_tinytrain.backbones import NanoNet
+from keras_tinytrain.delta import Delta
 from keras_tinytrain.domains import load_digits
+from keras_tinytrain.export import Bundle, HostRuntime, TrainingSettings, export_tflm
+from keras_tinytrain.export.boards import board as find_board
 from keras_tinytrain.fewshot.adapt import FewShotClassifier, adapt, classifier_from_delta, prototype_classifier
 from keras_tinytrain.fewshot.augmentation import shift_views
 from keras_tinytrain.fewshot.episodes import Episode, sample_episode
 from keras_tinytrain.layers import layer_table
 from keras_tinytrain.plan import Budget
-from keras_tinytrain.quiet import quiet
 
 WAYS, SHOTS, ITERATIONS = 5, 5, 40
-SHIFTS = ((2, 0), (-2, 0), (0, 2), (0, -2))
+SHIFTS = ((2, 2), (-2, -2))
 LEARNING_RATES = {"last_layer": 3e-3, "full_train": 3e-4, "tiny_train": 3e-3}
 METHODS = {
     "none": "None (prototypes only)",
@@ -31,6 +34,8 @@ METHODS = {
     "tiny_train": "TinyTrain in Keras",
     "runtime": "TinyTrain in C++",
 }
+STEPS_PER_TASK = 8
+NUM_COMPARED = 50  # samples on which the reloaded C++ is compared
 TOLERANCE_POINTS = 3.0  # by how much one task in int8 C++ may differ from float Keras; over 20 tasks the mean stays within 1.5
 
 
@@ -65,15 +70,14 @@ def run(*, board: str = "nano33ble", num_tasks: int = 1, seed: int = 0, out: str
     console = Console(stderr=as_json)
     backbone, digits = NanoNet(), load_digits()
     results = []
-    for task in range(num_tasks):
-        rng = np.random.default_rng([seed, task])
-        episode = sample_episode(digits, ways=WAYS, shots=SHOTS, rng=rng)
-        with tempfile.TemporaryDirectory() as folder:
-            bundle = pathlib.Path(folder) / "bundle"
-            with _progress(console, f"task {task + 1} of {num_tasks}") as step:
+    with _progress(console, num_tasks) as step:
+        for task in range(num_tasks):
+            episode = sample_episode(digits, ways=WAYS, shots=SHOTS, rng=np.random.default_rng([seed, task]))
+            with tempfile.TemporaryDirectory() as folder:
+                bundle = pathlib.Path(folder) / "bundle"
                 results.append(_run_task(backbone, episode, board, bundle, step))
-            if out is not None and task == num_tasks - 1:
-                shutil.copytree(bundle, out)
+                if out is not None and task == num_tasks - 1:
+                    shutil.copytree(bundle, out)
     summary = _summary(backbone, results, time.monotonic() - start)
     if as_json:
         print(json.dumps(summary))
@@ -83,21 +87,8 @@ def run(*, board: str = "nano33ble", num_tasks: int = 1, seed: int = 0, out: str
 
 
 def _run_task(backbone, episode: Episode, board, folder, step) -> TaskResult:
-    from keras_tinytrain.export import Bundle, HostRuntime
-    from keras_tinytrain.export.boards import board as find_board
-
-    budget = Budget(memory=find_board(board).available_sram_bytes, compute=0.15)
-    step("prototypes of the untrained network")
-    classifiers = {"none": prototype_classifier(backbone, episode.support_x, episode.support_y)}
-    table = layer_table(backbone)
-    for method, how in (
-        ("last_layer", {"plan": selection.last_layer_plan(table)}),
-        ("full_train", {"plan": selection.full_plan(table)}),
-        ("tiny_train", {"budget": budget}),
-    ):
-        step(f"{METHODS[method]}: {ITERATIONS} iterations")
-        options = {"iterations": ITERATIONS, "learning_rate": LEARNING_RATES[method], "shifts": SHIFTS}
-        classifiers[method] = adapt(backbone, episode.support_x, episode.support_y, **how, **options)
+    """All steps on one task; the bundle is left in `folder`."""
+    classifiers = _learn_in_keras(backbone, episode, board, step)
     accuracy = {method: 100 * each.evaluate(episode.query_x, episode.query_y) for method, each in classifiers.items()}
     learned = classifiers["tiny_train"]
 
@@ -117,8 +108,9 @@ def _run_task(backbone, episode: Episode, board, folder, step) -> TaskResult:
     fresh = HostRuntime(Bundle.load(folder))
     fresh.load_delta(device_delta)
     learned.delta.save(keras_delta)
-    restored = classifier_from_delta(backbone, type(learned.delta).load(keras_delta))
-    promised, used = _flat(bundle.promised_bytes), _flat(runtime.bytes_used())
+    restored = classifier_from_delta(backbone, Delta.load(keras_delta))
+    promised, used = report.flat_bytes(bundle.promised_bytes), report.flat_bytes(runtime.bytes_used())
+    some = episode.query_x[:NUM_COMPARED]
     return TaskResult(
         accuracy_percent=accuracy,
         bytes_promised=promised,
@@ -127,20 +119,32 @@ def _run_task(backbone, episode: Episode, board, folder, step) -> TaskResult:
         classifier=learned,
         checks={
             "promised bytes are the bytes used": used == promised,
-            "a fresh copy of the C++ answers the same from the saved delta": bool(
-                np.array_equal(fresh.predict(episode.query_x[:50]), logits[:50])
-            ),
-            "a fresh copy in Keras answers the same from the saved delta": bool(
-                np.array_equal(restored.logits(episode.query_x), learned.logits(episode.query_x))
+            "a fresh copy of the C++ answers the same from the saved delta": np.array_equal(fresh.predict(some), logits[: len(some)]),
+            "a fresh copy in Keras answers the same from the saved delta": np.array_equal(
+                restored.logits(episode.query_x), learned.logits(episode.query_x)
             ),
             f"C++ within {TOLERANCE_POINTS} points of Keras": abs(accuracy["runtime"] - accuracy["tiny_train"]) <= TOLERANCE_POINTS,
         },
     )
 
 
-def _export(backbone, plan, episode, board, folder):
-    from keras_tinytrain.export import TrainingSettings, export_tflm
+def _learn_in_keras(backbone, episode, board, step):
+    """{method: classifier} of the methods that run in Keras."""
+    step("prototypes of the untrained network")
+    classifiers = {"none": prototype_classifier(backbone, episode.support_x, episode.support_y)}
+    table, budget = layer_table(backbone), Budget(memory=find_board(board).available_sram_bytes, compute=0.15)
+    for method, how in (
+        ("last_layer", {"plan": selection.last_layer_plan(table)}),
+        ("full_train", {"plan": selection.full_plan(table)}),
+        ("tiny_train", {"budget": budget}),
+    ):
+        step(f"{METHODS[method]}: {ITERATIONS} iterations")
+        options = {"iterations": ITERATIONS, "learning_rate": LEARNING_RATES[method], "shifts": SHIFTS}
+        classifiers[method] = adapt(backbone, episode.support_x, episode.support_y, **how, **options)
+    return classifiers
 
+
+def _export(backbone, plan, episode, board, folder):
     views = shift_views(episode.support_x, SHIFTS)
     settings = TrainingSettings(
         optimizer="adam",
@@ -149,22 +153,8 @@ def _export(backbone, plan, episode, board, folder):
         num_classes=WAYS,
         max_samples=WAYS * SHOTS,
     )
-    with quiet():
-        return export_tflm(
-            backbone,
-            plan,
-            calibration=np.concatenate([episode.support_x, *views]),
-            out=folder,
-            board=board,
-            head="prototypes",
-            training=settings,
-            views=SHIFTS,
-        )
-
-
-def _flat(parts):
-    """SRAM parts under their own names with their total as "total", flash parts as "flash_..."."""
-    return {**parts["sram"], **{f"flash_{name}": count for name, count in parts["flash"].items()}}
+    samples = np.concatenate([episode.support_x, *views])
+    return export_tflm(backbone, plan, calibration=samples, out=folder, board=board, training=settings, views=SHIFTS)
 
 
 def _summary(backbone, results, seconds):
@@ -185,7 +175,7 @@ def _summary(backbone, results, seconds):
         "bytes_used": last.bytes_used,
         "delta_bytes": last.delta_bytes,
         "seconds": round(seconds, 1),
-        "checks": {name: all(result.checks[name] for result in results) for name in last.checks},
+        "checks": {name: bool(all(result.checks[name] for result in results)) for name in last.checks},
     }
 
 
@@ -215,17 +205,10 @@ def _show(console, backbone, results, summary, out):
         console.print(f"The bundle is in {out}: see its README.md.")
 
 
-class _progress:
-    """A spinner that names the present step; `with _progress(...) as step: step("...")`."""
-
-    def __init__(self, console, title):
-        self._bar = Progress(SpinnerColumn(), "{task.description}", TimeElapsedColumn(), console=console, transient=True)
-        self._title = title
-
-    def __enter__(self):
-        self._bar.start()
-        task = self._bar.add_task(self._title)
-        return lambda text: self._bar.update(task, description=f"{self._title}: {text}")
-
-    def __exit__(self, *_):
-        self._bar.stop()
+@contextlib.contextmanager
+def _progress(console, num_tasks):
+    """A bar over all steps of all tasks; the yielded function names the step that begins."""
+    columns = (SpinnerColumn(), BarColumn(), TimeElapsedColumn(), "{task.description}")
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task("", total=STEPS_PER_TASK * num_tasks, completed=-1)
+        yield lambda step: bar.update(task, advance=1, description=step)

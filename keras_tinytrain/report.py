@@ -28,8 +28,13 @@ def choice_table(choice: Choice) -> Table:
     return table
 
 
+def flat_bytes(memories: dict[str, dict[str, int]]) -> dict[str, int]:
+    """{"sram": {...}, "flash": {...}} of a bundle as one level: SRAM parts and "total", flash parts as "flash_..."."""
+    return {**memories["sram"], **{f"flash_{part}": count for part, count in memories["flash"].items()}}
+
+
 def bytes_table(promised: dict[str, int], used: dict[str, int] | None = None) -> Table:
-    """Bytes by part, promised and, where known, used."""
+    """Bytes by part, promised and, where known, used; both as `flat_bytes` gives them."""
     table = Table(title="Memory in bytes", title_justify="left")
     for heading in ("part", "promised", *(["used"] if used else [])):
         table.add_column(heading, justify="left" if heading == "part" else "right")

@@ -56,6 +56,8 @@ def test_plan_then_export(folder, tmp_path, model, capsys):
     assert (bundle / "trainable.tflite").is_file() and (bundle / "sketch" / "sketch.ino").is_file()
     assert main(write) == 2
     assert "is there already" in capsys.readouterr().err
+    assert main([*write, "--overwrite"]) == 0
+    assert "trainable_arena" in capsys.readouterr().out
 
 
 def test_plan_shows_what_was_chosen_and_why(folder, capsys):
