@@ -17,8 +17,8 @@ def test_example_runs(example, tmp_path):
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "TF_CPP_MIN_LOG_LEVEL": "3"}
     done = subprocess.run([sys.executable, str(example)], cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
-    accuracy = float(re.search(r"test accuracy (\d\.\d+)", done.stdout)[1])
-    assert accuracy > 0.9, done.stdout
+    accuracies = [float(text) for text in re.findall(r"accuracy (\d\.\d+)", done.stdout)]
+    assert accuracies and min(accuracies) > 0.85, done.stdout
     assert (tmp_path / "digits.delta").stat().st_size > 100
 
 

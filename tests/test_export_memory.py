@@ -2,11 +2,13 @@
 
 import dataclasses
 
+import keras
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keras_tinytrain.export import arena
+from keras_tinytrain.export import arena, arena_probe
 from keras_tinytrain.export.boards import BOARDS, Board, board
 from keras_tinytrain.export.bundle import check_fits, with_total
 from keras_tinytrain.export.convert import convert_int8
@@ -80,11 +82,22 @@ def test_gradients_lie_as_tight_as_possible(parts):
 @pytest.mark.parametrize("part", [0, 1])
 def test_arena_is_the_smallest_that_runs(parts, part):
     promised = arena.smallest_arena(parts[part])
-    interpreter = arena.new_interpreter(parts[part], promised)
-    interpreter.invoke()
-    assert arena.used_bytes(interpreter) <= promised
-    with pytest.raises(ValueError, match=f"arena of {promised - 16} B"):
-        arena.new_interpreter(parts[part], promised - 16).invoke()
+    arena.new_interpreter(parts[part], promised).invoke()
+    assert arena_probe.runs(parts[part], promised) and not arena_probe.runs(parts[part], promised - 16)
+    assert arena_probe.reported_bytes(parts[part], promised) <= promised
+
+
+def test_a_model_so_small_that_its_smallest_arenas_end_the_process():
+    net = keras.Sequential([
+        keras.Input((8, 8, 1)), keras.layers.Conv2D(4, 3), keras.layers.GlobalAveragePooling2D(), keras.layers.Dense(2),
+    ])
+    model = convert_int8(net, np.random.default_rng(0).normal(size=(10, 8, 8, 1)))
+    arena.new_interpreter(model, arena.smallest_arena(model)).invoke()
+
+
+def test_what_is_no_model_is_refused():
+    with pytest.raises(ValueError, match="cannot run this model"):
+        arena.smallest_arena(b"no model" * 100)
 
 
 def test_missing_interpreter_names_the_extra(monkeypatch):
