@@ -1,0 +1,1 @@
+"""Few-shot learning: tasks, prototypes, augmented views, adaptation and meta-training."""

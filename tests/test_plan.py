@@ -1,0 +1,95 @@
+"""Budget, LayerPlan, Plan: what is refused, and that JSON gives back the same value."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from keras_tinytrain.plan import Budget, LayerPlan, Plan, parse_bytes
+
+CHANNELS = st.lists(st.integers(0, 500), min_size=1, max_size=20, unique=True).map(sorted)
+PLANS = st.builds(
+    lambda layers, budget: Plan(tuple(LayerPlan(f"layer{i}", c) for i, c in enumerate(layers)), budget, "fisher"),
+    st.lists(CHANNELS, max_size=4),
+    st.none() | st.builds(Budget, st.integers(1, 10**8), st.floats(0.001, 1e8)),
+)
+
+
+@pytest.mark.parametrize(
+    ("amount", "expected"),
+    [("256KB", 262144), ("256 KiB", 262144), ("0.5MB", 524288), ("1.06 mib", 1111490), (1000, 1000), ("1000", 1000), ("7B", 7)],
+)
+def test_bytes_are_read(amount, expected):
+    assert parse_bytes(amount) == expected
+    assert Budget(memory=amount).memory_bytes == expected
+
+
+@pytest.mark.parametrize("amount", ["", "KB", "-1KB", 0, -5, "256GB", "0.0001KB", None, "1e5", True])
+def test_other_amounts_are_refused(amount):
+    with pytest.raises(ValueError, match="positive number of bytes"):
+        Budget(memory=amount)
+
+
+def test_compute_is_a_fraction_up_to_one_and_macs_above():
+    assert Budget(compute=0.15).backward_macs(1000) == 150
+    assert Budget(compute=1).backward_macs(1000) == 1000
+    assert Budget(compute=6_510_000).backward_macs(1000) == 6_510_000
+
+
+@pytest.mark.parametrize("compute", [0, -0.1, float("nan"), "0.15", None])
+def test_other_compute_limits_are_refused(compute):
+    with pytest.raises(ValueError, match="fraction in"):
+        Budget(compute=compute)
+
+
+@pytest.mark.parametrize("channels", [(), (1, 1), (2, 1), (-1, 3)])
+def test_channels_are_ascending_without_repeats(channels):
+    with pytest.raises(ValueError, match="'conv'.*ascending"):
+        LayerPlan("conv", channels)
+
+
+def test_a_layer_stands_once():
+    with pytest.raises(ValueError, match="each layer once"):
+        Plan((LayerPlan("a", (0,)), LayerPlan("a", (1,))))
+
+
+def test_layers_by_name():
+    plan = Plan((LayerPlan("a", (0, 2)), LayerPlan("b", (1,))))
+    assert plan["b"].channels == (1,)
+    assert plan.num_channels == 3
+    with pytest.raises(KeyError):
+        plan["c"]
+
+
+@given(PLANS)
+def test_json_gives_back_the_same_plan(plan):
+    assert Plan.from_json(plan.to_json()) == plan
+
+
+def test_files_give_back_the_same_plan(tmp_path):
+    plan = Plan((LayerPlan("b9.pw1", (3, 4)),), Budget("256KB", 0.15), "fisher")
+    plan.save(tmp_path / "plan.json")
+    assert Plan.load(tmp_path / "plan.json") == plan
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "[]",
+        "{}",
+        '{"keras_tinytrain_plan": 1, "layers": [{"name": "a", "channels": []}], "budget": null, "strategy": "x"}',
+        '{"keras_tinytrain_plan": 1, "layers": [{"nome": "a", "channels": [1]}], "budget": null, "strategy": "x"}',
+        '{"keras_tinytrain_plan": 1, "layers": 3, "budget": null, "strategy": "x"}',
+        '{"keras_tinytrain_plan": 1, "layers": [], "budget": null, "strategy": "x", "more": 1}',
+    ],
+)
+def test_other_files_are_named(tmp_path, text):
+    path = tmp_path / "other.json"
+    path.write_text(text)
+    with pytest.raises(ValueError, match="other.json is not a plan"):
+        Plan.load(path)
+
+
+def test_another_version_is_named():
+    with pytest.raises(ValueError, match="version 2, this release reads version 1"):
+        Plan.from_json('{"keras_tinytrain_plan": 2, "layers": [], "budget": null, "strategy": "x"}')
