@@ -10,8 +10,9 @@ import tensorflow as tf
 from keras_tinytrain import cost, planner
 from keras_tinytrain.delta import Delta, snapshot
 from keras_tinytrain.layers import layer_table
-from keras_tinytrain.plan import Budget, Plan
-from keras_tinytrain.sparse import channel_slices, sparse_train_step
+from keras_tinytrain.plan import Budget, LayerPlan, Plan
+from keras_tinytrain.sparse import channel_slices, move_slices, sparse_train_step
+from keras_tinytrain.strategies import redraw
 
 
 class TinyTrainCallback(keras.callbacks.Callback):
@@ -25,15 +26,14 @@ class TinyTrainCallback(keras.callbacks.Callback):
         budget: `Budget` of memory and compute.
         inspect: choose among the last `inspect` blocks, or among a list of layer names.
         kinds: "pointwise" or "all": which convolutions are candidates.
-        criterion: layer score, a key of `selection.CRITERIA`.
+        strategy: how to choose, a key of `strategies.STRATEGIES`; "redrawn" chooses other channels every epoch.
         support: (x, y) to score on; None: the first batch.
         plan: a `Plan` to train as it is, instead of choosing one.
         accounting: what the memory budget counts; None: `DeviceAccounting()`.
         verbose: 0 silent, 1 one line about what is trained.
 
     Attributes:
-        plan: the `Plan` that is trained, once the first batch has arrived.
-        choice: the `planner.Choice` with the scores behind the plan; None where `plan` was given.
+        plan: the `Plan` that is trained, once the first batch has arrived; `plan.explain()` says why.
         delta: the `Delta` from the model before training to the model after it, once training has ended.
 
     Example:
@@ -48,7 +48,7 @@ class TinyTrainCallback(keras.callbacks.Callback):
         *,
         inspect=6,
         kinds: str = "pointwise",
-        criterion: str = "P/(W*M)",
+        strategy: str = "fisher",
         support=None,
         plan: Plan | None = None,
         accounting=None,
@@ -58,14 +58,14 @@ class TinyTrainCallback(keras.callbacks.Callback):
         self.budget = budget or Budget()
         self.inspect = inspect
         self.kinds = kinds
-        self.criterion = criterion
+        self.strategy = strategy
         self.support = support
         self.verbose = verbose
         self.accounting = accounting
         self.plan = plan
-        self.choice = None
         self.delta = None
         self._given_plan = plan
+        self._slices = []
         self._before = None  # the delta that changes nothing: the base model's values
         self._undo = []  # what gives the model back to the user, last first
 
@@ -74,6 +74,13 @@ class TinyTrainCallback(keras.callbacks.Callback):
         if self.model.optimizer is None:
             raise ValueError("TinyTrainCallback needs a model that was compiled with an optimizer.")
         self._replace(self.model, "train_function", self._first_call)
+
+    def on_epoch_begin(self, epoch, logs=None):
+        if self.strategy == "redrawn" and self._slices:
+            self.plan = redraw(self.plan, layer_table(self.model), epoch=epoch)
+            move_slices(self._slices, self.model, self.plan)
+            for variable in self.model.optimizer.variables[2:]:  # behind iteration and learning rate: what belongs to a channel
+                variable.assign(tf.zeros_like(variable))
 
     def on_train_end(self, logs=None):
         if self._before is not None:
@@ -107,8 +114,10 @@ class TinyTrainCallback(keras.callbacks.Callback):
         """Choose the plan and put sparse training in the place of the model's own."""
         model = self.model
         self.plan = self._given_plan or self._choose(*support)
-        slices = channel_slices(model, self.plan)
-        self._before = snapshot(model, self.plan)
+        if not self.plan.layers:
+            raise ValueError(f"The plan (strategy '{self.plan.strategy}') trains nothing; leave TinyTrainCallback out.")
+        self._slices = slices = channel_slices(model, self.plan)
+        self._before = snapshot(model, _whole_layers(model, self.plan) if self.strategy == "redrawn" else self.plan)
         for layer in model._flatten_layers(include_self=False):
             if isinstance(layer, keras.layers.BatchNormalization):
                 self._replace(layer, "trainable", False)
@@ -127,10 +136,10 @@ class TinyTrainCallback(keras.callbacks.Callback):
             mean = self.model.compute_loss(x=x[indices], y=tf.convert_to_tensor(y[indices]), y_pred=outputs, training=False)
             return mean * len(indices)
 
-        options = {"inspect": self.inspect, "kinds": self.kinds, "criterion": self.criterion, "accounting": self.accounting}
-        self.choice = planner.choose(self.model, x, summed_loss, self.budget, **options)
+        options = {"inspect": self.inspect, "kinds": self.kinds, "strategy": self.strategy, "accounting": self.accounting}
+        plan = planner.choose(self.model, x, summed_loss, self.budget, **options)
         self.model.reset_metrics()
-        return self.choice.plan
+        return plan
 
     def _replace(self, owner, attribute, value):
         """Set an attribute until `_give_back`."""
@@ -142,7 +151,7 @@ class TinyTrainCallback(keras.callbacks.Callback):
         """Make the model the user's own again."""
         while self._undo:
             self._undo.pop()()
-        self._before = None
+        self._before, self._slices = None, []
 
 
 def _optimizer_for(optimizer, slices):
@@ -158,6 +167,11 @@ def _optimizer_for(optimizer, slices):
 
     fresh.finalize_variable_values = finalize_variable_values
     return fresh
+
+
+def _whole_layers(model, plan):
+    """All channels of the layers of `plan`."""
+    return Plan(tuple(LayerPlan(name, range(layer_table(model)[name].num_channels)) for name in cost.num_channels(plan)))
 
 
 def _summary(plan):

@@ -1,4 +1,4 @@
-"""The command line: `keras-tinytrain demo | plan | export | metatrain`."""
+"""The command line: `keras-tinytrain demo | plan | export | benchmark | metatrain`."""
 
 import argparse
 import json
@@ -41,6 +41,7 @@ def _parser():
          "plan model.keras --samples task.npz --memory 256KB --out plan.json"),
         ("export", "write the firmware bundle for a model and a plan", _export_arguments,
          "export model.keras --plan plan.json --calibration task.npz --out bundle/"),
+        ("benchmark", "the paper's tables, computed", _benchmark_arguments, "benchmark cost --json"),
         ("metatrain", "pre-train and meta-train the demo's backbone", _metatrain_arguments,
          "metatrain --data omniglot_background.npz --out weights.npz"),
     ):
@@ -74,6 +75,9 @@ def _plan_arguments(parser):
     parser.add_argument("--memory", default="256KB", help="memory budget (%(default)s)")
     parser.add_argument("--compute", type=float, default=0.15, help="share of a full backward pass, or MACs (%(default)s)")
     parser.add_argument("--inspect", type=_positive, default=6, help="choose among the last so many blocks (%(default)s)")
+    parser.add_argument("--strategy", default="fisher", help="how to choose (%(default)s); 'l2', 'random', 'fisher P/W', ...")
+    parser.add_argument("--explain", action="store_true", help="say why, and what more memory would add")
+    parser.add_argument("--figure", help="draw scores, channels and memory into this file, .png or .svg")
     parser.add_argument("--out", help="write the plan to this JSON file")
     parser.add_argument("--json", action="store_true", help="print the plan as JSON instead of a table")
     parser.set_defaults(run=_run_plan)
@@ -85,16 +89,24 @@ def _run_plan(args):
 
     from keras_tinytrain.fewshot.task_plan import choose_for_task
     from keras_tinytrain.plan import Budget
-    from keras_tinytrain.report import choice_table
+    from keras_tinytrain.report import plan_table
     from keras_tinytrain.samples import load_samples
 
     model = _load_model(args.model)
     x, y = load_samples(args.samples, model.input_shape[1:], scale=args.scale, offset=args.offset)
     with _spinner("scoring layers and channels"):
-        choice = choose_for_task(model, x, y, Budget(args.memory, args.compute), inspect=args.inspect)
+        budget = Budget(args.memory, args.compute)
+        plan = choose_for_task(model, x, y, budget, inspect=args.inspect, strategy=args.strategy)
+    if args.figure:
+        from keras_tinytrain.figure import write_figure
+
+        write_figure(plan, args.figure)
     if args.out:
-        choice.plan.save(args.out)
-    print(choice.plan.to_json()) if args.json else rich_print(choice_table(choice))
+        plan.save(args.out)
+    if args.json or plan.explanation is None:
+        print(plan.to_json())
+    else:
+        print(plan.explain()) if args.explain else rich_print(plan_table(plan))
     return 0
 
 
@@ -136,6 +148,25 @@ def _run_export(args):
         )
     print(json.dumps(bundle.promised_bytes)) if args.json else rich_print(bytes_table(flat_bytes(bundle.promised_bytes)))
     return 0
+
+
+def _benchmark_arguments(parser):
+    benchmarks = parser.add_subparsers(required=True, metavar="BENCHMARK")
+    cost = benchmarks.add_parser("cost", help="memory and compute of every method beside the paper's figures")
+    cost.add_argument("--json", action="store_true", help="print the rows of the paper's table as JSON")
+    cost.add_argument("--equal-batch", action="store_true", help="only the second table: batch 1, nothing left out")
+    cost.set_defaults(run=_run_benchmark, benchmark="cost")
+    timing = benchmarks.add_parser("timing", help="time of choosing a plan beside one step of full training")
+    timing.add_argument("--repeats", type=_positive, default=5, help="medians over so many runs (%(default)s)")
+    timing.add_argument("--json", action="store_true", help="print the seconds as JSON")
+    timing.set_defaults(run=_run_benchmark, benchmark="timing")
+
+
+def _run_benchmark(args):
+    load_tensorflow()
+    import importlib
+
+    return importlib.import_module(f"keras_tinytrain.benchmark.{args.benchmark}").run(args)
 
 
 def _metatrain_arguments(parser):

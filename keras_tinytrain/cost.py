@@ -1,19 +1,19 @@
 """Compute and memory of training a choice of channels, in the paper's accounting.
 
-A choice is {layer name: number of trained channels}. An accounting answers `memory_bytes(table, choice)`; the paper's is here, the
-device's in `device_cost`.
+A choice is {layer name: number of trained channels}. An accounting answers `memory_bytes(table, choice)`; the paper's is here,
+the device's in `device_cost`.
 """
 
 import dataclasses
 import math
 
-from keras_tinytrain.layers import LayerTable
+from keras_tinytrain.layers import LayerInfo, LayerTable
 from keras_tinytrain.plan import Plan
 
 
 def num_channels(plan: Plan) -> dict[str, int]:
-    """{layer name: number of trained channels}."""
-    return {layer.name: len(layer.channels) for layer in plan.layers}
+    """{layer name: number of trained channels}; 0 where only biases are trained, which are not counted, as in the paper."""
+    return {layer.name: len(layer.channels) if layer.kernel else 0 for layer in plan.layers}
 
 
 def full_choice(table: LayerTable) -> dict[str, int]:
@@ -64,9 +64,17 @@ class PaperAccounting:
 def peak_activation(table: LayerTable) -> int:
     """max over layers of (input + output / groups), in elements."""
     return max(
-        _size(row.input_shape) + _size(row.output_shape) // (row.num_channels if row.kind == "depthwise" else 1)
+        input_size(table, row) + _size(row.output_shape) // (row.num_channels if row.kind == "depthwise" else 1)
         for row in table.weighted
     )
+
+
+def input_size(table: LayerTable, row: LayerInfo) -> int:
+    """Elements of a layer's input; of a padded one without its padding, which needs no memory."""
+    source = table[row.inputs[0]]
+    while source.kind == "pad":
+        source = table[source.inputs[0]]
+    return _size(source.output_shape)
 
 
 def _size(shape):

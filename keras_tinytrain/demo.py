@@ -188,7 +188,7 @@ def _show(console, backbone, results, summary, out):
         "runtime": last.classifier.plan,
     }
     choices = {method: cost.num_channels(plan) for method, plan in plans.items()}
-    console.print(report.choice_table(last.classifier.choice))
+    console.print(report.plan_table(last.classifier.plan))
     console.print(report.bytes_table(last.bytes_promised, last.bytes_used))
     console.print(report.accuracy_table({
         label: (

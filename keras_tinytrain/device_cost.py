@@ -1,9 +1,11 @@
 """SRAM that training a choice of channels takes on the device, from the layer table alone, before anything is exported."""
 
 import dataclasses
+import functools
 import math
 
 from keras_tinytrain.layers import LayerTable
+from keras_tinytrain.lifetimes import gradient_spans, kept_tensors, peak_elements, tensor_spans
 from keras_tinytrain.split import latest_cut
 
 
@@ -13,7 +15,8 @@ class DeviceAccounting:
 
     What the runtime allocates is counted as it does (see tinytrain.h): the frozen part runs once per sample and its int8
     output is kept; trained layers have an int8 copy in RAM, trained channels a float32 master, a gradient and optimizer state.
-    TensorFlow Lite Micro's two arenas are estimated from the int8 tensors alive at once, 8 B per channel and 200 B per operator.
+    TensorFlow Lite Micro's two arenas are estimated from the int8 tensors alive at once, 8 B per channel, 240 B per operator
+    and 1 KB: a little more than it takes on a 64-bit host.
 
     Args:
         optimizer_slots: float32 state per trained weight: 0 SGD, 1 momentum, 2 Adam.
@@ -33,7 +36,7 @@ class DeviceAccounting:
 
     def parts(self, table: LayerTable, choice: dict[str, int]) -> dict[str, int]:
         """SRAM by what it is spent on, in bytes; keys as in the exporter's promise."""
-        cut = latest_cut([row.inputs for row in table], min(map(table.index, choice)))
+        cut, gradients, frozen_arena, trainable_arena = _activation_memory(table, frozenset(choice))
         parameters = sum((table[name].weights_per_channel + table[name].has_bias) * n for name, n in choice.items())
         features, embedding = math.prod(table[cut].output_shape), table.weighted[-1].num_channels
         samples = self.num_samples * (1 + self.num_views) * features
@@ -44,10 +47,10 @@ class DeviceAccounting:
             "masters": align16(4 * parameters),
             "weight_gradients": align16(4 * parameters),
             "optimizer": align16(4 * parameters * self.optimizer_slots),
-            "activation_gradients": align16(max(4 * _peak_of_gradients(table, choice), features)),
+            "activation_gradients": align16(max(4 * gradients, features)),
             "prototypes": align16(4 * (self.num_classes + 1) * embedding) + 2 * align16(4 * self.num_classes),
-            "frozen_arena": _arena(table, 0, cut + 1, set()),
-            "trainable_arena": _arena(table, cut, len(table), _kept(table, choice)),
+            "frozen_arena": frozen_arena,
+            "trainable_arena": trainable_arena,
         }
 
 
@@ -56,47 +59,17 @@ def align16(num_bytes: int) -> int:
     return (num_bytes + 15) // 16 * 16
 
 
+@functools.lru_cache(maxsize=1024)
+def _activation_memory(table, names):
+    """What depends on the trained layers alone, however many of their channels: cut, elements of gradients, both arenas."""
+    cut = latest_cut([row.inputs for row in table], min(map(table.index, names)))
+    arenas = _arena(table, 0, cut + 1, set()), _arena(table, cut, len(table), kept_tensors(table, names))
+    return cut, peak_elements(table, gradient_spans(table, names)), *arenas
+
+
 def _arena(table, start, stop, kept):
     """Estimate for the operators of rows [start, stop): the tensors alive at once, kept ones to the end, and bookkeeping."""
     rows = [row for row in table.rows[start:stop] if not row.in_place]
-    bookkeeping = sum(200 + 8 * row.num_channels * row.has_channels for row in rows)
-    spans = {home: (first, stop if home in kept else last) for home, (first, last) in _spans(table, start, stop).items()}
-    return align16(_peak(table, spans) + bookkeeping)
-
-
-def _peak_of_gradients(table, choice):
-    """Elements of the float gradients alive at once. A gradient lives from its tensor's last reader back to its producer."""
-    behind = table.downstream(choice)
-    flows = {_home(table, index) for index, row in enumerate(table) if behind[index] or row.name in choice}
-    return _peak(table, {home: span for home, span in _spans(table, 0, len(table)).items() if home in flows})
-
-
-def _kept(table, choice):
-    """Tensors that the backward pass reads: inputs of trained layers, outputs of activations on its way."""
-    behind = table.downstream(choice)
-    inputs = {_home(table, table[name].inputs[0]) for name in choice}
-    return inputs | {_home(table, i) for i, row in enumerate(table) if row.kind == "activation" and behind[i]}
-
-
-def _spans(table, start, stop):
-    """{row: (first, last)}: the tensor that row produces is alive from `first` to `last`, for rows in [start, stop)."""
-    spans = {}
-    for index in range(start, stop):
-        for home in (_home(table, index), *(_home(table, source) for source in table[index].inputs)):
-            first, last = spans.get(home, (index, index))
-            spans[home] = (first, index)
-    return spans
-
-
-def _peak(table, spans):
-    """Elements alive at once, at most."""
-    moments = {first for first, _ in spans.values()}
-    size = {home: math.prod(table[home].output_shape) for home in spans}
-    return max(sum(size[home] for home, (first, last) in spans.items() if first <= now <= last) for now in moments)
-
-
-def _home(table, index):
-    """The row in whose memory the output of row `index` lives: an activation works in its producer's."""
-    while table[index].in_place and table[index].inputs:
-        index = table[index].inputs[0]
-    return index
+    bookkeeping = 1024 + sum(240 + 8 * row.num_channels * row.has_channels for row in rows)
+    spans = {home: (first, stop if home in kept else last) for home, (first, last) in tensor_spans(table, start, stop).items()}
+    return align16(peak_elements(table, spans) + bookkeeping)

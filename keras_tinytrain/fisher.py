@@ -11,7 +11,7 @@ def fisher_information(model: keras.Model, x, loss, layer_names, *, batch_size: 
     """Fisher information of the channels of some layers.
 
     Delta_o = 1/(2N) * sum_n ( sum_d a_nd * g_nd )^2, per output channel o; a the layer's output, g the gradient of the loss
-    with respect to it; n runs over N samples, d over spatial positions (TinyTrain, equation for Delta_o; after Theis et al., 2018).
+    with respect to it; n runs over N samples, d over spatial positions (Kwon et al., ICML 2024; after Theis et al., 2018).
 
     Only activation gradients are computed, and none before the earliest of the layers.
 
@@ -25,12 +25,18 @@ def fisher_information(model: keras.Model, x, loss, layer_names, *, batch_size: 
 
     Returns:
         {layer name: float64 array of (channels,)}.
+
+    Raises:
+        ValueError: the loss does not depend on a layer, or something is not finite.
     """
-    sums = {name: 0.0 for name in layer_names}
+    x, sums = np.asarray(x), {name: 0.0 for name in layer_names}
     for start in range(0, len(x), batch_size):
         indices = np.arange(start, min(start + batch_size, len(x)))
         for name, products in _activation_gradient_products(model, x[indices], loss, indices, set(layer_names)).items():
             sums[name] = sums[name] + np.sum(np.square(products), axis=0)
+    infinite = [name for name, total in sums.items() if not np.isfinite(total).all()]
+    if infinite:
+        raise ValueError(f"The Fisher information of layers {infinite} is not finite: look for NaN in samples and weights.")
     return {name: total / (2 * len(x)) for name, total in sums.items()}
 
 

@@ -6,7 +6,7 @@ Costs, scores, masks, export and device all speak of the same convolution + bias
 import keras
 import numpy as np
 
-from keras_tinytrain.graph import rebuild, walk
+from keras_tinytrain.graph import flatten, rebuild, walk
 
 _FOLDABLE = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D, keras.layers.Dense)
 
@@ -31,11 +31,11 @@ def fold_batch_norm(model: keras.Model) -> keras.Model:
     Raises:
         ValueError: the model is not built, subclassed, has several inputs or a layer that is called twice.
     """
-    flat = _separate_activations(model)
+    flat = flatten(model)
+    if any(_is_fused(layer) for layer in flat.layers):
+        flat = _separate_activations(flat)
     behind, before = _foldable_norms(flat)
     norms = [*behind.values(), *before.values()]
-    if not norms:
-        return flat
     copies = {}
 
     def call(layer, *args, **kwargs):
@@ -51,16 +51,28 @@ def fold_batch_norm(model: keras.Model) -> keras.Model:
     return folded
 
 
+def canonical_form(model: keras.Model) -> keras.Model:
+    """`fold_batch_norm(model)`; where that would change nothing `model` flattened, which shares its layers: only to be read."""
+    flat = flatten(model)
+    if any(_foldable_norms(flat)) or any(_is_fused(layer) for layer in flat.layers):
+        return fold_batch_norm(model)
+    return flat
+
+
+def _is_fused(layer):
+    activation = getattr(layer, "activation", None) if isinstance(layer, _FOLDABLE) else None
+    return activation is not None and activation is not keras.activations.linear
+
+
 def _separate_activations(model):
-    """Phase one: flat, with copies of all layers, each activation in a layer of its own."""
+    """Copies of all layers of a flat model, each fused activation in a layer of its own."""
     copies = {}
 
     def call(layer, *args, **kwargs):
-        activation = getattr(layer, "activation", None) if isinstance(layer, _FOLDABLE) else None
-        fused = activation is not None and activation is not keras.activations.linear
+        fused = _is_fused(layer)
         copy = copies[layer] = _copy_layer(layer, **({"activation": None} if fused else {}))
         output = copy(*args, **kwargs)
-        return _activation_layer(activation, f"{layer.name}.activation")(output) if fused else output
+        return _activation_layer(layer.activation, f"{layer.name}.activation")(output) if fused else output
 
     flat = rebuild(model, call)
     for layer, copy in copies.items():

@@ -113,7 +113,7 @@ def _check_new(operation, called, model):
             raise ValueError(_shared(operation, model))
         if operation.name == other.name:
             raise ValueError(
-                f"Two layers of model '{model.name}' are called '{other.name}' once its nested models are dissolved: rename one."
+                f"Two layers of model '{model.name}' are called '{other.name}' once nested models are dissolved: rename one."
             )
 
 

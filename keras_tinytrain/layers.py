@@ -1,14 +1,33 @@
 """The layers of a Keras model as an ordered table: kind, block, shapes, multiply-accumulates, parameters, channel axis."""
 
 import dataclasses
+import functools
 import math
 
 import keras
 
+from keras_tinytrain.blocks import find_blocks
 from keras_tinytrain.graph import Node, flatten, walk
 
 CHANNEL_AXIS = {"conv": -1, "depthwise": -2, "dense": -1}  # of the kernel, as Keras lays it out
 _IN_PLACE = {"activation", "batch_norm", "pad", "identity"}  # fused into their producer on the device
+_KINDS = {
+    "conv": (keras.layers.Conv2D,),
+    "depthwise": (keras.layers.DepthwiseConv2D,),
+    "dense": (keras.layers.Dense,),
+    "add": (keras.layers.Add,),
+    "batch_norm": (keras.layers.BatchNormalization,),
+    "pad": (keras.layers.ZeroPadding2D,),
+    "input": (keras.layers.InputLayer,),
+    "activation": (keras.layers.Activation, keras.layers.ReLU, keras.layers.Softmax),
+    "pool": (
+        keras.layers.GlobalAveragePooling2D,
+        keras.layers.GlobalMaxPooling2D,
+        keras.layers.AveragePooling2D,
+        keras.layers.MaxPooling2D,
+    ),
+    "identity": (keras.layers.Flatten, keras.layers.Reshape, keras.layers.Dropout, keras.layers.Identity),
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,7 +45,7 @@ class LayerInfo:
         kernel_shape: as in Keras; () where it has none.
         has_bias: whether a bias per output channel follows the kernel.
         macs: multiply-accumulates of its forward pass on one sample.
-        reason: why its channels cannot be trained here; "" where they can.
+        reason: why its weights cannot be trained here; "" where they can, or where it has none.
     """
 
     name: str
@@ -71,7 +90,7 @@ class LayerInfo:
         return self.kind in _IN_PLACE
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)  # compared and hashed by identity: costs are cached by table
 class LayerTable:
     """The layers of one model in execution order. Indexing by name or by row number gives a `LayerInfo`."""
 
@@ -87,10 +106,13 @@ class LayerTable:
     def __getitem__(self, key: str | int) -> LayerInfo:
         return self.rows[key if isinstance(key, int) else self.index(key)]
 
+    @functools.cached_property
+    def _index(self):
+        return {row.name: index for index, row in enumerate(self.rows)}
+
     def index(self, name: str) -> int:
-        for index, row in enumerate(self.rows):
-            if row.name == name:
-                return index
+        if name in self._index:
+            return self._index[name]
         raise ValueError(f"Model '{self.model_name}' has no layer '{name}'. Layers with channels: {self.names}")
 
     @property
@@ -114,11 +136,14 @@ class LayerTable:
         """Trainable rows to choose from.
 
         Args:
-            inspect: the number of last blocks with a convolution (dense layers behind them are included), or a
-                list of layer names.
+            inspect: the number of last blocks (1x1 convolutions and dense layers alone behind them, the head, are included
+                and not counted), or a list of layer names.
+
+        Raises:
+            ValueError: a named layer does not exist or cannot be trained, or nothing can.
         """
         if isinstance(inspect, int):
-            blocks = sorted({row.block for row in self.rows if row.kind in ("conv", "depthwise")})
+            blocks = self._body_blocks()
             first = blocks[-inspect] if 0 < inspect <= len(blocks) else 0
             rows = tuple(row for row in self.rows if row.block >= first and row.trainable)
         else:
@@ -130,6 +155,12 @@ class LayerTable:
             raise ValueError(f"Model '{self.model_name}' has no trainable Conv2D, DepthwiseConv2D or Dense layer.")
         return rows
 
+    def _body_blocks(self):
+        """Numbers of the blocks with a convolution, up to the last that has more than 1x1 convolutions."""
+        blocks = sorted({row.block for row in self.rows if row.kind in ("conv", "depthwise")})
+        spatial = [row.block for row in self.rows if row.has_channels and not row.pointwise]
+        return [block for block in blocks if not spatial or block <= max(spatial)]
+
 
 def layer_table(model: keras.Model) -> LayerTable:
     """The table of a built Functional or Sequential model with one input; nested models are flattened.
@@ -139,7 +170,7 @@ def layer_table(model: keras.Model) -> LayerTable:
     """
     nodes = walk(flatten(model))
     rows = [_row(node, nodes) for node in nodes]
-    blocks = _blocks(rows)
+    blocks = find_blocks(rows)
     return LayerTable(model.name, tuple(dataclasses.replace(row, block=block) for row, block in zip(rows, blocks)))
 
 
@@ -173,32 +204,13 @@ def _shape(tensor, layer):
 
 
 def _kind(layer):
-    kinds = {
-        "conv": keras.layers.Conv2D,
-        "depthwise": keras.layers.DepthwiseConv2D,
-        "dense": keras.layers.Dense,
-        "add": keras.layers.Add,
-        "batch_norm": keras.layers.BatchNormalization,
-        "pad": keras.layers.ZeroPadding2D,
-        "input": keras.layers.InputLayer,
-        "activation": (keras.layers.Activation, keras.layers.ReLU, keras.layers.Softmax),
-        "pool": (
-            keras.layers.GlobalAveragePooling2D,
-            keras.layers.GlobalMaxPooling2D,
-            keras.layers.AveragePooling2D,
-            keras.layers.MaxPooling2D,
-        ),
-        "identity": (keras.layers.Flatten, keras.layers.Reshape, keras.layers.Dropout, keras.layers.Identity),
-    }
-    return next((kind for kind, classes in kinds.items() if type(layer) in _tuple(classes)), "other")
-
-
-def _tuple(classes):
-    return classes if isinstance(classes, tuple) else (classes,)
+    return next((kind for kind, classes in _KINDS.items() if type(layer) in classes), "other")
 
 
 def _reason(layer, kind):
-    """Why the channels of this layer cannot be trained here, or ""."""
+    """Why the weights of this layer cannot be trained here; "" where they can, or where it has none."""
+    if kind == "other" and getattr(layer, "weights", []):
+        return f"{type(layer).__name__}; channels are trained in Conv2D, DepthwiseConv2D and Dense layers"
     if kind not in CHANNEL_AXIS:
         return ""
     if getattr(layer, "data_format", "channels_last") != "channels_last":
@@ -218,40 +230,3 @@ def _macs(kind, kernel_shape, input_shape, output_shape):
         return 0
     positions = math.prod(output_shape[:-1]) if kind != "dense" else math.prod(input_shape[:-1])
     return positions * math.prod(kernel_shape)
-
-
-def _blocks(rows):
-    """Number of each row's block, found from the graph.
-
-    A block ends at a tensor through which everything flows, unless it would part a convolution from its activation or
-    normalisation, an expansion from its depthwise layer, or a depthwise layer from its projection.
-    """
-    blocks, block, open_kinds = [], 0, []
-    last_reader = _last_readers(rows)
-    for index, row in enumerate(rows):
-        blocks.append(block)
-        if row.has_channels:
-            open_kinds.append("pointwise" if row.pointwise else row.kind)
-        everything_flows_through = all(last_reader[i] <= index for i in range(index))
-        if everything_flows_through and index + 1 < len(rows) and _ends_block(rows, index, open_kinds):
-            block, open_kinds = block + 1, []
-    return blocks
-
-
-def _ends_block(rows, index, open_kinds):
-    following = next((row for row in rows[index + 1 :] if row.has_channels), None)
-    belongs_here = rows[index + 1].kind in ("activation", "batch_norm", "identity", "pool", "other")
-    if not open_kinds or following is None or belongs_here or rows[index].kind == "pad":
-        return False
-    if open_kinds[-1] == "depthwise":
-        return not following.pointwise
-    return not (following.kind == "depthwise" and open_kinds == ["pointwise"])
-
-
-def _last_readers(rows):
-    """Per row: index of the last row that reads its output (its own index where none does)."""
-    last = list(range(len(rows)))
-    for index, row in enumerate(rows):
-        for source in row.inputs:
-            last[source] = index
-    return last

@@ -1,65 +1,31 @@
-"""Score a model on labelled samples and choose what to train within a budget: from model and data to a `Plan`."""
-
-import dataclasses
+"""Score a model on samples and choose what to train within a budget: from model and data to a `Plan`."""
 
 import keras
 import numpy as np
 
-from keras_tinytrain import selection
-from keras_tinytrain.fisher import fisher_information
-from keras_tinytrain.fold import fold_batch_norm
-from keras_tinytrain.layers import LayerTable, layer_table
 from keras_tinytrain.plan import Budget, Plan
+from keras_tinytrain.strategies import find_strategy, make_task
 
 
-@dataclasses.dataclass(frozen=True)
-class Choice:
-    """A plan and what it was chosen from.
-
-    Args:
-        plan: what to train.
-        table: the layers of the canonical model.
-        scores: {layer name: Fisher information of its channels}.
-        ranking: the strategy's scores of layers and channels.
-    """
-
-    plan: Plan
-    table: LayerTable
-    scores: dict[str, np.ndarray]
-    ranking: selection.Ranking
-
-
-def choose(
-    model: keras.Model,
-    x,
-    loss,
-    budget: Budget,
-    *,
-    inspect=6,
-    kinds: str = "pointwise",
-    criterion: str = "P/(W*M)",
-    accounting=None,
-) -> Choice:
-    """Fisher information of the candidate layers on `x`, ranked by `criterion`, chosen within `budget`.
+def choose(model: keras.Model, x, loss, budget: Budget, *, strategy: str = "fisher", **task_options) -> Plan:
+    """What `strategy` trains of `model` for the samples `x`, within `budget`.
 
     Args:
         model: a built Functional or Sequential model; not changed.
         x: float array (N, ...) of samples.
         loss: loss(outputs, indices) -> SUM of the losses of the samples `indices`.
         budget: memory and compute.
-        inspect, kinds: which layers are candidates, see `selection.candidates`.
-        criterion: a key of `selection.CRITERIA`.
-        accounting: what the memory budget counts, see `selection.select`.
+        strategy: a key of `strategies.STRATEGIES`.
+        task_options: of `strategies.make_task`: inspect, kinds, accounting, rule, seed.
+
+    Returns:
+        The plan; `plan.explain()` says why.
 
     Raises:
-        ValueError: the model cannot be handled, or the budget is too small for one channel.
+        ValueError: the model cannot be handled, there is no such strategy, or the budget is too small for one channel.
     """
-    canonical = fold_batch_norm(model)
-    table = layer_table(canonical)
-    rows = selection.candidates(table, inspect, kinds=kinds)
-    scores = fisher_information(canonical, np.asarray(x, np.float32), loss, [row.name for row in rows])
-    ranking = selection.fisher_ranking(rows, scores, criterion=criterion)
-    return Choice(selection.select(table, ranking, budget, accounting=accounting), table, scores, ranking)
+    decide = find_strategy(strategy)
+    return decide(make_task(model, x, loss, budget, **task_options))
 
 
 def summed_cross_entropy(labels, *, from_logits: bool = True):

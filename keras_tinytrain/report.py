@@ -3,28 +3,19 @@
 from rich.table import Table
 
 from keras_tinytrain import cost
-from keras_tinytrain.fisher import potential
-from keras_tinytrain.planner import Choice
+from keras_tinytrain.explain import HEADINGS
+from keras_tinytrain.plan import Plan
 
 
-def choice_table(choice: Choice) -> Table:
-    """Each candidate layer in the order of its score: potential, size, and what was taken of it."""
-    table = Table(title=_title(choice), title_justify="left")
-    for heading in ("layer", "Fisher potential", "weights", "forward MACs", "score", "channels", "trained weights"):
-        table.add_column(heading, justify="left" if heading == "layer" else "right")
-    taken = cost.num_channels(choice.plan)
-    for name in sorted(choice.ranking.layers, key=choice.ranking.layers.get, reverse=True):
-        row, count = choice.table[name], taken.get(name, 0)
-        table.add_row(
-            name,
-            f"{potential(choice.scores[name]):.3g}",
-            f"{row.num_weights:,}",
-            f"{row.macs:,}",
-            f"{choice.ranking.layers[name]:.3g}",
-            f"{count} of {row.num_channels}" if count else "-",
-            f"{count * row.weights_per_channel:,}" if count else "-",
-            style="bold" if count else "dim",
-        )
+def plan_table(plan: Plan) -> Table:
+    """Each candidate layer in the order of its score: potential, size, what was taken of it, and why no more."""
+    explanation = plan.explanation
+    table = Table(title=_title(plan), title_justify="left")
+    for heading in HEADINGS:
+        table.add_column(heading, justify="left" if heading in ("layer", "why") else "right")
+    taken = cost.num_channels(plan)
+    for name in explanation.order:
+        table.add_row(*explanation.cells(plan, name), style="bold" if name in taken else "dim")
     return table
 
 
@@ -54,8 +45,9 @@ def accuracy_table(rows: dict[str, tuple[float, int, int]]) -> Table:
     return table
 
 
-def _title(choice):
-    trained = cost.num_channels(choice.plan)
-    macs, full = cost.backward_macs(choice.table, trained), cost.full_backward_macs(choice.table)
-    weights = cost.num_trained_weights(choice.table, trained)
-    return f"Plan: {weights:,} weights, {macs:,} backward MACs a sample ({100 * macs / full:.1f} % of training everything)"
+def _title(plan):
+    table, trained = plan.explanation.table, cost.num_channels(plan)
+    macs, full = cost.backward_macs(table, trained), cost.full_backward_macs(table)
+    weights, num_bytes = cost.num_trained_weights(table, trained), plan.explanation.accounting.memory_bytes(table, trained)
+    share = f"{100 * macs / full:.1f} % of training everything"
+    return f"Plan: {weights:,} weights, {num_bytes:,} bytes, {macs:,} backward MACs a sample ({share})"

@@ -1,12 +1,14 @@
 """Which layers and channels to train: rankings, and the budgeted choice that turns one into a plan."""
 
 import dataclasses
+import functools
 from collections.abc import Callable
 
 import numpy as np
 
-from keras_tinytrain import cost
+from keras_tinytrain import cost, filling
 from keras_tinytrain.device_cost import DeviceAccounting
+from keras_tinytrain.explain import Explanation
 from keras_tinytrain.fisher import potential
 from keras_tinytrain.layers import LayerInfo, LayerTable
 from keras_tinytrain.plan import Budget, LayerPlan, Plan
@@ -77,36 +79,48 @@ def candidates(table: LayerTable, inspect=6, *, kinds: str = "pointwise") -> tup
     return narrowed if kinds == "pointwise" and isinstance(inspect, int) and narrowed else rows
 
 
-def select(table: LayerTable, ranking: Ranking, budget: Budget, *, accounting=None, strategy: str = "fisher") -> Plan:
-    """The budgeted choice.
+def _fill(table, ranking, order, fits, rule):
+    if rule == "layers":
+        return filling.fill_by_layer(order, {name: table[name].num_channels for name in order}, fits)
+    if rule == "channels":
+        values = {name: np.sort(ranking.channels[name])[::-1] / table[name].weights_per_channel for name in order}
+        return filling.fill_by_channel(order, values, fits)
+    raise ValueError(f'rule expects "layers" or "channels". Received: {rule!r}')
 
-    Layers in decreasing score; each takes as many of its best channels as still fit both budgets; again from the start until
-    nothing more fits. So no budget is exceeded, and no further channel of any candidate fits.
+
+def select(
+    table: LayerTable, ranking: Ranking, budget: Budget, *, accounting=None, strategy: str = "fisher", rule: str = "layers"
+) -> Plan:
+    """The budgeted choice: no budget is exceeded, and no further channel of any candidate fits.
 
     Args:
         table: the model's layers.
         ranking: scores of the candidate layers and their channels.
         budget: memory and compute.
         accounting: `DeviceAccounting` (default) or `cost.PaperAccounting`, or anything with their `memory_bytes`.
+        strategy: what the plan is called.
+        rule: "layers": in decreasing score, each with as many of its best channels as fit (`filling.fill_by_layer`);
+            "channels": a knapsack over all channels by score per weight (`filling.fill_by_channel`). On tasks the second is no
+            better, and it spreads a plan over more layers.
 
     Raises:
         ValueError: not even one channel fits; names the smallest budget that would do.
     """
     accounting = accounting or DeviceAccounting()
     order = sorted(ranking.layers, key=lambda name: (-ranking.layers[name], table.index(name)))
-    choice: dict[str, int] = {}
-    grown = True
-    while grown:  # once is enough unless an earlier layer moved the cut to a smaller tensor and so made room
-        grown = False
-        for name in order:
-            count = _largest_fitting(table, choice, name, budget, accounting)
-            if count > choice.get(name, 0):
-                choice[name], grown = count, True
+    limit = budget.backward_macs(cost.full_backward_macs(table))
+
+    def fits(choice):
+        return cost.backward_macs(table, choice) <= limit and accounting.memory_bytes(table, choice) <= budget.memory_bytes
+
+    choice = _fill(table, ranking, order, fits, rule)
     if not choice:
         raise ValueError(_nothing_fits(table, ranking, budget, accounting))
-    layers = sorted(choice, key=table.index)
-    plans = tuple(LayerPlan(name, best_channels(ranking.channels[name], choice[name])) for name in layers)
-    return Plan(layers=plans, budget=budget, strategy=strategy)
+    plans = tuple(
+        LayerPlan(name, best_channels(ranking.channels[name], choice[name])) for name in sorted(choice, key=table.index)
+    )
+    again = functools.partial(select, table, ranking, accounting=accounting, strategy=strategy, rule=rule)
+    return Plan(plans, budget, strategy, Explanation(table, ranking, accounting, again))
 
 
 def best_channels(scores: np.ndarray, count: int) -> tuple[int, ...]:
@@ -117,8 +131,7 @@ def best_channels(scores: np.ndarray, count: int) -> tuple[int, ...]:
 def last_layer_plan(table: LayerTable) -> Plan:
     """All channels of the last convolution (the paper's LastLayer), or of the last dense layer where there is none."""
     rows = [row for row in table.weighted if row.trainable]
-    convolutions = [row for row in rows if row.kind == "conv"]
-    return _whole_layers((convolutions or rows)[-1:], "last_layer")
+    return _whole_layers([row for row in rows if row.kind == "conv"][-1:] or rows[-1:], "last_layer")
 
 
 def full_plan(table: LayerTable) -> Plan:
@@ -128,23 +141,6 @@ def full_plan(table: LayerTable) -> Plan:
 
 def _whole_layers(rows, strategy):
     return Plan(tuple(LayerPlan(row.name, tuple(range(row.num_channels))) for row in rows), strategy=strategy)
-
-
-def _fits(table, choice, budget, accounting):
-    limit = budget.backward_macs(cost.full_backward_macs(table))
-    return cost.backward_macs(table, choice) <= limit and accounting.memory_bytes(table, choice) <= budget.memory_bytes
-
-
-def _largest_fitting(table, choice, name, budget, accounting):
-    """The largest number of channels of layer `name` that fits beside the rest of `choice`; both costs grow with it."""
-    fitting, too_many = choice.get(name, 0), table[name].num_channels + 1
-    while too_many - fitting > 1:
-        middle = (fitting + too_many) // 2
-        if _fits(table, {**choice, name: middle}, budget, accounting):
-            fitting = middle
-        else:
-            too_many = middle
-    return fitting
 
 
 def _nothing_fits(table, ranking, budget, accounting):

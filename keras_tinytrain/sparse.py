@@ -26,29 +26,36 @@ class ChannelSlice:
     def __init__(self, source: keras.Variable, channels, axis: int):
         self.source = source
         self.axis = axis
-        self.channels = np.asarray(channels, np.int32)
-        extent = source.shape[axis]
-        if self.channels.max() >= extent:
-            raise ValueError(f"'{source.path}' has {extent} channels. Received channel {self.channels.max()}.")
-        # Where each channel is found in concat([source, variable], axis): itself, or its chosen copy behind the source.
-        self._positions = np.arange(extent, dtype=np.int32)
-        self._positions[self.channels] = extent + np.arange(len(self.channels), dtype=np.int32)
+        self._channels = tf.Variable(np.zeros(len(channels), np.int32), trainable=False)
+        self._positions = tf.Variable(np.zeros(source.shape[axis], np.int32), trainable=False)
+        self.move(channels)
         self.variable = keras.Variable(self.gathered(), name=source.name, dtype=source.dtype, trainable=True)
+
+    def move(self, channels) -> None:
+        """Choose as many other channels, without building a new graph."""
+        channels, extent = np.asarray(channels, np.int32), self.source.shape[self.axis]
+        if channels.max() >= extent:
+            raise ValueError(f"'{self.source.path}' has {extent} channels. Received channel {channels.max()}.")
+        # Where each channel is found in concat([source, variable], axis): itself, or its chosen copy behind the source.
+        positions = np.arange(extent, dtype=np.int32)
+        positions[channels] = extent + np.arange(len(channels), dtype=np.int32)
+        self._channels.assign(channels)
+        self._positions.assign(positions)
 
     def gathered(self) -> tf.Tensor:
         """The chosen channels of the source."""
-        return tf.gather(tf.convert_to_tensor(self.source), self.channels, axis=self.axis)
+        return tf.gather(tf.convert_to_tensor(self.source), self._channels, axis=self.axis)
 
     def merged(self) -> tf.Tensor:
         """The source with the chosen channels replaced by the variable's values; differentiable in these alone."""
-        source = tf.convert_to_tensor(self.source)
+        source, channels, positions = map(tf.convert_to_tensor, (self.source, self._channels, self._positions))
 
         @tf.custom_gradient
         def merge(chosen):
             def gradient(upstream):
-                return tf.gather(upstream, self.channels, axis=self.axis)
+                return tf.gather(upstream, channels, axis=self.axis)
 
-            return tf.gather(tf.concat([source, chosen], axis=self.axis), self._positions, axis=self.axis), gradient
+            return tf.gather(tf.concat([source, chosen], axis=self.axis), positions, axis=self.axis), gradient
 
         return merge(tf.convert_to_tensor(self.variable))
 
@@ -60,19 +67,28 @@ class ChannelSlice:
 
 
 def channel_slices(model: keras.Model, plan: Plan) -> list[ChannelSlice]:
-    """Kernel and bias slices of all layers of `plan`, in its order.
+    """Slices of all weights that `plan` trains, layer by layer: the kernel, then the bias.
 
     Raises:
         ValueError: a layer is missing, of a kind that has no channels, or has fewer channels than the plan names.
     """
-    slices = []
-    for layer_plan in plan.layers:
-        layer = find_layer(model, layer_plan.name)
-        axis = kernel_channel_axis(layer)
-        slices.append(ChannelSlice(layer.kernel, layer_plan.channels, axis))
-        if layer.use_bias:
-            slices.append(ChannelSlice(layer.bias, layer_plan.channels, -1))
-    return slices
+    return [ChannelSlice(source, layer.channels, axis) for layer in plan.layers for source, axis in _sources(model, layer)]
+
+
+def move_slices(slices: list[ChannelSlice], model: keras.Model, plan: Plan) -> None:
+    """Make slices that `channel_slices` built train the channels of `plan`, which has the same layers and as many channels."""
+    channels = [layer.channels for layer in plan.layers for _ in _sources(model, layer)]
+    for part, chosen in zip(slices, channels, strict=True):
+        part.move(chosen)
+
+
+def _sources(model, layer_plan):
+    """(variable, channel axis) of the weights of one layer that are trained."""
+    layer = find_layer(model, layer_plan.name)
+    axis = kernel_channel_axis(layer)
+    if not (layer_plan.kernel or layer.use_bias):
+        raise ValueError(f"The plan trains biases of layer '{layer.name}', which has none.")
+    return [(layer.kernel, axis)] * layer_plan.kernel + ([(layer.bias, -1)] if layer.use_bias else [])
 
 
 def kernel_channel_axis(layer: keras.layers.Layer) -> int:

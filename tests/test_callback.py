@@ -151,3 +151,33 @@ def test_trained_weights_are_printed(capsys):
     model.fit(*batch(), callbacks=[callback(plan=Plan((LayerPlan("project", (0, 1)),)), verbose=1)], verbose=0)
     printed = capsys.readouterr().out
     assert "project (2 channels)" in printed and "trained weights: 12 of 270 (4.44 %)" in printed
+
+
+def test_redrawn_channels_change_every_epoch_within_the_same_layers(tmp_path):
+    model, tiny, plans = compiled(), TinyTrainCallback(Budget("64KB", 0.1), strategy="redrawn", verbose=0), []
+    watch = keras.callbacks.LambdaCallback(on_epoch_end=lambda *_: plans.append(tiny.plan))
+    model.fit(*batch(count=32), epochs=4, callbacks=[tiny, watch], verbose=0)
+    assert len({plan.layers for plan in plans}) > 1
+    assert len({tuple((layer.name, len(layer.channels)) for layer in plan.layers) for plan in plans}) == 1
+    drawn = {layer.name: set() for layer in plans[0].layers}
+    for layer in (layer for plan in plans for layer in plan.layers):
+        drawn[layer.name] |= set(layer.channels)
+    moved = moved_channels(model, small_net())
+    assert {name: set(channels) for name, channels in moved.items()} == drawn
+    tiny.delta.save(tmp_path / "task.delta")
+    fresh = small_net()
+    Delta.load(tmp_path / "task.delta").apply(fresh)
+    assert np.array_equal(fresh(batch()[0]), model(batch()[0]))
+
+
+def test_only_biases_move_where_the_plan_says_so():
+    model, tiny = compiled(), callback(plan=Plan((LayerPlan("project", (0, 2), kernel=False),)))
+    model.fit(*batch(), epochs=2, callbacks=[tiny], verbose=0)
+    assert moved_channels(model, small_net()) == {}
+    changed = np.array(model.get_layer("project").bias) != np.array(small_net().get_layer("project").bias)
+    assert np.flatnonzero(changed).tolist() == [0, 2]
+
+
+def test_a_strategy_that_trains_nothing_is_named():
+    with pytest.raises(ValueError, match="strategy 'none'.* trains nothing"):
+        compiled().fit(*batch(), callbacks=[callback(strategy="none")], verbose=0)

@@ -36,7 +36,7 @@ def test_version_and_help_are_quick():
     assert "tensorflow" not in done.stderr
 
 
-@pytest.mark.parametrize("command", ["demo", "plan", "export", "metatrain"])
+@pytest.mark.parametrize("command", ["demo", "plan", "export", "benchmark", "metatrain"])
 def test_every_command_has_help_with_an_example(command, capsys):
     with pytest.raises(SystemExit) as stop:
         main([command, "--help"])
@@ -63,7 +63,24 @@ def test_plan_then_export(folder, tmp_path, model, capsys):
 def test_plan_shows_what_was_chosen_and_why(folder, capsys):
     assert main(["plan", str(folder / "model.keras"), "--samples", str(folder / "task.npz"), "--compute", "0.5"]) == 0
     shown = capsys.readouterr().out
-    assert "Fisher" in shown and "b2_project" in shown and "backward MACs" in shown
+    assert "potential" in shown and "b2_project" in shown and "backward MACs" in shown
+
+
+def test_plan_explains_and_draws(folder, tmp_path, capsys):
+    command = ["plan", str(folder / "model.keras"), "--samples", str(folder / "task.npz"), "--compute", "0.5", "--explain"]
+    assert main([*command, "--figure", str(tmp_path / "plan.png")]) == 0
+    shown = capsys.readouterr().out
+    assert "+25% memory" in shown and "+100% memory" in shown
+    assert (tmp_path / "plan.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_benchmark_cost_prints_the_papers_figures(capsys):
+    assert main(["benchmark", "cost", "--json"]) == 0
+    rows = {(row["backbone"], row["method"]): row for row in json.loads(capsys.readouterr().out)}
+    assert round(rows["MCUNet", "FullTrain"]["backward_macs"] / 1e6, 1) == 44.9
+    assert set(rows["MCUNet", "FullTrain"]) == {
+        "backbone", "method", "memory_mib", "backward_macs", "paper_memory_mb", "paper_macs"
+    }
 
 
 @pytest.mark.parametrize(

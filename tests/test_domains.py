@@ -40,20 +40,6 @@ def test_downsizing_by_two_is_a_triangle_filter():
     assert small[1] == pytest.approx(expected, rel=1e-6)
 
 
-def test_upsizing_equals_bilinear_of_tensorflow():
-    import tensorflow as tf
-
-    images = np.random.default_rng(0).random((2, 8, 8, 1)).astype(np.float32)
-    np.testing.assert_allclose(resize(images, 32, 32), tf.image.resize(images, (32, 32)), atol=1e-6)
-
-
-def test_downsizing_equals_antialiased_bilinear_of_tensorflow():
-    import tensorflow as tf
-
-    images = np.random.default_rng(0).random((2, 105, 105, 1)).astype(np.float32)
-    np.testing.assert_allclose(resize(images, 32, 32), tf.image.resize(images, (32, 32), antialias=True), atol=1e-5)
-
-
 def test_digits():
     pytest.importorskip("sklearn", reason="needs scikit-learn: pip install keras-tinytrain[demo]")
     domain = load_digits()

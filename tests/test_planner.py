@@ -22,9 +22,9 @@ def test_choosing_leaves_the_model_alone_and_repeats(task):
     before = model.get_weights()
     first = choose(model, task[0], summed_cross_entropy(task[1]), BUDGET)
     second = choose(model, task[0], summed_cross_entropy(task[1]), BUDGET)
-    assert first.plan == second.plan and first.plan.budget == BUDGET
+    assert first == second and first.budget == BUDGET and first.strategy == "fisher"
     assert all(np.array_equal(a, b) for a, b in zip(before, model.get_weights()))
-    assert set(first.scores) == set(first.ranking.layers)
+    assert "b2_project" in first.explain()
 
 
 def with_softmax(model):
@@ -40,11 +40,15 @@ def with_fused_softmax():
 
 
 def test_logits_and_softmax_give_the_same_scores(task):
-    logits = choose_for_task(tiny_net(), *task, BUDGET)
+    logits = scores(choose_for_task(tiny_net(), *task, BUDGET))
     for model in (with_softmax(tiny_net()), with_fused_softmax()):
-        softmax = choose_for_task(model, *task, BUDGET)
-        for name in set(logits.scores) & set(softmax.scores):
-            np.testing.assert_allclose(softmax.scores[name], logits.scores[name], rtol=1e-2, atol=1e-7)
+        softmax = scores(choose_for_task(model, *task, BUDGET))
+        for name in set(logits) & set(softmax):
+            np.testing.assert_allclose(softmax[name], logits[name], rtol=1e-2, atol=1e-7)
+
+
+def scores(plan):
+    return plan.explanation.ranking.channels
 
 
 def test_the_head_follows_from_the_model():
@@ -57,5 +61,11 @@ def test_the_head_follows_from_the_model():
 def test_a_backbone_is_scored_through_its_prototypes(task):
     model = tiny_net()
     backbone = keras.Model(model.input, model.get_layer("pool").output)
-    choice = choose_for_task(backbone, *task, BUDGET)
-    assert choice.plan.num_channels and "logits" not in choice.scores
+    plan = choose_for_task(backbone, *task, BUDGET)
+    assert plan.num_channels and "logits" not in scores(plan)
+
+
+def test_other_strategies_by_name(task):
+    assert choose_for_task(tiny_net(), *task, BUDGET, strategy="last_layer").strategy == "last_layer"
+    with pytest.raises(ValueError, match="strategy expects one of .* Received: 'guess'"):
+        choose_for_task(tiny_net(), *task, BUDGET, strategy="guess")

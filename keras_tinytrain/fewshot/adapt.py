@@ -21,7 +21,6 @@ class FewShotClassifier:
     Attributes:
         model: the keras model, images -> logits (N, num_classes).
         plan: what was trained; None where nothing was.
-        choice: the `planner.Choice` behind the plan; None where it was given.
         delta: what was learned, prototypes included; None where nothing was trained.
         losses: training loss of every iteration.
     """
@@ -29,7 +28,6 @@ class FewShotClassifier:
     def __init__(self, model: keras.Model):
         self.model = model
         self.plan: Plan | None = None
-        self.choice: planner.Choice | None = None
         self.delta: Delta | None = None
         self.losses: list[float] = []
 
@@ -82,7 +80,7 @@ def adapt(
         iterations: optimizer steps.
         learning_rate: Adam's.
         shifts: (dy, dx) in pixels, one per view; () uses the images themselves.
-        choice_options: of `planner.choose`: inspect, kinds, criterion, accounting.
+        choice_options: of `planner.choose`: strategy, inspect, kinds, accounting, rule, seed.
 
     Raises:
         ValueError: the samples do not fit the backbone, contain NaN, or are of one class; or the budget is too small.
@@ -94,8 +92,8 @@ def adapt(
         accounting = DeviceAccounting(num_samples=len(support_x), num_views=len(shifts), num_classes=int(np.max(support_y)) + 1)
         options = {"accounting": accounting, **choice_options}
         loss = planner.summed_cross_entropy(support_y)
-        classifier.choice = planner.choose(classifier.model, views[0], loss, budget or Budget(), **options)
-    classifier.plan = plan or classifier.choice.plan
+        plan = planner.choose(classifier.model, views[0], loss, budget or Budget(), **options)
+    classifier.plan = plan
     before = snapshot(classifier.model, classifier.plan)
     classifier.losses = _train(own, classifier, support_x, support_y, views, iterations, learning_rate)
     classifier.delta = Delta.between(before, classifier.model)

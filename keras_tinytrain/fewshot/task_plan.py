@@ -7,7 +7,7 @@ from keras_tinytrain import planner
 from keras_tinytrain.device_cost import DeviceAccounting
 from keras_tinytrain.fewshot.adapt import prototype_classifier
 from keras_tinytrain.graph import flatten, walk
-from keras_tinytrain.plan import Budget
+from keras_tinytrain.plan import Budget, Plan
 
 
 def head_for(model: keras.Model, num_classes: int) -> str:
@@ -17,7 +17,7 @@ def head_for(model: keras.Model, num_classes: int) -> str:
     return "softmax" if isinstance(last, keras.layers.Dense) and last.units == num_classes else "prototypes"
 
 
-def choose_for_task(model: keras.Model, x, y, budget: Budget, *, inspect=6) -> planner.Choice:
+def choose_for_task(model: keras.Model, x, y, budget: Budget, *, inspect=6, strategy: str = "fisher") -> Plan:
     """The plan for labelled samples, with the loss of the model's head.
 
     Args:
@@ -26,6 +26,7 @@ def choose_for_task(model: keras.Model, x, y, budget: Budget, *, inspect=6) -> p
         y: int (N,), 0..K-1.
         budget: memory and compute, in the device's accounting.
         inspect: the last blocks to choose from, or layer names.
+        strategy: a key of `strategies.STRATEGIES`.
     """
     num_classes = int(np.max(y)) + 1
     accounting = DeviceAccounting(num_samples=len(x), num_classes=num_classes)
@@ -33,7 +34,7 @@ def choose_for_task(model: keras.Model, x, y, budget: Budget, *, inspect=6) -> p
         model, loss = prototype_classifier(model, x, y).model, planner.summed_cross_entropy(y)
     else:
         loss = planner.summed_cross_entropy(y, from_logits=not _is_softmax(model.layers[-1]))
-    return planner.choose(model, x, loss, budget, inspect=inspect, accounting=accounting)
+    return planner.choose(model, x, loss, budget, strategy=strategy, inspect=inspect, accounting=accounting)
 
 
 def _is_softmax(layer):

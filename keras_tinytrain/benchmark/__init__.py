@@ -1,0 +1,1 @@
+"""The paper's tables, computed here and set beside the published figures."""

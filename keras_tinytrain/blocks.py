@@ -1,0 +1,49 @@
+"""Find the blocks of a network in its graph."""
+
+
+def find_blocks(rows) -> list[int]:
+    """Number of each row's block, from 0.
+
+    A block ends at a tensor through which everything flows, unless that would part a convolution from its activation or
+    normalisation, an expansion from its depthwise layer, a depthwise layer from its projection, or a convolution from a
+    narrowing 1x1 projection.
+
+    Args:
+        rows: of a `LayerTable`, in execution order; their `block` is not read.
+    """
+    blocks, block, begun, trunk = [], 0, False, []  # trunk: rows with channels through which everything flows
+    last_reader = _last_readers(rows)
+    for index, row in enumerate(rows):
+        blocks.append(block)
+        begun = begun or row.has_channels
+        if any(last_reader[i] > index for i in range(index)):
+            continue
+        if row.has_channels:
+            trunk.append(row)
+        if begun and index + 1 < len(rows) and _may_end(rows, index, trunk):
+            block, begun, trunk = block + 1, False, []
+    return blocks
+
+
+def _may_end(rows, index, trunk):
+    following = next((row for row in rows[index + 1 :] if row.has_channels), None)
+    belongs_here = rows[index + 1].kind in ("activation", "batch_norm", "identity", "pool", "other")
+    if following is None or belongs_here or rows[index].kind == "pad":
+        return False
+    if not trunk or trunk[-1].kind == "dense":
+        return True
+    projects = following.kind == "conv" and following.pointwise
+    if trunk[-1].kind == "depthwise":
+        return not projects
+    if not trunk[-1].pointwise:
+        return not (projects and following.num_channels < following.input_shape[-1])
+    return not (following.kind == "depthwise" and len(trunk) == 1)
+
+
+def _last_readers(rows):
+    """Per row: index of the last row that reads its output (its own index where none does)."""
+    last = list(range(len(rows)))
+    for index, row in enumerate(rows):
+        for source in row.inputs:
+            last[source] = index
+    return last

@@ -1,0 +1,76 @@
+"""Fill a budget with channels: pure functions over {layer name: number of channels} and a predicate `fits`.
+
+Every function returns a choice that fits and to which no further channel of any layer can be added.
+"""
+
+import heapq
+import math
+from collections.abc import Callable
+
+LEAST_SHARE = 1 / 8  # of a layer's channels; one that fits with less is passed over at first, not to use up others' budget
+
+Choice = dict[str, int]
+Fits = Callable[[Choice], bool]
+
+
+def fill_by_layer(order: list[str], sizes: Choice, fits: Fits) -> Choice:
+    """The paper's rule: layers in `order`, each with as many channels as still fit.
+
+    A layer of which less than an eighth fits is passed over at first. What is left of the budget is filled up at the end.
+
+    Args:
+        order: layer names, best first.
+        sizes: channels of each layer.
+        fits: whether a choice is within budget.
+    """
+    choice = {}
+    for name in order:
+        count = _largest_fitting(choice, name, sizes[name], fits)
+        if count >= math.ceil(LEAST_SHARE * sizes[name]):
+            choice[name] = count
+    return top_up(choice, order, sizes, fits)
+
+
+def fill_by_channel(order: list[str], densities: dict[str, list[float]], fits: Fits) -> Choice:
+    """A greedy knapsack: channels of all layers in decreasing value per weight, for as long as they fit.
+
+    Args:
+        order: layer names; of equal channels the one of the earlier layer is first.
+        densities: value per weight of each layer's channels, decreasing.
+        fits: whether a choice is within budget.
+    """
+    choice, sizes = {}, {name: len(values) for name, values in densities.items()}
+    heap = [(-densities[name][0], rank, name) for rank, name in enumerate(order)]
+    heapq.heapify(heap)
+    while heap:
+        _, rank, name = heapq.heappop(heap)
+        larger = {**choice, name: choice.get(name, 0) + 1}
+        if fits(larger):  # else this layer is full: costs grow with every channel
+            choice = larger
+            if choice[name] < sizes[name]:
+                heapq.heappush(heap, (-densities[name][choice[name]], rank, name))
+    return top_up(choice, order, sizes, fits)
+
+
+def top_up(choice: Choice, order: list[str], sizes: Choice, fits: Fits) -> Choice:
+    """Add channels, of layers that are in `choice` first, until none fits."""
+    choice, grown = dict(choice), True
+    while grown:  # once is enough unless a layer moved the first trained tensor to a smaller one, and so made room
+        grown = False
+        for name in sorted(order, key=lambda name: name not in choice):
+            count = _largest_fitting(choice, name, sizes[name], fits)
+            if count > choice.get(name, 0):
+                choice[name], grown = count, True
+    return choice
+
+
+def _largest_fitting(choice, name, size, fits):
+    """The largest number of channels of layer `name` that fits beside the rest of `choice`; costs grow with it."""
+    fitting, too_many = choice.get(name, 0), size + 1
+    while too_many - fitting > 1:
+        middle = (fitting + too_many) // 2
+        if fits({**choice, name: middle}):
+            fitting = middle
+        else:
+            too_many = middle
+    return fitting

@@ -1,0 +1,61 @@
+"""DeviceAccounting: every part by hand on a small net, and what must grow with what."""
+
+import dataclasses
+
+import pytest
+from models import tiny_net
+
+from keras_tinytrain.device_cost import DeviceAccounting, align16
+from keras_tinytrain.layers import layer_table
+
+CHOICE = {"b3_conv": 5, "logits": 5}
+
+
+@pytest.fixture(scope="module")
+def table():
+    return layer_table(tiny_net())
+
+
+@pytest.mark.parametrize(("num_bytes", "aligned"), [(0, 0), (1, 16), (16, 16), (17, 32)])
+def test_align16(num_bytes, aligned):
+    assert align16(num_bytes) == aligned
+
+
+def test_parts_by_hand(table):
+    parts = DeviceAccounting(optimizer_slots=2, num_samples=25, num_classes=5).parts(table, CHOICE)
+    features = 3 * 3 * 12  # the output of b2_project, where the frozen part ends
+    parameters = 5 * (3 * 3 * 12 + 1) + 5 * (12 + 1)
+    assert parts["samples"] == align16(25 * features) + align16(25)
+    assert parts["weights"] == align16(12 * 3 * 3 * 12) + align16(4 * 12) + align16(12 * 5) + align16(4 * 5)
+    assert parts["masters"] == parts["weight_gradients"] == align16(4 * parameters)
+    assert parts["optimizer"] == align16(8 * parameters)
+    assert parts["image"] == 0
+
+
+def test_memory_is_the_sum_of_its_parts(table):
+    accounting = DeviceAccounting()
+    assert accounting.memory_bytes(table, CHOICE) == sum(accounting.parts(table, CHOICE).values())
+
+
+@pytest.mark.parametrize("change", [{"num_samples": 50}, {"num_views": 4}, {"num_classes": 20}])
+def test_more_of_anything_takes_more(table, change):
+    small = DeviceAccounting()
+    assert dataclasses.replace(small, **change).memory_bytes(table, CHOICE) > small.memory_bytes(table, CHOICE)
+
+
+def test_sgd_needs_no_optimizer_state(table):
+    assert DeviceAccounting(optimizer_slots=0).parts(table, CHOICE)["optimizer"] == 0
+
+
+@pytest.mark.parametrize("name", ["stem", "b1_depthwise", "b3_conv", "logits"])
+def test_memory_grows_with_the_channels_of_a_layer(table, name):
+    accounting = DeviceAccounting()
+    sizes = [accounting.memory_bytes(table, {name: count}) for count in range(1, table[name].num_channels + 1)]
+    assert sizes == sorted(sizes)
+
+
+def test_training_from_the_first_layer_keeps_whole_images(table):
+    accounting = DeviceAccounting(num_samples=4, num_views=1)
+    parts = accounting.parts(table, {"stem": 1})
+    assert parts["samples"] == align16(8 * 12 * 12 * 3) + align16(4)
+    assert parts["image"] == align16(12 * 12 * 3)
