@@ -157,7 +157,7 @@ def _benchmark_arguments(parser):
     cost.add_argument("--equal-batch", action="store_true", help="only the second table: batch 1, nothing left out")
     cost.set_defaults(run=_run_benchmark, benchmark="cost")
     timing = benchmarks.add_parser("timing", help="time of choosing a plan beside one step of full training")
-    timing.add_argument("--repeats", type=_positive, default=5, help="medians over so many runs (%(default)s)")
+    timing.add_argument("--repeats", type=_positive, default=7, help="medians over so many runs (%(default)s)")
     timing.add_argument("--json", action="store_true", help="print the seconds as JSON")
     timing.set_defaults(run=_run_benchmark, benchmark="timing")
 

@@ -1,6 +1,5 @@
 """`benchmark cost`: the paper's table to the printed digit, and what it leaves out."""
 
-import argparse
 import json
 
 import pytest
@@ -8,7 +7,6 @@ import pytest
 from keras_tinytrain import cost
 from keras_tinytrain.benchmark.cost import (
     PAPER,
-    add_arguments,
     cost_rows,
     cost_text,
     full_train_bytes,
@@ -16,6 +14,7 @@ from keras_tinytrain.benchmark.cost import (
     paper_tables,
 )
 from keras_tinytrain.benchmark.equal_batch import equal_batch_rows, fisher_elements, fisher_macs
+from keras_tinytrain.cli import main
 
 
 @pytest.fixture(scope="module")
@@ -105,10 +104,7 @@ def test_equal_batch_leaves_nothing_out(tables):
 
 
 def run(capsys, *options):
-    parser = argparse.ArgumentParser()
-    add_arguments(parser)
-    args = parser.parse_args(options)
-    assert args.run(args) == 0
+    assert main(["benchmark", "cost", *options]) == 0
     return capsys.readouterr().out
 
 

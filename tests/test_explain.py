@@ -10,33 +10,33 @@ from keras_tinytrain.planner import choose, summed_cross_entropy
 
 
 @pytest.fixture(scope="module")
-def choice():
+def plan():
     model = tiny_net()
     x, y = labelled_images(model, per_class=2, classes=5)
     options = {"kinds": "all", "accounting": cost.PaperAccounting()}
     return choose(model, x, summed_cross_entropy(y), Budget("6KB", 0.6), **options)
 
 
-def lines_by_layer(choice):
-    lines = choice.plan.explain().splitlines()
-    return {name: next(line for line in lines if line.startswith(f"{name} ")) for name in choice.ranking.layers}
+def lines_by_layer(plan):
+    lines = plan.explain().splitlines()
+    return {name: next(line for line in lines if line.startswith(f"{name} ")) for name in plan.explanation.ranking.layers}
 
 
-def test_every_candidate_is_told_in_the_order_of_its_score(choice):
-    text = choice.plan.explain()
-    order = sorted(choice.ranking.layers, key=choice.ranking.layers.get, reverse=True)
+def test_every_candidate_is_told_in_the_order_of_its_score(plan):
+    text = plan.explain()
+    order = sorted(plan.explanation.ranking.layers, key=plan.explanation.ranking.layers.get, reverse=True)
     positions = [text.index(f"\n{name} ") for name in order]
     assert positions == sorted(positions)
-    for name, line in lines_by_layer(choice).items():
-        row = choice.table[name]
-        potential, score = choice.scores[name].sum(), choice.ranking.layers[name]
+    for name, line in lines_by_layer(plan).items():
+        row = plan.explanation.table[name]
+        potential, score = plan.explanation.ranking.channels[name].sum(), plan.explanation.ranking.layers[name]
         assert {f"{potential:.3g}", f"{row.num_weights:,}", f"{row.macs:,}", f"{score:.3g}"} <= set(line.split())
 
 
-def test_why_taken_or_left(choice):
-    taken = cost.num_channels(choice.plan)
-    for name, line in lines_by_layer(choice).items():
-        size = choice.table[name].num_channels
+def test_why_taken_or_left(plan):
+    taken = cost.num_channels(plan)
+    for name, line in lines_by_layer(plan).items():
+        size = plan.explanation.table[name].num_channels
         if taken.get(name) == size:
             assert "taken whole" in line
         else:
@@ -44,29 +44,29 @@ def test_why_taken_or_left(choice):
             assert line.endswith(("bytes more", "MACs more"))
 
 
-def test_the_reason_is_the_exact_shortage(choice):
-    explanation, budget = choice.plan.explanation, choice.plan.budget
-    choices = cost.num_channels(choice.plan)
-    name = next(name for name in choice.ranking.layers if choices.get(name, 0) < choice.table[name].num_channels)
+def test_the_reason_is_the_exact_shortage(plan):
+    explanation, budget = plan.explanation, plan.budget
+    choices = cost.num_channels(plan)
+    name = next(name for name in plan.explanation.ranking.layers if choices.get(name, 0) < plan.explanation.table[name].num_channels)
     more = {**choices, name: choices.get(name, 0) + 1}
-    missing = cost.PaperAccounting().memory_bytes(choice.table, more) - budget.memory_bytes
+    missing = cost.PaperAccounting().memory_bytes(plan.explanation.table, more) - budget.memory_bytes
     wants = f"{missing:,} bytes" if missing > 0 else "MACs"
-    assert wants in explanation.reason(choice.plan, name)
+    assert wants in explanation.reason(plan, name)
 
 
-def test_what_more_memory_would_add(choice):
-    text = choice.plan.explain()
+def test_what_more_memory_would_add(plan):
+    text = plan.explain()
     for share, memory in (("+25%", 7680), ("+50%", 9216), ("+100%", 12288)):
         line = next(line for line in text.splitlines() if line.startswith(share))
         assert f"({memory:,} bytes)" in line
-        wider = cost.num_channels(choice.plan.explanation.choose(Budget(memory, 0.6)))
+        wider = cost.num_channels(plan.explanation.choose(Budget(memory, 0.6)))
         for name in wider:
-            change = wider[name] - cost.num_channels(choice.plan).get(name, 0)
+            change = wider[name] - cost.num_channels(plan).get(name, 0)
             assert change == 0 or f"{name} {change:+d} channels" in line
 
 
-def test_a_plan_that_was_read_says_that_it_knows_nothing(choice, tmp_path):
-    choice.plan.save(tmp_path / "plan.json")
+def test_a_plan_that_was_read_says_that_it_knows_nothing(plan, tmp_path):
+    plan.save(tmp_path / "plan.json")
     for plan in (Plan.load(tmp_path / "plan.json"), Plan((LayerPlan("logits", (0,)),))):
         with pytest.raises(ValueError, match="was not chosen here.*plan --explain"):
             plan.explain()
@@ -75,19 +75,19 @@ def test_a_plan_that_was_read_says_that_it_knows_nothing(choice, tmp_path):
 
 
 @pytest.mark.parametrize("suffix", [".png", ".svg"])
-def test_figure(choice, tmp_path, suffix):
+def test_figure(plan, tmp_path, suffix):
     pytest.importorskip("matplotlib")
-    write_figure(choice.plan, tmp_path / f"plan{suffix}")
+    write_figure(plan, tmp_path / f"plan{suffix}")
     head = (tmp_path / f"plan{suffix}").read_bytes()[:4]
     assert head == b"\x89PNG" if suffix == ".png" else head == b"<?xm"
 
 
-def test_memory_over_time_by_hand(choice):
+def test_memory_over_time_by_hand(plan):
     """Training the last layer keeps its input to the end; nothing else."""
-    moments = memory_over_time(choice.table, {"logits"})
+    moments = memory_over_time(plan.explanation.table, {"logits"})
     names, sizes = [name for name, _ in moments], [size for _, size in moments]
-    assert names == [row.name for row in choice.table] + ["logits"]
+    assert names == [row.name for row in plan.explanation.table] + ["logits"]
     assert sizes[0] == 12 * 12 * 3
     assert sizes[names.index("stem")] == 12 * 12 * 3 + 6 * 6 * 8
     assert sizes[-1] == 12 + 4 * 5
-    assert max(size for _, size in memory_over_time(choice.table, {"stem"})) > max(sizes)
+    assert max(size for _, size in memory_over_time(plan.explanation.table, {"stem"})) > max(sizes)

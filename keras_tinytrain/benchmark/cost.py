@@ -66,13 +66,6 @@ class CostRow:
     paper_macs: float
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Options of `keras-tinytrain benchmark cost`."""
-    parser.add_argument("--json", action="store_true", help="print the rows of the paper's table as JSON")
-    parser.add_argument("--equal-batch", action="store_true", help="only the second table: batch 1, nothing left out")
-    parser.set_defaults(run=run)
-
-
 def run(args: argparse.Namespace) -> int:
     """Print the tables. Returns the exit code 0."""
     tables = paper_tables()

@@ -18,13 +18,6 @@ from keras_tinytrain.strategies import find_strategy, make_task
 NUM_SAMPLES = 25
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Options of `keras-tinytrain benchmark timing`."""
-    parser.add_argument("--repeats", type=int, default=7, help="runs of each, of which the median counts (%(default)s)")
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
-    parser.set_defaults(run=run)
-
-
 def run(args: argparse.Namespace) -> int:
     """Print the milliseconds. Returns the exit code 0."""
     times = measure(args.repeats)
