@@ -8,6 +8,8 @@ import sys
 
 import pytest
 
+from keras_tinytrain import strategies
+
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 
@@ -20,6 +22,15 @@ def test_example_runs(example, tmp_path):
     accuracies = [float(text) for text in re.findall(r"accuracy (\d\.\d+)", done.stdout)]
     assert accuracies and min(accuracies) > 0.85, done.stdout
     assert (tmp_path / "digits.delta").stat().st_size > 100
+
+
+def test_the_readmes_strategy_is_known_by_its_name():
+    code = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)[-1]
+    try:
+        exec(compile(code, "README.md", "exec"), {})
+        assert callable(strategies.find_strategy("mean channel"))
+    finally:
+        strategies.STRATEGIES.pop("mean channel", None)
 
 
 def test_the_readme_begins_with_the_first_example():
