@@ -12,7 +12,12 @@ except ImportError:
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
+import hypothesis
 import pytest
+
+hypothesis.settings.register_profile("ci", derandomize=True)  # the same examples for the same code; elsewhere they vary
+if os.environ.get("CI") == "true":
+    hypothesis.settings.load_profile("ci")
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 
