@@ -27,6 +27,11 @@ def test_uint8_images_with_groups(tmp_path):
     assert load_npz(tmp_path / "signs.npz", size=3).images.shape == (4, 3, 3, 3)
 
 
+def test_one_group_for_all_is_none(tmp_path):
+    np.savez(tmp_path / "signs.npz", images=np.zeros((4, 6, 6, 3), np.uint8), labels=np.arange(4) % 2, group=np.zeros(4, np.int32))
+    assert load_npz(tmp_path / "signs.npz").groups is None
+
+
 def test_file_without_images_is_named(tmp_path):
     np.savez(tmp_path / "sensor.npz", x=np.zeros(3))
     with pytest.raises(ValueError, match=r"sensor.npz holds no image domain: it has \['x'\]"):

@@ -34,7 +34,8 @@ def load_npz(path: str | os.PathLike, *, size: int | None = 32) -> Domain:
             raise ValueError(
                 f"{path} holds no image domain: it has {sorted(arrays)}, neither images_packed nor images and labels."
             )
-    groups = None if groups is None else groups.astype(np.int64)
+    if groups is not None:  # all in one group: the file does not know which samples are near-duplicates
+        groups = groups.astype(np.int64) if np.unique(groups).size > 1 else None
     return Domain(pathlib.Path(path).stem, images, labels.astype(np.int64), groups)
 
 
