@@ -1,5 +1,6 @@
 """`TinyTrainCallback`: score on the task's samples, choose layers and channels within a budget, train only those."""
 
+import contextlib
 import functools
 import itertools
 
@@ -96,16 +97,29 @@ class TinyTrainCallback(keras.callbacks.Callback):
 
     def _first_call(self, iterator):
         """Stands in for the train function until it knows, from `support` or from the first batch, what to train."""
-        try:
+        with self._giving_back_on_error():
             first = []
             if self._given_plan is None and self.support is None:
                 first = [next(iterator)]
             self._begin(self.support or (first and keras.utils.unpack_x_y_sample_weight(first[0])[:2]))
             train_function = self.model.make_train_function(force=True) or self.model.train_function
+            self.model.train_function = functools.partial(self._later_call, train_function)
             if not first:
                 return train_function(iterator)
             rest = itertools.islice(iterator, self.model.steps_per_execution - 1)
             return train_function(itertools.chain(first, rest))
+
+    def _later_call(self, train_function, iterator):
+        with self._giving_back_on_error():
+            return train_function(iterator)
+
+    @contextlib.contextmanager
+    def _giving_back_on_error(self):
+        """Keras does not tell callbacks that training broke off."""
+        try:
+            yield
+        except (StopIteration, tf.errors.OutOfRangeError):  # the end of the data
+            raise
         except BaseException:
             self._give_back()
             raise

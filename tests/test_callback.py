@@ -5,6 +5,7 @@ import re
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from models import batch, small_net
 
 from keras_tinytrain import Budget, Delta, LayerPlan, Plan, TinyTrainCallback
@@ -69,6 +70,19 @@ def test_the_model_is_given_back_after_an_error():
         model.fit(*batch(), callbacks=[callback(plan=Plan((LayerPlan("nowhere", (0,)),)))], verbose=0)
     assert model.train_step.__func__ is step
     model.fit(*batch(), verbose=0)
+
+
+def test_the_model_is_given_back_when_the_data_break_off():
+    def batches():
+        yield batch(count=8)
+        raise RuntimeError("the camera is gone")
+
+    model = compiled()
+    optimizer, step = model.optimizer, model.train_step.__func__
+    kinds = tf.TensorSpec((None, 8, 8, 3), tf.float32), tf.TensorSpec((None,), tf.int64)
+    with pytest.raises(tf.errors.OpError, match="the camera is gone"):
+        model.fit(tf.data.Dataset.from_generator(batches, output_signature=kinds), callbacks=[callback()], verbose=0)
+    assert model.optimizer is optimizer and model.train_step.__func__ is step and model.get_layer("norm").trainable
 
 
 def test_the_delta_leads_from_the_old_model_to_the_new(tmp_path):
