@@ -15,6 +15,8 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import hypothesis
 import pytest
 
+import keras_tinytrain
+
 hypothesis.settings.register_profile("ci", derandomize=True)  # the same examples for the same code; elsewhere they vary
 if os.environ.get("CI") == "true":
     hypothesis.settings.load_profile("ci")
@@ -33,8 +35,12 @@ def _map_package(name, folder):
         spec.loader.exec_module(module)
 
 
-_map_package("keras_tinytrain.export", ROOT / "export")
 _map_package("keras_tinytrain.tflm_runtime", ROOT / "tflm_runtime")
+_map_package("keras_tinytrain.export", ROOT / "export")
+
+# Beside an installed wheel the source tree has no compiled extension: take the wheel's.
+_installed = [pathlib.Path(entry) / "keras_tinytrain" for entry in sys.path if pathlib.Path(entry) != ROOT]
+keras_tinytrain.__path__ += [str(folder) for folder in _installed if folder.is_dir()]
 
 
 @pytest.fixture(scope="session")
