@@ -50,5 +50,5 @@ def test_the_bundle_is_kept_and_whole(demo):
 
 def test_a_folder_in_the_way_is_refused_before_anything_is_run(demo):
     command = [sys.executable, "-m", "keras_tinytrain", "demo", "--out", str(demo[1])]
-    done = subprocess.run(command, capture_output=True, text=True)
+    done = subprocess.run(command, cwd=demo[1].parent, capture_output=True, text=True)
     assert done.returncode == 2 and "exists already" in done.stderr
