@@ -1,6 +1,11 @@
 """Boards a bundle can be exported for, and what they hold."""
 
 import dataclasses
+import os
+import pathlib
+
+
+_KINDS = {int: "a number of at least 1", str: "a text"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,10 +35,13 @@ class Board:
         return self.sram_bytes - self.reserved_sram_bytes
 
 
+# Sizes are those that the boards' Arduino cores check a sketch against: boards.txt of ArduinoCore-mbed (nano33ble, pico, and
+# envie_m7 with the flash split in halves) and of arduino-esp32 with its default partitions, disco_f746ng.json of
+# platform-ststm32. What such a core takes of the RAM is known for the Nano 33 BLE only; for the others it is yours to reserve.
 BOARDS = {
     each.name: each
     for each in (
-        # nRF52840, 1 MB flash less the bootloader's; an empty sketch of the mbed core takes about 43 KB, its main stack included
+        # nRF52840, 1 MB flash less the bootloader's; an empty sketch of the mbed core takes about 43 KB, main stack included
         Board("nano33ble", "Cortex-M4F", 64_000_000, 262_144, 983_040, reserved_sram_bytes=45_056),
         Board("portenta_h7", "Cortex-M7", 480_000_000, 523_624, 786_432),  # AXI SRAM; the M7's half of the flash
         Board("rp2040", "Cortex-M0+", 133_000_000, 270_336, 2_097_152),  # Raspberry Pi Pico
@@ -43,10 +51,52 @@ BOARDS = {
 }
 
 
-def board(name: str | Board) -> Board:
-    """The board called `name`; a `Board` is passed through. Raises ValueError with the known names."""
+def board(name: str | os.PathLike | Board) -> Board:
+    """The board called `name`, or described by the TOML file of that name; a `Board` is passed through.
+
+    Args:
+        name: one of `BOARDS`; or a path that ends in ".toml", of a file with the fields of `Board`:
+
+            name = "my_board"
+            cpu = "Cortex-M4F"
+            clock_hz = 80_000_000
+            sram_bytes = 131_072
+            flash_bytes = 1_048_576
+            reserved_sram_bytes = 16_384  # may be left away: 0
+
+    Raises:
+        ValueError: no board has that name, or the file does not describe one; it says what is wrong.
+    """
     if isinstance(name, Board):
         return name
+    if str(name).endswith(".toml"):
+        return _read_board(pathlib.Path(name))
     if name not in BOARDS:
-        raise ValueError(f"Unknown board {name!r}. Known: {', '.join(BOARDS)}, or pass a Board of your own.")
+        raise ValueError(
+            f"Unknown board {name!r}. Known: {', '.join(BOARDS)}, or a .toml file that describes one, see "
+            "keras_tinytrain.export.board."
+        )
     return BOARDS[name]
+
+
+def _read_board(file):
+    try:
+        import tomllib
+    except ImportError as error:
+        raise ValueError(f"Reading {file} needs Python 3.11 or newer; pass a Board.") from error
+    try:
+        values = tomllib.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{file} cannot be read as TOML: {error}") from error
+    fields = {field.name: field for field in dataclasses.fields(Board)}
+    required = {name for name, field in fields.items() if field.default is dataclasses.MISSING}
+    if missing := required - values.keys():
+        raise ValueError(f"{file} does not describe a board: {', '.join(sorted(missing))} missing.")
+    for name, value in values.items():
+        if name not in fields:
+            raise ValueError(f"{file}: unknown field {name!r}. Known: {', '.join(fields)}.")
+        if type(value) is not fields[name].type or value in (0, "") and name in required:
+            raise ValueError(f"{file}: {name} expects {_KINDS[fields[name].type]}. Received: {value!r}")
+        if fields[name].type is int and value < 0:
+            raise ValueError(f"{file}: {name} expects no negative number. Received: {value!r}")
+    return Board(**values)

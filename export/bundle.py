@@ -28,6 +28,8 @@ from .tables import identifier, image_input, render, render_sources, tables_byte
 _SCHEMA_VERSION = 1
 _MANIFEST = "manifest.json"
 _HEADS = ("prototypes", "softmax")
+_FIELDS = dict.fromkeys(("name", "namespace", "base_hash"), str)
+_FIELDS |= dict.fromkeys(("board", "input", "sram", "flash", "files"), dict)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,6 +57,7 @@ class Bundle:
             raise ValueError(f"{path} is not a bundle written by export_tflm: {error}") from error
         if version != _SCHEMA_VERSION:
             raise ValueError(f"{path} is a bundle of version {version}, this release reads version {_SCHEMA_VERSION}.")
+        _check_fields(path / _MANIFEST, manifest)
         bundle = cls(path=path, manifest=manifest, plan=None)
         bundle.check()
         return dataclasses.replace(bundle, plan=Plan.load(path / "plan.json"))
@@ -145,7 +148,7 @@ def export_tflm(
     image_bytes = image["height"] * image["width"] * image["channels"]
     arenas = {"frozen_arena": smallest_arena(frozen) if frozen else 0, "trainable_arena": smallest_arena(trainable)}
     parts = training_memory(graph, training, head=head, image_bytes=image_bytes, num_views=len(views))
-    sram = with_total({**parts, **arenas})
+    sram = with_total({**parts, "model_arena": model_arena(arenas)})
     flash = flash_bytes(frozen, trainable, tables_bytes(graph, num_views=len(views)))
     check_fits(target, sram, flash)
 
@@ -159,7 +162,7 @@ def export_tflm(
         head=head,
         settings=training,
         views=views,
-        arenas={**arenas, "training_arena": sum(parts.values())},
+        arenas={**arenas, "model_arena": model_arena(arenas), "training_arena": sum(parts.values())},
     )
     manifest = {
         "keras_tinytrain_bundle": _SCHEMA_VERSION,
@@ -177,8 +180,10 @@ def export_tflm(
         "training": dataclasses.asdict(training),
         "views": [list(view) for view in views],
         "sram": sram,
+        "arenas": arenas,
         "flash": flash,
         "activation_gradients_bound": graph.gradient_bytes_bound,
+        "activation_gradients_whole": graph.gradient_bytes_whole,
     }
     files = {"trainable.tflite": trainable, "plan.json": plan.to_json().encode(), **_texts(sources, manifest)}
     if frozen:
@@ -190,6 +195,11 @@ def export_tflm(
 def flash_bytes(frozen: bytes | None, trainable: bytes, tables: int) -> dict[str, int]:
     """Flash by what fills it, in bytes; the runtime's and TFLM's code are not counted."""
     return with_total({"frozen_model": len(frozen or b""), "trainable_model": len(trainable), "tables": tables})
+
+
+def model_arena(arenas: dict[str, int]) -> int:
+    """Bytes of the one arena in which both models take turns (SharedArenaModel), from those that each needs."""
+    return max(arenas.values())
 
 
 def with_total(parts: dict[str, int]) -> dict[str, int]:
@@ -210,6 +220,16 @@ def check_fits(target: Board, sram: dict[str, int], flash: dict[str, int]) -> No
                 f"parts: {named}. Plan fewer or later layers, or keep fewer samples (TrainingSettings.max_samples). "
                 "Nothing was written."
             )
+
+
+def _check_fields(file, manifest):
+    """Raise ValueError where what the rest relies on is not in the manifest."""
+    for name, kind in _FIELDS.items():
+        if not isinstance(manifest.get(name), kind):
+            raise ValueError(f"{file} was altered after the export: {name!r} is missing or no {kind.__name__}.")
+    missing = {"trainable.tflite", "plan.json"}.difference(manifest["files"])
+    if missing:
+        raise ValueError(f"{file} was altered after the export: it does not list {', '.join(sorted(missing))}.")
 
 
 def _canonical(model, head):

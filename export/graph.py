@@ -2,6 +2,9 @@
 
 Which activations become extra outputs is read off the int8 graph itself, so that it is exact: the inputs of trained layers, and
 the outputs behind a ReLU that a gradient flows through.
+
+The gradient of an inverted bottleneck's wide middle (1 x 1 convolution to many channels, depthwise, 1 x 1 back to few) is taken
+one channel at a time, so that it never exists whole: a plane takes the place of a tensor.
 """
 
 import dataclasses
@@ -32,6 +35,7 @@ class Tensor:
     zero_point: int
     kept: int = NONE  # index into the outputs of trainable.tflite, STORED_SAMPLE or NONE
     gradient_offset: int = NONE  # bytes into the gradient region; NONE: no gradient flows here
+    by_channel: bool = False  # its gradient is one plane [height][width], of the channel at hand
 
     @property
     def size(self) -> int:
@@ -88,6 +92,7 @@ class TrainableGraph:
     head_output: int
     gradient_bytes: int
     gradient_bytes_bound: int  # most bytes of gradients alive at once: no arrangement takes less
+    gradient_bytes_whole: int  # what they would take if no middle of a block went by channel
 
 
 def read_trainable(trainable: bytes, operators: dict[str, int], plan: Plan) -> tuple[bytes, TrainableGraph]:
@@ -115,12 +120,18 @@ def read_trainable(trainable: bytes, operators: dict[str, int], plan: Plan) -> t
     order = [t for t in dict.fromkeys([features, *(layer.output for layer in layers)]) if t != head] + [head]
     index_of = {tensor: index for index, tensor in enumerate(order)} | {NONE: NONE}
     layers = _mark_accumulation([_renumber(layer, index_of) for layer in layers], {index_of[t] for t in with_gradient})
-    sizes = [int(np.prod(_shape(model, tensor))) for tensor in order]
-    offsets, gradient_bytes, bound = _place_gradients(layers, sizes, {index_of[t] for t in with_gradient})
+    with_gradient = {index_of[t] for t in with_gradient}
+    shapes = [_shape(model, tensor) for tensor in order]
+    by_channel = _middles(layers, shapes, with_gradient)
+    sizes = [int(np.prod(shape[:-1] if index in by_channel else shape)) for index, shape in enumerate(shapes)]
+    offsets, gradient_bytes, bound = _place_gradients(layers, sizes, with_gradient, by_channel)
+    whole = _place_gradients(layers, [int(np.prod(shape)) for shape in shapes], with_gradient, set())[1]
     output_of = {tensor: index for index, tensor in enumerate(outputs)} | {features: STORED_SAMPLE}
     tensors = [
-        _read_tensor(model, tensor, kept=output_of.get(tensor, NONE), gradient_offset=offset)
-        for tensor, offset in zip(order, offsets)
+        _read_tensor(
+            model, tensor, kept=output_of.get(tensor, NONE), gradient_offset=offset, by_channel=index in by_channel
+        )
+        for index, (tensor, offset) in enumerate(zip(order, offsets))
     ]
     graph = TrainableGraph(
         tensors=tuple(tensors),
@@ -130,6 +141,7 @@ def read_trainable(trainable: bytes, operators: dict[str, int], plan: Plan) -> t
         head_output=0,
         gradient_bytes=gradient_bytes,
         gradient_bytes_bound=bound,
+        gradient_bytes_whole=whole,
     )
     return fb.part_of(model, list(range(len(model.subgraphs[0].operators))), [features], outputs), graph
 
@@ -345,17 +357,47 @@ def _mark_accumulation(layers, with_gradient):
     return marked[::-1]
 
 
-def _place_gradients(layers, sizes, with_gradient):
+def _middles(layers, shapes, with_gradient):
+    """Tensors in the middle of an inverted bottleneck, whose gradients can be taken one channel at a time.
+
+    Backwards from a 1 x 1 convolution to the depthwise convolution right before it, and where the gradient goes on, to the
+    1 x 1 convolution right before that. Nothing else may read what lies between them.
+    """
+    readers = [[index for index, layer in enumerate(layers) if tensor in layer.inputs] for tensor in range(len(shapes))]
+
+    def is_pointwise(layer):
+        same_size = shapes[layer.input][:-1] == shapes[layer.output][:-1]
+        return layer.op == "kConv2D" and (layer.kernel_size, layer.strides) == ((1, 1), (1, 1)) and same_size
+
+    middles = set()
+    for index in range(1, len(layers)):
+        project, depthwise = layers[index], layers[index - 1]
+        behind, before = depthwise.output, depthwise.input
+        if depthwise.op != "kDepthwiseConv2D" or behind not in with_gradient:
+            continue
+        if project.input != behind or not is_pointwise(project) or readers[behind] != [index]:
+            continue
+        if before not in with_gradient:
+            middles.add(behind)
+        elif index > 1 and layers[index - 2].output == before and is_pointwise(layers[index - 2]) and len(readers[before]) == 1:
+            middles |= {behind, before}
+    return middles
+
+
+def _place_gradients(layers, sizes, with_gradient, by_channel):
     """(offset of each tensor's gradient or NONE, bytes in all, lower bound).
 
     The gradient of a tensor is alive from the step that writes it first (its last reader) to the step that reads it (its
-    producer). Backwards through an elementwise layer, d_output turns into d_input where it lies.
+    producer). Backwards through an elementwise layer, d_output turns into d_input where it lies. The layers of a block that
+    goes by channel take one step together.
     """
     head = len(sizes) - 1
     buffer_of, first, last = {head: head}, {head: -1}, {}  # tensor: the tensor whose buffer it shares; steps per buffer
-    for step, layer in enumerate(reversed(layers)):
+    step = -1
+    for layer in reversed(layers):
         if layer.output not in with_gradient:
             continue
+        step += layer.output not in by_channel
         buffer = buffer_of[layer.output]
         last[buffer] = step
         in_place = layer.op in _ELEMENTWISE and layer.input != layer.input2

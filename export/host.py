@@ -10,7 +10,7 @@ import tempfile
 import numpy as np
 
 from .arena import new_interpreter, smallest_arena
-from .bundle import Bundle, flash_bytes, with_total
+from .bundle import Bundle, flash_bytes, model_arena, with_total
 from .flatbuffer import constant_offset, read_model
 from .tables import render
 
@@ -101,7 +101,7 @@ class HostRuntime:
         parts = {name: num_bytes for name, num_bytes in self.trainer.memory_parts().items() if name != "total"}
         tables = self._library.tinytrain_tables_bytes()
         return {
-            "sram": with_total({**parts, **self._arenas}),
+            "sram": with_total({**parts, "model_arena": model_arena(self._arenas)}),
             "flash": flash_bytes(self.bundle.frozen, self.bundle.trainable, tables),
         }
 

@@ -8,11 +8,11 @@ import numpy as np
 
 from .flatbuffer import constant_offset, quantisation, read_model
 
-TABLES_VERSION = 1  # kTablesVersion in tinytrain_tables.h
+TABLES_VERSION = 2  # kTablesVersion in tinytrain_tables.h
 _HEADS = {"prototypes": "kPrototypes", "softmax": "kSoftmax"}
 _OPTIMIZERS = {"sgd": "kSgd", "momentum": "kMomentum", "adam": "kAdam"}
 # The structs of tinytrain_tables.h in the notation of Python's `struct`, native alignment; "0P" pads the end.
-_TENSOR, _LAYER, _TRAINED, _VIEW = "@3ifiii", "@BB??9i3P", "@P4iP", "@2h"
+_TENSOR, _LAYER, _TRAINED, _VIEW = "@3ifiii?0i", "@BB??9i3P", "@P4iP", "@2h"
 _TABLES = "@I32sB3ifi" + 3 * "iP" + "3iPN" + "0iB5f3i" + "0P"
 
 
@@ -38,7 +38,7 @@ def render_sources(
         head: "prototypes" or "softmax".
         settings: a `TrainingSettings` with num_classes set.
         views: ((shift_y, shift_x), ...).
-        arenas: bytes of "frozen_arena", "trainable_arena" and "training_arena".
+        arenas: bytes of "frozen_arena", "trainable_arena", "model_arena" and "training_arena".
 
     Returns:
         {file name: text} of tables.h, tables.cpp, models.h, models.cpp.

@@ -1,4 +1,4 @@
-"""The command line: `keras-tinytrain demo | plan | export | benchmark | metatrain`."""
+"""The command line: `keras-tinytrain demo | plan | export | check | benchmark | metatrain`."""
 
 import argparse
 import json
@@ -41,6 +41,7 @@ def _parser():
          "plan model.keras --samples task.npz --memory 256KB --out plan.json"),
         ("export", "write the firmware bundle for a model and a plan", _export_arguments,
          "export model.keras --plan plan.json --calibration task.npz --out bundle/"),
+        ("check", "verify that a bundle is as it was exported", _check_arguments, "check bundle/"),
         ("benchmark", "the paper's tables, computed", _benchmark_arguments, "benchmark cost --json"),
         ("metatrain", "pre-train and meta-train the demo's backbone", _metatrain_arguments,
          "metatrain --data omniglot_background.npz --out weights.npz"),
@@ -147,6 +148,21 @@ def _run_export(args):
             overwrite=args.overwrite,
         )
     print(json.dumps(bundle.promised_bytes)) if args.json else rich_print(bytes_table(flat_bytes(bundle.promised_bytes)))
+    return 0
+
+
+def _check_arguments(parser):
+    parser.add_argument("bundle", help="folder that `keras-tinytrain export` wrote")
+    parser.set_defaults(run=_run_check)
+
+
+def _run_check(args):
+    load_tensorflow()
+    from keras_tinytrain.export import Bundle
+
+    bundle = Bundle.load(args.bundle)
+    num_bytes = bundle.promised_bytes["sram"]["total"]
+    print(f"{bundle.path}: {len(bundle.manifest['files'])} files as exported, {num_bytes:,} B of SRAM promised")
     return 0
 
 

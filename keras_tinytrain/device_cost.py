@@ -5,7 +5,7 @@ import functools
 import math
 
 from keras_tinytrain.layers import LayerTable
-from keras_tinytrain.lifetimes import gradient_spans, kept_tensors, peak_elements, tensor_spans
+from keras_tinytrain.lifetimes import kept_tensors, peak_elements, peak_of_gradients, tensor_spans
 from keras_tinytrain.split import latest_cut
 
 
@@ -15,8 +15,8 @@ class DeviceAccounting:
 
     What the runtime allocates is counted as it does (see tinytrain.h): the frozen part runs once per sample and its int8
     output is kept; trained layers have an int8 copy in RAM, trained channels a float32 master, a gradient and optimizer state.
-    TensorFlow Lite Micro's two arenas are estimated from the int8 tensors alive at once, 8 B per channel, 240 B per operator
-    and 1 KB: a little more than it takes on a 64-bit host.
+    TensorFlow Lite Micro's arena, which the frozen and the trainable part use in turn, is estimated from the int8 tensors alive
+    at once, 8 B per channel, 240 B per operator and 1 KB: a little more than it takes on a 64-bit host.
 
     Args:
         optimizer_slots: float32 state per trained weight: 0 SGD, 1 momentum, 2 Adam.
@@ -36,7 +36,7 @@ class DeviceAccounting:
 
     def parts(self, table: LayerTable, choice: dict[str, int]) -> dict[str, int]:
         """SRAM by what it is spent on, in bytes; keys as in the exporter's promise."""
-        cut, gradients, frozen_arena, trainable_arena = _activation_memory(table, frozenset(choice))
+        cut, gradients, arenas = _activation_memory(table, frozenset(choice))
         parameters = sum((table[name].weights_per_channel + table[name].has_bias) * n for name, n in choice.items())
         features, embedding = math.prod(table[cut].output_shape), table.weighted[-1].num_channels
         samples = self.num_samples * (1 + self.num_views) * features
@@ -49,8 +49,7 @@ class DeviceAccounting:
             "optimizer": align16(4 * parameters * self.optimizer_slots),
             "activation_gradients": align16(max(4 * gradients, features)),
             "prototypes": align16(4 * (self.num_classes + 1) * embedding) + 2 * align16(4 * self.num_classes),
-            "frozen_arena": frozen_arena,
-            "trainable_arena": trainable_arena,
+            "model_arena": max(arenas),
         }
 
 
@@ -61,10 +60,10 @@ def align16(num_bytes: int) -> int:
 
 @functools.lru_cache(maxsize=1024)
 def _activation_memory(table, names):
-    """What depends on the trained layers alone, however many of their channels: cut, elements of gradients, both arenas."""
+    """What depends on the trained layers alone, however many of their channels: cut, elements of gradients, both parts' arenas."""
     cut = latest_cut([row.inputs for row in table], min(map(table.index, names)))
     arenas = _arena(table, 0, cut + 1, set()), _arena(table, cut, len(table), kept_tensors(table, names))
-    return cut, peak_elements(table, gradient_spans(table, names)), *arenas
+    return cut, peak_of_gradients(table, names), arenas
 
 
 def _arena(table, start, stop, kept):

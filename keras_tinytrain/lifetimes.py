@@ -38,8 +38,52 @@ def gradient_spans(table: LayerTable, trained) -> dict[int, tuple[int, int]]:
     return {home: span for home, span in tensor_spans(table).items() if home in flows}
 
 
-def peak_elements(table: LayerTable, spans: dict[int, tuple[int, int]]) -> int:
-    """Elements alive at once, at most."""
+def bottleneck_middles(table: LayerTable, flows) -> dict[int, int]:
+    """{home: row of the projection} of tensors in the middle of inverted bottlenecks, of whose gradient one channel exists.
+
+    Backwards from a 1x1 convolution to the depthwise layer right before it and, where the gradient goes on, to the 1x1
+    convolution right before that. Nothing else may read what lies between them.
+
+    Args:
+        flows: homes that have a gradient.
+    """
+    readers = {home: set() for home in flows}
+    for index, row in enumerate(table):
+        for home in {home_of(table, source) for source in row.inputs} & set(flows):
+            readers[home] |= set() if row.in_place else {index}
+    middles = {}
+    for project, row in enumerate(table):
+        behind = home_of(table, row.inputs[0]) if row.inputs else project
+        if not (_is_expansion(row) and table[behind].kind == "depthwise" and readers.get(behind) == {project}):
+            continue
+        before = home_of(table, table[behind].inputs[0])
+        if before not in flows:
+            middles[behind] = project
+        elif _is_expansion(table[before]) and readers[before] == {behind}:
+            middles |= {behind: project, before: project}
+    return middles
+
+
+def _is_expansion(row):
+    return row.kind == "conv" and row.pointwise and row.input_shape[:2] == row.output_shape[:2]
+
+
+def peak_of_gradients(table: LayerTable, trained) -> int:
+    """Elements of the float gradients alive at once, at most; the layers of a bottleneck take one step together."""
+    spans = gradient_spans(table, trained)
+    middles = bottleneck_middles(table, spans)
+    together = {row: project for home, project in middles.items() for row in range(home, project)}
+    merged = {
+        home: (together.get(first, first), max(together.get(last, last), together.get(first, first)))
+        for home, (first, last) in spans.items()
+    }
+    return peak_elements(table, merged, by_channel=middles)
+
+
+def peak_elements(table: LayerTable, spans: dict[int, tuple[int, int]], *, by_channel=()) -> int:
+    """Elements alive at once, at most; of the tensors `by_channel` one channel."""
     moments = {first for first, _ in spans.values()}
-    size = {home: math.prod(table[home].output_shape) for home in spans}
+    size = {
+        home: math.prod(table[home].output_shape[:-1] if home in by_channel else table[home].output_shape) for home in spans
+    }
     return max(sum(size[home] for home, (first, last) in spans.items() if first <= now <= last) for now in moments)

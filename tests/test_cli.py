@@ -36,7 +36,7 @@ def test_version_and_help_are_quick():
     assert "tensorflow" not in done.stderr
 
 
-@pytest.mark.parametrize("command", ["demo", "plan", "export", "benchmark", "metatrain"])
+@pytest.mark.parametrize("command", ["demo", "plan", "export", "check", "benchmark", "metatrain"])
 def test_every_command_has_help_with_an_example(command, capsys):
     with pytest.raises(SystemExit) as stop:
         main([command, "--help"])
@@ -57,7 +57,10 @@ def test_plan_then_export(folder, tmp_path, model, capsys):
     assert main(write) == 2
     assert "is there already" in capsys.readouterr().err
     assert main([*write, "--overwrite"]) == 0
-    assert "trainable_arena" in capsys.readouterr().out
+    assert "model_arena" in capsys.readouterr().out
+    assert main(["check", str(bundle)]) == 0 and "as exported" in capsys.readouterr().out
+    (bundle / "tables.cpp").write_text("altered")
+    assert main(["check", str(bundle)]) == 2 and "tables.cpp was altered" in capsys.readouterr().err
 
 
 def test_plan_shows_what_was_chosen_and_why(folder, capsys):

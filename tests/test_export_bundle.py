@@ -8,6 +8,8 @@ import subprocess
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
 
 from keras_tinytrain.export import Board, Bundle, TrainingSettings, export_tflm
 from keras_tinytrain.export import bundle as bundle_module
@@ -93,6 +95,31 @@ def test_no_bundle(bundle, tmp_path):
         Bundle.load(bundle.path)
 
 
+JSON = st.recursive(st.none() | st.booleans() | st.integers() | st.text(max_size=5),
+                    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=5), inner, max_size=2))
+
+
+@given(data=st.data())
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+def test_a_manifest_of_any_content_is_read_or_refused(original, data):
+    """Any field replaced or left away, any file replaced by other bytes: ValueError, nothing else."""
+    folder = original.path
+    name = data.draw(st.sampled_from(["manifest.json", "plan.json", "trainable.tflite"]))
+    content = (folder / name).read_bytes()
+    fields = dict(original.manifest)
+    for field in data.draw(st.lists(st.sampled_from(sorted(fields)), min_size=1, max_size=2)):
+        fields[field] = data.draw(JSON)
+    altered = json.dumps(fields).encode() if name == "manifest.json" else data.draw(st.binary(max_size=20))
+    assume(altered != content)
+    (folder / name).write_bytes(altered)
+    try:
+        Bundle.load(folder)
+    except ValueError as error:
+        assert str(error)
+    finally:
+        (folder / name).write_bytes(content)
+
+
 def test_nothing_is_overwritten_unasked(bundle, tmp_path, converted):
     before = sorted(tmp_path.rglob("*"))
     with pytest.raises(FileExistsError, match="overwrite=True"):
@@ -145,7 +172,7 @@ def test_without_a_frozen_part(tmp_path):
     bundle = export(tmp_path / "net", model=pooled_net(), plan=Plan((LayerPlan("first", (0, 2)),)))
     assert not (bundle.path / "frozen.tflite").exists()
     assert "frozen" not in (bundle.path / "models.cpp").read_text()
-    assert bundle.promised_bytes["sram"]["frozen_arena"] == bundle.promised_bytes["flash"]["frozen_model"] == 0
+    assert bundle.manifest["arenas"]["frozen_arena"] == bundle.promised_bytes["flash"]["frozen_model"] == 0
     compile_sketch(bundle, tmp_path)
 
 

@@ -163,6 +163,34 @@ def test_residual_gradients_accumulate_once(tiny):
     assert not any(first or second for name, (first, second) in flags.items() if name != "b3_conv.activation")
 
 
+MIDDLES = {"b1_expand", "b1_depthwise", "b2_relu", "b2_relu_2"}
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        (("b1_expand",), MIDDLES),
+        (("b1_depthwise",), MIDDLES - {"b1_expand"}),  # nothing flows into what it reads
+        (("b1_project",), {"b2_relu", "b2_relu_2"}),
+        (("b2_project",), set()),
+    ],
+)
+def test_the_wide_middle_goes_by_channel(tiny, names, expected):
+    _, _, graph = tiny.cut(*names)
+    assert {t.name.split(";")[0].split(".")[0] for t in graph.tensors if t.by_channel} == expected
+    assert (graph.gradient_bytes < graph.gradient_bytes_whole) == bool(expected)
+
+
+def test_a_middle_that_something_else_reads_is_held_whole():
+    image = keras.Input((6, 6, 4))
+    wide = layers.Conv2D(8, 1, activation="relu", name="expand")(image)
+    x = layers.DepthwiseConv2D(3, padding="same", name="depthwise")(wide)
+    x = layers.Conv2D(8, 1, name="project")(x)
+    x = layers.GlobalAveragePooling2D()(layers.Add()([x, wide]))
+    _, _, graph = Exported(keras.Model(image, x)).cut("expand")
+    assert not any(t.by_channel for t in graph.tensors)
+
+
 def test_adding_a_tensor_to_itself_accumulates():
     image = keras.Input((4, 4, 2))
     x = layers.Conv2D(3, 1, name="conv")(image)

@@ -65,7 +65,7 @@ def test_training_memory_by_hand(parts):
         "masters": align(4 * num_trained),
         "weight_gradients": align(4 * num_trained),
         "optimizer": align(8 * num_trained),
-        "activation_gradients": 4 * 6 * 6 * (8 + 16),
+        "activation_gradients": 4 * (6 * 6 * 8 + 6 * 6 + 12 + 3 * 3 * 12),  # the second block: its ends, and two planes between
         "prototypes": align(4 * 3 * 5) + 32 + 16 + 16,
     }
     softmax = training_memory(graph, settings, head="softmax", image_bytes=432, num_views=0)
@@ -112,6 +112,42 @@ def test_boards():
     assert board(BOARDS["rp2040"]) is BOARDS["rp2040"]
     with pytest.raises(ValueError, match="Unknown board 'uno'. Known: nano33ble, "):
         board("uno")
+
+
+BOARD_FILE = """
+name = "mine"
+cpu = "Cortex-M4F"
+clock_hz = 80_000_000
+sram_bytes = 131_072
+flash_bytes = 1_048_576
+"""
+
+
+def test_a_board_is_read_from_a_file(tmp_path):
+    file = tmp_path / "mine.toml"
+    file.write_text(BOARD_FILE)
+    assert board(file) == board(str(file)) == Board("mine", "Cortex-M4F", 80_000_000, 131_072, 1_048_576)
+    file.write_text(BOARD_FILE + "reserved_sram_bytes = 1024")
+    assert board(file).available_sram_bytes == 131_072 - 1024
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (BOARD_FILE.replace("cpu", "# cpu"), "cpu missing"),
+        (BOARD_FILE + "speed = 3", "unknown field 'speed'"),
+        (BOARD_FILE.replace("131_072", '"128 KB"'), "sram_bytes expects a number"),
+        (BOARD_FILE.replace("131_072", "0"), "sram_bytes expects a number of at least 1"),
+        (BOARD_FILE + "reserved_sram_bytes = -1", "no negative number"),
+        ("name = ", "cannot be read as TOML"),
+    ],
+)
+def test_a_file_that_is_no_board_is_refused(tmp_path, text, message):
+    (tmp_path / "mine.toml").write_text(text)
+    with pytest.raises(ValueError, match=message):
+        board(tmp_path / "mine.toml")
+    with pytest.raises(ValueError, match="cannot be read"):
+        board(tmp_path / "other.toml")
 
 
 def test_what_does_not_fit_is_refused_with_the_largest_parts():

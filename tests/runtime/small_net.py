@@ -45,6 +45,11 @@ class Tensor:
     zero_point: int
     kept: int = NONE
     gradient_offset: int = NONE
+    by_channel: bool = False
+
+    @property
+    def num_gradient_bytes(self):
+        return 4 * int(np.prod(self.shape[:2] if self.by_channel else self.shape))
 
 
 @dataclass
@@ -228,7 +233,8 @@ class Net:
         return "\n".join(code)
 
     def render_tensor(self, t):
-        return f"{{{', '.join(map(str, t.shape))}, {number(t.scale)}, {t.zero_point}, {t.kept}, {t.gradient_offset}}}"
+        place = f"{t.kept}, {t.gradient_offset}, {str(t.by_channel).lower()}"
+        return f"{{{', '.join(map(str, t.shape))}, {number(t.scale)}, {t.zero_point}, {place}}}"
 
     def render_layer(self, i):
         x = self.layers[i]
@@ -261,7 +267,7 @@ class Net:
 
     @property
     def gradient_bytes(self):
-        return max(t.gradient_offset + 4 * int(np.prod(t.shape)) for t in self.tensors if t.gradient_offset != NONE)
+        return max(t.gradient_offset + t.num_gradient_bytes for t in self.tensors if t.gradient_offset != NONE)
 
     def load(self, folder):
         """Compile the tables into a shared library; returns (address, the library, to be kept alive)."""
@@ -301,9 +307,10 @@ def array(ctype, name, values):
 
 # ---- the network of the tests --------------------------------------------------------------------------------------------
 
-def small_net(head="prototypes", seed=0):
+def small_net(head="prototypes", seed=0, by_channel=False):
     """Convolution, an inverted bottleneck with a residual, a strided convolution, pooling, reshape and dense: every operator
-    that the runtime knows, both activations, gradients that accumulate, and two that change places in one buffer."""
+    that the runtime knows, both activations, gradients that accumulate, and two that change places in one buffer. With
+    `by_channel`, the bottleneck's wide middle goes backwards one channel at a time."""
     rng = np.random.default_rng(seed)
     net = Net(head=head)
     inputs = rng.integers(-128, 128, (6, 6, 5, 4), np.int8)
@@ -359,11 +366,12 @@ def small_net(head="prototypes", seed=0):
 
     for kept, tensor in enumerate((1, 2, 3, 5, 7, 10, 11)):
         net.tensors[tensor].kept = kept
+    net.tensors[2].by_channel = net.tensors[3].by_channel = by_channel
     offset = 0
     for index in range(1, len(net.tensors)):
         shared = {5: 4, 7: 6, 10: 9}.get(index)  # what add, activation and reshape may do in place
         net.tensors[index].gradient_offset = offset if shared is None else net.tensors[shared].gradient_offset
-        offset += 0 if shared is not None else 4 * int(np.prod(net.tensors[index].shape))
+        offset += 0 if shared is not None else net.tensors[index].num_gradient_bytes
     net.layers[1].accumulate = (True, False)  # the addition has written d_1 already
     net.trained = {0: [0, 3, 5], 1: [1, 2, 7], 2: [0, 4, 6, 7], 3: [2], 5: [1, 5], 7: [0, 4], 10: [0, 2]}
     net.settings["num_classes"] = 3

@@ -76,6 +76,11 @@ def setup(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
+def by_channel(tmp_path_factory):
+    return Setup(small_net(by_channel=True), tmp_path_factory.mktemp("by_channel"))
+
+
+@pytest.fixture(scope="module")
 def with_views(tmp_path_factory):
     return Setup(dataclasses.replace(small_net(), views=VIEWS, bound={}), tmp_path_factory.mktemp("views"))
 
@@ -103,7 +108,7 @@ def assert_same_weights(a, b):
 
 # ---- gradients -----------------------------------------------------------------------------------------------------------
 
-@pytest.mark.parametrize("which", ["setup", "with_views", "softmax"])
+@pytest.mark.parametrize("which", ["setup", "by_channel", "with_views", "softmax"])
 def test_mean_gradients_equal_float64(which, request):
     """1e-5 of the largest magnitude in each tensor."""
     setup = request.getfixturevalue(which)
@@ -130,6 +135,38 @@ def test_gradients_follow_weights_that_have_moved(setup):
     assert trainer.compute_gradients() == pytest.approx(loss, rel=1e-5)
     kernel, _ = trainer.weight_gradients(0)
     np.testing.assert_allclose(kernel, expected[0][0], rtol=0, atol=1e-5 * np.abs(expected[0][0]).max())
+
+
+# What of the bottleneck is trained: all of it; its parts; nothing of it; and layers so late that no gradient leaves it.
+@pytest.mark.parametrize("trained", [(0, 1, 2, 3), (0, 1), (0, 2), (0, 3), (0, 10), (1, 2), (1,), (2,), (2, 3)], ids=str)
+def test_by_channel_is_the_same_bit_for_bit(trained, tmp_path):
+    gradients = []
+    for by_channel in (False, True):
+        net = small_net(by_channel=by_channel)
+        net.trained = {index: channels for index, channels in net.trained.items() if index in trained}
+        stop_gradients(net)
+        (tmp_path / str(by_channel)).mkdir()
+        setup = Setup(net, tmp_path / str(by_channel))
+        trainer = setup.trainer(learning_rate=0.3)
+        for _ in range(3):
+            trainer.step()
+        gradients.append([trainer.weight_gradients(i) for i in range(trainer.num_trained)])
+        gradients[-1].append(trainer.memory_parts()["activation_gradients"])
+    assert gradients[1].pop() < gradients[0].pop()
+    for (kernel, bias), (same_kernel, same_bias) in zip(*gradients, strict=True):
+        assert kernel.any() and kernel.tobytes() == same_kernel.tobytes()
+        assert bias is None or bias.tobytes() == same_bias.tobytes()
+
+
+def stop_gradients(net):
+    """No gradient for what no trained layer is behind, as the exporter does."""
+    reached = set()
+    for index, layer in enumerate(net.layers):
+        if index in net.trained or reached.intersection((layer.input, layer.input2)):
+            reached.add(layer.output)
+    for index, tensor in enumerate(net.tensors):
+        if index not in reached:
+            tensor.gradient_offset, tensor.by_channel = NONE, False
 
 
 def test_views_are_shifts_with_clamped_edges(with_views):
@@ -366,6 +403,8 @@ def replace_trained(**changes):
     break_tensor(3, shape=(6, 5, 9)), break_tensor(3, scale=0.0), break_tensor(3, scale=-0.1), break_tensor(3, zero_point=200),
     break_tensor(3, kept=STORED_SAMPLE), break_tensor(3, kept=NONE), break_tensor(0, kept=NONE),
     break_tensor(5, kept=NONE), break_tensor(2, gradient_offset=2), break_tensor(2, gradient_offset=-8),
+    break_tensor(3, by_channel=True), break_tensor(2, by_channel=True), break_tensor(6, by_channel=True),
+    break_tensor(8, by_channel=True), break_tensor(11, by_channel=True), break_tensor(0, by_channel=True),
     break_tensor(2, gradient_offset=0), break_tensor(1, gradient_offset=NONE), break_tensor(11, gradient_offset=NONE),
     break_tensor(8, gradient_offset=NONE), break_tensor(0, gradient_offset=0), break_tensor(1, shape=(0, 5, 6)),
     break_layer(1, input=12), break_layer(1, input=-1), break_layer(1, input=5), break_layer(1, output=3),

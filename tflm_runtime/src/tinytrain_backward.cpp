@@ -26,11 +26,6 @@ WindowShape ShapeOf(const Layer& layer, const Tensor& input, const Tensor& outpu
   return shape;
 }
 
-bool IsPointwise(const WindowShape& s) {
-  return s.kernel_height == 1 && s.kernel_width == 1 && s.stride_height == 1 && s.stride_width == 1 &&
-         s.input_height == s.output_height && s.input_width == s.output_width;
-}
-
 // The int8 value from which ReLU6 clamps, in TensorFlow Lite's own rounding; 128 (never) for ReLU.
 std::int32_t UpperClamp(Activation activation, const Tensor& output) {
   if (activation != Activation::kRelu6) return 128;
@@ -40,6 +35,27 @@ std::int32_t UpperClamp(Activation activation, const Tensor& output) {
   return upper < 127 ? upper : 127;
 }
 
+// One channel of a trained layer after the other, in ascending order.
+class Cursor {
+ public:
+  explicit Cursor(const TrainedState& state) : state_(state) {}
+
+  // Whether `channel` is trained; `n` is then its place in the list.
+  bool At(std::int32_t channel, std::int32_t* n) {
+    if (state_.trained == nullptr || next_ >= state_.trained->num_channels || state_.trained->channels[next_] != channel) {
+      return false;
+    }
+    *n = next_++;
+    return true;
+  }
+  float* Kernel(std::int32_t n) const { return state_.d_kernel + n * state_.layout.weights_per_channel; }
+  float* Bias(std::int32_t n) const { return state_.d_bias == nullptr ? nullptr : state_.d_bias + n; }
+
+ private:
+  const TrainedState& state_;
+  std::int32_t next_ = 0;
+};
+
 // One sample's pass.
 class Pass {
  public:
@@ -47,11 +63,17 @@ class Pass {
       : tables_(tables), buffers_(buffers), features_(features), outputs_(outputs) {}
 
   void Run() const {
-    std::int32_t trained = tables_.num_trained - 1;
     for (std::int32_t l = tables_.num_layers - 1; l >= 0; --l) {
-      const bool is_trained = trained >= 0 && tables_.trained[trained].layer == l;
-      if (HasGradient(tables_.layers[l].output)) LayerBackward(tables_.layers[l], is_trained ? trained : kNone);
-      if (is_trained) --trained;
+      const Layer& layer = tables_.layers[l];
+      if (!HasGradient(layer.output) || tables_.tensors[layer.output].by_channel) continue;
+      const TrainedState state = StateOf(l);
+      const std::int8_t* kernel = state.trained == nullptr ? layer.kernel : state.kernel;
+      OutputBackward(layer, state);
+      if (tables_.tensors[layer.input].by_channel) {
+        MiddleBackward(l, kernel);
+      } else {
+        InputsBackward(layer, kernel);
+      }
     }
   }
 
@@ -63,24 +85,120 @@ class Pass {
     return kept == kStoredSample ? features_ : outputs_[kept];
   }
 
-  void LayerBackward(const Layer& layer, std::int32_t trained) const {
+  // All nullptr if layer `index` is not trained.
+  TrainedState StateOf(std::int32_t index) const {
+    for (std::int32_t t = 0; t < tables_.num_trained; ++t) {
+      if (tables_.trained[t].layer == index) return TrainedAt(tables_, buffers_, t);
+    }
+    return TrainedState{};
+  }
+
+  // Behind the activation -> before it, and the gradients of the layer's own weights.
+  void OutputBackward(const Layer& layer, const TrainedState& state) const {
     const Tensor& output = tables_.tensors[layer.output];
     float* d_output = GradientOf(tables_, buffers_, layer.output);
     if (layer.activation != Activation::kLinear) {
       ActivationBackward(d_output, Activations(layer.output), output.zero_point, UpperClamp(layer.activation, output),
                          static_cast<std::size_t>(NumElements(output)));
     }
-    const std::int8_t* kernel = layer.kernel;
-    if (trained != kNone) {
-      const TrainedState state = TrainedAt(tables_, buffers_, trained);
-      KernelBackward(state, d_output);
-      kernel = state.kernel;
-    }
+    if (state.trained != nullptr) KernelBackward(state, d_output);
+  }
+
+  void InputsBackward(const Layer& layer, const std::int8_t* kernel) const {
+    const float* d_output = GradientOf(tables_, buffers_, layer.output);
     if (HasGradient(layer.input)) InputBackward(layer, layer.input, layer.accumulate_input, kernel, d_output);
     if (layer.op == Operator::kAdd && HasGradient(layer.input2)) {
       InputBackward(layer, layer.input2, layer.accumulate_input2, kernel, d_output);
     }
   }
+
+  void PlaneActivationBackward(const Layer& layer, float* plane, std::int32_t channel) const {
+    if (layer.activation == Activation::kLinear) return;
+    const Tensor& output = tables_.tensors[layer.output];
+    ActivationBackwardPlane(plane, Activations(layer.output), output.zero_point, UpperClamp(layer.activation, output), channel,
+                            output.height * output.width, output.channels);
+  }
+
+  // From the output of the block's last layer, `index`, to the depthwise convolution before it and, where a gradient goes on,
+  // through the 1 x 1 convolution before that.
+  void MiddleBackward(std::int32_t index, const std::int8_t* project_kernel) const {
+    const Layer& project = tables_.layers[index];
+    const Layer& depthwise = tables_.layers[index - 1];
+    const Tensor& output = tables_.tensors[project.output];
+    const Tensor& middle = tables_.tensors[project.input];
+    const TrainedState state = StateOf(index - 1);
+    const std::int8_t* kernel = state.trained == nullptr ? depthwise.kernel : state.kernel;
+    const WindowShape shape = ShapeOf(depthwise, tables_.tensors[depthwise.input], middle);
+    const std::int32_t num_pixels = output.height * output.width;
+    float* d_output = GradientOf(tables_, buffers_, project.output);
+    float* d_middle = GradientOf(tables_, buffers_, project.input);
+    ScaleChannels(d_output, project.kernel_scales, num_pixels, output.channels);
+    const bool goes_on = HasGradient(depthwise.input);
+    Expansion expansion(*this, goes_on ? index - 2 : kNone);
+    Cursor trained(state);
+    for (std::int32_t c = 0; c < middle.channels; ++c) {
+      std::int32_t n = kNone;
+      const bool is_trained = trained.At(c, &n);
+      const bool is_wanted = goes_on && expansion.Wants(c);
+      if (!is_trained && !is_wanted) continue;
+      PointwiseBackwardPlane(d_middle, d_output, project_kernel, c, num_pixels, middle.channels, output.channels);
+      PlaneActivationBackward(depthwise, d_middle, c);
+      if (is_trained) {
+        DepthwiseBackwardPlaneKernel(trained.Kernel(n), trained.Bias(n), d_middle, Activations(depthwise.input),
+                                     tables_.tensors[depthwise.input].zero_point, c, shape);
+      }
+      if (is_wanted) expansion.Backward(c, d_middle, kernel, depthwise.kernel_scales[c], shape);
+    }
+  }
+
+  // The 1 x 1 convolution at the block's beginning, one of its output channels at a time.
+  class Expansion {
+   public:
+    Expansion(const Pass& pass, std::int32_t index)
+        : pass_(pass), layer_(index == kNone ? nullptr : &pass.tables_.layers[index]),
+          state_(index == kNone ? TrainedState{} : pass.StateOf(index)), trained_(state_) {
+      if (layer_ == nullptr || !pass.HasGradient(layer_->input)) return;
+      d_input_ = GradientOf(pass.tables_, pass.buffers_, layer_->input);
+      const auto num_elements = static_cast<std::size_t>(NumElements(Input()));
+      if (!layer_->accumulate_input) std::memset(d_input_, 0, num_elements * sizeof(float));
+    }
+
+    // Asked for each channel in turn, once: whether the gradient of channel `channel` is of any use.
+    bool Wants(std::int32_t channel) {
+      is_trained_ = trained_.At(channel, &n_);
+      return is_trained_ || d_input_ != nullptr;
+    }
+
+    // From the plane behind the depthwise convolution to this layer's weights and input.
+    void Backward(std::int32_t channel, const float* d_middle, const std::int8_t* depthwise_kernel, float depthwise_scale,
+                  const WindowShape& shape) const {
+      float* plane = GradientOf(pass_.tables_, pass_.buffers_, layer_->output);
+      const std::int32_t num_pixels = shape.input_height * shape.input_width;
+      std::memset(plane, 0, static_cast<std::size_t>(num_pixels) * sizeof(float));
+      DepthwiseBackwardPlane(plane, d_middle, depthwise_kernel, depthwise_scale, channel, shape);
+      pass_.PlaneActivationBackward(*layer_, plane, channel);
+      if (is_trained_) {
+        const std::uint16_t only = 0;
+        PointwiseBackwardKernel(trained_.Kernel(n_), trained_.Bias(n_), plane, pass_.Activations(layer_->input),
+                                Input().zero_point, {&only, 1}, num_pixels, Input().channels, 1);
+      }
+      if (d_input_ == nullptr) return;
+      const std::int8_t* kernel = state_.trained == nullptr ? layer_->kernel : state_.kernel;
+      PointwiseBackwardInput(d_input_, plane, kernel + channel * Input().channels, layer_->kernel_scales + channel, num_pixels,
+                             Input().channels, 1);
+    }
+
+   private:
+    const Tensor& Input() const { return pass_.tables_.tensors[layer_->input]; }
+
+    const Pass& pass_;
+    const Layer* layer_;
+    const TrainedState state_;
+    Cursor trained_;
+    float* d_input_ = nullptr;
+    bool is_trained_ = false;
+    std::int32_t n_ = kNone;
+  };
 
   void KernelBackward(const TrainedState& state, const float* d_output) const {
     const Layer& layer = *state.layer;
@@ -93,7 +211,7 @@ class Pass {
     } else if (layer.op == Operator::kDense) {
       PointwiseBackwardKernel(state.d_kernel, state.d_bias, d_output, x, input.zero_point, list, 1, NumElements(input),
                               shape.output_channels);
-    } else if (IsPointwise(shape)) {
+    } else if (IsPointwise(tables_, layer)) {
       PointwiseBackwardKernel(state.d_kernel, state.d_bias, d_output, x, input.zero_point, list,
                               shape.input_height * shape.input_width, shape.input_channels, shape.output_channels);
     } else {
@@ -118,7 +236,7 @@ class Pass {
       DepthwiseBackwardInput(d_input, d_output, kernel, layer.kernel_scales, shape);
     } else if (layer.op == Operator::kDense) {
       PointwiseBackwardInput(d_input, d_output, kernel, layer.kernel_scales, 1, NumElements(input), shape.output_channels);
-    } else if (IsPointwise(shape)) {
+    } else if (IsPointwise(tables_, layer)) {
       PointwiseBackwardInput(d_input, d_output, kernel, layer.kernel_scales, shape.input_height * shape.input_width,
                              shape.input_channels, shape.output_channels);
     } else {

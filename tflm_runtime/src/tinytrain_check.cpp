@@ -29,7 +29,7 @@ bool SameShape(const Tensor& a, const Tensor& b) {
 }
 
 std::int64_t GradientEnd(const Tensor& tensor) {
-  return tensor.gradient_offset + static_cast<std::int64_t>(NumElements(tensor)) * 4;
+  return tensor.gradient_offset + static_cast<std::int64_t>(NumGradients(tensor)) * 4;
 }
 
 bool TensorIsValid(const Tables& tables, std::int32_t index) {
@@ -37,7 +37,7 @@ bool TensorIsValid(const Tables& tables, std::int32_t index) {
   if (!ShapeIsValid(tensor.height, tensor.width, tensor.channels)) return false;
   if (!IsPositive(tensor.scale) || !InRange(tensor.zero_point, -128, 127)) return false;
   if (tensor.kept == kStoredSample ? index != 0 : !InRange(tensor.kept, kNone, tables.num_outputs - 1)) return false;
-  if (tensor.gradient_offset == kNone) return true;
+  if (tensor.gradient_offset == kNone) return !tensor.by_channel;
   if (tensor.gradient_offset < 0 || tensor.gradient_offset % 4 != 0) return false;
   return static_cast<std::uint64_t>(GradientEnd(tensor)) <= tables.gradient_bytes;
 }
@@ -137,10 +137,16 @@ std::int32_t LastReader(const Tables& tables, std::int32_t tensor, std::int32_t 
   return kNone;
 }
 
+// The backward step in which a layer's turn comes: those of a block that goes by channel have theirs with the block's last.
+std::int32_t StepOf(const Tables& tables, std::int32_t layer) {
+  while (layer >= 0 && tables.tensors[tables.layers[layer].output].by_channel) ++layer;  // MiddleIsValid: its reader is next
+  return layer;
+}
+
 // The backward step at which a gradient is first written: num_layers for the head's.
 std::int32_t FirstWritten(const Tables& tables, std::int32_t tensor) {
   if (tensor == tables.num_tensors - 1) return tables.num_layers;
-  return LastReader(tables, tensor, 0, tables.num_layers);
+  return StepOf(tables, LastReader(tables, tensor, 0, tables.num_layers));
 }
 
 bool AccumulateFlagsAreRight(const Tables& tables, std::int32_t index) {
@@ -156,12 +162,12 @@ bool AccumulateFlagsAreRight(const Tables& tables, std::int32_t index) {
 bool WorksInPlace(Operator op) { return op == Operator::kAdd || op == Operator::kActivation || op == Operator::kReshape; }
 
 // Whether two gradients may lie where they do: apart in memory, or in time (d_x is alive in backward steps FirstWritten(x) down
-// to ProducerOf(x)), or one turning into the other in a layer that works in place.
+// to that of ProducerOf(x)), or one turning into the other in a layer that works in place.
 bool GradientsKeepApart(const Tables& tables, std::int32_t x, std::int32_t y) {
   const Tensor& a = tables.tensors[x];
   const Tensor& b = tables.tensors[y];
   if (GradientEnd(a) <= b.gradient_offset || GradientEnd(b) <= a.gradient_offset) return true;
-  const std::int32_t x_last = ProducerOf(tables, x), y_last = ProducerOf(tables, y);
+  const std::int32_t x_last = StepOf(tables, ProducerOf(tables, x)), y_last = StepOf(tables, ProducerOf(tables, y));
   const std::int32_t x_first = FirstWritten(tables, x), y_first = FirstWritten(tables, y);
   if (x_first < y_last || y_first < x_last) return true;
   const std::int32_t handover = x_first == y_last ? y_last : y_first == x_last ? x_last : kNone;
@@ -169,7 +175,27 @@ bool GradientsKeepApart(const Tables& tables, std::int32_t x, std::int32_t y) {
          a.gradient_offset == b.gradient_offset;
 }
 
+// The middle of a block: read by the next layer alone, which is a 1 x 1 convolution behind a depthwise one, or a depthwise one
+// behind a 1 x 1 convolution; and in the first case the depthwise convolution's own input is one, too, or ends the way back.
+bool MiddleIsValid(const Tables& tables, std::int32_t index) {
+  const std::int32_t producer = ProducerOf(tables, index);
+  if (producer < 0 || producer + 1 >= tables.num_layers) return false;
+  for (std::int32_t l = 0; l < tables.num_layers; ++l) {
+    if (Reads(tables.layers[l], index) != (l == producer + 1)) return false;
+  }
+  const Layer& layer = tables.layers[producer];
+  const Layer& reader = tables.layers[producer + 1];
+  if (layer.op == Operator::kDepthwiseConv2D) {
+    const Tensor& input = tables.tensors[layer.input];
+    return IsPointwise(tables, reader) && (input.by_channel || !HasGradient(tables, layer.input));
+  }
+  return IsPointwise(tables, layer) && reader.op == Operator::kDepthwiseConv2D && tables.tensors[reader.output].by_channel;
+}
+
 bool GradientsAreValid(const Tables& tables) {
+  for (std::int32_t x = 0; x < tables.num_tensors; ++x) {
+    if (tables.tensors[x].by_channel && !MiddleIsValid(tables, x)) return false;
+  }
   if (!HasGradient(tables, tables.num_tensors - 1)) return false;
   for (std::int32_t x = 0; x < tables.num_tensors; ++x) {
     if (!HasGradient(tables, x)) continue;

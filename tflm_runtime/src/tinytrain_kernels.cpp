@@ -31,6 +31,31 @@ Taps ColumnTaps(std::int32_t output_x, const WindowShape& s) {
   return TapsInside(output_x, s.stride_width, s.pad_left, s.kernel_width, s.input_width);
 }
 
+// One channel of DepthwiseBackwardKernel: `d_output` and `input` point to that channel at the first pixel, the next pixel's
+// gradient is `d_step` further on.
+void DepthwiseChannelKernel(float* d_kernel, float* d_bias, const float* d_output, std::int32_t d_step,
+                            const std::int8_t* input, std::int32_t zero_point, const WindowShape& s) {
+  float d_sum = 0.0f;
+  for (std::int32_t oy = 0; oy < s.output_height; ++oy) {
+    const Taps rows = RowTaps(oy, s);
+    for (std::int32_t ox = 0; ox < s.output_width; ++ox, d_output += d_step) {
+      const float gradient = *d_output;
+      if (gradient == 0.0f) continue;
+      d_sum += gradient;
+      const Taps columns = ColumnTaps(ox, s);
+      for (std::int32_t ky = rows.first; ky < rows.last; ++ky) {
+        const std::int32_t pixel = (rows.origin + ky) * s.input_width + columns.origin + columns.first;
+        const std::int8_t* x = input + pixel * s.input_channels;
+        float* d_row = d_kernel + ky * s.kernel_width;
+        for (std::int32_t kx = columns.first; kx < columns.last; ++kx, x += s.input_channels) {
+          d_row[kx] += gradient * static_cast<float>(*x - zero_point);
+        }
+      }
+    }
+  }
+  if (d_bias != nullptr) *d_bias += d_sum;
+}
+
 // y += a * (x - zero_point): the inner loop of all that is not depthwise; zero_point = 0 for weights. Four at a time, since a
 // board's -Os would not: 9 instructions a weight instead of 11 on a Cortex-M4F.
 inline void AddScaledRow(float* y, float a, const std::int8_t* x, std::int32_t zero_point, std::int32_t count) {
@@ -154,26 +179,51 @@ void DepthwiseBackwardKernel(float* d_kernel, float* d_bias, const float* d_outp
                              std::int32_t zero_point, const ChannelList& list, const WindowShape& s) {
   for (std::int32_t n = 0; n < list.num_channels; ++n, d_kernel += s.kernel_height * s.kernel_width) {
     const std::int32_t c = list.channels[n];
-    const float* d_pixel = d_output + c;
-    float d_sum = 0.0f;
-    for (std::int32_t oy = 0; oy < s.output_height; ++oy) {
-      const Taps rows = RowTaps(oy, s);
-      for (std::int32_t ox = 0; ox < s.output_width; ++ox, d_pixel += s.output_channels) {
-        const float gradient = *d_pixel;
-        if (gradient == 0.0f) continue;
-        d_sum += gradient;
-        const Taps columns = ColumnTaps(ox, s);
-        for (std::int32_t ky = rows.first; ky < rows.last; ++ky) {
-          const std::int32_t pixel = (rows.origin + ky) * s.input_width + columns.origin + columns.first;
-          const std::int8_t* x = input + pixel * s.input_channels + c;
-          float* d_row = d_kernel + ky * s.kernel_width;
-          for (std::int32_t kx = columns.first; kx < columns.last; ++kx, x += s.input_channels) {
-            d_row[kx] += gradient * static_cast<float>(*x - zero_point);
-          }
+    DepthwiseChannelKernel(d_kernel, d_bias == nullptr ? nullptr : d_bias + n, d_output + c, s.output_channels, input + c,
+                           zero_point, s);
+  }
+}
+
+void DepthwiseBackwardPlaneKernel(float* d_kernel, float* d_bias, const float* d_output, const std::int8_t* input,
+                                  std::int32_t zero_point, std::int32_t channel, const WindowShape& s) {
+  DepthwiseChannelKernel(d_kernel, d_bias, d_output, 1, input + channel, zero_point, s);
+}
+
+void ScaleChannels(float* d_output, const float* scales, std::int32_t num_pixels, std::int32_t num_channels) {
+  for (std::int32_t p = 0; p < num_pixels; ++p, d_output += num_channels) {
+    for (std::int32_t c = 0; c < num_channels; ++c) d_output[c] *= scales[c];
+  }
+}
+
+// d_input[p][channel] = sum over o of kernel[o][channel] * d_output[p][o]
+void PointwiseBackwardPlane(float* d_input, const float* d_output, const std::int8_t* kernel, std::int32_t channel,
+                            std::int32_t num_pixels, std::int32_t input_channels, std::int32_t output_channels) {
+  for (std::int32_t p = 0; p < num_pixels; ++p) {
+    const std::int8_t* weight = kernel + channel;
+    float sum = 0.0f;
+    for (std::int32_t o = 0; o < output_channels; ++o, weight += input_channels) {
+      sum += *d_output++ * static_cast<float>(*weight);
+    }
+    d_input[p] = sum;
+  }
+}
+
+void DepthwiseBackwardPlane(float* d_input, const float* d_output, const std::int8_t* kernel, float kernel_scale,
+                            std::int32_t channel, const WindowShape& s) {
+  for (std::int32_t oy = 0; oy < s.output_height; ++oy) {
+    const Taps rows = RowTaps(oy, s);
+    for (std::int32_t ox = 0; ox < s.output_width; ++ox) {
+      const Taps columns = ColumnTaps(ox, s);
+      const float gradient = *d_output++ * kernel_scale;
+      if (gradient == 0.0f) continue;
+      for (std::int32_t ky = rows.first; ky < rows.last; ++ky) {
+        float* d_row = d_input + (rows.origin + ky) * s.input_width + columns.origin;
+        const std::int8_t* taps = kernel + ky * s.kernel_width * s.input_channels + channel;
+        for (std::int32_t kx = columns.first; kx < columns.last; ++kx) {
+          d_row[kx] += gradient * static_cast<float>(taps[kx * s.input_channels]);
         }
       }
     }
-    if (d_bias != nullptr) d_bias[n] += d_sum;
   }
 }
 
@@ -211,6 +261,14 @@ void ActivationBackward(float* d_output, const std::int8_t* output, std::int32_t
                         std::size_t num_elements) {
   for (std::size_t i = 0; i < num_elements; ++i) {
     if (output[i] <= lower || output[i] >= upper) d_output[i] = 0.0f;
+  }
+}
+
+void ActivationBackwardPlane(float* d_output, const std::int8_t* output, std::int32_t lower, std::int32_t upper,
+                             std::int32_t channel, std::int32_t num_pixels, std::int32_t num_channels) {
+  for (std::int32_t p = 0; p < num_pixels; ++p) {
+    const std::int8_t value = output[p * num_channels + channel];
+    if (value <= lower || value >= upper) d_output[p] = 0.0f;
   }
 }
 

@@ -56,6 +56,25 @@ void DepthwiseBackwardInput(float* d_input, const float* d_output, const std::in
 void DepthwiseBackwardKernel(float* d_kernel, float* d_bias, const float* d_output, const std::int8_t* input,
                              std::int32_t zero_point, const ChannelList& list, const WindowShape& shape);
 
+// d_output[p][c] *= scales[c]
+void ScaleChannels(float* d_output, const float* scales, std::int32_t num_pixels, std::int32_t num_channels);
+
+// One channel of the middle of an inverted bottleneck. A plane is [height][width] of that channel; the int8 tensors are whole.
+// These four do what the kernels above do, in the same order of additions, so that the results are the same bit for bit.
+//
+// d_input, a plane, of a 1 x 1 convolution; d_output [num_pixels][out] has been multiplied with the kernel's scales. Overwrites.
+void PointwiseBackwardPlane(float* d_input, const float* d_output, const std::int8_t* kernel, std::int32_t channel,
+                            std::int32_t num_pixels, std::int32_t input_channels, std::int32_t output_channels);
+// d_input and d_output are planes of channel `channel`.
+void DepthwiseBackwardPlane(float* d_input, const float* d_output, const std::int8_t* kernel, float kernel_scale,
+                            std::int32_t channel, const WindowShape& shape);
+// d_kernel [kernel_height][kernel_width], d_bias [1] or nullptr: one row of DepthwiseBackwardKernel's.
+void DepthwiseBackwardPlaneKernel(float* d_kernel, float* d_bias, const float* d_output, const std::int8_t* input,
+                                  std::int32_t zero_point, std::int32_t channel, const WindowShape& shape);
+// As ActivationBackward; `output` is [num_pixels][num_channels].
+void ActivationBackwardPlane(float* d_output, const std::int8_t* output, std::int32_t lower, std::int32_t upper,
+                             std::int32_t channel, std::int32_t num_pixels, std::int32_t num_channels);
+
 // Mean over each window; what lies in the padding is not counted.
 void AveragePoolBackward(float* d_input, const float* d_output, const WindowShape& shape);
 

@@ -47,6 +47,10 @@ std::size_t LayerBytes(const Layer& layer, const KernelLayout& layout, std::size
 
 std::int32_t NumElements(const Tensor& tensor) { return tensor.height * tensor.width * tensor.channels; }
 
+std::int32_t NumGradients(const Tensor& tensor) {
+  return tensor.by_channel ? tensor.height * tensor.width : NumElements(tensor);
+}
+
 KernelLayout LayoutOf(const Tables& tables, const Layer& layer) {
   const Tensor& input = tables.tensors[layer.input];
   const std::int32_t output_channels = tables.tensors[layer.output].channels;
@@ -54,6 +58,13 @@ KernelLayout LayoutOf(const Tables& tables, const Layer& layer) {
   if (layer.op == Operator::kDepthwiseConv2D) return {output_channels, window, 1, output_channels};
   const std::int32_t row = layer.op == Operator::kDense ? NumElements(input) : window * input.channels;
   return {output_channels, row, row, 1};
+}
+
+bool IsPointwise(const Tables& tables, const Layer& layer) {
+  const Tensor& input = tables.tensors[layer.input];
+  const Tensor& output = tables.tensors[layer.output];
+  return layer.op == Operator::kConv2D && layer.kernel_height == 1 && layer.kernel_width == 1 && layer.stride_height == 1 &&
+         layer.stride_width == 1 && input.height == output.height && input.width == output.width;
 }
 
 std::size_t NumTrainedWeights(const Tables& tables, const TrainedLayer& trained) {

@@ -52,6 +52,9 @@ MemoryParts CutArena(const Tables& tables, const TrainingSettings& settings, std
 
 std::int32_t NumElements(const Tensor& tensor);
 
+// Floats of a tensor's gradient: one of each element, or of one channel's where the gradient goes by channel.
+std::int32_t NumGradients(const Tensor& tensor);
+
 // Output channels and weights of a layer with a kernel: weight j of channel c is kernel[c * channel_step + j * weight_step].
 struct KernelLayout {
   std::int32_t output_channels;
@@ -60,6 +63,9 @@ struct KernelLayout {
   std::int32_t weight_step;
 };
 KernelLayout LayoutOf(const Tables& tables, const Layer& layer);
+
+// Whether a layer is a 1 x 1 convolution that keeps height and width.
+bool IsPointwise(const Tables& tables, const Layer& layer);
 
 // One trained layer: its rows of every buffer. Pointers to biases are nullptr where the layer has none.
 struct TrainedState {

@@ -1,6 +1,13 @@
 // From two TensorFlow Lite Micro interpreters to a Model. Includes nothing of it and names none of its namespaces: the
 // interpreter's type is a template argument, so that any version will do (tflite::MicroInterpreter, another namespace, a fork).
 //
+// Both interpreters in one arena, as large as the larger of the two needs; at most one of them exists at a time:
+//   static tinytrain::SharedArenaModel<tflite::MicroInterpreter, tflite::Model, Resolver, kNumBindings> models(
+//       frozen_model, trainable_model, resolver, model_arena, sizeof(model_arena));
+//   if (!models.Check()) ...;  // the arena is too small, or an operator is missing
+//   trainer.Init(tables, tables.training, models.model(), arena, sizeof(arena));
+//
+// Or each in an arena of its own, which saves the time to go from one to the other:
 //   using Bindable = tinytrain::BindableInterpreter<tflite::MicroInterpreter>;
 //   static tflite::MicroInterpreter frozen(frozen_model, resolver, frozen_arena, sizeof(frozen_arena));
 //   static Bindable trainable(trainable_model, resolver, trainable_arena, sizeof(trainable_arena));
@@ -9,14 +16,15 @@
 //   static tinytrain::InterpreterModel<tflite::MicroInterpreter> interpreters(&frozen, &trainable);
 //   trainer.Init(tables, tables.training, interpreters.model(), arena, sizeof(arena));
 //
-// Lifetime: interpreters and InterpreterModel must outlive the Trainer. After another AllocateTensors() of the trainable
-// interpreter the weights are those in flash again: call Init again, or Bind.
+// Lifetime: interpreters and models must outlive the Trainer. After another AllocateTensors() of a trainable interpreter of your
+// own the weights are those in flash again: call Init again, or Bind. SharedArenaModel sees to that by itself.
 #ifndef TINYTRAIN_TFLM_H_
 #define TINYTRAIN_TFLM_H_
 
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <new>
 
 #include "tinytrain.h"
 
@@ -39,6 +47,24 @@ class BindableInterpreter : public Interpreter {
   }
 };
 
+// Copies the input in and runs; false if the interpreter failed.
+template <class Interpreter>
+bool InvokeWith(Interpreter* interpreter, const std::int8_t* input) {
+  auto* tensor = interpreter->input(0);
+  if (tensor == nullptr) return false;
+  std::memcpy(tensor->data.int8, input, tensor->bytes);
+  return static_cast<int>(interpreter->Invoke()) == 0;  // kTfLiteOk
+}
+
+// Where the interpreter's outputs lie.
+template <class Interpreter>
+bool FindOutputs(Interpreter* interpreter, const std::int8_t** outputs) {
+  const std::size_t num_outputs = interpreter->outputs_size();
+  if (num_outputs > static_cast<std::size_t>(kMaxOutputs)) return false;
+  for (std::size_t i = 0; i < num_outputs; ++i) outputs[i] = interpreter->output(i)->data.int8;
+  return true;
+}
+
 // The Model of a frozen and a trainable interpreter, both allocated.
 template <class Interpreter>
 class InterpreterModel {
@@ -51,15 +77,9 @@ class InterpreterModel {
   Model model() { return {this, frozen_ == nullptr ? nullptr : &RunFrozen, &RunTrainable, &BindTensor}; }
 
  private:
-  static bool Invoke(Interpreter* interpreter, const std::int8_t* input) {
-    auto* tensor = interpreter->input(0);
-    if (tensor == nullptr) return false;
-    std::memcpy(tensor->data.int8, input, tensor->bytes);
-    return static_cast<int>(interpreter->Invoke()) == 0;  // kTfLiteOk
-  }
   static bool RunFrozen(void* context, const std::int8_t* image, std::int8_t* features) {
     auto* self = static_cast<InterpreterModel*>(context);
-    if (!Invoke(self->frozen_, image)) return false;
+    if (!InvokeWith(self->frozen_, image)) return false;
     const auto* output = self->frozen_->output(0);
     if (output == nullptr || output->bytes != self->trainable_->input(0)->bytes) return false;
     std::memcpy(features, output->data.int8, output->bytes);
@@ -67,10 +87,7 @@ class InterpreterModel {
   }
   static bool RunTrainable(void* context, const std::int8_t* features, const std::int8_t** outputs) {
     auto* self = static_cast<InterpreterModel*>(context);
-    const std::size_t num_outputs = self->trainable_->outputs_size();
-    if (num_outputs > static_cast<std::size_t>(kMaxOutputs) || !Invoke(self->trainable_, features)) return false;
-    for (std::size_t i = 0; i < num_outputs; ++i) outputs[i] = self->trainable_->output(i)->data.int8;
-    return true;
+    return InvokeWith(self->trainable_, features) && FindOutputs(self->trainable_, outputs);
   }
   static bool BindTensor(void* context, std::int32_t tensor_index, const void* data, std::size_t) {
     return static_cast<InterpreterModel*>(context)->trainable_->Bind(tensor_index, data);
@@ -78,6 +95,89 @@ class InterpreterModel {
 
   Interpreter* frozen_;
   Bindable* trainable_;
+};
+
+// The Model of two flatbuffers whose interpreters take turns in one arena. To go from one to the other costs an AllocateTensors
+// (some 3 million instructions for a network of 60 layers): once or twice in a sample taught or predicted, never in Train.
+// kNumBindings: trained kernels and biases, as the generated tables.h says.
+template <class Interpreter, class Flatbuffer, class Resolver, int kNumBindings>
+class SharedArenaModel {
+ public:
+  // `frozen` may be nullptr: then images go straight into the trainable part. The arena must be aligned to 16 bytes.
+  SharedArenaModel(const Flatbuffer* frozen, const Flatbuffer* trainable, const Resolver& resolver, std::uint8_t* arena,
+                   std::size_t arena_bytes)
+      : frozen_(frozen), trainable_(trainable), resolver_(resolver), arena_(arena), arena_bytes_(arena_bytes) {}
+  ~SharedArenaModel() { Close(); }
+  SharedArenaModel(const SharedArenaModel&) = delete;
+  SharedArenaModel& operator=(const SharedArenaModel&) = delete;
+
+  // Allocates one after the other: whether the arena holds each, and the frozen part ends in what the trainable one reads.
+  // To be called before anything is run.
+  bool Check() {
+    if (!Open(trainable_)) return false;
+    feature_bytes_ = interpreter_->input(0)->bytes;
+    return frozen_ == nullptr || (Open(frozen_) && interpreter_->output(0)->bytes == feature_bytes_);
+  }
+
+  Model model() { return {this, frozen_ == nullptr ? nullptr : &RunFrozen, &RunTrainable, &BindTensor}; }
+
+ private:
+  using Bindable = BindableInterpreter<Interpreter>;
+  struct Binding {
+    std::int32_t tensor_index;
+    const void* data;
+  };
+
+  void Close() {
+    if (interpreter_ != nullptr) interpreter_->~Bindable();
+    interpreter_ = nullptr;
+    open_ = nullptr;
+  }
+  bool Open(const Flatbuffer* flatbuffer) {
+    if (open_ == flatbuffer) return true;
+    Close();
+    interpreter_ = new (storage_) Bindable(flatbuffer, resolver_, arena_, arena_bytes_);  // in place: no heap
+    if (static_cast<int>(interpreter_->AllocateTensors()) != 0) return false;
+    for (int i = 0; flatbuffer == trainable_ && i < num_bindings_; ++i) {
+      if (!interpreter_->Bind(bindings_[i].tensor_index, bindings_[i].data)) return false;
+    }
+    open_ = flatbuffer;
+    return true;
+  }
+  static bool RunFrozen(void* context, const std::int8_t* image, std::int8_t* features) {
+    auto* self = static_cast<SharedArenaModel*>(context);
+    if (!self->Open(self->frozen_) || !InvokeWith(self->interpreter_, image)) return false;
+    const auto* output = self->interpreter_->output(0);
+    if (output->bytes != self->feature_bytes_) return false;
+    std::memcpy(features, output->data.int8, output->bytes);
+    return true;
+  }
+  static bool RunTrainable(void* context, const std::int8_t* features, const std::int8_t** outputs) {
+    auto* self = static_cast<SharedArenaModel*>(context);
+    return self->Open(self->trainable_) && InvokeWith(self->interpreter_, features) && FindOutputs(self->interpreter_, outputs);
+  }
+  static bool BindTensor(void* context, std::int32_t tensor_index, const void* data, std::size_t) {
+    auto* self = static_cast<SharedArenaModel*>(context);
+    int i = 0;
+    while (i < self->num_bindings_ && self->bindings_[i].tensor_index != tensor_index) ++i;
+    if (i == kNumBindings) return false;
+    self->bindings_[i] = {tensor_index, data};
+    if (i == self->num_bindings_) ++self->num_bindings_;
+    self->Close();  // the next run opens it anew, and binds
+    return true;
+  }
+
+  const Flatbuffer* frozen_;
+  const Flatbuffer* trainable_;
+  const Resolver& resolver_;
+  std::uint8_t* arena_;
+  std::size_t arena_bytes_;
+  std::size_t feature_bytes_ = 0;
+  alignas(Bindable) unsigned char storage_[sizeof(Bindable)];
+  Bindable* interpreter_ = nullptr;
+  const Flatbuffer* open_ = nullptr;
+  Binding bindings_[kNumBindings];
+  int num_bindings_ = 0;
 };
 
 }  // namespace tinytrain

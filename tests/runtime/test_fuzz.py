@@ -1,0 +1,63 @@
+"""libFuzzer on what the runtime reads: deltas and tables. A crash, a read outside or undefined behaviour fails."""
+
+import os
+import pathlib
+import shutil
+import subprocess
+
+import pytest
+
+from keras_tinytrain import _runtime
+from tests.runtime.small_net import ROOT, SOURCES, samples, small_net
+
+HOSTILE = ROOT / "tests" / "runtime" / "hostile"
+FLAGS = ["-std=c++17", "-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-g", "-O1", f"-I{SOURCES}"]
+FOLLOWED = ("fuzz_", "tinytrain_check", "tinytrain_delta")  # whose branches guide the fuzzer; kernels would only slow it down
+SECONDS = int(os.environ.get("TINYTRAIN_FUZZ_SECONDS", "30" if os.environ.get("CI") == "true" else "5"))  # of each target
+
+
+@pytest.fixture(scope="module")
+def compiler(tmp_path_factory):
+    """clang++ with libFuzzer, which is a package of its own."""
+    probe = tmp_path_factory.mktemp("probe") / "probe.cpp"
+    probe.write_text('extern "C" int LLVMFuzzerTestOneInput(const unsigned char*, unsigned long) { return 0; }\n')
+    command = ["clang++", "-fsanitize=fuzzer,address", probe, "-o", probe.with_suffix("")]
+    if shutil.which("clang++") is None or subprocess.run(command, capture_output=True).returncode:
+        pytest.skip("needs apt-get install clang libclang-rt-14-dev")
+    return "clang++"
+
+
+def learned_delta(net, folder):
+    """The delta of a short training, for the fuzzer to begin with."""
+    tables, library = net.load(folder)
+    trainer = _runtime.Trainer(tables, net.run_trainable, net.run_frozen, net.bind, owner=library)
+    for image, label in zip(*samples()):
+        trainer.add_sample(image, int(label))
+    trainer.train()
+    return trainer.save_delta(1)
+
+
+def build(compiler, sources, program):
+    objects = []
+    for source in sources:
+        objects.append(program.with_name(f"{source.stem}.o"))
+        follow = ["-fsanitize=fuzzer-no-link"] if source.stem.startswith(FOLLOWED) else []
+        subprocess.run([compiler, *FLAGS, *follow, "-c", source, "-o", objects[-1]], check=True)
+    subprocess.run([compiler, "-fsanitize=fuzzer,address,undefined", *objects, "-o", program], check=True)
+
+
+@pytest.mark.parametrize("target", ["fuzz_delta", "fuzz_tables"])
+def test_nothing_breaks(target, compiler, tmp_path):
+    corpus = tmp_path / "corpus"
+    corpus.mkdir()
+    net = small_net(by_channel=target == "fuzz_tables")
+    delta = learned_delta(net, tmp_path)  # writes tables.cpp, too
+    for kind, seed in enumerate((delta, delta, bytes([0, 1, 3, 36, 1, 1, 0]))):  # the first byte says how it is read
+        (corpus / str(kind)).write_bytes(bytes([kind]) + seed if target == "fuzz_delta" else bytes(6 * kind))
+    program = pathlib.Path(tmp_path, target)
+    sources = [HOSTILE / f"{target}.cpp", tmp_path / "tables.cpp", *sorted(SOURCES.glob("*.cpp"))]
+    build(compiler, sources, program)
+    longest = 2 * len(delta) if target == "fuzz_delta" else 60
+    options = [f"-max_total_time={SECONDS}", "-seed=1", f"-max_len={longest}", "-timeout=20", f"-artifact_prefix={tmp_path}/"]
+    run = subprocess.run([program, *options, corpus], capture_output=True, text=True, errors="replace")
+    assert run.returncode == 0, run.stderr[-4000:]

@@ -1,0 +1,26 @@
+"""Kernels, trainer and deltas on random data under the address and undefined behaviour sanitizers, with guarded arenas."""
+
+import subprocess
+
+import pytest
+
+from tests.runtime.small_net import ROOT, SOURCES, small_net
+
+HOSTILE = ROOT / "tests" / "runtime" / "hostile"
+SANITIZE = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-g", "-O1"]
+# A float that no integer can hold is an error, too; division by zero is IEEE arithmetic, and not listed.
+EXTRA = ["-fsanitize=float-cast-overflow", "-D_GLIBCXX_ASSERTIONS"]
+
+
+@pytest.mark.parametrize("head, views, by_channel", [
+    ("prototypes", (), True), ("prototypes", ((1, 0), (-40, 3)), False), ("softmax", (), True)])
+def test_no_undefined_behaviour(head, views, by_channel, tmp_path):
+    net = small_net(head, by_channel=by_channel)
+    net.views = views
+    (tmp_path / "tables.cpp").write_text(net.render())
+    program = tmp_path / "program"
+    sources = [HOSTILE / "sanitize.cpp", tmp_path / "tables.cpp", *sorted(SOURCES.glob("*.cpp"))]
+    subprocess.run(["c++", "-std=gnu++14", *SANITIZE, *EXTRA, f"-I{SOURCES}", *sources, "-o", program], check=True)
+    run = subprocess.run([program], capture_output=True)
+    assert run.returncode == 0, run.stderr.decode()[-3000:]
+    assert run.stdout.startswith(b"TTDL")

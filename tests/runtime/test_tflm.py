@@ -1,0 +1,79 @@
+"""Bundles over the real C++ TensorFlow Lite Micro of another year: what it learns equals the host run, bit for bit."""
+
+import subprocess
+
+import numpy as np
+import pytest
+
+from keras_tinytrain.export import HostRuntime, TrainingSettings, export_tflm
+from keras_tinytrain.export.tables import _resolver_method
+from keras_tinytrain.plan import LayerPlan, Plan
+from models import images, labelled_images, pooled_net, tiny_net
+from tests.runtime.small_net import ROOT, SOURCES
+from tests.runtime.tflm import tflm  # noqa: F401
+
+WAYS, SHOTS = 3, 2
+MAIN = ROOT / "tests" / "runtime" / "tflm_host" / "main.cpp"
+CASES = {  # model, trained channels, head, views
+    "blocks": (tiny_net, {"b1_project": (1, 3), "b2_depthwise": (0, 5), "b3_conv": (2, 11), "logits": (0,)}, "prototypes", ()),
+    "views": (tiny_net, {"b1_expand": (0, 9), "b1_depthwise": (3,)}, "prototypes", ((0, 1), (-2, 0))),
+    "no_frozen_part": (pooled_net, {"first": (0, 5), "hidden": (1, 7)}, "prototypes", ()),
+    "softmax": (lambda: tiny_net(classes=WAYS), {"b3_conv": (0, 3), "logits": (0, 1, 2)}, "softmax", ()),
+}
+
+
+@pytest.fixture(scope="module", params=CASES)
+def bundle(request, tmp_path_factory):
+    build, trained, head, views = CASES[request.param]
+    model = build()
+    plan = Plan(tuple(LayerPlan(name, channels) for name, channels in trained.items()))
+    training = TrainingSettings(learning_rate=0.01, iterations=6, num_classes=WAYS, max_samples=WAYS * SHOTS)
+    out = tmp_path_factory.mktemp("tflm") / request.param
+    exported = export_tflm(
+        model, plan, calibration=images(model, 8), out=out, head=head, training=training, views=views
+    )
+    return exported, *labelled_images(model, per_class=SHOTS, classes=WAYS)
+
+
+def compile_bundle(bundle, tflm, program, *flags):
+    """The test's main.cpp, the bundle's sources and the runtime, linked against the real library."""
+    path, resolver = bundle.path, " ".join(f"resolver.{_resolver_method(name)}();" for name in bundle.manifest["operators"])
+    defines = [f"-DBUNDLE={bundle.manifest['namespace']}", f"-DRESOLVER={resolver}"]
+    defines += ["-DFROZEN"] if bundle.frozen else []
+    defines += flags
+    sources = [MAIN, path / "tables.cpp", path / "models.cpp", *sorted(SOURCES.glob("*.cpp"))]
+    flags = ["-std=c++17", "-O1", "-Wall", "-Wextra", "-Werror", *defines, *tflm.flags, f"-I{path}", f"-I{SOURCES}"]
+    subprocess.run(["c++", *flags, *sources, *tflm.library, "-o", program], check=True)
+
+
+def run_bundle(bundle, tflm, x, y, folder, *flags):
+    """The lines that the program prints when it learns x and y."""
+    images = HostRuntime(bundle).quantise(x)
+    (folder / "task").write_bytes(b"".join(bytes([label]) + image.tobytes() for image, label in zip(images, y)))
+    compile_bundle(bundle, tflm, folder / "program", *flags)
+    run = subprocess.run([folder / "program", folder / "task"], capture_output=True, text=True)
+    assert run.returncode == 0, f"{run.returncode}: {run.stdout[-500:]}{run.stderr[-500:]}"
+    return run.stdout.splitlines()
+
+
+def host_run(bundle, x, y):
+    host = HostRuntime(bundle)
+    host.add_samples(x, y)
+    lines = [f"loss {np.float32(loss).tobytes().hex()}" for loss in host.train()]
+    lines += [f"logits {row.tobytes().hex()}" for row in host.predict(x)]
+    return [*lines, f"delta {host.trainer.save_delta(7).hex()}"]
+
+
+def test_what_is_learned_equals_the_host_run(bundle, tflm, tmp_path):  # noqa: F811
+    """Both models take turns in one arena, of the size that was promised for the two."""
+    bundle, x, y = bundle
+    assert run_bundle(bundle, tflm, x, y, tmp_path) == host_run(bundle, x, y)
+
+
+def test_two_arenas_give_the_same(bundle, tflm, tmp_path):  # noqa: F811
+    bundle, x, y = bundle
+    if bundle.frozen is None:
+        return
+    arena, *lines = run_bundle(bundle, tflm, x, y, tmp_path, "-DTWO_ARENAS")
+    assert lines == host_run(bundle, x, y)
+    assert int(arena.split()[1]) == pytest.approx(bundle.manifest["arenas"]["trainable_arena"], rel=0.15)
