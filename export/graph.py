@@ -15,12 +15,11 @@ from keras_tinytrain.plan import Plan
 
 from . import flatbuffer as fb
 from .convert import layer_name
-from .memory import Span, place
+from .gradients import NONE, middles, place_gradients
 
-STORED_SAMPLE, NONE = -2, -1
+STORED_SAMPLE = -2
 MAX_OUTPUTS = 64  # kMaxOutputs in tinytrain.h
 _ACTIVATIONS = {0: "kLinear", 1: "kRelu", 3: "kRelu6"}
-_ELEMENTWISE = ("kAdd", "kActivation", "kReshape")  # backward, d_input may lie where d_output lies
 
 
 @dataclasses.dataclass(frozen=True)
@@ -122,10 +121,10 @@ def read_trainable(trainable: bytes, operators: dict[str, int], plan: Plan) -> t
     layers = _mark_accumulation([_renumber(layer, index_of) for layer in layers], {index_of[t] for t in with_gradient})
     with_gradient = {index_of[t] for t in with_gradient}
     shapes = [_shape(model, tensor) for tensor in order]
-    by_channel = _middles(layers, shapes, with_gradient)
+    by_channel = middles(layers, shapes, with_gradient)
     sizes = [int(np.prod(shape[:-1] if index in by_channel else shape)) for index, shape in enumerate(shapes)]
-    offsets, gradient_bytes, bound = _place_gradients(layers, sizes, with_gradient, by_channel)
-    whole = _place_gradients(layers, [int(np.prod(shape)) for shape in shapes], with_gradient, set())[1]
+    offsets, gradient_bytes, bound = place_gradients(layers, sizes, with_gradient, by_channel)
+    whole = place_gradients(layers, [int(np.prod(shape)) for shape in shapes], with_gradient, set())[1]
     output_of = {tensor: index for index, tensor in enumerate(outputs)} | {features: STORED_SAMPLE}
     tensors = [
         _read_tensor(
@@ -201,7 +200,10 @@ def _read_convolution(model, operator, name):
     if (options.dilationHFactor, options.dilationWFactor) != (1, 1):
         raise ValueError(f"Layer '{name}' is dilated; the runtime goes backwards through dilation_rate=1 only.")
     if depthwise and options.depthMultiplier != 1 or kernel.shape[3] != channels:
-        raise ValueError(f"Layer '{name}' has groups or a depth multiplier; the runtime supports groups=1, depth_multiplier=1.")
+        raise ValueError(
+            f"Layer '{name}' has groups or a depth multiplier. The runtime goes backwards through groups=1 and depth_multiplier=1: "
+            "rebuild it so, or train only layers behind it."
+        )
     window = {"kernel_size": kernel.shape[1:3], "strides": (options.strideH, options.strideW)}
     return Layer(
         name=name,
@@ -249,7 +251,10 @@ def _read_mean(model, operator, name):
     shape = _shape(model, operator.inputs[0])
     axes = sorted(int(axis) % len(shape) for axis in fb.constant(model, operator.inputs[1]).flatten())
     if len(shape) != 4 or axes != [1, 2]:
-        raise ValueError(f"Layer '{name}' takes a mean over axes {axes}; the runtime supports height and width together.")
+        raise ValueError(
+            f"Layer '{name}' takes a mean over axes {axes}. The runtime goes backwards through means over height and width "
+            "together: replace it, or train only layers behind it."
+        )
     return Layer(name=name, op="kAveragePool2D", kernel_size=shape[1:3], **_ends(operator))
 
 
@@ -355,58 +360,3 @@ def _mark_accumulation(layers, with_gradient):
             written.update(with_gradient.intersection(layer.inputs))
         marked.append(layer)
     return marked[::-1]
-
-
-def _middles(layers, shapes, with_gradient):
-    """Tensors in the middle of an inverted bottleneck, whose gradients can be taken one channel at a time.
-
-    Backwards from a 1 x 1 convolution to the depthwise convolution right before it, and where the gradient goes on, to the
-    1 x 1 convolution right before that. Nothing else may read what lies between them.
-    """
-    readers = [[index for index, layer in enumerate(layers) if tensor in layer.inputs] for tensor in range(len(shapes))]
-
-    def is_pointwise(layer):
-        same_size = shapes[layer.input][:-1] == shapes[layer.output][:-1]
-        return layer.op == "kConv2D" and (layer.kernel_size, layer.strides) == ((1, 1), (1, 1)) and same_size
-
-    middles = set()
-    for index in range(1, len(layers)):
-        project, depthwise = layers[index], layers[index - 1]
-        behind, before = depthwise.output, depthwise.input
-        if depthwise.op != "kDepthwiseConv2D" or behind not in with_gradient:
-            continue
-        if project.input != behind or not is_pointwise(project) or readers[behind] != [index]:
-            continue
-        if before not in with_gradient:
-            middles.add(behind)
-        elif index > 1 and layers[index - 2].output == before and is_pointwise(layers[index - 2]) and len(readers[before]) == 1:
-            middles |= {behind, before}
-    return middles
-
-
-def _place_gradients(layers, sizes, with_gradient, by_channel):
-    """(offset of each tensor's gradient or NONE, bytes in all, lower bound).
-
-    The gradient of a tensor is alive from the step that writes it first (its last reader) to the step that reads it (its
-    producer). Backwards through an elementwise layer, d_output turns into d_input where it lies. The layers of a block that
-    goes by channel take one step together.
-    """
-    head = len(sizes) - 1
-    buffer_of, first, last = {head: head}, {head: -1}, {}  # tensor: the tensor whose buffer it shares; steps per buffer
-    step = -1
-    for layer in reversed(layers):
-        if layer.output not in with_gradient:
-            continue
-        step += layer.output not in by_channel
-        buffer = buffer_of[layer.output]
-        last[buffer] = step
-        in_place = layer.op in _ELEMENTWISE and layer.input != layer.input2
-        for tensor, accumulate in zip(layer.inputs, (layer.accumulate_input, layer.accumulate_input2)):
-            if tensor in with_gradient and not accumulate:
-                buffer_of[tensor] = buffer if in_place else tensor
-                first.setdefault(buffer_of[tensor], step)
-                in_place = False
-    buffers = sorted(first)
-    offsets, total, bound = place([Span(4 * sizes[buffer], first[buffer], last[buffer]) for buffer in buffers])
-    offset_of = dict(zip(buffers, offsets))
-    return [offset_of[buffer_of[t]] if t in buffer_of else NONE for t in range(len(sizes))], total, bound

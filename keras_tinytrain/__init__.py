@@ -1,4 +1,4 @@
-"""On-device learning for Keras: choose the few channels worth training for a task, train only those, run it on a microcontroller."""
+"""On-device learning for Keras: train the few channels that matter for a task, and run the trainer on a microcontroller."""
 
 import importlib
 

@@ -29,7 +29,7 @@ def main(argv: list[str] | None = None) -> int:
 def _parser():
     parser = argparse.ArgumentParser(
         prog="keras-tinytrain",
-        description="Train the few channels of a Keras model that matter for a task, and export the trainer to a microcontroller.",
+        description="Train the few channels of a Keras model that matter for a task; export the trainer to a microcontroller.",
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -116,7 +116,7 @@ def _export_arguments(parser):
     parser.add_argument("--plan", required=True, help="plan.json, as `keras-tinytrain plan --out` writes it")
     parser.add_argument("--calibration", required=True, help="samples that show the model's range: as --samples of `plan`")
     parser.add_argument("--board", default="nano33ble", help="board that the bundle must fit (%(default)s)")
-    parser.add_argument("--max-samples", type=_positive, default=25, help="samples the device keeps to learn from (%(default)s)")
+    parser.add_argument("--max-samples", type=_positive, default=25, help="samples that the device keeps (%(default)s)")
     parser.add_argument("--out", required=True, help="folder to write; must not exist, or --overwrite")
     parser.add_argument("--overwrite", action="store_true", help="replace the folder")
     parser.add_argument("--json", action="store_true", help="print the promised bytes as JSON")

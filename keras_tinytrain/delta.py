@@ -1,4 +1,4 @@
-"""What was learned, as a value: the new weights of the trained channels, saved, applied, reverted, bound to their base model."""
+"""What was learned: the new weights of the trained channels; saved, applied, reverted, bound to their base model."""
 
 import dataclasses
 import hashlib
@@ -163,7 +163,9 @@ def read_channels(model: keras.Model, plan: Plan) -> tuple[ChannelValues, ...]:
 def _write_channels(model, records):
     for record in records:
         if record.values.dtype != np.float32:
-            raise ValueError(f"Layer '{record.name}' holds {record.values.dtype} values of a device; only the device can apply them.")
+            raise ValueError(
+                f"Layer '{record.name}' holds {record.values.dtype} values of a device; only the device can apply them."
+            )
         layer = find_layer(model, record.name)
         channels = list(record.channels)
         whole = np.array(layer.kernel)

@@ -63,7 +63,8 @@ def _from_folder(path, input_shape):
         raise ValueError(f"{path} needs one folder of images per class, at least two. It has {len(classes)}.")
     colour = {1: "grayscale", 3: "rgb", 4: "rgba"}.get(input_shape[-1])
     if colour is None or len(input_shape) != 3:
-        raise ValueError(f"A folder of images fits inputs of 1, 3 or 4 channels; the model expects {tuple(input_shape)}. Use an .npz.")
+        expected = tuple(input_shape)
+        raise ValueError(f"A folder of images fits inputs of 1, 3 or 4 channels; the model expects {expected}. Use an .npz.")
     data = keras.utils.image_dataset_from_directory(
         path, image_size=tuple(input_shape[:2]), color_mode=colour, batch_size=None, shuffle=False, verbose=False
     )

@@ -49,7 +49,8 @@ def run(args: argparse.Namespace) -> int:
     """
     unknown = [method for method in args.methods if method not in METHODS]
     if unknown or args.backbone not in _BACKBONES:
-        raise ValueError(f"Known methods: {', '.join(METHODS)}; backbones: {', '.join(_BACKBONES)}. Received: {unknown or args.backbone}")
+        known = f"Known methods: {', '.join(METHODS)}; backbones: {', '.join(_BACKBONES)}."
+        raise ValueError(f"{known} Received: {unknown or args.backbone}")
     path = pathlib.Path(args.out)
     rows = _read(path)
     done = {(row["backbone"], row["domain"], int(row["episode"]), row["method"]) for row in rows}
@@ -64,7 +65,8 @@ def run(args: argparse.Namespace) -> int:
         row = _run_one(args.backbone, backbone, domain, episode, method, args.seed)
         _append(path, row)
         rows.append(row)
-    print(summary_text([row for row in rows if row["backbone"] == args.backbone and row["method"] in args.methods], args.methods))
+    shown = [row for row in rows if row["backbone"] == args.backbone and row["method"] in args.methods]
+    print(summary_text(shown, args.methods))
     return 0
 
 

@@ -13,7 +13,8 @@ from keras_tinytrain.plan import Budget, Plan
 def head_for(model: keras.Model, num_classes: int) -> str:
     """ "softmax" where `model` ends in a dense layer of `num_classes` units, perhaps with a softmax; else "prototypes"."""
     layers = [node.layer for node in walk(flatten(model))]
-    last = layers[-2] if len(layers) > 1 and not isinstance(layers[-1], keras.layers.Dense) and _is_softmax(layers[-1]) else layers[-1]
+    own_softmax = len(layers) > 1 and _is_softmax(layers[-1]) and not isinstance(layers[-1], keras.layers.Dense)
+    last = layers[-2] if own_softmax else layers[-1]
     return "softmax" if isinstance(last, keras.layers.Dense) and last.units == num_classes else "prototypes"
 
 
