@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_tinytrain.float64 import call_in_float64
 from keras_tinytrain.graph import require_functional
 
 
@@ -13,7 +14,8 @@ def fisher_information(model: keras.Model, x, loss, layer_names, *, batch_size: 
     Delta_o = 1/(2N) * sum_n ( sum_d a_nd * g_nd )^2, per output channel o; a the layer's output, g the gradient of the loss
     with respect to it; n runs over N samples, d over spatial positions (Kwon et al., ICML 2024; after Theis et al., 2018).
 
-    Only activation gradients are computed, and none before the earliest of the layers.
+    Only activation gradients are computed, and none before the earliest of the layers. The network runs in float64: in float32
+    a ReLU6 gate near its edge may open the other way, and the sum over positions, which cancels, then changes by a step.
 
     Args:
         model: a flat Functional model in canonical form (see `fold.fold_batch_norm`).
@@ -52,7 +54,7 @@ def _activation_gradient_products(model, x, loss, indices, names):
 
         def visit(layer):
             def call(*args, **kwargs):
-                output = layer(*args, **kwargs)
+                output = call_in_float64(layer, *args, **kwargs)
                 if layer.name in names:  # nothing before the first watched tensor is recorded
                     tape.watch(output)
                     activations[layer.name] = output
@@ -60,7 +62,7 @@ def _activation_gradient_products(model, x, loss, indices, names):
 
             return call
 
-        outputs = require_functional(model)._run_through_graph([tf.convert_to_tensor(x)], operation_fn=visit)
+        outputs = require_functional(model)._run_through_graph([tf.cast(x, tf.float64)], operation_fn=visit)
         total = loss(outputs[0] if isinstance(outputs, (list, tuple)) and len(outputs) == 1 else outputs, indices)
     gradients = tape.gradient(total, activations)
     unreached = [name for name, gradient in gradients.items() if gradient is None]

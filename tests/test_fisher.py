@@ -85,16 +85,14 @@ def test_is_the_square_of_the_derivative_of_a_channel_scale(task):
         np.testing.assert_allclose(delta[channel], np.sum(slopes**2) / (2 * len(x)), rtol=1e-5)
 
 
-def test_residual_network_in_float32(task):
-    """Layers inside a residual branch too; float32 cancels inside the sum over space."""
+def test_a_float32_network_is_scored_in_float64(task):
+    """Layers inside a residual branch too; in float32 the sum over space would cancel to a few digits."""
     model = fold_batch_norm(tiny_net())
     x, y = labelled_images(model, per_class=3, classes=5)
     received = fisher_information(model, x, summed_cross_entropy(y), LAYERS)
     expected = fisher_information(float64_copy(model), x.astype(np.float64), summed_cross_entropy(y), LAYERS)
     for name in LAYERS:
-        assert potential(received[name]) == pytest.approx(potential(expected[name]), rel=1e-4)
-        large = expected[name] > expected[name].max() / 100
-        np.testing.assert_allclose(received[name][large], expected[name][large], rtol=1e-2)
+        np.testing.assert_allclose(received[name], expected[name], rtol=1e-7, atol=1e-9 * expected[name].max())
 
 
 def test_no_weight_gradient_is_computed(task, monkeypatch):
