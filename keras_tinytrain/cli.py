@@ -43,7 +43,7 @@ def _parser():
          "export model.keras --plan plan.json --calibration task.npz --out bundle/"),
         ("check", "verify that a bundle is as it was exported", _check_arguments, "check bundle/"),
         ("benchmark", "the paper's tables, computed", _benchmark_arguments, "benchmark cost --json"),
-        ("metatrain", "pre-train and meta-train the demo's backbone", _metatrain_arguments,
+        ("metatrain", "meta-train a backbone: the demo's on glyphs, an ImageNet one on any domains", _metatrain_arguments,
          "metatrain --data omniglot_background.npz --out weights.npz"),
     ):
         command = commands.add_parser(
@@ -203,9 +203,9 @@ def _metatrain_arguments(parser):
 
 def _run_metatrain(args):
     load_tensorflow()
-    from keras_tinytrain.fewshot import metatrain
+    from keras_tinytrain.fewshot import metatrain, metatrain_episodes
 
-    return metatrain.run(args)
+    return metatrain.run(args) if args.backbone == "nano" else metatrain_episodes.run(args)
 
 
 def _model_arguments(parser):

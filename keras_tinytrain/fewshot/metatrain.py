@@ -1,6 +1,7 @@
 """Meta-training of NanoNet on glyphs, from the data file to the weights that the package ships."""
 
 import argparse
+import dataclasses
 import json
 import os
 import pathlib
@@ -13,6 +14,7 @@ import tensorflow as tf
 
 from keras_tinytrain.backbones.nano import NanoNet, load_weights, save_weights
 from keras_tinytrain.domains import Domain, load_npz
+from keras_tinytrain.fewshot import metatrain_arguments
 from keras_tinytrain.fewshot.evaluation import coarse_scans, prototype_accuracy
 from keras_tinytrain.fewshot.trainer import IMAGE_SIZE, Recipe, Trainer
 from keras_tinytrain.fold import fold_batch_norm
@@ -61,50 +63,64 @@ def fold_nanonet(model: keras.Model) -> keras.Model:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Train, evaluate and save as `metatrain_arguments` says. Returns 0.
+    """Train NanoNet, evaluate and save as `metatrain_arguments` says. Returns 0.
 
     Raises:
         ValueError, OSError: a file cannot be read or written, or does not hold what it should; the message is one sentence.
     """
     for path in filter(None, (args.out, args.checkpoint)):
-        _check_writable(path)
-    glyphs = load_npz(args.data, size=GLYPH_SIZE)
-    held_out = load_npz(args.evaluate, size=IMAGE_SIZE) if args.evaluate else None
-    recipe = Recipe(epochs=args.epochs, episodes=args.episodes)
-    model = metatrain(glyphs, recipe=recipe, seed=args.seed, checkpoint=args.checkpoint, report=_print_now)
+        check_writable(path)
+    if len(args.data) > 1:
+        raise ValueError(f"nano is trained on one file of glyphs. Received --data {' '.join(args.data)}")
+    glyphs = load_npz(args.data[0], size=GLYPH_SIZE)
+    held_out = [load_npz(path, size=IMAGE_SIZE) for path in args.evaluate]
+    recipe = Recipe(epochs=args.epochs, **({} if args.episodes is None else {"episodes": args.episodes}))
+    model = metatrain(glyphs, recipe=recipe, seed=args.seed, checkpoint=args.checkpoint, report=print_now)
     save_weights(model, args.out)
     load_weights(model, args.out)  # what is measured is what was rounded to float16
-    story = _provenance(args, glyphs, _evaluate(model, held_out) if held_out else {})
-    pathlib.Path(args.out).with_suffix(".json").write_text(json.dumps(story, indent=2) + "\n")
+    scans = [each for domain in held_out for each in (domain, coarse_scans(domain))]
+    write_story(args, recipe, [glyphs], measure(model, scans))
     return 0
 
 
-def _check_writable(path):
-    """Before half an hour of training, not after."""
+def check_writable(path) -> None:
+    """Before half an hour of training, not after. Raises ValueError."""
     if pathlib.Path(path).suffix != ".npz" or not pathlib.Path(path).absolute().parent.is_dir():
         raise ValueError(f"Expected a file name that ends in .npz, in a folder that exists. Received: {path}")
 
 
-def _evaluate(model, domain):
+def measure(model: keras.Model, domains: list[Domain]) -> dict[str, dict[str, float]]:
+    """{domain: accuracy of prototypes alone, and its confidence}, printed too."""
     accuracies = {}
-    for scans in (domain, coarse_scans(domain)):
-        mean, half = prototype_accuracy(model, scans, num_episodes=200)
-        accuracies[scans.name] = {"accuracy": round(mean, 4), "confidence_95": round(half, 4)}
-        _print_now(f"{scans.name}: 5-way 5-shot accuracy of prototypes {100 * mean:.2f} +- {100 * half:.2f} %")
+    for domain in domains:
+        mean, half = prototype_accuracy(model, domain, num_episodes=200)
+        accuracies[domain.name] = {"accuracy": round(mean, 4), "confidence_95": round(half, 4)}
+        print_now(f"{domain.name}: 5-way 5-shot accuracy of prototypes {100 * mean:.2f} +- {100 * half:.2f} %")
     return accuracies
 
 
-def _provenance(args, glyphs, accuracies):
-    options = [f"--{key} {getattr(args, key)}" for key in ("seed", "epochs", "episodes")]
-    names = [f"--{key} {pathlib.Path(value).name}" for key in ("data", "evaluate", "out") if (value := getattr(args, key))]
-    return {
-        "command": " ".join(["keras-tinytrain metatrain", *names, *options]),
-        "data": f"{glyphs.name}: {len(glyphs.labels)} images of {glyphs.num_classes} classes",
-        "data_source": "Omniglot (Lake, Salakhutdinov and Tenenbaum, Science 2015), brendenlake/omniglot, MIT licence",
+def write_story(args: argparse.Namespace, recipe, domains: list[Domain], accuracies: dict) -> None:
+    """Write how the weights came about beside them: command, recipe, data, versions, accuracies."""
+    story = {
+        "command": " ".join(["keras-tinytrain metatrain", *_options(args)]),
+        "recipe": dataclasses.asdict(recipe),
+        "data": [f"{domain.name}: {len(domain.labels)} images of {domain.num_classes} classes" for domain in domains],
         "versions": {"python": platform.python_version(), **{m.__name__: m.__version__ for m in (tf, keras, np)}},
         "prototypes_5_way_5_shot": accuracies,
     }
+    pathlib.Path(args.out).with_suffix(".json").write_text(json.dumps(story, indent=2) + "\n")
 
 
-def _print_now(line):
+def print_now(line: str) -> None:
     print(line, flush=True)
+
+
+def _options(args):
+    """What was asked for, files by their names only: where they lay is of no use to others."""
+    parser = argparse.ArgumentParser()
+    metatrain_arguments.add_arguments(parser)
+    for action in parser._actions[1:]:
+        values = getattr(args, action.dest)
+        if values != action.default and action.dest not in ("checkpoint", "log_dir"):
+            values = values if isinstance(values, list) else [values]
+            yield " ".join([action.option_strings[0], *(pathlib.Path(str(value)).name for value in values)])

@@ -1,14 +1,26 @@
-"""Options of `keras-tinytrain metatrain`, apart from `metatrain` so that --help does not load TensorFlow."""
+"""Options of `keras-tinytrain metatrain`, apart from what it does so that --help does not load TensorFlow."""
 
 import argparse
 
+BACKBONES = ("nano", "mcunet", "mobilenet_v2", "proxylessnas")
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options that `metatrain.run` reads."""
-    parser.add_argument("--data", required=True, help=".npz of training classes, e.g. omniglot_background.npz")
+    """Add the options that `metatrain.run` and `metatrain_episodes.run` read."""
+    parser.add_argument("--data", required=True, nargs="+", help=".npz of training classes; several for an ImageNet backbone")
     parser.add_argument("--out", required=True, help=".npz of weights to write; a .json beside it tells how they came about")
-    parser.add_argument("--evaluate", help=".npz of other classes on which prototypes are tried at the end")
+    parser.add_argument("--backbone", choices=BACKBONES, default="nano", help="nano: the demo's recipe for glyphs (%(default)s)")
+    parser.add_argument("--evaluate", nargs="+", default=[], help=".npz of other classes on which prototypes are tried at the end")
     parser.add_argument("--seed", type=int, default=0, help="fixes every random draw (%(default)s)")
-    parser.add_argument("--epochs", type=int, default=16, help="passes over the data in stage 1 (%(default)s)")
-    parser.add_argument("--episodes", type=int, default=2000, help="steps of stage 2 (%(default)s)")
-    parser.add_argument("--checkpoint", help=".npz to resume from where it exists, written after every round")
+    parser.add_argument("--episodes", type=int, help="steps of nano's second stage (2000); episodes in all of the others (1000)")
+    parser.add_argument("--checkpoint", help=".npz to resume from where it exists, written as the training goes on")
+    nano = parser.add_argument_group("nano")
+    nano.add_argument("--epochs", type=int, default=16, help="passes over the data in stage 1 (%(default)s)")
+    others = parser.add_argument_group("mcunet, mobilenet_v2, proxylessnas: PMF's episodes, from ImageNet weights on")
+    others.add_argument("--weights", default="imagenet", help="to begin with: imagenet, or an .npz (%(default)s)")
+    others.add_argument("--classes", choices=("all", "even", "odd"), default="all",
+                        help="every second class of --data, so that the others are left to measure on (%(default)s)")
+    others.add_argument("--size", type=int, default=128, help="pixels of the network's input (%(default)s)")
+    others.add_argument("--distribute", choices=("none", "mirrored", "multiworker"), default="none",
+                        help="the devices of this machine; or several machines, each with its TF_CONFIG (%(default)s)")
+    others.add_argument("--log-dir", help="folder for TensorBoard")

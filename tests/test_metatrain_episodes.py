@@ -1,0 +1,66 @@
+"""`keras-tinytrain metatrain --backbone mcunet`: from files to weights, through the real network at a small size."""
+
+import argparse
+import json
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from test_episodic import blocks
+
+from keras_tinytrain.backbones import MCUNet
+from keras_tinytrain.fewshot import metatrain_arguments
+from keras_tinytrain.fewshot.metatrain_episodes import as_network_input, every_second_class, run, save_weights
+
+
+def arguments(*options):
+    parser = argparse.ArgumentParser()
+    metatrain_arguments.add_arguments(parser)
+    return parser.parse_args(list(map(str, options)))
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """(folder, two domains of twelve classes, initial weights) as files."""
+    folder = tmp_path_factory.mktemp("metatrain")
+    for name, seed in (("one", 0), ("two", 2)):
+        parts = [blocks(seed), blocks(seed + 1)]
+        images = np.concatenate([np.round(255 * part.images).astype(np.uint8) for part in parts])
+        labels = np.concatenate([parts[0].labels, parts[1].labels + 6])
+        np.savez(folder / f"{name}.npz", images=np.tile(images, (2, 1, 1, 1)), labels=np.tile(labels, 2))
+    save_weights(MCUNet((32, 32, 3), weights=None), folder / "start.npz")
+    return folder, [folder / "one.npz", folder / "two.npz"], folder / "start.npz"
+
+
+def test_command(files):
+    folder, data, start = files
+    options = ["--backbone", "mcunet", "--weights", start, "--size", 32, "--classes", "even", "--data", *data]
+    options += ["--episodes", 4, "--checkpoint", folder / "c.npz"]
+    written = ["--evaluate", data[0], "--log-dir", folder / "logs", "--out", folder / "out.npz"]
+    assert run(arguments(*options, *written)) == 0
+    network, initial = MCUNet((32, 32, 3), weights=folder / "out.npz"), MCUNet((32, 32, 3), weights=start)
+    assert any(np.abs(a - b).max() > 0 for a, b in zip(network.get_weights(), initial.get_weights()))
+    story = json.loads((folder / "out.json").read_text())
+    assert story["recipe"]["episodes"] == 4 and "two (even classes): 96 images of 6 classes" in story["data"]
+    assert list(story["prototypes_5_way_5_shot"]) == ["one (odd classes)"] and str(folder) not in json.dumps(story)
+    assert "--backbone mcunet" in story["command"] and "--data one.npz two.npz" in story["command"]
+    events = [event for path in (folder / "logs").iterdir() for event in tf.compat.v1.train.summary_iterator(str(path))]
+    tags = {value.tag for event in events for value in event.summary.value}
+    assert tags == {"metatrain/loss", "metatrain/accuracy", "metatrain/learning_rate"}
+
+    # All is done: once more trains nothing, and finds the same weights.
+    assert run(arguments(*options, "--out", folder / "again.npz")) == 0
+    with np.load(folder / "out.npz") as first, np.load(folder / "again.npz") as again:
+        assert all((first[name] == again[name]).all() for name in first.files)
+
+
+def test_every_second_class():
+    domain = blocks()
+    even, odd = (every_second_class(domain, which) for which in ("even", "odd"))
+    assert set(even.labels) == {0, 2, 4} and set(odd.labels) == {1, 3, 5} and every_second_class(domain, "all") is domain
+    assert len(even.images) + len(odd.images) == len(domain.images)
+
+
+def test_ink_becomes_black_on_white():
+    ink = np.array([0.0, 1.0], np.float32).reshape(1, 1, 2, 1)
+    np.testing.assert_allclose(as_network_input(ink)[0, 0], [[127 / 127.5] * 3, [-128 / 127.5] * 3])
