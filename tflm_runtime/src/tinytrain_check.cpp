@@ -58,11 +58,18 @@ bool WindowsFit(const Layer& layer, const Tensor& input, const Tensor& output) {
          WindowFits(input.width, output.width, layer.kernel_width, layer.stride_width, layer.pad_left);
 }
 
+// The input lies inside the output.
+bool PadFits(const Layer& layer, const Tensor& input, const Tensor& output) {
+  return InRange(layer.pad_top, 0, output.height - input.height) && InRange(layer.pad_left, 0, output.width - input.width);
+}
+
 bool ShapesAgree(const Layer& layer, const Tensor& input, const Tensor& output) {
   switch (layer.op) {
     case Operator::kConv2D: return WindowsFit(layer, input, output);
     case Operator::kDepthwiseConv2D:
-    case Operator::kAveragePool2D: return input.channels == output.channels && WindowsFit(layer, input, output);
+    case Operator::kAveragePool2D:
+    case Operator::kMaxPool2D: return input.channels == output.channels && WindowsFit(layer, input, output);
+    case Operator::kPad: return input.channels == output.channels && PadFits(layer, input, output);
     case Operator::kDense: return output.height == 1 && output.width == 1;
     case Operator::kAdd:
     case Operator::kActivation: return SameShape(input, output);
@@ -101,7 +108,7 @@ std::int32_t ProducerOf(const Tables& tables, std::int32_t tensor) {
 bool LayerIsValid(const Tables& tables, std::int32_t index) {
   const Layer& layer = tables.layers[index];
   const std::int32_t last = tables.num_tensors - 1;
-  if (layer.op > Operator::kReshape || layer.activation > Activation::kRelu6) return false;
+  if (layer.op > Operator::kPad || layer.activation > Activation::kRelu6) return false;
   if (!InRange(layer.input, 0, last) || !InRange(layer.output, 1, last)) return false;
   if (layer.op == Operator::kAdd ? !InRange(layer.input2, 0, last) : layer.input2 != kNone) return false;
   const Tensor& output = tables.tensors[layer.output];
@@ -208,6 +215,8 @@ bool GradientsAreValid(const Tables& tables) {
     const Layer& layer = tables.layers[l];
     if (!HasGradient(tables, layer.output)) continue;
     if (layer.activation != Activation::kLinear && tables.tensors[layer.output].kept == kNone) return false;
+    const bool reads_input = layer.op == Operator::kMaxPool2D && HasGradient(tables, layer.input);
+    if (reads_input && tables.tensors[layer.input].kept == kNone) return false;
     if (!AccumulateFlagsAreRight(tables, l)) return false;
   }
   return true;
@@ -221,6 +230,13 @@ bool NameIsValid(const char* name) {
   return false;
 }
 
+// A layer in two pieces: some channels are trained, some are not, and both have a bias or neither has.
+bool SplitIsValid(const TrainedLayer& trained, const Layer& layer, std::int32_t output_channels) {
+  if (trained.kernel == nullptr) return trained.bias == nullptr;
+  if (layer.op == Operator::kDepthwiseConv2D || trained.num_channels >= output_channels) return false;
+  return (trained.bias == nullptr) == (layer.bias == nullptr);
+}
+
 bool TrainedIsValid(const Tables& tables, std::int32_t index) {
   const TrainedLayer& trained = tables.trained[index];
   const std::int32_t previous = index > 0 ? tables.trained[index - 1].layer : -1;
@@ -231,6 +247,7 @@ bool TrainedIsValid(const Tables& tables, std::int32_t index) {
   if (!HasGradient(tables, layer.output) || tables.tensors[layer.input].kept == kNone) return false;
   const std::int32_t output_channels = tables.tensors[layer.output].channels;
   if (!InRange(trained.num_channels, 1, output_channels) || trained.channels == nullptr) return false;
+  if (!SplitIsValid(trained, layer, output_channels)) return false;
   for (std::int32_t n = 0; n < trained.num_channels; ++n) {
     if (trained.channels[n] >= output_channels) return false;
     if (n > 0 && trained.channels[n] <= trained.channels[n - 1]) return false;
