@@ -94,7 +94,10 @@ bool KernelIsValid(const Tables& tables, const Layer& layer) {
   return true;
 }
 
-// The layer that writes a tensor; kNone for the trainable part's input, -2 if there is not exactly one.
+bool HasGradient(const Tables& tables, std::int32_t tensor) { return tables.tensors[tensor].gradient_offset != kNone; }
+
+// The layer that writes a tensor; kNone for what no gradient reaches, which may be computed without a layer of the tables; -2 if
+// there are two, or none where there must be one.
 std::int32_t ProducerOf(const Tables& tables, std::int32_t tensor) {
   std::int32_t producer = kNone;
   for (std::int32_t l = 0; l < tables.num_layers; ++l) {
@@ -102,7 +105,7 @@ std::int32_t ProducerOf(const Tables& tables, std::int32_t tensor) {
     if (producer != kNone) return -2;
     producer = l;
   }
-  return producer == kNone && tensor != 0 ? -2 : producer;
+  return producer == kNone && tensor != 0 && HasGradient(tables, tensor) ? -2 : producer;
 }
 
 bool LayerIsValid(const Tables& tables, std::int32_t index) {
@@ -131,8 +134,6 @@ bool OrderIsValid(const Tables& tables) {
   }
   return true;
 }
-
-bool HasGradient(const Tables& tables, std::int32_t tensor) { return tables.tensors[tensor].gradient_offset != kNone; }
 
 bool Reads(const Layer& layer, std::int32_t tensor) { return layer.input == tensor || layer.input2 == tensor; }
 

@@ -106,7 +106,7 @@ struct TrainingSettings {
 
 struct Tables {
   std::uint32_t version;         // kTablesVersion
-  std::uint8_t base_hash[32];    // SHA-256 of frozen.tflite followed by trainable.tflite
+  std::uint8_t base_hash[32];    // SHA-256 of the int8 model before it was cut: a delta fits however it was exported
   Head head;
 
   std::int32_t image_height;     // input of the whole model, int8
