@@ -25,22 +25,21 @@ from .memory import layer_bytes
 
 @dataclasses.dataclass(frozen=True)
 class RamChoice:
-    """What RAM holds of one trained layer, and what either way takes: bytes of weights, and of the model arena with it.
+    """What RAM holds of one trained layer, and what either way takes.
 
     Args:
         name: the layer.
         split: True where RAM holds the trained channels only.
-        whole_weights, selected_weights: bytes of weights in RAM.
-        whole_arena, selected_arena: bytes of the model arena, given what was chosen for the layers before; the same where the
-            layer cannot be split.
+        whole_bytes, selected_bytes: of weights in RAM: all of the layer's, or those of its trained channels.
+        arena_growth: bytes by which splitting it makes the model arena grow, given the choices for layers that save more;
+            None where that was not asked, because the layer cannot be split or the choice was given.
     """
 
     name: str
     split: bool
-    whole_weights: int
-    selected_weights: int
-    whole_arena: int
-    selected_arena: int
+    whole_bytes: int
+    selected_bytes: int
+    arena_growth: int | None = None
 
 
 def choose_split(
@@ -56,19 +55,37 @@ def choose_split(
     Returns:
         (trainable.tflite, its graph, one choice per trained layer in the order of `graph.trained`).
     """
-    arena = max(frozen_arena, smallest_arena(trainable))
-    chosen, choices = [], {}
-    for trained in sorted(graph.trained, key=lambda trained: -_saving(graph, trained)):
-        with_it = arena
-        if only is not False and _saving(graph, trained) > 0:
-            candidate = split_layers(trainable, graph, [*chosen, trained.name])[0]
-            with_it = max(frozen_arena, smallest_arena(candidate))
-        split = _saving(graph, trained) > 0 and (with_it - arena < _saving(graph, trained) if only is None else only)
-        choices[trained.name] = RamChoice(trained.name, split, *_weights(graph, trained), arena, with_it)
-        if split:
-            chosen.append(trained.name)
-            arena = with_it
-    return *split_layers(trainable, graph, chosen), tuple(choices[trained.name] for trained in graph.trained)
+    choices = {trained.name: RamChoice(trained.name, False, *_weights(graph, trained)) for trained in graph.trained}
+    candidates = [name for name in choices if _can_be_split(graph, name)] if only is not False else []
+    candidates.sort(key=lambda name: -_saving(choices[name]))
+
+    def arena_with(names):
+        return max(frozen_arena, smallest_arena(split_layers(trainable, graph, names)[0]))
+
+    if only is True:
+        chosen, growth = candidates, {}
+    else:
+        chosen, growth = _cheapest(arena_with, {name: _saving(choices[name]) for name in candidates})
+    choices = [
+        dataclasses.replace(choice, split=name in chosen, arena_growth=growth.get(name)) for name, choice in choices.items()
+    ]
+    return *split_layers(trainable, graph, chosen), tuple(choices)
+
+
+def _cheapest(arena_with, savings):
+    """(names whose saving is more than the arena then grows, {name: growth}); one question, where splitting all is free."""
+    if not savings:
+        return [], {}
+    arena = arena_with([])
+    if arena_with(list(savings)) == arena:
+        return list(savings), dict.fromkeys(savings, 0)
+    chosen, growth = [], {}
+    for name, saving in savings.items():
+        with_it = arena_with([*chosen, name])
+        growth[name] = with_it - arena
+        if growth[name] < saving:
+            chosen, arena = [*chosen, name], with_it
+    return chosen, growth
 
 
 def split_layers(trainable: bytes, graph: TrainableGraph, names: list[str]) -> tuple[bytes, TrainableGraph]:
@@ -98,9 +115,14 @@ def _weights(graph, trained):
     return layer_bytes(layer, len(layer.kernel_scales)), layer_bytes(layer, len(trained.channels))
 
 
-def _saving(graph, trained):
+def _can_be_split(graph, name):
+    (trained,) = [trained for trained in graph.trained if trained.name == name]
     whole, selected = _weights(graph, trained)
-    return 0 if graph.layers[trained.layer].op == "kDepthwiseConv2D" else whole - selected
+    return graph.layers[trained.layer].op != "kDepthwiseConv2D" and selected < whole
+
+
+def _saving(choice):
+    return choice.whole_bytes - choice.selected_bytes
 
 
 def _split(model, layer, trained):

@@ -12,9 +12,10 @@ from keras_tinytrain.export import HostRuntime, TrainingSettings, export_tflm
 from keras_tinytrain.export import bundle as bundle_module
 from keras_tinytrain.export import flatbuffer as fb
 from keras_tinytrain.export import selected
+from keras_tinytrain.export.arena import smallest_arena
 from keras_tinytrain.export.convert import convert_int8
 from keras_tinytrain.export.cut import cut_model
-from keras_tinytrain.export.graph import read_trainable
+from keras_tinytrain.export.graph import STORED_SAMPLE, read_trainable
 from keras_tinytrain.fold import fold_batch_norm
 from keras_tinytrain.plan import LayerPlan, Plan
 from models import images, labelled_images, tiny_net
@@ -56,8 +57,7 @@ def bundles(export):
     return {
         "whole": export("whole", weights_in_ram="whole"),
         "selected": export("selected", weights_in_ram="selected"),
-        "cheapest": export("cheapest"),
-        "one": export("one", split=False),
+        "one": export("one", weights_in_ram="selected", split=False),
     }
 
 
@@ -84,7 +84,7 @@ def test_activations_are_the_same_bit_for_bit(bundles):
     assert_same(run_lite(tf_lite(), bundles["selected"].trainable, inputs), expected)
 
 
-@pytest.mark.parametrize("name", ["selected", "cheapest", "one"])
+@pytest.mark.parametrize("name", ["selected", "one"])
 def test_the_same_is_learned(learned, name):
     """Losses, the delta with Keras' channel numbers, and logits; whatever RAM holds, in one model or two."""
     host, losses, delta = learned["whole"]
@@ -95,7 +95,7 @@ def test_the_same_is_learned(learned, name):
     np.testing.assert_array_equal(host.predict(x), other.predict(x))
 
 
-@pytest.mark.parametrize("name", ["whole", "selected", "cheapest", "one"])
+@pytest.mark.parametrize("name", ["whole", "selected", "one"])
 def test_promised_bytes_are_used_to_the_byte(learned, bundles, name):
     assert learned[name][0].bytes_used() == bundles[name].promised_bytes
 
@@ -107,35 +107,42 @@ def test_a_delta_fits_however_the_model_was_exported(learned, bundles):
     np.testing.assert_array_equal(host.predict(x), learned["whole"][0].predict(x))
 
 
-def test_the_cheaper_way_is_taken_and_shown(bundles):
-    totals = {name: bundles[name].promised_bytes["sram"]["total"] for name in ("whole", "selected", "cheapest")}
-    assert totals["cheapest"] <= min(totals["whole"], totals["selected"])
-    choices = {choice["name"]: choice for choice in bundles["selected"].manifest["weights_in_ram"]}
-    assert list(choices) == [layer.name for layer in PLAN.layers]
-    assert [name for name, choice in choices.items() if choice["split"]] == CAN_SPLIT
+def test_what_ram_holds_is_shown(bundles):
+    choices = bundles["selected"].manifest["weights_in_ram"]
+    assert [choice["name"] for choice in choices] == [layer.name for layer in PLAN.layers]
+    assert [choice["name"] for choice in choices if choice["split"]] == CAN_SPLIT
     assert not any(choice["split"] for choice in bundles["whole"].manifest["weights_in_ram"])
-    for name, kind in (("whole", "whole_weights"), ("selected", "selected_weights")):
-        weights = sum(c[kind if c["name"] in CAN_SPLIT else "whole_weights"] for c in bundles[name].manifest["weights_in_ram"])
-        assert weights == bundles[name].promised_bytes["sram"]["weights"]
-    assert "| `b3_conv` | 2 | trained channels | 1,344 + " in (bundles["selected"].path / "README.md").read_text()
+    for name in bundles:
+        held = sum(c["selected_bytes" if c["split"] else "whole_bytes"] for c in bundles[name].manifest["weights_in_ram"])
+        assert held == bundles[name].promised_bytes["sram"]["weights"]
+    readme = (bundles["selected"].path / "README.md").read_text()
+    assert "| `b3_conv` | 2 | trained channels | 1,344 | 240 | not asked |" in readme
 
 
-def test_large_layers_are_split_and_small_ones_are_not():
+@pytest.fixture(scope="module")
+def large_and_small():
     image = keras.Input((4, 4, 8))
     x = layers.Conv2D(64, 3, padding="same", activation="relu", name="large")(image)
     x = layers.GlobalAveragePooling2D()(layers.Conv2D(6, 1, name="small")(x))
     model = fold_batch_norm(keras.Model(image, x))
     plan = Plan((LayerPlan("large", (3, 40)), LayerPlan("small", (2,))))
     _, trainable, operators = cut_model(convert_int8(model, images(model, 4)), model, plan)
-    trainable, graph = read_trainable(trainable, operators, plan)
-    _, _, (large, small) = selected.choose_split(trainable, graph, frozen_arena=0)
-    assert large.split and not small.split
-    assert (large.whole_weights, large.selected_weights) == (64 * 76, 2 * 72 + 16)
-    for choice in (large, small):
-        cheaper = choice.selected_weights + choice.selected_arena < choice.whole_weights + choice.whole_arena
-        assert choice.split == cheaper
-    free = selected.choose_split(trainable, graph, frozen_arena=1 << 20)[2]
-    assert all(choice.split and choice.whole_arena == choice.selected_arena == 1 << 20 for choice in free)
+    return read_trainable(trainable, operators, plan)
+
+
+def test_a_layer_is_split_where_that_saves_more_than_the_arena_grows_by(large_and_small):
+    before = smallest_arena(large_and_small[0])
+    after, graph, (large, small) = selected.choose_split(*large_and_small, frozen_arena=0)
+    assert (large.whole_bytes, large.selected_bytes) == (64 * 72 + 64 * 4, 2 * 72 + 16)
+    assert large.split and large.arena_growth == smallest_arena(after) - before < large.whole_bytes - large.selected_bytes
+    assert not small.split and small.arena_growth > small.whole_bytes - small.selected_bytes
+    assert [trained.is_split for trained in graph.trained] == [True, False]
+
+
+def test_what_is_free_is_split(large_and_small):
+    """The frozen model needs the larger arena, so that the trainable one may grow for nothing."""
+    choices = selected.choose_split(*large_and_small, frozen_arena=1 << 20)[2]
+    assert all(choice.split and choice.arena_growth == 0 for choice in choices)
 
 
 def operators_behind(trainable, names):
@@ -143,7 +150,7 @@ def operators_behind(trainable, names):
     return [fb.operator_name(model, operator) for operator in model.subgraphs[0].operators][:names]
 
 
-@pytest.mark.parametrize(("channels", "gather"), [((0, 1), False), ((10, 11), False), ((0, 11), True), ((5,), True)])
+@pytest.mark.parametrize(("channels", "gather"), [((0, 1), False), ((10, 11), False), ((0, 11), True)])
 def test_channels_that_lie_at_an_end_need_no_gather(net, whole, channels, gather):
     model, plan = fold_batch_norm(net), Plan((LayerPlan("b3_conv", channels),))
     _, trainable, operators = cut_model(whole, model, plan)
@@ -152,32 +159,28 @@ def test_channels_that_lie_at_an_end_need_no_gather(net, whole, channels, gather
     expected = ["CONV_2D", "CONV_2D", "CONCATENATION"] + ["GATHER"] * gather
     assert operators_behind(split, len(expected)) == expected
     assert ("GATHER" in fb.operator_names(split)) == gather
-    inputs = random_inputs(split, 4)
+    inputs = random_inputs(split, 3)
     assert_same(run_micro(split, inputs), run_micro(trainable, inputs))
 
 
 def test_one_model_is_cut_nowhere(bundles):
-    one, two = bundles["one"], bundles["cheapest"]
+    one, two = bundles["one"], bundles["selected"]
     assert one.frozen is None and two.frozen is not None
     assert one.manifest["features"]["size"] == 12 * 12 * 3 > two.manifest["features"]["size"]
     assert one.promised_bytes["flash"]["frozen_model"] == 0
 
 
-def test_one_model_may_begin_with_what_cannot_go_backwards(tmp_path):
+def test_one_model_may_begin_with_what_cannot_go_backwards():
     image = keras.Input((6, 6, 4))
     x = layers.Multiply()([image, layers.ReLU(6.0)(image)])
     x = layers.GlobalAveragePooling2D()(layers.Conv2D(5, 1, name="trained")(x))
     model, plan = keras.Model(image, x), Plan((LayerPlan("trained", (0, 2)),))
-    x, y = labelled_images(model, per_class=SHOTS, classes=WAYS)
-    training = TrainingSettings(iterations=3, num_classes=WAYS, max_samples=len(y), learning_rate=0.05)
-    deltas = []
-    for split in (True, False):
-        bundle = export_tflm(model, plan, calibration=x, out=tmp_path / str(split), training=training, split=split)
-        host = HostRuntime(bundle)
-        host.add_samples(x, y)
-        host.train()
-        deltas.append(host.trainer.save_delta())
-    assert deltas[0] == deltas[1]
+    frozen, trainable, operators = cut_model(convert_int8(model, images(model, 4)), model, plan, split=False)
+    _, graph = read_trainable(trainable, operators, plan)
+    assert frozen is None and "MUL" in fb.operator_names(trainable)
+    assert [layer.op for layer in graph.layers] == ["kConv2D", "kAveragePool2D"]
+    assert [tensor.size for tensor in graph.tensors] == [144, 144, 180, 5]  # the image, and what the convolution reads
+    assert [tensor.kept for tensor in graph.tensors[:2]] == [STORED_SAMPLE, 1]
 
 
 def test_options_are_checked(net, tmp_path):
