@@ -22,12 +22,14 @@ from .cut import cut_model
 from .flatbuffer import operator_names
 from .graph import read_trainable
 from .memory import training_memory
+from .selected import choose_split
 from .settings import TrainingSettings
 from .tables import identifier, image_input, render, render_sources, tables_bytes
 
 _SCHEMA_VERSION = 1
 _MANIFEST = "manifest.json"
 _HEADS = ("prototypes", "softmax")
+_WEIGHTS_IN_RAM = {"cheapest": None, "selected": True, "whole": False}
 _FIELDS = dict.fromkeys(("name", "namespace", "base_hash"), str)
 _FIELDS |= dict.fromkeys(("board", "input", "sram", "flash", "files"), dict)
 
@@ -70,8 +72,8 @@ class Bundle:
                 raise ValueError(f"{file} is missing from the bundle: export it again.")
             if hashlib.sha256(file.read_bytes()).hexdigest() != digest:
                 raise ValueError(f"{file} was altered after the export, so the bundle cannot be trusted: export it again.")
-        if _base_hash(self.frozen, self.trainable).hex() != self.manifest["base_hash"]:
-            raise ValueError(f"{self.path / _MANIFEST} was altered after the export: base_hash is not that of the models.")
+        if not _names_base(self.path / "tables.cpp", self.manifest["base_hash"]):
+            raise ValueError(f"{self.path / _MANIFEST} was altered after the export: base_hash is not that of the tables.")
 
     @property
     def frozen(self) -> bytes | None:
@@ -105,6 +107,8 @@ def export_tflm(
     head: str = "prototypes",
     training: TrainingSettings = TrainingSettings(),
     views: tuple[tuple[int, int], ...] = (),
+    split: bool = True,
+    weights_in_ram: str = "cheapest",
     overwrite: bool = False,
 ) -> Bundle:
     """Export `model`, to be trained on the device as `plan` says, as a firmware bundle.
@@ -120,6 +124,12 @@ def export_tflm(
             embedding of their samples. "softmax": the model's output is one logit per class.
         training: how the device trains.
         views: (shift down, shift right) in pixels of augmented copies that are made of each sample.
+        split: cut the model in two at the latest tensor through which everything flows before the first trained layer, so that
+            what lies before it runs once per sample. False: one model, which is run as a whole in each iteration; the samples
+            that are kept are then images.
+        weights_in_ram: of a layer of which some channels are trained, RAM holds "whole": all weights; "selected": those of the
+            trained channels, which become a convolution of their own; "cheapest": what takes fewer bytes in all, layer by layer.
+            What is learned is the same, bit for bit.
         overwrite: replace a bundle that is there already.
 
     Returns:
@@ -137,22 +147,28 @@ def export_tflm(
         181216
     """
     out, target = pathlib.Path(out), find_board(board)
+    if weights_in_ram not in _WEIGHTS_IN_RAM:
+        raise ValueError(f"weights_in_ram expects one of {', '.join(_WEIGHTS_IN_RAM)}. Received: {weights_in_ram!r}")
     _check_free(out, overwrite)
     canonical = _canonical(model, head)
     training = _with_classes(training, head, math.prod(canonical.output_shape[1:]))
     views = _checked_views(views)
     whole = convert_int8(canonical, calibration)
-    frozen, trainable, operators = cut_model(whole, canonical, plan)
+    frozen, trainable, operators = cut_model(whole, canonical, plan, split=split)
     trainable, graph = read_trainable(trainable, operators, plan)
+    frozen_arena = smallest_arena(frozen) if frozen else 0
+    trainable, graph, in_ram = choose_split(
+        trainable, graph, frozen_arena=frozen_arena, only=_WEIGHTS_IN_RAM[weights_in_ram]
+    )
     image = image_input(frozen or trainable)
     image_bytes = image["height"] * image["width"] * image["channels"]
-    arenas = {"frozen_arena": smallest_arena(frozen) if frozen else 0, "trainable_arena": smallest_arena(trainable)}
+    arenas = {"frozen_arena": frozen_arena, "trainable_arena": smallest_arena(trainable)}
     parts = training_memory(graph, training, head=head, image_bytes=image_bytes, num_views=len(views))
     sram = with_total({**parts, "model_arena": model_arena(arenas)})
     flash = flash_bytes(frozen, trainable, tables_bytes(graph, num_views=len(views)))
     check_fits(target, sram, flash)
 
-    base_hash = _base_hash(frozen, trainable)
+    base_hash = hashlib.sha256(whole).digest()
     sources = render_sources(
         graph,
         name=out.name,
@@ -175,6 +191,7 @@ def export_tflm(
         "output": {field: getattr(graph.tensors[-1], field) for field in ("size", "scale", "zero_point")},
         "features": {"size": graph.tensors[0].size},
         "trained": {trained.name: len(trained.channels) for trained in graph.trained},
+        "weights_in_ram": [dataclasses.asdict(choice) for choice in in_ram],
         "operators": sorted(operator_names(frozen) | operator_names(trainable)),
         "layers": [layer.name for layer in canonical.layers],
         "training": dataclasses.asdict(training),
@@ -227,7 +244,7 @@ def _check_fields(file, manifest):
     for name, kind in _FIELDS.items():
         if not isinstance(manifest.get(name), kind):
             raise ValueError(f"{file} was altered after the export: {name!r} is missing or no {kind.__name__}.")
-    missing = {"trainable.tflite", "plan.json"}.difference(manifest["files"])
+    missing = {"trainable.tflite", "plan.json", "tables.cpp"}.difference(manifest["files"])
     if missing:
         raise ValueError(f"{file} was altered after the export: it does not list {', '.join(sorted(missing))}.")
 
@@ -267,8 +284,10 @@ def _texts(sources, manifest):
     return {name: text.encode() for name, text in texts.items()}
 
 
-def _base_hash(frozen, trainable):
-    return hashlib.sha256((frozen or b"") + trainable).digest()
+def _names_base(tables, base_hash):
+    """Whether tables.cpp holds the 32 bytes of `base_hash`, written in hexadecimal."""
+    digest, text = bytes.fromhex(base_hash), tables.read_text(encoding="utf-8")
+    return len(digest) == 32 and all(", ".join(map(str, half)) in text for half in (digest[:16], digest[16:]))
 
 
 def _check_free(out, overwrite):

@@ -17,17 +17,20 @@ from .pads import absorb_pads
 _TRAINABLE = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D, keras.layers.Dense)
 
 
-def cut_model(model_bytes: bytes, model: keras.Model, plan: Plan) -> tuple[bytes | None, bytes, dict[str, int]]:
+def cut_model(
+    model_bytes: bytes, model: keras.Model, plan: Plan, *, split: bool = True
+) -> tuple[bytes | None, bytes, dict[str, int]]:
     """Cut an int8 model at the latest tensor through which everything flows before the first layer of `plan`.
 
     Args:
         model_bytes: `convert_int8(model, ...)`.
         model: the canonical Keras model that was converted.
         plan: layers and channels to train.
+        split: False leaves the model in one piece.
 
     Returns:
         (frozen, trainable, operators): two .tflite files and, per trained layer, its operator's index in `trainable`.
-        `frozen` is None where the cut is the model's input.
+        `frozen` is None where the cut is the model's input, or none was asked for.
 
     Raises:
         ValueError: a layer or a channel of the plan is not in the model.
@@ -36,7 +39,7 @@ def cut_model(model_bytes: bytes, model: keras.Model, plan: Plan) -> tuple[bytes
     model_bytes = absorb_pads(model_bytes, keep=set(trained.values()))
     whole = fb.read_model(model_bytes)
     trained = find_trained(whole, model, plan)  # the operators have moved up
-    before, behind, features = _split_operators(whole, min(trained.values()))
+    before, behind, features = _split_operators(whole, min(trained.values()) if split else 0)
     image, head = int(whole.subgraphs[0].inputs[0]), int(whole.subgraphs[0].outputs[0])
     frozen = fb.part_of(fb.read_model(model_bytes), before, [image], [features]) if before else None
     trainable = fb.part_of(whole, behind, [features], [head])

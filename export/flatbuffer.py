@@ -73,18 +73,23 @@ def part_of(model: schema.ModelT, operators: list[int], inputs: list[int], outpu
     Returns:
         The bytes of a stock .tflite file without signatures, whose unused tensors, buffers and operator codes are gone.
     """
-    graph = model.subgraphs[0]
+    graph, new_index = model.subgraphs[0], part_tensors(model, operators, inputs, outputs)
     graph.operators = [graph.operators[index] for index in operators]
-    used = set(inputs) | set(outputs)
-    used.update(int(t) for operator in graph.operators for t in [*operator.inputs, *operator.outputs] if t >= 0)
-    new_index = {old: new for new, old in enumerate(sorted(used))} | {-1: -1}
-    graph.tensors = [graph.tensors[old] for old in sorted(used)]
+    graph.tensors = [graph.tensors[old] for old in new_index if old >= 0]
     for operator in graph.operators:
         operator.inputs = [new_index[int(tensor)] for tensor in operator.inputs]
         operator.outputs = [new_index[int(tensor)] for tensor in operator.outputs]
     graph.inputs, graph.outputs = [new_index[t] for t in inputs], [new_index[t] for t in outputs]
     _drop_unused(model)
     return write_model(model)
+
+
+def part_tensors(model: schema.ModelT, operators: list[int], inputs: list[int], outputs: list[int]) -> dict[int, int]:
+    """{index of a tensor in `model`: its index in `part_of(model, operators, inputs, outputs)`}, ascending; -1 stays -1."""
+    used = {-1, *inputs, *outputs}
+    for operator in (model.subgraphs[0].operators[index] for index in operators):
+        used.update(int(tensor) for tensor in (*operator.inputs, *operator.outputs))
+    return {old: new - 1 for new, old in enumerate(sorted(used))}
 
 
 def constant_offset(model_bytes: bytes, tensor_index: int) -> int:

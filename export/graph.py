@@ -5,9 +5,12 @@ the outputs behind a ReLU that a gradient flows through.
 
 The gradient of an inverted bottleneck's wide middle (1 x 1 convolution to many channels, depthwise, 1 x 1 back to few) is taken
 one channel at a time, so that it never exists whole: a plane takes the place of a tensor.
+
+Operators that no gradient flows through are not read: a model that is not cut may begin with anything.
 """
 
 import dataclasses
+import math
 
 import numpy as np
 
@@ -46,7 +49,7 @@ class Layer:
     """One operator on the way back from the head to the earliest trained layer; fields as in tinytrain_tables.h."""
 
     name: str  # the Keras layer; with an activation fused into it, that activation's
-    op: str  # "kConv2D", "kDepthwiseConv2D", "kDense", "kAdd", "kAveragePool2D", "kActivation", "kReshape"
+    op: str  # "kConv2D", "kDepthwiseConv2D", "kDense", "kAdd", "kAveragePool2D", "kMaxPool2D", "kPad", "kActivation", "kReshape"
     input: int  # indices into TrainableGraph.tensors
     output: int
     input2: int = NONE
@@ -54,9 +57,9 @@ class Layer:
     kernel_size: tuple[int, int] = (1, 1)
     strides: tuple[int, int] = (1, 1)
     pads: tuple[int, int] = (0, 0)  # top, left
-    kernel: np.ndarray | None = None  # int8: [out][kh][kw][in], [kh][kw][channels] or [out][in]
+    kernel: np.ndarray | None = None  # int8: [out][kh][kw][in], [kh][kw][channels] or [out][in]; split: the others' only
     kernel_scales: np.ndarray | None = None  # float32 [output channels]
-    bias: np.ndarray | None = None  # int32 [output channels]
+    bias: np.ndarray | None = None  # int32 [output channels]; split: the others' only
     kernel_tensor: int = NONE  # tensor indices in trainable.tflite
     bias_tensor: int = NONE
     accumulate_input: bool = False
@@ -68,7 +71,7 @@ class Layer:
 
     @property
     def weights_per_channel(self) -> int:
-        return self.kernel.size // len(self.kernel_scales)
+        return math.prod(self.kernel.shape[:-1] if self.op == "kDepthwiseConv2D" else self.kernel.shape[1:])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,6 +81,9 @@ class TrainedLayer:
     name: str
     layer: int  # index into TrainableGraph.layers
     channels: tuple[int, ...]
+    kernel_tensor: int  # in trainable.tflite: what RAM takes the place of
+    bias_tensor: int
+    is_split: bool = False  # these channels are a convolution of their own, and RAM holds no more; see selected.py
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -116,7 +122,8 @@ def read_trainable(trainable: bytes, operators: dict[str, int], plan: Plan) -> t
         raise ValueError(
             f"Training would keep {len(outputs)} activations, the runtime at most {MAX_OUTPUTS}. Plan fewer or later layers."
         )
-    order = [t for t in dict.fromkeys([features, *(layer.output for layer in layers)]) if t != head] + [head]
+    ends = [tensor for layer in layers for tensor in (*layer.inputs, layer.output)]
+    order = [t for t in dict.fromkeys([features, *ends]) if t != head] + [head]
     index_of = {tensor: index for index, tensor in enumerate(order)} | {NONE: NONE}
     layers = _mark_accumulation([_renumber(layer, index_of) for layer in layers], {index_of[t] for t in with_gradient})
     with_gradient = {index_of[t] for t in with_gradient}
@@ -135,7 +142,7 @@ def read_trainable(trainable: bytes, operators: dict[str, int], plan: Plan) -> t
     graph = TrainableGraph(
         tensors=tuple(tensors),
         layers=tuple(layers),
-        trained=tuple(TrainedLayer(name, index, plan[name].channels) for name, index in trained.items()),
+        trained=tuple(_trained_layer(layers, name, index, plan) for name, index in trained.items()),
         num_outputs=len(outputs),
         head_output=0,
         gradient_bytes=gradient_bytes,
@@ -149,14 +156,17 @@ def read_trainable(trainable: bytes, operators: dict[str, int], plan: Plan) -> t
 
 
 def _read_layers(model, operators):
-    """(all operators as layers in execution order, {trained layer's name: its index among them})."""
+    """(operators that a gradient flows through as layers in execution order, {trained layer's name: its index among them})."""
     name_of = {index: name for name, index in operators.items()}
+    flowing = _flowing(model, set(name_of))
     pads, layers, trained = {}, [], {}
     for index, operator in enumerate(model.subgraphs[0].operators):
         kind, output = fb.operator_name(model, operator), int(operator.outputs[0])
         name = name_of.get(index) or layer_name(model, output)
-        if kind == "PAD" and _only_valid_convolutions(model, output):
+        if kind == "PAD" and _is_part_of_convolutions(model, operator):
             pads[output] = operator
+            continue
+        if index not in flowing:
             continue
         if kind not in _READERS:
             raise ValueError(_unsupported(kind, name, next(iter(operators))))
@@ -165,6 +175,21 @@ def _read_layers(model, operators):
         layer = _READERS[kind](model, operator, name)
         layers.append(_with_pad(model, layer, pads[layer.input]) if layer.input in pads else layer)
     return layers, trained
+
+
+def _flowing(model, trained):
+    """Indices of the trained operators and of all that depend on them."""
+    flowing, tensors = set(), set()
+    for index, operator in enumerate(model.subgraphs[0].operators):
+        if index in trained or tensors.intersection(int(tensor) for tensor in operator.inputs):
+            flowing.add(index)
+            tensors.update(int(tensor) for tensor in operator.outputs)
+    return flowing
+
+
+def _trained_layer(layers, name, index, plan):
+    layer = layers[index]
+    return TrainedLayer(name, index, plan[name].channels, layer.kernel_tensor, layer.bias_tensor)
 
 
 def _with_gradient(layers, trained):
@@ -177,18 +202,19 @@ def _with_gradient(layers, trained):
 
 
 def _needed_backwards(layers, trained, with_gradient):
-    """Tensors whose values the backward pass reads: inputs of trained layers, outputs behind a ReLU."""
+    """Tensors whose values the backward pass reads: inputs of trained layers and max pooling, outputs behind a ReLU."""
     inputs = {layers[index].input for index in trained}
+    inputs |= {layer.input for layer in layers if layer.op == "kMaxPool2D" and layer.input in with_gradient}
     masks = {layer.output for layer in layers if layer.activation != "kLinear"}
     return inputs | (masks & with_gradient)
 
 
 def _unsupported(kind, name, first):
     return (
-        f"The runtime cannot go backwards through {kind} of layer '{name}', which is computed after the first trained layer "
-        f"'{first}' or beside it. Train only layers behind '{name}', or replace it. Supported: Conv2D, DepthwiseConv2D "
-        "(depth multiplier 1), Dense, Add of equal shapes, AveragePooling2D, GlobalAveragePooling2D, ReLU, ReLU6, Flatten, "
-        "Reshape, and ZeroPadding2D before a convolution with padding 'valid'."
+        f"The runtime cannot go backwards through {kind} of layer '{name}', which depends on the trained layer "
+        f"'{first}'. Train only layers behind '{name}', or replace it. Supported: Conv2D, DepthwiseConv2D (depth multiplier 1), "
+        "Dense, Add of equal shapes, AveragePooling2D, MaxPooling2D, GlobalAveragePooling2D, GlobalMaxPooling2D, ReLU, ReLU6, "
+        "Flatten, Reshape and ZeroPadding2D."
     )
 
 
@@ -237,25 +263,32 @@ def _read_add(model, operator, name):
     return Layer(name=name, op="kAdd", activation=_activation(operator.builtinOptions, name), input2=second, **_ends(operator))
 
 
-def _read_average_pool(model, operator, name):
+def _read_pool(model, operator, name):
     options = operator.builtinOptions
     window = {"kernel_size": (options.filterHeight, options.filterWidth), "strides": (options.strideH, options.strideW)}
     pads = _pads(options.padding, _shape(model, operator.inputs[0])[1:3], **window)
-    return Layer(
-        name=name, op="kAveragePool2D", activation=_activation(options, name), pads=pads, **window, **_ends(operator)
-    )
+    op = {"AVERAGE_POOL_2D": "kAveragePool2D", "MAX_POOL_2D": "kMaxPool2D"}[fb.operator_name(model, operator)]
+    return Layer(name=name, op=op, activation=_activation(options, name), pads=pads, **window, **_ends(operator))
 
 
-def _read_mean(model, operator, name):
-    """A mean over height and width is average pooling with one window."""
+def _read_global_pool(model, operator, name):
+    """A mean or maximum over height and width is pooling with one window."""
+    op, what = {"MEAN": ("kAveragePool2D", "mean"), "REDUCE_MAX": ("kMaxPool2D", "maximum")}[fb.operator_name(model, operator)]
     shape = _shape(model, operator.inputs[0])
     axes = sorted(int(axis) % len(shape) for axis in fb.constant(model, operator.inputs[1]).flatten())
     if len(shape) != 4 or axes != [1, 2]:
         raise ValueError(
-            f"Layer '{name}' takes a mean over axes {axes}. The runtime goes backwards through means over height and width "
+            f"Layer '{name}' takes a {what} over axes {axes}. The runtime goes backwards through one over height and width "
             "together: replace it, or train only layers behind it."
         )
-    return Layer(name=name, op="kAveragePool2D", kernel_size=shape[1:3], **_ends(operator))
+    return Layer(name=name, op=op, kernel_size=shape[1:3], **_ends(operator))
+
+
+def _read_pad(model, operator, name):
+    paddings = fb.constant(model, operator.inputs[1])
+    if len(paddings) != 4 or paddings[[0, 3]].any():
+        raise ValueError(f"Layer '{name}' pads more than height and width, which is all that the runtime goes backwards through.")
+    return Layer(name=name, op="kPad", pads=(int(paddings[1, 0]), int(paddings[2, 0])), **_ends(operator))
 
 
 def _read_relu(model, operator, name):
@@ -272,8 +305,11 @@ _READERS = {
     "DEPTHWISE_CONV_2D": _read_convolution,
     "FULLY_CONNECTED": _read_dense,
     "ADD": _read_add,
-    "AVERAGE_POOL_2D": _read_average_pool,
-    "MEAN": _read_mean,
+    "AVERAGE_POOL_2D": _read_pool,
+    "MAX_POOL_2D": _read_pool,
+    "MEAN": _read_global_pool,
+    "REDUCE_MAX": _read_global_pool,
+    "PAD": _read_pad,
     "RELU": _read_relu,
     "RELU6": _read_relu,
     "RESHAPE": _read_reshape,
@@ -284,16 +320,19 @@ def _with_pad(model, layer, pad):
     """A PAD and the convolution behind it, as one convolution that pads by itself."""
     paddings = fb.constant(model, pad.inputs[1])
     pads = (int(paddings[1, 0]), int(paddings[2, 0]))
-    if any(n >= k for n, k in zip(paddings[1:3].max(axis=1), layer.kernel_size)) or paddings[[0, 3]].any():
-        raise ValueError(f"Layer '{layer.name}' reads padding as wide as its kernel; the runtime supports less than that.")
     return dataclasses.replace(layer, input=int(pad.inputs[0]), pads=pads)
 
 
-def _only_valid_convolutions(model, tensor):
-    """Whether all that reads `tensor` is convolutions with padding "valid"."""
-    readers = [operator for operator in model.subgraphs[0].operators if tensor in [int(t) for t in operator.inputs]]
+def _is_part_of_convolutions(model, pad):
+    """Whether all that reads a PAD is convolutions with padding "valid" and kernels wider than the padding."""
+    graph, paddings = model.subgraphs[0], fb.constant(model, pad.inputs[1])
+    readers = [operator for operator in graph.operators if pad.outputs[0] in operator.inputs]
+    if pad.outputs[0] in graph.outputs or len(paddings) != 4 or paddings[[0, 3]].any():
+        return False
     return all(
-        fb.operator_name(model, reader) in ("CONV_2D", "DEPTHWISE_CONV_2D") and reader.builtinOptions.padding == 1
+        fb.operator_name(model, reader) in ("CONV_2D", "DEPTHWISE_CONV_2D")
+        and reader.builtinOptions.padding == 1
+        and np.all(paddings[1:3].max(axis=1) < _shape(model, reader.inputs[1])[1:3])
         for reader in readers
     )
 

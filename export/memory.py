@@ -62,7 +62,7 @@ def training_memory(graph, settings, *, head: str, image_bytes: int, num_views: 
     weights = num_trained = 0
     for trained in graph.trained:
         layer = graph.layers[trained.layer]
-        weights += align(layer.kernel.size) + (0 if layer.bias is None else align(4 * len(layer.bias)))
+        weights += layer_bytes(layer, len(trained.channels) if trained.is_split else len(layer.kernel_scales))
         num_trained += len(trained.channels) * (layer.weights_per_channel + (layer.bias is not None))
     num_samples, num_classes = settings.max_samples, settings.num_classes
     embeddings = align(4 * num_classes * dimension) + align(4 * dimension) + align(4 * num_classes)  # and samples per class
@@ -76,6 +76,11 @@ def training_memory(graph, settings, *, head: str, image_bytes: int, num_views: 
         "activation_gradients": align(max(graph.gradient_bytes, features)),  # Predict keeps features there
         "prototypes": align(4 * num_classes) + (embeddings if head == "prototypes" else 0),  # logits first
     }
+
+
+def layer_bytes(layer, num_channels: int) -> int:
+    """Bytes of kernel and bias of so many output channels of a `graph.Layer` in RAM."""
+    return align(num_channels * layer.weights_per_channel) + (0 if layer.bias is None else align(4 * num_channels))
 
 
 def _place_in_order(spans, order):

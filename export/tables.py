@@ -8,11 +8,11 @@ import numpy as np
 
 from .flatbuffer import constant_offset, quantisation, read_model
 
-TABLES_VERSION = 2  # kTablesVersion in tinytrain_tables.h
+TABLES_VERSION = 3  # kTablesVersion in tinytrain_tables.h
 _HEADS = {"prototypes": "kPrototypes", "softmax": "kSoftmax"}
 _OPTIMIZERS = {"sgd": "kSgd", "momentum": "kMomentum", "adam": "kAdam"}
 # The structs of tinytrain_tables.h in the notation of Python's `struct`, native alignment; "0P" pads the end.
-_TENSOR, _LAYER, _TRAINED, _VIEW = "@3ifiii?0i", "@BB??9i3P", "@P4iP", "@2h"
+_TENSOR, _LAYER, _TRAINED, _VIEW = "@3ifiii?0i", "@BB??9i3P", "@P4i3P", "@2h"
 _TABLES = "@I32sB3ifi" + 3 * "iP" + "3iPN" + "0iB5f3i" + "0P"
 
 
@@ -34,7 +34,7 @@ def render_sources(
         graph: the `TrainableGraph` of `trainable`.
         name: of the bundle; its identifier becomes the namespace.
         frozen, trainable: the two .tflite files.
-        base_hash: SHA-256 of both.
+        base_hash: SHA-256 of the int8 model before it was cut.
         head: "prototypes" or "softmax".
         settings: a `TrainingSettings` with num_classes set.
         views: ((shift_y, shift_x), ...).

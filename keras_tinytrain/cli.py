@@ -117,6 +117,10 @@ def _export_arguments(parser):
     parser.add_argument("--calibration", required=True, help="samples that show the model's range: as --samples of `plan`")
     parser.add_argument("--board", default="nano33ble", help="board that the bundle must fit (%(default)s)")
     parser.add_argument("--max-samples", type=_positive, default=25, help="samples that the device keeps (%(default)s)")
+    parser.add_argument("--split", action=argparse.BooleanOptionalAction, default=True,
+                        help="two models, the first run once per sample; --no-split: one, run as a whole in each iteration")
+    parser.add_argument("--weights-in-ram", default="cheapest", choices=("cheapest", "selected", "whole"),
+                        help="of each trained layer: its trained channels, all of it, or what takes fewer bytes (%(default)s)")
     parser.add_argument("--out", required=True, help="folder to write; must not exist, or --overwrite")
     parser.add_argument("--overwrite", action="store_true", help="replace the folder")
     parser.add_argument("--json", action="store_true", help="print the promised bytes as JSON")
@@ -130,7 +134,7 @@ def _run_export(args):
     from keras_tinytrain.export import TrainingSettings, export_tflm
     from keras_tinytrain.fewshot.task_plan import head_for
     from keras_tinytrain.plan import Plan
-    from keras_tinytrain.report import bytes_table, flat_bytes
+    from keras_tinytrain.report import bytes_table, flat_bytes, weights_table
     from keras_tinytrain.samples import load_samples
 
     model, plan = _load_model(args.model), Plan.load(args.plan)
@@ -145,9 +149,14 @@ def _run_export(args):
             board=args.board,
             head=head_for(model, num_classes),
             training=TrainingSettings(num_classes=num_classes, max_samples=args.max_samples),
+            split=args.split,
+            weights_in_ram=args.weights_in_ram,
             overwrite=args.overwrite,
         )
-    print(json.dumps(bundle.promised_bytes)) if args.json else rich_print(bytes_table(flat_bytes(bundle.promised_bytes)))
+    if args.json:
+        print(json.dumps(bundle.promised_bytes))
+    else:
+        rich_print(weights_table(bundle.manifest["weights_in_ram"]), bytes_table(flat_bytes(bundle.promised_bytes)))
     return 0
 
 

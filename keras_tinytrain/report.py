@@ -35,6 +35,18 @@ def bytes_table(promised: dict[str, int], used: dict[str, int] | None = None) ->
     return table
 
 
+def weights_table(choices: list[dict]) -> Table:
+    """What RAM holds of each trained layer and what either way takes, as a bundle's manifest["weights_in_ram"] says."""
+    table = Table(title="Weights in RAM, bytes", title_justify="left")
+    for heading in ("layer", "whole layer", "trained channels", "model arena grows by", "RAM holds"):
+        table.add_column(heading, justify="left" if heading in ("layer", "RAM holds") else "right")
+    for choice in choices:
+        growth = "not asked" if choice["arena_growth"] is None else f"{choice['arena_growth']:,}"
+        held = "trained channels" if choice["split"] else "whole layer"
+        table.add_row(choice["name"], f"{choice['whole_bytes']:,}", f"{choice['selected_bytes']:,}", growth, held)
+    return table
+
+
 def accuracy_table(rows: dict[str, tuple[float, int, int]]) -> Table:
     """{method: (accuracy in percent, trained weights, backward MACs)}."""
     table = Table(title="Accuracy on the samples not learned from", title_justify="left")

@@ -228,7 +228,7 @@ STAND_IN = {
         struct MicroOpResolver {};
         template <unsigned int kCount> struct MicroMutableOpResolver : MicroOpResolver {
           int AddAdd(); int AddConv2D(); int AddDepthwiseConv2D(); int AddFullyConnected(); int AddMean(); int AddPad();
-          int AddAveragePool2D(); int AddReshape(); int AddRelu();
+          int AddAveragePool2D(); int AddReshape(); int AddRelu(); int AddConcatenation(); int AddGather();
         }; }""",
     "tensorflow/lite/micro/micro_interpreter.h": """
         #include <cstddef>

@@ -12,9 +12,8 @@ import numpy as np
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 SOURCES = ROOT / "tflm_runtime" / "src"
 NONE, STORED_SAMPLE = -1, -2
-WINDOWED = ("conv", "depthwise", "pool")
 OPERATORS = {"conv": "kConv2D", "depthwise": "kDepthwiseConv2D", "dense": "kDense", "add": "kAdd", "pool": "kAveragePool2D",
-             "activation": "kActivation", "reshape": "kReshape"}
+             "activation": "kActivation", "reshape": "kReshape", "max": "kMaxPool2D", "pad": "kPad"}
 ACTIVATIONS = {"linear": "kLinear", "relu": "kRelu", "relu6": "kRelu6"}
 
 
@@ -71,6 +70,7 @@ class Net:
     tensors: list = field(default_factory=list)
     layers: list = field(default_factory=list)
     trained: dict = field(default_factory=dict)  # layer index -> channels
+    split: tuple = ()  # indices of trained layers of which RAM holds the trained channels only
     head: str = "prototypes"
     views: tuple = ()
     image_shape: tuple = (12, 10, 4)
@@ -84,8 +84,18 @@ class Net:
         layer = self.layers[index]
         kernel = self.bound.get(100 + index)
         bias = self.bound.get(200 + index)
+        if index in self.split:
+            kernel, bias = (self.whole(index, whole, rows) for whole, rows in ((layer.kernel, kernel), (layer.bias, bias)))
         return (layer.kernel if kernel is None else kernel.reshape(layer.kernel.shape),
                 layer.bias if bias is None else bias)
+
+    def whole(self, index, whole, rows):
+        """All output channels of a layer of which RAM holds `rows`."""
+        if rows is None:
+            return None
+        whole = whole.copy()
+        whole[self.trained[index]] = rows.reshape(-1, *whole.shape[1:])
+        return whole
 
     def forward(self, features):
         """Every tensor, int8 [height, width, channels], from the int8 input."""
@@ -126,6 +136,12 @@ class Net:
             taken, inside, _ = patches(x.astype(np.int64), layer, output.shape)
             sums, counts = taken.sum((2, 3)), inside.sum((2, 3))[..., None]
             q = np.sign(sums) * ((np.abs(sums) + counts // 2) // counts) - output.zero_point  # C's division truncates
+        elif layer.op == "max":
+            inside, places = patches(x, layer, output.shape)[1:]
+            q = np.where(inside[..., None], x[places].astype(np.int64), -128).max((2, 3)) - output.zero_point
+        elif layer.op == "pad":
+            behind = [(before, size - before - old) for before, size, old in zip((*layer.window[4:], 0), output.shape, x.shape)]
+            q = np.pad(x.astype(np.int64) - first.zero_point, behind)
         else:
             q = rescale(x.astype(np.int64) - first.zero_point, first.scale / output.scale)
         return np.clip(q + output.zero_point, *self.clamps(layer)).astype(np.int8)
@@ -179,7 +195,7 @@ class Net:
             for tensor in (layer.input, layer.input2):
                 if tensor == NONE or self.tensors[tensor].gradient_offset == NONE:
                     continue
-                d[tensor] = d.get(tensor, 0) + self.input_gradient(index, tensor, d_output)
+                d[tensor] = d.get(tensor, 0) + self.input_gradient(index, tensor, d_output, values)
         return result
 
     def weight_gradients(self, index, values, d_output):
@@ -194,10 +210,16 @@ class Net:
         bias = None if layer.bias is None else d_output.sum((0, 1))[channels]
         return rows.reshape(rows.shape[0], -1)[channels], bias
 
-    def input_gradient(self, index, tensor, d_output):
+    def input_gradient(self, index, tensor, d_output, values):
         layer, shape = self.layers[index], self.tensors[tensor].shape
         if layer.op in ("add", "activation", "reshape"):
             return d_output.reshape(shape)
+        if layer.op == "pad":
+            top, left = layer.window[4:]
+            return d_output[top : top + shape[0], left : left + shape[1]]
+        if layer.op == "max":
+            inside, places = patches(np.zeros(shape), layer, d_output.shape)[1:]
+            return scatter(d_output[:, :, None, None, :] * first_maxima(values[tensor], inside, places), inside, places, shape)
         if layer.op == "pool":
             _, inside, places = patches(np.zeros(shape), layer, d_output.shape)
             weights = inside / inside.sum((2, 3), keepdims=True)
@@ -216,11 +238,16 @@ class Net:
         """The tables as C++ with one extern "C" function that returns their address."""
         code = ['#include "tinytrain_tables.h"', "namespace {", "using namespace tinytrain;"]
         for i, layer in enumerate(self.layers):
+            others = np.delete(np.arange(layer.kernel.shape[0]), self.trained[i]) if i in self.split else ...
             if layer.kernel is not None:
-                code.append(array("std::int8_t", f"kernel_{i}", layer.kernel.reshape(-1)))
+                code.append(array("std::int8_t", f"kernel_{i}", layer.kernel[others].reshape(-1)))
                 code.append(array("float", f"scales_{i}", layer.scales))
             if layer.bias is not None:
-                code.append(array("std::int32_t", f"bias_{i}", layer.bias))
+                code.append(array("std::int32_t", f"bias_{i}", layer.bias[others]))
+            if i in self.split:
+                code.append(array("std::int8_t", f"trained_kernel_{i}", layer.kernel[self.trained[i]].reshape(-1)))
+            if i in self.split and layer.bias is not None:
+                code.append(array("std::int32_t", f"trained_bias_{i}", layer.bias[self.trained[i]]))
         for index, channels in self.trained.items():
             code.append(array("std::uint16_t", f"channels_{index}", channels))
         code.append(f"const Tensor tensors[] = {{{', '.join(self.render_tensor(t) for t in self.tensors)}}};")
@@ -246,7 +273,9 @@ class Net:
 
     def render_trained(self, i):
         bias = 200 + i if self.layers[i].bias is not None else NONE
-        return f'{{"layer_{i}", {i}, {100 + i}, {bias}, {len(self.trained[i])}, channels_{i}}}'
+        split = f"trained_kernel_{i}" if i in self.split else "nullptr"
+        split += f", trained_bias_{i}" if i in self.split and self.layers[i].bias is not None else ", nullptr"
+        return f'{{"layer_{i}", {i}, {100 + i}, {bias}, {len(self.trained[i])}, channels_{i}, {split}}}'
 
     def render_tables(self):
         s = {"optimizer": "kSgd", "learning_rate": 0.1, "momentum": 0.9, "beta_2": 0.999, "epsilon": 1e-7, "logit_scale": 10.0,
@@ -290,6 +319,13 @@ def patches(x, layer, output_shape):
     return np.where(inside[..., None], x[places], 0), inside, places
 
 
+def first_maxima(x, inside, places):
+    """1 at the first largest value of each window, row by row, else 0: [oh, ow, kh, kw, channels]."""
+    taken = np.where(inside[..., None], x[places].astype(np.int64), -1000)
+    flat = taken.reshape(*taken.shape[:2], -1, taken.shape[-1])
+    return (np.arange(flat.shape[2])[:, None] == flat.argmax(2)[:, :, None]).reshape(taken.shape)
+
+
 def scatter(d_patches, inside, places, shape):
     d_x = np.zeros(shape)
     np.add.at(d_x, places, np.where(inside[..., None], d_patches, 0))
@@ -307,10 +343,11 @@ def array(ctype, name, values):
 
 # ---- the network of the tests --------------------------------------------------------------------------------------------
 
-def small_net(head="prototypes", seed=0, by_channel=False):
+def small_net(head="prototypes", seed=0, by_channel=False, picking=False):
     """Convolution, an inverted bottleneck with a residual, a strided convolution, pooling, reshape and dense: every operator
     that the runtime knows, both activations, gradients that accumulate, and two that change places in one buffer. With
-    `by_channel`, the bottleneck's wide middle goes backwards one channel at a time."""
+    `by_channel`, the bottleneck's wide middle goes backwards one channel at a time. With `picking`, max pooling and padding take
+    the place of average pooling and reshape."""
     rng = np.random.default_rng(seed)
     net = Net(head=head)
     inputs = rng.integers(-128, 128, (6, 6, 5, 4), np.int8)
@@ -330,7 +367,7 @@ def small_net(head="prototypes", seed=0, by_channel=False):
             scales = np.full(shape[2], 0.01) if op == "dense" else rng.uniform(0.004, 0.01, shape[2])
             layer.scales = scales.astype(np.float32)
             layer.bias = rng.integers(-2000, 2000, shape[2], np.int32) if bias else None
-        if op not in ("reshape", "pool"):
+        if op not in ("reshape", "pool", "max", "pad"):
             calibrate(index)
 
     def calibrate(index):
@@ -360,22 +397,29 @@ def small_net(head="prototypes", seed=0, by_channel=False):
     add("depthwise", (3, 3, 6), window=(5, 3, 2, 2, 2, 1))                              # 5 -> 6
     add("activation", (3, 3, 6), activation="relu")                                     # 6 -> 7
     add("conv", (2, 2, 5), window=(3, 2, 2, 2, 1, 0))                                   # 7 -> 8
-    add("pool", (1, 1, 5), window=(2, 2, 1, 1, 0, 0))                                   # 8 -> 9
-    add("reshape", (1, 1, 5))                                                           # 9 -> 10
+    if picking:
+        add("max", (2, 2, 5), window=(2, 2, 1, 1, 1, 1))                                # 8 -> 9
+        add("pad", (3, 4, 5), window=(1, 1, 1, 1, 1, 0))                                # 9 -> 10
+    else:
+        add("pool", (1, 1, 5), window=(2, 2, 1, 1, 0, 0))                               # 8 -> 9
+        add("reshape", (1, 1, 5))                                                       # 9 -> 10
     add("dense", (1, 1, 7 if head == "prototypes" else 3), activation="linear")         # 10 -> 11
 
-    for kept, tensor in enumerate((1, 2, 3, 5, 7, 10, 11)):
+    for kept, tensor in enumerate((1, 2, 3, 5, 7, 10, 11) + ((8,) if picking else ())):
         net.tensors[tensor].kept = kept
     net.tensors[2].by_channel = net.tensors[3].by_channel = by_channel
     offset = 0
     for index in range(1, len(net.tensors)):
-        shared = {5: 4, 7: 6, 10: 9}.get(index)  # what add, activation and reshape may do in place
+        shared = {5: 4, 7: 6, 10: None if picking else 9}.get(index)  # what add, activation and reshape may do in place
         net.tensors[index].gradient_offset = offset if shared is None else net.tensors[shared].gradient_offset
         offset += 0 if shared is not None else net.tensors[index].num_gradient_bytes
     net.layers[1].accumulate = (True, False)  # the addition has written d_1 already
     net.trained = {0: [0, 3, 5], 1: [1, 2, 7], 2: [0, 4, 6, 7], 3: [2], 5: [1, 5], 7: [0, 4], 10: [0, 2]}
     net.settings["num_classes"] = 3
     return net
+
+
+SPLIT = (0, 1, 3, 7, 10)  # layers of small_net that can be split: all that are trained but the depthwise ones
 
 
 def samples(seed=1, count=6, num_classes=3, shape=(12, 10, 4)):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from keras_tinytrain import _runtime
-from tests.runtime.small_net import ROOT, SOURCES, samples, small_net
+from tests.runtime.small_net import ROOT, SOURCES, SPLIT, samples, small_net
 
 COMPILER, EMULATOR = "arm-none-eabi-g++", "qemu-system-arm"
 BOARD = ROOT / "tests" / "runtime" / "cortex_m4"
@@ -63,7 +63,8 @@ def recording(images, labels, calls, arena_bytes):
 @pytest.mark.parametrize("optimizer, learning_rate", [("kSgd", 0.3), ("kMomentum", 0.1), ("kAdam", 0.01)])
 @pytest.mark.parametrize("flags", [["-Os", "-mfloat-abi=softfp"], ["-O3", "-mfloat-abi=hard"]], ids=["nano33", "O3"])
 def test_training_is_the_same_on_the_board(optimizer, learning_rate, flags, tmp_path):
-    net = small_net(by_channel=optimizer == "kAdam")
+    net = small_net(by_channel=optimizer == "kAdam", picking=optimizer == "kSgd")
+    net.split = SPLIT if optimizer == "kMomentum" else ()
     net.image_shape = net.tensors[0].shape  # no frozen part: images are features
     net.views = ((0, 1), (-1, 0))
     net.settings.update(optimizer=optimizer, learning_rate=learning_rate, iterations=3)

@@ -115,6 +115,29 @@ def test_average_pool(shape, seed):
     assert_gradient(_runtime.average_pool_backward(d_output, shape), expected)
 
 
+@given(shape=windows(depthwise=True), seed=seeds, levels=st.sampled_from([2, 5, 256]))
+@settings(max_examples=60, deadline=None)
+def test_max_pool(shape, seed, levels):
+    """Few levels make ties: the first of the largest, row by row, has the gradient."""
+    d_output = operands(shape, seed)[0]
+    x = np.random.default_rng(seed).integers(-(levels // 2), (levels + 1) // 2, shape[:3]).astype(np.int8)
+    taken, inside, _ = patches(x.astype(np.int64), shape)
+    rows = np.where(inside[..., None], taken, -1000).reshape(*shape[3:5], -1, shape[2])
+    first = (np.arange(rows.shape[2])[:, None] == rows.argmax(2)[:, :, None]).reshape(taken.shape)
+    expected = scatter(d_output.astype(np.float64)[:, :, None, None] * first, shape)
+    assert_gradient(_runtime.max_pool_backward(d_output, x, shape), expected)
+
+
+@given(side=st.tuples(*[st.integers(1, 6)] * 3), pads=st.tuples(*[st.integers(0, 3)] * 4), seed=seeds)
+@settings(max_examples=30, deadline=None)
+def test_pad(side, pads, seed):
+    (height, width, channels), (top, bottom, left, right) = side, pads
+    d_output = np.random.default_rng(seed).standard_normal((top + height + bottom, left + width + right, channels))
+    shape = (*side, *d_output.shape, 1, 1, 1, 1, top, left)
+    expected = d_output.astype(np.float32)[top : top + height, left : left + width]
+    np.testing.assert_array_equal(_runtime.pad_backward(d_output, shape)[0], expected)
+
+
 def test_large_maps_stay_within_tolerance():
     """The sums of a real layer: 32 x 32 pixels, 64 to 48 channels."""
     shape = (32, 32, 64, 32, 32, 48, 1, 1, 1, 1, 0, 0)

@@ -4,7 +4,7 @@ import subprocess
 
 import pytest
 
-from tests.runtime.small_net import ROOT, SOURCES, small_net
+from tests.runtime.small_net import ROOT, SOURCES, SPLIT, small_net
 
 HOSTILE = ROOT / "tests" / "runtime" / "hostile"
 SANITIZE = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-g", "-O1"]
@@ -12,11 +12,11 @@ SANITIZE = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-g", "
 EXTRA = ["-fsanitize=float-cast-overflow", "-D_GLIBCXX_ASSERTIONS"]
 
 
-@pytest.mark.parametrize("head, views, by_channel", [
-    ("prototypes", (), True), ("prototypes", ((1, 0), (-40, 3)), False), ("softmax", (), True)])
-def test_no_undefined_behaviour(head, views, by_channel, tmp_path):
-    net = small_net(head, by_channel=by_channel)
-    net.views = views
+@pytest.mark.parametrize("head, views, by_channel, variant", [
+    ("prototypes", (), True, ""), ("prototypes", ((1, 0), (-40, 3)), False, "picking"), ("softmax", (), True, "split")])
+def test_no_undefined_behaviour(head, views, by_channel, variant, tmp_path):
+    net = small_net(head, by_channel=by_channel, picking=variant == "picking")
+    net.views, net.split = views, SPLIT if variant == "split" else ()
     (tmp_path / "tables.cpp").write_text(net.render())
     program = tmp_path / "program"
     sources = [HOSTILE / "sanitize.cpp", tmp_path / "tables.cpp", *sorted(SOURCES.glob("*.cpp"))]

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from keras_tinytrain import _runtime
-from tests.runtime.small_net import NONE, STORED_SAMPLE, samples, small_net
+from tests.runtime.small_net import NONE, SPLIT, STORED_SAMPLE, samples, small_net
 
 VIEWS = ((1, 0), (-2, 3))
 
@@ -90,6 +90,16 @@ def softmax(tmp_path_factory):
     return Setup(small_net("softmax"), tmp_path_factory.mktemp("softmax"))
 
 
+@pytest.fixture(scope="module")
+def split(tmp_path_factory):
+    return Setup(dataclasses.replace(small_net(), split=SPLIT, bound={}), tmp_path_factory.mktemp("split"))
+
+
+@pytest.fixture(scope="module")
+def picking(tmp_path_factory):
+    return Setup(small_net(picking=True), tmp_path_factory.mktemp("picking"))
+
+
 def all_of(trainer, method):
     """Every trained layer's (kernel, bias) in one flat float64 array."""
     parts = [getattr(trainer, method)(i) for i in range(trainer.num_trained)]
@@ -108,7 +118,7 @@ def assert_same_weights(a, b):
 
 # ---- gradients -----------------------------------------------------------------------------------------------------------
 
-@pytest.mark.parametrize("which", ["setup", "by_channel", "with_views", "softmax"])
+@pytest.mark.parametrize("which", ["setup", "by_channel", "with_views", "softmax", "split", "picking"])
 def test_mean_gradients_equal_float64(which, request):
     """1e-5 of the largest magnitude in each tensor."""
     setup = request.getfixturevalue(which)
@@ -167,6 +177,44 @@ def stop_gradients(net):
     for index, tensor in enumerate(net.tensors):
         if index not in reached:
             tensor.gradient_offset, tensor.by_channel = NONE, False
+
+
+@pytest.mark.parametrize("which", ["setup", "by_channel"])
+def test_split_layers_learn_the_same_bit_for_bit(which, request, tmp_path):
+    """Whether RAM holds whole layers or their trained channels: the same losses and deltas, in fewer bytes."""
+    whole = request.getfixturevalue(which)
+    split = Setup(dataclasses.replace(whole.net, split=SPLIT, bound={}), tmp_path)
+    learned, used = [], []
+    for setup in (whole, split):
+        trainer = setup.trainer(learning_rate=0.3, iterations=3)
+        losses = []
+        trainer.train(lambda iteration, loss: losses.append(loss))
+        learned.append((losses, trainer.save_delta(), trainer.predict(setup.images[0])[1].tobytes()))
+        used.append(trainer.memory_parts()["weights"])
+        trainer.revert()
+        trainer.load_delta(learned[-1][1])
+        assert trainer.save_delta() == learned[-1][1]
+        assert trainer.predict(setup.images[0])[1].tobytes() == learned[-1][2]
+    assert learned[0] == learned[1]
+    saved = sum(sizes_in_ram(whole.net, index, None) - sizes_in_ram(whole.net, index, whole.net.trained[index]) for index in SPLIT)
+    assert used[0] - used[1] == saved > 0
+
+
+def sizes_in_ram(net, index, channels):
+    """Bytes of all or of some output channels of a layer, each buffer rounded up to 16."""
+    layer = net.layers[index]
+    count = len(layer.kernel) if channels is None else len(channels)
+    sizes = [count * layer.kernel[0].size, 0 if layer.bias is None else 4 * count]
+    return sum(-(-size // 16) * 16 for size in sizes)
+
+
+def test_split_reads_back_what_was_in_flash(split):
+    trainer, net = split.trainer(learning_rate=0.3, iterations=2), split.net
+    trainer.train()
+    trainer.revert()
+    for index, (layer, channels) in enumerate(net.trained.items()):
+        rows = net.layers[layer].kernel[channels] if layer in SPLIT else net.layers[layer].kernel
+        np.testing.assert_array_equal(trainer.kernel(index), rows.reshape(-1))
 
 
 def test_views_are_shifts_with_clamped_edges(with_views):

@@ -20,6 +20,7 @@
 #include "../src/tinytrain_head.h"
 #include "../src/tinytrain_kernels.h"
 #include "../src/tinytrain_math.h"
+#include "../src/tinytrain_pooling.h"
 #include "../src/tinytrain_weights.h"
 
 namespace py = pybind11;
@@ -479,6 +480,23 @@ FloatArray CallAveragePool(const FloatArray& d_output, const std::vector<std::in
   return d_input;
 }
 
+FloatArray CallMaxPool(const FloatArray& d_output, const Int8Array& input, const std::vector<std::int32_t>& shape) {
+  const tt::WindowShape s = ShapeFrom(shape);
+  Expect(d_output, static_cast<std::int64_t>(s.output_height) * s.output_width * s.output_channels, "d_output");
+  FloatArray d_input = Zeros({1, s.input_height, s.input_width, s.input_channels});
+  Expect(input, d_input.size(), "input");
+  tt::MaxPoolBackward(d_input.mutable_data(), d_output.data(), input.data(), s);
+  return d_input;
+}
+
+FloatArray CallPad(const FloatArray& d_output, const std::vector<std::int32_t>& shape) {
+  const tt::WindowShape s = ShapeFrom(shape);
+  Expect(d_output, static_cast<std::int64_t>(s.output_height) * s.output_width * s.output_channels, "d_output");
+  FloatArray d_input = Zeros({1, s.input_height, s.input_width, s.input_channels});
+  tt::PadBackward(d_input.mutable_data(), d_output.data(), s);
+  return d_input;
+}
+
 FloatArray CallIdentity(const FloatArray& d_input, const FloatArray& d_output, bool accumulate) {
   Expect(d_input, d_output.size(), "d_input");
   FloatArray result(d_input.size(), d_input.data());
@@ -568,8 +586,8 @@ PYBIND11_MODULE(_runtime, m) {
       .def_property_readonly("settings", &PyTrainer::Settings)
       .def_property_readonly("iteration", &PyTrainer::Iteration)
       .def_property_readonly("num_trained", &PyTrainer::NumTrained)
-      .def("kernel", &PyTrainer::Kernel, py::arg("index"), "Whole int8 kernel of a trained layer, flat; a copy.")
-      .def("bias", &PyTrainer::Bias, py::arg("index"), "Whole int32 bias of a trained layer or None; a copy.")
+      .def("kernel", &PyTrainer::Kernel, py::arg("index"), "int8 kernel of a trained layer as RAM holds it, flat: whole, or split, of its trained channels; a copy.")
+      .def("bias", &PyTrainer::Bias, py::arg("index"), "int32 bias likewise, or None; a copy.")
       .def("masters", &PyTrainer::Masters, py::arg("index"),
            "(float32 [channels, weights per channel], float32 [channels] or None); copies.")
       .def("weight_gradients", &PyTrainer::WeightGradients, py::arg("index"), "As masters: gradients of the mean loss.")
@@ -599,6 +617,8 @@ PYBIND11_MODULE(_runtime, m) {
   m.def("depthwise_backward_input", &CallBackwardInput<&tt::DepthwiseBackwardInput, true>, input_doc);
   m.def("depthwise_backward_kernel", &CallBackwardKernel<&tt::DepthwiseBackwardKernel, true>, kernel_doc);
   m.def("average_pool_backward", &CallAveragePool, py::arg("d_output"), py::arg("shape"));
+  m.def("max_pool_backward", &CallMaxPool, py::arg("d_output"), py::arg("input"), py::arg("shape"));
+  m.def("pad_backward", &CallPad, py::arg("d_output"), py::arg("shape"));
   m.def("identity_backward", &CallIdentity, py::arg("d_input"), py::arg("d_output"), py::arg("accumulate"));
   m.def("activation_backward", &CallActivation, py::arg("d_output"), py::arg("output"), py::arg("lower"), py::arg("upper"));
   m.def("cosine_logits", &CallCosineLogits, py::arg("embedding"), py::arg("prototypes"), py::arg("logit_scale"));

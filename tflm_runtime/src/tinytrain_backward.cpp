@@ -5,6 +5,8 @@
 #include <cstring>
 
 #include "tinytrain_kernels.h"
+#include "tinytrain_pooling.h"
+#include "tinytrain_rows.h"
 
 namespace tinytrain {
 namespace {
@@ -67,7 +69,7 @@ class Pass {
       const Layer& layer = tables_.layers[l];
       if (!HasGradient(layer.output) || tables_.tensors[layer.output].by_channel) continue;
       const TrainedState state = StateOf(l);
-      const std::int8_t* kernel = state.trained == nullptr ? layer.kernel : state.kernel;
+      const KernelRows kernel(tables_, layer, state);
       OutputBackward(layer, state);
       if (tables_.tensors[layer.input].by_channel) {
         MiddleBackward(l, kernel);
@@ -104,7 +106,7 @@ class Pass {
     if (state.trained != nullptr) KernelBackward(state, d_output);
   }
 
-  void InputsBackward(const Layer& layer, const std::int8_t* kernel) const {
+  void InputsBackward(const Layer& layer, const KernelRows& kernel) const {
     const float* d_output = GradientOf(tables_, buffers_, layer.output);
     if (HasGradient(layer.input)) InputBackward(layer, layer.input, layer.accumulate_input, kernel, d_output);
     if (layer.op == Operator::kAdd && HasGradient(layer.input2)) {
@@ -121,7 +123,7 @@ class Pass {
 
   // From the output of the block's last layer, `index`, to the depthwise convolution before it and, where a gradient goes on,
   // through the 1 x 1 convolution before that.
-  void MiddleBackward(std::int32_t index, const std::int8_t* project_kernel) const {
+  void MiddleBackward(std::int32_t index, const KernelRows& project_kernel) const {
     const Layer& project = tables_.layers[index];
     const Layer& depthwise = tables_.layers[index - 1];
     const Tensor& output = tables_.tensors[project.output];
@@ -141,7 +143,11 @@ class Pass {
       const bool is_trained = trained.At(c, &n);
       const bool is_wanted = goes_on && expansion.Wants(c);
       if (!is_trained && !is_wanted) continue;
-      PointwiseBackwardPlane(d_middle, d_output, project_kernel, c, num_pixels, middle.channels, output.channels);
+      if (project_kernel.whole() != nullptr) {
+        PointwiseBackwardPlane(d_middle, d_output, project_kernel.whole(), c, num_pixels, middle.channels, output.channels);
+      } else {
+        PointwiseBackwardPlaneRows(d_middle, d_output, project_kernel, c, num_pixels, middle.channels);
+      }
       PlaneActivationBackward(depthwise, d_middle, c);
       if (is_trained) {
         DepthwiseBackwardPlaneKernel(trained.Kernel(n), trained.Bias(n), d_middle, Activations(depthwise.input),
@@ -183,9 +189,9 @@ class Pass {
                                 Input().zero_point, {&only, 1}, num_pixels, Input().channels, 1);
       }
       if (d_input_ == nullptr) return;
-      const std::int8_t* kernel = state_.trained == nullptr ? layer_->kernel : state_.kernel;
-      PointwiseBackwardInput(d_input_, plane, kernel + channel * Input().channels, layer_->kernel_scales + channel, num_pixels,
-                             Input().channels, 1);
+      const KernelRows kernel(pass_.tables_, *layer_, state_);
+      PointwiseBackwardInput(d_input_, plane, kernel.Row(channel), layer_->kernel_scales + channel, num_pixels, Input().channels,
+                             1);
     }
 
    private:
@@ -219,7 +225,7 @@ class Pass {
     }
   }
 
-  void InputBackward(const Layer& layer, std::int32_t tensor, bool accumulate, const std::int8_t* kernel,
+  void InputBackward(const Layer& layer, std::int32_t tensor, bool accumulate, const KernelRows& kernel,
                      const float* d_output) const {
     const Tensor& input = tables_.tensors[tensor];
     const auto num_elements = static_cast<std::size_t>(NumElements(input));
@@ -232,15 +238,30 @@ class Pass {
     const WindowShape shape = ShapeOf(layer, input, tables_.tensors[layer.output]);
     if (layer.op == Operator::kAveragePool2D) {
       AveragePoolBackward(d_input, d_output, shape);
+    } else if (layer.op == Operator::kMaxPool2D) {
+      MaxPoolBackward(d_input, d_output, Activations(tensor), shape);
+    } else if (layer.op == Operator::kPad) {
+      PadBackward(d_input, d_output, shape);
     } else if (layer.op == Operator::kDepthwiseConv2D) {
-      DepthwiseBackwardInput(d_input, d_output, kernel, layer.kernel_scales, shape);
+      DepthwiseBackwardInput(d_input, d_output, kernel.whole(), layer.kernel_scales, shape);
     } else if (layer.op == Operator::kDense) {
-      PointwiseBackwardInput(d_input, d_output, kernel, layer.kernel_scales, 1, NumElements(input), shape.output_channels);
+      PointwiseInputBackward(d_input, d_output, kernel, layer.kernel_scales, 1, NumElements(input));
     } else if (IsPointwise(tables_, layer)) {
-      PointwiseBackwardInput(d_input, d_output, kernel, layer.kernel_scales, shape.input_height * shape.input_width,
-                             shape.input_channels, shape.output_channels);
+      PointwiseInputBackward(d_input, d_output, kernel, layer.kernel_scales, shape.input_height * shape.input_width,
+                             shape.input_channels);
+    } else if (kernel.whole() != nullptr) {
+      ConvBackwardInput(d_input, d_output, kernel.whole(), layer.kernel_scales, shape);
     } else {
-      ConvBackwardInput(d_input, d_output, kernel, layer.kernel_scales, shape);
+      ConvBackwardInputRows(d_input, d_output, kernel, layer.kernel_scales, shape);
+    }
+  }
+
+  static void PointwiseInputBackward(float* d_input, const float* d_output, const KernelRows& kernel, const float* kernel_scales,
+                                     std::int32_t num_pixels, std::int32_t input_channels) {
+    if (kernel.whole() != nullptr) {
+      PointwiseBackwardInput(d_input, d_output, kernel.whole(), kernel_scales, num_pixels, input_channels, kernel.num_channels());
+    } else {
+      PointwiseBackwardInputRows(d_input, d_output, kernel, kernel_scales, num_pixels, input_channels);
     }
   }
 

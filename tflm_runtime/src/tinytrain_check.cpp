@@ -58,11 +58,18 @@ bool WindowsFit(const Layer& layer, const Tensor& input, const Tensor& output) {
          WindowFits(input.width, output.width, layer.kernel_width, layer.stride_width, layer.pad_left);
 }
 
+// The input lies inside the output.
+bool PadFits(const Layer& layer, const Tensor& input, const Tensor& output) {
+  return InRange(layer.pad_top, 0, output.height - input.height) && InRange(layer.pad_left, 0, output.width - input.width);
+}
+
 bool ShapesAgree(const Layer& layer, const Tensor& input, const Tensor& output) {
   switch (layer.op) {
     case Operator::kConv2D: return WindowsFit(layer, input, output);
     case Operator::kDepthwiseConv2D:
-    case Operator::kAveragePool2D: return input.channels == output.channels && WindowsFit(layer, input, output);
+    case Operator::kAveragePool2D:
+    case Operator::kMaxPool2D: return input.channels == output.channels && WindowsFit(layer, input, output);
+    case Operator::kPad: return input.channels == output.channels && PadFits(layer, input, output);
     case Operator::kDense: return output.height == 1 && output.width == 1;
     case Operator::kAdd:
     case Operator::kActivation: return SameShape(input, output);
@@ -87,7 +94,10 @@ bool KernelIsValid(const Tables& tables, const Layer& layer) {
   return true;
 }
 
-// The layer that writes a tensor; kNone for the trainable part's input, -2 if there is not exactly one.
+bool HasGradient(const Tables& tables, std::int32_t tensor) { return tables.tensors[tensor].gradient_offset != kNone; }
+
+// The layer that writes a tensor; kNone for what no gradient reaches, which may be computed without a layer of the tables; -2 if
+// there are two, or none where there must be one.
 std::int32_t ProducerOf(const Tables& tables, std::int32_t tensor) {
   std::int32_t producer = kNone;
   for (std::int32_t l = 0; l < tables.num_layers; ++l) {
@@ -95,13 +105,13 @@ std::int32_t ProducerOf(const Tables& tables, std::int32_t tensor) {
     if (producer != kNone) return -2;
     producer = l;
   }
-  return producer == kNone && tensor != 0 ? -2 : producer;
+  return producer == kNone && tensor != 0 && HasGradient(tables, tensor) ? -2 : producer;
 }
 
 bool LayerIsValid(const Tables& tables, std::int32_t index) {
   const Layer& layer = tables.layers[index];
   const std::int32_t last = tables.num_tensors - 1;
-  if (layer.op > Operator::kReshape || layer.activation > Activation::kRelu6) return false;
+  if (layer.op > Operator::kPad || layer.activation > Activation::kRelu6) return false;
   if (!InRange(layer.input, 0, last) || !InRange(layer.output, 1, last)) return false;
   if (layer.op == Operator::kAdd ? !InRange(layer.input2, 0, last) : layer.input2 != kNone) return false;
   const Tensor& output = tables.tensors[layer.output];
@@ -124,8 +134,6 @@ bool OrderIsValid(const Tables& tables) {
   }
   return true;
 }
-
-bool HasGradient(const Tables& tables, std::int32_t tensor) { return tables.tensors[tensor].gradient_offset != kNone; }
 
 bool Reads(const Layer& layer, std::int32_t tensor) { return layer.input == tensor || layer.input2 == tensor; }
 
@@ -208,6 +216,8 @@ bool GradientsAreValid(const Tables& tables) {
     const Layer& layer = tables.layers[l];
     if (!HasGradient(tables, layer.output)) continue;
     if (layer.activation != Activation::kLinear && tables.tensors[layer.output].kept == kNone) return false;
+    const bool reads_input = layer.op == Operator::kMaxPool2D && HasGradient(tables, layer.input);
+    if (reads_input && tables.tensors[layer.input].kept == kNone) return false;
     if (!AccumulateFlagsAreRight(tables, l)) return false;
   }
   return true;
@@ -221,6 +231,13 @@ bool NameIsValid(const char* name) {
   return false;
 }
 
+// A layer in two pieces: some channels are trained, some are not, and both have a bias or neither has.
+bool SplitIsValid(const TrainedLayer& trained, const Layer& layer, std::int32_t output_channels) {
+  if (trained.kernel == nullptr) return trained.bias == nullptr;
+  if (layer.op == Operator::kDepthwiseConv2D || trained.num_channels >= output_channels) return false;
+  return (trained.bias == nullptr) == (layer.bias == nullptr);
+}
+
 bool TrainedIsValid(const Tables& tables, std::int32_t index) {
   const TrainedLayer& trained = tables.trained[index];
   const std::int32_t previous = index > 0 ? tables.trained[index - 1].layer : -1;
@@ -231,6 +248,7 @@ bool TrainedIsValid(const Tables& tables, std::int32_t index) {
   if (!HasGradient(tables, layer.output) || tables.tensors[layer.input].kept == kNone) return false;
   const std::int32_t output_channels = tables.tensors[layer.output].channels;
   if (!InRange(trained.num_channels, 1, output_channels) || trained.channels == nullptr) return false;
+  if (!SplitIsValid(trained, layer, output_channels)) return false;
   for (std::int32_t n = 0; n < trained.num_channels; ++n) {
     if (trained.channels[n] >= output_channels) return false;
     if (n > 0 && trained.channels[n] <= trained.channels[n - 1]) return false;

@@ -111,7 +111,7 @@ void WriteTrained(Writer* writer, const TrainedState& state) {
   }
   if (state.bias == nullptr) return;
   for (std::int32_t n = 0; n < num_channels; ++n) {
-    writer->U32(static_cast<std::uint32_t>(state.bias[state.trained->channels[n]]));
+    writer->U32(static_cast<std::uint32_t>(state.bias[state.Row(n)]));
   }
 }
 
@@ -218,7 +218,7 @@ void ApplyChannel(const Record& record, std::uint32_t r, const TrainedState& sta
     *weight = record.type == kInt8Values ? record.Int8(i) : QuantizeWeight(masters[j], scale);
   }
   if (!record.has_bias) return;
-  std::int32_t* bias = &state.bias[state.trained->channels[n]];
+  std::int32_t* bias = &state.bias[state.Row(n)];
   if (record.type == kInt8Values) {
     *bias = static_cast<std::int32_t>(record.Word(record.biases, r));
     state.bias_masters[n] = BiasScale(state, n) * static_cast<float>(*bias);

@@ -36,7 +36,7 @@ std::size_t KernelBytes(const KernelLayout& layout) {
   return static_cast<std::size_t>(layout.output_channels) * static_cast<std::size_t>(layout.weights_per_channel);
 }
 
-// Bytes of a trained layer's whole kernel and bias in RAM, and where the bias begins.
+// Bytes of a trained layer's kernel and bias in RAM, and where the bias begins.
 std::size_t LayerBytes(const Layer& layer, const KernelLayout& layout, std::size_t* bias_offset) {
   *bias_offset = RoundUp(KernelBytes(layout));
   if (layer.bias == nullptr) return *bias_offset;
@@ -58,6 +58,12 @@ KernelLayout LayoutOf(const Tables& tables, const Layer& layer) {
   if (layer.op == Operator::kDepthwiseConv2D) return {output_channels, window, 1, output_channels};
   const std::int32_t row = layer.op == Operator::kDense ? NumElements(input) : window * input.channels;
   return {output_channels, row, row, 1};
+}
+
+KernelLayout LayoutInRam(const Tables& tables, const TrainedLayer& trained) {
+  KernelLayout layout = LayoutOf(tables, tables.layers[trained.layer]);
+  if (trained.kernel != nullptr) layout.output_channels = trained.num_channels;
+  return layout;
 }
 
 bool IsPointwise(const Tables& tables, const Layer& layer) {
@@ -101,7 +107,7 @@ MemoryParts CutArena(const Tables& tables, const TrainingSettings& settings, std
   for (std::int32_t t = 0; t < tables.num_trained; ++t) {
     const Layer& layer = tables.layers[tables.trained[t].layer];
     std::size_t bias_offset;
-    weight_bytes += LayerBytes(layer, LayoutOf(tables, layer), &bias_offset);
+    weight_bytes += LayerBytes(layer, LayoutInRam(tables, tables.trained[t]), &bias_offset);
     b.num_weights += NumTrainedWeights(tables, tables.trained[t]);
   }
   b.weights = cutter.Take<std::uint8_t>(weight_bytes);
@@ -137,13 +143,13 @@ TrainedState TrainedAt(const Tables& tables, const Buffers& buffers, std::int32_
   for (std::int32_t t = 0; t < index; ++t) {
     const Layer& layer = tables.layers[tables.trained[t].layer];
     std::size_t bias_offset;
-    weight_offset += LayerBytes(layer, LayoutOf(tables, layer), &bias_offset);
+    weight_offset += LayerBytes(layer, LayoutInRam(tables, tables.trained[t]), &bias_offset);
     first += NumTrainedWeights(tables, tables.trained[t]);
   }
   TrainedState state{};
   state.trained = &tables.trained[index];
   state.layer = &tables.layers[state.trained->layer];
-  state.layout = LayoutOf(tables, *state.layer);
+  state.layout = LayoutInRam(tables, *state.trained);
   std::size_t bias_offset;
   LayerBytes(*state.layer, state.layout, &bias_offset);
   std::uint8_t* weights = buffers.weights + weight_offset;

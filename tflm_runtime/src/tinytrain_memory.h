@@ -17,7 +17,8 @@ constexpr std::size_t kArenaAlignment = 16;
 struct MemoryParts {
   std::size_t samples;               // [N * (1 + V) * F] trainable inputs, [N] labels
   std::size_t image;                 // [image_height * image_width * image_channels] if V > 0, else 0
-  std::size_t weights;               // per trained layer, whole: [int8 kernel], [4 * output channels] if there is a bias
+  std::size_t weights;               // per trained layer: [int8 kernel], [4 * channels] if there is a bias, of all output channels
+                                     // or, where the layer is split, of those that are trained
   std::size_t masters;               // [4 * P], float32, selected channels only
   std::size_t weight_gradients;      // [4 * P]
   std::size_t optimizer;             // [4 * P * slots], slots = 0, 1 or 2 for SGD, momentum, Adam
@@ -64,6 +65,9 @@ struct KernelLayout {
 };
 KernelLayout LayoutOf(const Tables& tables, const Layer& layer);
 
+// The same for what RAM holds of a trained layer: where it is split, output_channels are those that are trained.
+KernelLayout LayoutInRam(const Tables& tables, const TrainedLayer& trained);
+
 // Whether a layer is a 1 x 1 convolution that keeps height and width.
 bool IsPointwise(const Tables& tables, const Layer& layer);
 
@@ -71,14 +75,17 @@ bool IsPointwise(const Tables& tables, const Layer& layer);
 struct TrainedState {
   const TrainedLayer* trained;
   const Layer* layer;
-  KernelLayout layout;
-  std::int8_t* kernel;  // whole kernel, in RAM
-  std::int32_t* bias;   // whole bias, in RAM
+  KernelLayout layout;  // of what RAM holds
+  std::int8_t* kernel;  // in RAM, whole or of the trained channels
+  std::int32_t* bias;   // likewise
   float* masters;       // [num_channels][weights per channel]
   float* bias_masters;  // [num_channels]
   float* d_kernel;
   float* d_bias;
   float input_scale;
+
+  // Where the n-th trained channel is in `kernel` and `bias`.
+  std::int32_t Row(std::int32_t n) const { return trained->kernel != nullptr ? n : trained->channels[n]; }
 };
 TrainedState TrainedAt(const Tables& tables, const Buffers& buffers, std::int32_t index);
 

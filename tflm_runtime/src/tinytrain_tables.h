@@ -12,7 +12,7 @@
 namespace tinytrain {
 
 // Raised with every change of a struct below; generated tables assert it at compile time, Trainer::Init at run time.
-constexpr std::uint32_t kTablesVersion = 2;
+constexpr std::uint32_t kTablesVersion = 3;
 
 constexpr std::int32_t kNone = -1;         // "no such tensor / buffer / layer"
 constexpr std::int32_t kStoredSample = -2; // Tensor::kept of the trainable part's input: the stored sample holds it
@@ -25,6 +25,8 @@ enum class Operator : std::uint8_t {
   kAveragePool2D = 4,    // window kernel_height x kernel_width; the padding is not counted in the mean
   kActivation = 5,       // stand-alone ReLU or ReLU6
   kReshape = 6,          // same elements, other shape
+  kMaxPool2D = 7,        // window kernel_height x kernel_width; of equal maxima the first, row by row, has the gradient
+  kPad = 8,              // pad_top rows and pad_left columns before, others behind
 };
 
 enum class Activation : std::uint8_t { kLinear = 0, kRelu = 1, kRelu6 = 2 };  // fused behind the layer
@@ -63,7 +65,7 @@ struct Layer {
   std::int32_t stride_width;
   std::int32_t pad_top;
   std::int32_t pad_left;
-  const std::int8_t* kernel;    // initial weights, in flash; nullptr where the operator has none
+  const std::int8_t* kernel;    // initial weights, in flash; nullptr where the operator has none. See TrainedLayer::kernel
   const float* kernel_scales;   // [output channels], symmetric; dense: the one scale, repeated
   const std::int32_t* bias;     // [output channels], scale = input scale * kernel scale; nullptr: none
 };
@@ -76,6 +78,11 @@ struct TrainedLayer {
   std::int32_t bias_tensor;      // kNone: the layer has no bias
   std::int32_t num_channels;
   const std::uint16_t* channels; // [num_channels], ascending
+  // Split, where not nullptr: the trained channels are a convolution of their own in trainable.tflite, and RAM holds no more.
+  // Their initial weights lie here, [num_channels][weights per channel], those of the other channels, ascending, in Layer::kernel
+  // and Layer::bias; kernel_tensor and bias_tensor are those of the trained channels. Not for depthwise convolutions.
+  const std::int8_t* kernel;
+  const std::int32_t* bias;      // [num_channels]; nullptr without kernel, and where the layer has no bias
 };
 
 // An augmented copy of a sample, made at AddSample: out[y][x] = in[clamp(y - shift_y)][clamp(x - shift_x)].
@@ -99,7 +106,7 @@ struct TrainingSettings {
 
 struct Tables {
   std::uint32_t version;         // kTablesVersion
-  std::uint8_t base_hash[32];    // SHA-256 of frozen.tflite followed by trainable.tflite
+  std::uint8_t base_hash[32];    // SHA-256 of the int8 model before it was cut: a delta fits however it was exported
   Head head;
 
   std::int32_t image_height;     // input of the whole model, int8

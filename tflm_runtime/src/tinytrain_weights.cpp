@@ -22,7 +22,7 @@ std::int32_t QuantizeBias(float value, float scale) {
 }
 
 std::int32_t KernelIndex(const TrainedState& state, std::int32_t n, std::int32_t j) {
-  return state.trained->channels[n] * state.layout.channel_step + j * state.layout.weight_step;
+  return state.Row(n) * state.layout.channel_step + j * state.layout.weight_step;
 }
 
 float KernelScale(const TrainedState& state, std::int32_t n) {
@@ -33,15 +33,18 @@ float BiasScale(const TrainedState& state, std::int32_t n) { return state.input_
 
 void CopyFromFlash(const TrainedState& state) {
   const auto num_outputs = static_cast<std::size_t>(state.layout.output_channels);
-  std::memcpy(state.kernel, state.layer->kernel, num_outputs * static_cast<std::size_t>(state.layout.weights_per_channel));
-  if (state.bias != nullptr) std::memcpy(state.bias, state.layer->bias, num_outputs * sizeof(std::int32_t));
+  const bool split = state.trained->kernel != nullptr;
+  const std::int8_t* kernel = split ? state.trained->kernel : state.layer->kernel;
+  const std::int32_t* bias = split ? state.trained->bias : state.layer->bias;
+  std::memcpy(state.kernel, kernel, num_outputs * static_cast<std::size_t>(state.layout.weights_per_channel));
+  if (state.bias != nullptr) std::memcpy(state.bias, bias, num_outputs * sizeof(std::int32_t));
   float* master = state.masters;
   for (std::int32_t n = 0; n < state.trained->num_channels; ++n) {
     for (std::int32_t j = 0; j < state.layout.weights_per_channel; ++j) {
       *master++ = KernelScale(state, n) * static_cast<float>(state.kernel[KernelIndex(state, n, j)]);
     }
     if (state.bias == nullptr) continue;
-    state.bias_masters[n] = BiasScale(state, n) * static_cast<float>(state.bias[state.trained->channels[n]]);
+    state.bias_masters[n] = BiasScale(state, n) * static_cast<float>(state.bias[state.Row(n)]);
   }
 }
 
@@ -52,7 +55,7 @@ void QuantizeMasters(const TrainedState& state) {
       state.kernel[KernelIndex(state, n, j)] = QuantizeWeight(*master++, KernelScale(state, n));
     }
     if (state.bias == nullptr) continue;
-    state.bias[state.trained->channels[n]] = QuantizeBias(state.bias_masters[n], BiasScale(state, n));
+    state.bias[state.Row(n)] = QuantizeBias(state.bias_masters[n], BiasScale(state, n));
   }
 }
 

@@ -82,7 +82,7 @@ void Mutate(Copy* copy, const std::uint8_t* edit) {
                                       &layer.pad_left};
       const std::size_t field = value[3] % 13;
       if (field < 9) *fields[field] = static_cast<std::int8_t>(value[0]) * (value[1] % 4 == 0 ? 65537 : 1);
-      if (field == 9) layer.op = static_cast<tinytrain::Operator>(Modulo(value[0], 9));
+      if (field == 9) layer.op = static_cast<tinytrain::Operator>(Modulo(value[0], 10));
       if (field == 10) layer.activation = static_cast<tinytrain::Activation>(Modulo(value[0], 4));
       if (field == 11) layer.accumulate_input = value[0] % 2 == 1;
       if (field == 12) layer.accumulate_input2 = value[0] % 2 == 1;
@@ -141,6 +141,16 @@ class Constants {
       if (layer.bias == nullptr) continue;
       biases_.emplace_back(static_cast<std::size_t>(layout.output_channels), 5);
       layer.bias = biases_.back().data();
+    }
+    for (std::int32_t t = 0; t < copy->tables.num_trained; ++t) {
+      tinytrain::TrainedLayer& trained = copy->trained[static_cast<std::size_t>(t)];
+      if (trained.kernel == nullptr) continue;
+      const tinytrain::KernelLayout layout = tinytrain::LayoutInRam(copy->tables, trained);
+      kernels_.emplace_back(static_cast<std::size_t>(layout.output_channels) * static_cast<std::size_t>(layout.weights_per_channel), 3);
+      trained.kernel = kernels_.back().data();
+      if (trained.bias == nullptr) continue;
+      biases_.emplace_back(static_cast<std::size_t>(layout.output_channels), 5);
+      trained.bias = biases_.back().data();
     }
     return true;
   }

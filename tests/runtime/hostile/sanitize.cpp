@@ -7,6 +7,7 @@
 #include "tinytrain_delta.h"
 #include "tinytrain_head.h"
 #include "tinytrain_kernels.h"
+#include "tinytrain_pooling.h"
 
 extern "C" const void* tinytrain_tables();
 
@@ -85,6 +86,7 @@ void RunKernels() {
       tinytrain::DepthwiseBackwardInput(d_input.data(), d_output.data(), kernel.data(), scales.data(), s);
       tinytrain::DepthwiseBackwardKernel(d_kernel.data(), bias, d_output.data(), input.data(), zero_point, list, s);
       tinytrain::AveragePoolBackward(d_input.data(), d_output.data(), s);
+      tinytrain::MaxPoolBackward(d_input.data(), d_output.data(), input.data(), s);
       continue;
     }
     tinytrain::ConvBackwardInput(d_input.data(), d_output.data(), kernel.data(), scales.data(), s);
