@@ -20,6 +20,8 @@ class Board:
         flash_bytes: flash that a sketch may fill.
         reserved_sram_bytes: of `sram_bytes`, what an export leaves free. Raise it with `dataclasses.replace` by what
             your core and the rest of your sketch need.
+        flash_page_bytes: what an erase of flash clears, whole multiples of 256; the sketch then keeps what was learned in
+            flash, and samples too if asked. 0: not known, the sketch writes nothing into flash.
     """
 
     name: str
@@ -28,6 +30,11 @@ class Board:
     sram_bytes: int
     flash_bytes: int
     reserved_sram_bytes: int = 0
+    flash_page_bytes: int = 0
+
+    def __post_init__(self):
+        if self.flash_page_bytes % 256:
+            raise ValueError(f"flash_page_bytes expects a multiple of 256. Received: {self.flash_page_bytes}")
 
     @property
     def available_sram_bytes(self) -> int:
@@ -42,7 +49,7 @@ BOARDS = {
     each.name: each
     for each in (
         # nRF52840, 1 MB flash less the bootloader's; an empty sketch of the mbed core takes about 43 KB, main stack included
-        Board("nano33ble", "Cortex-M4F", 64_000_000, 262_144, 983_040, reserved_sram_bytes=45_056),
+        Board("nano33ble", "Cortex-M4F", 64_000_000, 262_144, 983_040, reserved_sram_bytes=45_056, flash_page_bytes=4_096),
         Board("portenta_h7", "Cortex-M7", 480_000_000, 523_624, 786_432),  # AXI SRAM; the M7's half of the flash
         Board("rp2040", "Cortex-M0+", 133_000_000, 270_336, 2_097_152),  # Raspberry Pi Pico
         Board("esp32s3", "Xtensa LX7", 240_000_000, 327_680, 1_310_720),  # static RAM; the default app partition
@@ -63,6 +70,7 @@ def board(name: str | os.PathLike | Board) -> Board:
             sram_bytes = 131_072
             flash_bytes = 1_048_576
             reserved_sram_bytes = 16_384  # may be left away: 0
+            flash_page_bytes = 2_048  # may be left away: 0
 
     Raises:
         ValueError: no board has that name, or the file does not describe one; it says what is wrong.

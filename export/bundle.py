@@ -21,17 +21,18 @@ from .convert import convert_int8, is_softmax, without_softmax
 from .cut import cut_model
 from .flatbuffer import operator_names
 from .graph import read_trainable
-from .memory import training_memory
+from .memory import delta_bytes, feature_flash_bytes, training_memory, whole_pages, with_total
 from .selected import choose_split
 from .settings import TrainingSettings
 from .tables import identifier, image_input, render, render_sources, tables_bytes
 
-_SCHEMA_VERSION = 1
+_SCHEMA_VERSION = 2
 _MANIFEST = "manifest.json"
 _HEADS = ("prototypes", "softmax")
 _WEIGHTS_IN_RAM = {"cheapest": None, "selected": True, "whole": False}
+_MEMORIES = ("sram", "scratch", "flash")
 _FIELDS = dict.fromkeys(("name", "namespace", "base_hash"), str)
-_FIELDS |= dict.fromkeys(("board", "input", "sram", "flash", "files"), dict)
+_FIELDS |= dict.fromkeys(("board", "input", "features", "files", *_MEMORIES), dict)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,8 +89,11 @@ class Bundle:
 
     @property
     def promised_bytes(self) -> dict[str, dict[str, int]]:
-        """{"sram": {part: bytes, ..., "total": bytes}, "flash": {...}}."""
-        return {memory: dict(self.manifest[memory]) for memory in ("sram", "flash")}
+        """{"sram": {part: bytes, ..., "total": bytes}, "scratch": {part: bytes, ...}, "flash": {...}}.
+
+        The scratch lies in the model's arena, which is a part of the SRAM, and its own parts over one another.
+        """
+        return {memory: dict(self.manifest[memory]) for memory in _MEMORIES}
 
     @property
     def input(self) -> dict:
@@ -109,6 +113,7 @@ def export_tflm(
     views: tuple[tuple[int, int], ...] = (),
     split: bool = True,
     weights_in_ram: str = "cheapest",
+    features: str = "ram",
     overwrite: bool = False,
 ) -> Bundle:
     """Export `model`, to be trained on the device as `plan` says, as a firmware bundle.
@@ -130,6 +135,7 @@ def export_tflm(
         weights_in_ram: of a layer of which some channels are trained, RAM holds "whole": all weights; "selected": those of the
             trained channels, which become a convolution of their own; "cheapest": what takes fewer bytes in all, layer by layer.
             What is learned is the same, bit for bit.
+        features: where the device keeps what the frozen part made of each sample and its views: "ram" or "flash".
         overwrite: replace a bundle that is there already.
 
     Returns:
@@ -152,20 +158,33 @@ def export_tflm(
     _check_free(out, overwrite)
     canonical = _canonical(model, head)
     training = _with_classes(training, head, math.prod(canonical.output_shape[1:]))
+    _check_features(features, target)
     views = _checked_views(views)
     whole = convert_int8(canonical, calibration)
     frozen, trainable, operators = cut_model(whole, canonical, plan, split=split)
     trainable, graph = read_trainable(trainable, operators, plan)
     frozen_arena = smallest_arena(frozen) if frozen else 0
-    trainable, graph, in_ram = choose_split(
-        trainable, graph, frozen_arena=frozen_arena, only=_WEIGHTS_IN_RAM[weights_in_ram]
-    )
     image = image_input(frozen or trainable)
     image_bytes = image["height"] * image["width"] * image["channels"]
+    accounted = {"head": head, "image_bytes": image_bytes, "num_views": len(views), "features": features}
+    scratch = training_memory(graph, training, **accounted)  # the same, whatever is split
+    trainable, graph, in_ram = choose_split(
+        trainable,
+        graph,
+        model_arena=lambda trainable_arena: scratch.model_arena(frozen_arena, trainable_arena),
+        only=_WEIGHTS_IN_RAM[weights_in_ram],
+    )
+    memory = training_memory(graph, training, **accounted)
     arenas = {"frozen_arena": frozen_arena, "trainable_arena": smallest_arena(trainable)}
-    parts = training_memory(graph, training, head=head, image_bytes=image_bytes, num_views=len(views))
-    sram = with_total({**parts, "model_arena": model_arena(arenas)})
-    flash = flash_bytes(frozen, trainable, tables_bytes(graph, num_views=len(views)))
+    sram = memory.sram(**arenas)
+    stored = feature_flash_bytes(graph, training, num_views=len(views)) if features == "flash" else 0
+    flash = flash_bytes(
+        frozen,
+        trainable,
+        tables=tables_bytes(graph, num_views=len(views)),
+        features=whole_pages(stored, target.flash_page_bytes),
+        deltas=2 * whole_pages(delta_bytes(graph, training, head=head), target.flash_page_bytes),
+    )
     check_fits(target, sram, flash)
 
     base_hash = hashlib.sha256(whole).digest()
@@ -178,7 +197,16 @@ def export_tflm(
         head=head,
         settings=training,
         views=views,
-        arenas={**arenas, "model_arena": model_arena(arenas), "training_arena": sum(parts.values())},
+        arenas={
+            **arenas,
+            "model_arena": sram["model_arena"],
+            "training_arena": memory.state_bytes,
+            "scratch": memory.scratch_bytes,
+            "image_scratch": memory.frozen["image"],
+            "page_bytes": target.flash_page_bytes,
+            "feature_flash": flash["features"],
+            "delta_flash": flash["deltas"],
+        },
     )
     manifest = {
         "keras_tinytrain_bundle": _SCHEMA_VERSION,
@@ -189,7 +217,7 @@ def export_tflm(
         "head": head,
         "input": image,
         "output": {field: getattr(graph.tensors[-1], field) for field in ("size", "scale", "zero_point")},
-        "features": {"size": graph.tensors[0].size},
+        "features": {"size": graph.tensors[0].size, "memory": features},
         "trained": {trained.name: len(trained.channels) for trained in graph.trained},
         "weights_in_ram": [dataclasses.asdict(choice) for choice in in_ram],
         "operators": sorted(operator_names(frozen) | operator_names(trainable)),
@@ -198,6 +226,7 @@ def export_tflm(
         "views": [list(view) for view in views],
         "sram": sram,
         "arenas": arenas,
+        "scratch": memory.scratch,
         "flash": flash,
         "activation_gradients_bound": graph.gradient_bytes_bound,
         "activation_gradients_whole": graph.gradient_bytes_whole,
@@ -209,18 +238,10 @@ def export_tflm(
     return Bundle.load(out)
 
 
-def flash_bytes(frozen: bytes | None, trainable: bytes, tables: int) -> dict[str, int]:
+def flash_bytes(frozen: bytes | None, trainable: bytes, *, tables: int, features: int, deltas: int) -> dict[str, int]:
     """Flash by what fills it, in bytes; the runtime's and TFLM's code are not counted."""
-    return with_total({"frozen_model": len(frozen or b""), "trainable_model": len(trainable), "tables": tables})
-
-
-def model_arena(arenas: dict[str, int]) -> int:
-    """Bytes of the one arena in which both models take turns (SharedArenaModel), from those that each needs."""
-    return max(arenas.values())
-
-
-def with_total(parts: dict[str, int]) -> dict[str, int]:
-    return {**parts, "total": sum(parts.values())}
+    models = {"frozen_model": len(frozen or b""), "trainable_model": len(trainable)}
+    return with_total({**models, "tables": tables, "features": features, "deltas": deltas})
 
 
 def check_fits(target: Board, sram: dict[str, int], flash: dict[str, int]) -> None:
@@ -234,8 +255,8 @@ def check_fits(target: Board, sram: dict[str, int], flash: dict[str, int]) -> No
             named = ", ".join(f"{name} {num_bytes:,} B" for name, num_bytes in largest)
             raise ValueError(
                 f"The bundle needs {parts['total']:,} B of {memory}, board {target.name!r} has {available:,} B. Largest "
-                f"parts: {named}. Plan fewer or later layers, or keep fewer samples (TrainingSettings.max_samples). "
-                "Nothing was written."
+                f"parts: {named}. Plan fewer or later layers, keep fewer samples (TrainingSettings.max_samples), or keep "
+                'their features elsewhere (features="ram" or "flash"). Nothing was written.'
             )
 
 
@@ -266,6 +287,16 @@ def _with_classes(training, head, num_outputs):
     if head == "softmax" and num_classes != num_outputs:
         raise ValueError(f"The model has {num_outputs} logits, but training.num_classes is {num_classes}.")
     return dataclasses.replace(training, num_classes=num_classes)
+
+
+def _check_features(features, target):
+    if features not in ("ram", "flash"):
+        raise ValueError(f"features expects 'ram' or 'flash'. Received: {features!r}")
+    if features == "flash" and not target.flash_page_bytes:
+        raise ValueError(
+            f"features='flash' needs to know what an erase clears on board {target.name!r}: set Board.flash_page_bytes, and "
+            "see that ErasePage and WriteBlock of the sketch work there."
+        )
 
 
 def _checked_views(views):

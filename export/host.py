@@ -10,8 +10,10 @@ import tempfile
 import numpy as np
 
 from .arena import new_interpreter, smallest_arena
-from .bundle import Bundle, flash_bytes, model_arena, with_total
+from .bundle import Bundle, flash_bytes
+from .flash import NorFlash
 from .flatbuffer import constant_offset, read_model
+from .memory import TrainingMemory, whole_pages
 from .tables import render
 
 _COMPILERS = ("c++", "g++", "clang++")
@@ -19,6 +21,10 @@ _COMPILERS = ("c++", "g++", "clang++")
 
 class HostRuntime:
     """A bundle's trainer on the host; it computes what the device computes.
+
+    What the trainer keeps where the frozen part runs on the device is overwritten here, too, whenever the frozen part runs;
+    flash is a `NorFlash`: `feature_flash` holds the samples' features (None: they are in RAM), `slots` two deltas (None: the
+    board's page size is not known).
 
     Args:
         bundle: a `Bundle`, or the path of one.
@@ -48,14 +54,22 @@ class HostRuntime:
         }
         self._trainable = MicroModel(trainable, self._arenas["trainable_arena"])
         self._frozen = MicroModel(frozen, self._arenas["frozen_arena"]) if frozen else None
-        self.trainer = _runtime().Trainer(
-            self._library.tinytrain_tables(),
+        runtime, tables, page_bytes = _runtime(), self._library.tinytrain_tables(), bundle.manifest["board"]["flash_page_bytes"]
+        self.feature_flash = None
+        if bundle.manifest["features"]["memory"] == "flash":
+            num_bytes = whole_pages(runtime.flash_samples_bytes(tables, settings), page_bytes)
+            self.feature_flash = NorFlash(num_bytes, page_bytes=page_bytes)
+        self.trainer = runtime.Trainer(
+            tables,
             self._trainable,
             run_frozen=(lambda image: self._frozen(image)[0]) if frozen else None,
             bind=self._trainable.bind,
             settings=settings,
             owner=self._library,
+            flash=self.feature_flash,
         )
+        slot_bytes = whole_pages(self.trainer.delta_bytes(), page_bytes)
+        self.slots = NorFlash(2 * slot_bytes, page_bytes=page_bytes) if page_bytes else None
 
     def add_samples(self, x: np.ndarray, y: np.ndarray) -> None:
         """Store labelled samples: x (N, ...) in the model's own convention, y (N,) integers below num_classes."""
@@ -92,24 +106,45 @@ class HostRuntime:
         """Take over what was learned. Raises ValueError where the file is damaged or of another base model."""
         self.trainer.load_delta(pathlib.Path(path).read_bytes())
 
+    def save_to_flash(self) -> None:
+        """Write what was learned into the older of the two slots, as the device does.
+
+        Raises:
+            RuntimeError: nothing was learned yet, or the board's flash is not known.
+        """
+        self.trainer.save_to_flash(self._slots())
+
+    def load_from_flash(self) -> None:
+        """Take over the newer of the two slots. Raises ValueError where neither holds a delta of this base model."""
+        self.trainer.load_from_flash(self._slots())
+
     def revert(self) -> None:
         """Back to the weights as exported; stored samples stay."""
         self.trainer.revert()
 
     def bytes_used(self) -> dict[str, dict[str, int]]:
         """What is in use, with the keys of `Bundle.promised_bytes`: the trainer's report, arenas that were run, file sizes."""
-        parts = {name: num_bytes for name, num_bytes in self.trainer.memory_parts().items() if name != "total"}
-        tables = self._library.tinytrain_tables_bytes()
-        return {
-            "sram": with_total({**parts, "model_arena": model_arena(self._arenas)}),
-            "flash": flash_bytes(self.bundle.frozen, self.bundle.trainable, tables),
-        }
+        memory = TrainingMemory.of(self.trainer.memory_parts())
+        flash = flash_bytes(
+            self.bundle.frozen,
+            self.bundle.trainable,
+            tables=self._library.tinytrain_tables_bytes(),
+            features=self.feature_flash.data.size if self.feature_flash else 0,
+            deltas=self.slots.data.size if self.slots else 0,
+        )
+        return {"sram": memory.sram(**self._arenas), "scratch": memory.scratch, "flash": flash}
 
     def quantise(self, x: np.ndarray) -> np.ndarray:
         """x as the device sees it: q = round(x / scale) + zero_point, half to even, clipped to int8."""
         entry = self.bundle.input
         q = np.rint(np.asarray(x, np.float32) / np.float32(entry["scale"])) + entry["zero_point"]
         return np.clip(q, -128, 127).astype(np.int8)
+
+    def _slots(self):
+        if self.slots is None:
+            name = self.bundle.manifest["board"]["name"]
+            raise RuntimeError(f"Board {name!r} has no slots in flash: export with Board.flash_page_bytes set.")
+        return self.slots
 
     def _quantised(self, x):
         x, entry = np.asarray(x, np.float32), self.bundle.input

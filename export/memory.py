@@ -2,6 +2,8 @@
 
 import dataclasses
 
+from .flash import BLOCK_BYTES
+
 ALIGNMENT = 16
 NUM_OPTIMIZER_SLOTS = {"sgd": 0, "momentum": 1, "adam": 2}
 
@@ -45,8 +47,63 @@ def place(spans: list[Span]) -> tuple[list[int], int, int]:
     return offsets, total, bound
 
 
-def training_memory(graph, settings, *, head: str, image_bytes: int, num_views: int) -> dict[str, int]:
-    """Bytes of the trainer's arena, by part: what `Trainer::RequiredBytes` reports, computed without it.
+@dataclasses.dataclass(frozen=True)
+class TrainingMemory:
+    """The C++ struct `MemoryParts`: what the trainer takes, by part, in bytes.
+
+    Args:
+        state: what lasts; it has an arena of its own.
+        frozen: what is needed beside the frozen part while that runs: its output and one view of an image, its input.
+        training: what is needed beside the trainable part while it trains.
+
+    The frozen part never runs while the trainable one trains, so that `frozen` and `training` take the same bytes, the
+    scratch, at the end of the arena in which both models take turns.
+    """
+
+    state: dict[str, int]
+    frozen: dict[str, int]
+    training: dict[str, int]
+
+    @classmethod
+    def of(cls, parts: dict[str, int]) -> "TrainingMemory":
+        """From the fields of `MemoryParts`, as the runtime reports them."""
+        names = (
+            ("samples", "weights", "masters", "optimizer", "prototypes"),
+            ("features", "image"),
+            ("weight_gradients", "activation_gradients", "head"),
+        )
+        return cls(*({name: parts[name] for name in group} for group in names))
+
+    @property
+    def state_bytes(self) -> int:
+        return sum(self.state.values())
+
+    @property
+    def scratch_bytes(self) -> int:
+        return max(sum(self.frozen.values()), sum(self.training.values()))
+
+    @property
+    def scratch(self) -> dict[str, int]:
+        """By part; no sum, they lie over one another."""
+        return {**self.frozen, **self.training}
+
+    def model_arena(self, frozen_arena: int, trainable_arena: int) -> int:
+        """Bytes of the one arena (SharedArenaModel): of the frozen part and the view it reads, or the trainable part and scratch."""
+        return max(frozen_arena + self.frozen["image"], trainable_arena + self.scratch_bytes)
+
+    def sram(self, frozen_arena: int, trainable_arena: int) -> dict[str, int]:
+        """All of it with the models' arena, and "total"."""
+        return with_total({**self.state, "model_arena": self.model_arena(frozen_arena, trainable_arena)})
+
+
+def with_total(parts: dict[str, int]) -> dict[str, int]:
+    return {**parts, "total": sum(parts.values())}
+
+
+def training_memory(
+    graph, settings, *, head: str, image_bytes: int, num_views: int, features: str = "ram"
+) -> TrainingMemory:
+    """What `Trainer::RequiredBytes` reports, computed without it; every part is a multiple of 16.
 
     Args:
         graph: a `TrainableGraph`.
@@ -54,28 +111,65 @@ def training_memory(graph, settings, *, head: str, image_bytes: int, num_views: 
         head: "prototypes" or "softmax".
         image_bytes: int8 values of one input of the whole model.
         num_views: augmented copies that are kept of each sample.
-
-    Returns:
-        The fields of the C++ struct `MemoryParts` without their total, each a multiple of 16.
+        features: "ram" or "flash": where the frozen part's outputs are kept.
     """
-    features, dimension = graph.tensors[0].size, graph.tensors[-1].size
+    num_features, dimension = graph.tensors[0].size, graph.tensors[-1].size
     weights = num_trained = 0
     for trained in graph.trained:
         layer = graph.layers[trained.layer]
         weights += layer_bytes(layer, len(trained.channels) if trained.is_split else len(layer.kernel_scales))
         num_trained += len(trained.channels) * (layer.weights_per_channel + (layer.bias is not None))
     num_samples, num_classes = settings.max_samples, settings.num_classes
-    embeddings = align(4 * num_classes * dimension) + align(4 * dimension) + align(4 * num_classes)  # and samples per class
-    return {
-        "samples": align(num_samples * (1 + num_views) * features) + align(num_samples),
-        "image": align(image_bytes) if num_views else 0,
-        "weights": weights,
-        "masters": align(4 * num_trained),
-        "weight_gradients": align(4 * num_trained),
-        "optimizer": align(4 * num_trained * NUM_OPTIMIZER_SLOTS[settings.optimizer]),
-        "activation_gradients": align(max(graph.gradient_bytes, features)),  # Predict keeps features there
-        "prototypes": align(4 * num_classes) + (embeddings if head == "prototypes" else 0),  # logits first
-    }
+    has_prototypes, in_flash = head == "prototypes", features == "flash"
+    return TrainingMemory(
+        state={
+            "samples": (0 if in_flash else align(num_samples * (1 + num_views) * num_features)) + align(num_samples),
+            "weights": weights,
+            "masters": align(4 * num_trained),
+            "optimizer": align(4 * num_trained * NUM_OPTIMIZER_SLOTS[settings.optimizer]),
+            "prototypes": align(4 * num_classes * dimension) if has_prototypes else 0,
+        },
+        frozen={
+            "features": whole_blocks(num_features) if in_flash else align(num_features),
+            "image": align(image_bytes) if num_views else 0,
+        },
+        training={
+            "weight_gradients": align(4 * num_trained),
+            "activation_gradients": align(graph.gradient_bytes),
+            "head": align(4 * num_classes) + (align(4 * dimension) + align(4 * num_classes) if has_prototypes else 0),
+        },
+    )
+
+
+def whole_blocks(num_bytes: int) -> int:
+    """`num_bytes` rounded up to what one write of flash takes."""
+    return -(-num_bytes // BLOCK_BYTES) * BLOCK_BYTES
+
+
+def whole_pages(num_bytes: int, page_bytes: int) -> int:
+    """`num_bytes` rounded up to pages; 0 where the page size is not known."""
+    return -(-num_bytes // page_bytes) * page_bytes if page_bytes else 0
+
+
+def feature_flash_bytes(graph, settings, *, num_views: int) -> int:
+    """Flash of all samples' features, without the rest of the last page: the C++ function `FlashSamplesBytes`."""
+    return settings.max_samples * (1 + num_views) * whole_blocks(graph.tensors[0].size)
+
+
+def delta_bytes(graph, settings, *, head: str) -> int:
+    """Size of a delta: `Trainer::DeltaBytes`; the format stands in tinytrain_delta.h."""
+
+    def record(name, num_channels, channel_bytes):
+        return 1 + len(name.encode()) + 8 + num_channels * (2 + channel_bytes)
+
+    layers = [graph.layers[trained.layer] for trained in graph.trained]
+    records = [
+        record(trained.name, len(trained.channels), layer.weights_per_channel + 4 * (layer.bias is not None))
+        for trained, layer in zip(graph.trained, layers)
+    ]
+    if head == "prototypes":
+        records.append(record("prototypes", settings.num_classes, 4 * graph.tensors[-1].size))
+    return 48 + sum(records) + 4
 
 
 def layer_bytes(layer, num_channels: int) -> int:

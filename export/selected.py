@@ -13,6 +13,7 @@ A depthwise convolution is never split: its kernel is a few bytes a channel, and
 
 import copy
 import dataclasses
+from collections.abc import Callable
 
 import numpy as np
 from tensorflow.lite.python import schema_py_generated as schema
@@ -43,13 +44,13 @@ class RamChoice:
 
 
 def choose_split(
-    trainable: bytes, graph: TrainableGraph, *, frozen_arena: int, only: bool | None = None
+    trainable: bytes, graph: TrainableGraph, *, model_arena: Callable[[int], int], only: bool | None = None
 ) -> tuple[bytes, TrainableGraph, tuple[RamChoice, ...]]:
     """Split the layers for which that takes fewer bytes of SRAM in all; those that save most are tried first.
 
     Args:
         trainable, graph: as `read_trainable` returns them.
-        frozen_arena: bytes that the frozen model needs of the arena which both models share.
+        model_arena: bytes of the arena which both models share, from those that the trainable one needs of it.
         only: True splits whatever can be split, False nothing, None what is cheaper.
 
     Returns:
@@ -60,7 +61,7 @@ def choose_split(
     candidates.sort(key=lambda name: -_saving(choices[name]))
 
     def arena_with(names):
-        return max(frozen_arena, smallest_arena(split_layers(trainable, graph, names)[0]))
+        return model_arena(smallest_arena(split_layers(trainable, graph, names)[0]))
 
     if only is True:
         chosen, growth = candidates, {}

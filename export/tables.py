@@ -38,7 +38,8 @@ def render_sources(
         head: "prototypes" or "softmax".
         settings: a `TrainingSettings` with num_classes set.
         views: ((shift_y, shift_x), ...).
-        arenas: bytes of "frozen_arena", "trainable_arena", "model_arena" and "training_arena".
+        arenas: bytes of "frozen_arena", "trainable_arena", "model_arena", "training_arena", "scratch" and "image_scratch"; of
+            "page_bytes", "feature_flash" and "delta_flash".
 
     Returns:
         {file name: text} of tables.h, tables.cpp, models.h, models.cpp.

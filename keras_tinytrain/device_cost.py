@@ -8,27 +8,36 @@ from keras_tinytrain.layers import LayerTable
 from keras_tinytrain.lifetimes import kept_tensors, peak_elements, peak_of_gradients, tensor_spans
 from keras_tinytrain.split import latest_cut
 
+_FLASH_BLOCK = 256  # bytes that one write of flash takes, see tinytrain_flash.h
+
 
 @dataclasses.dataclass(frozen=True)
 class DeviceAccounting:
     """SRAM of the device's runtime: an estimate by which to choose; the exporter measures, and promises.
 
     What the runtime allocates is counted as it does (see tinytrain.h): the frozen part runs once per sample and its int8
-    output is kept; trained layers have an int8 copy in RAM, trained channels a float32 master, a gradient and optimizer state.
-    TensorFlow Lite Micro's arena, which the frozen and the trainable part use in turn, is estimated from the int8 tensors alive
-    at once, 8 B per channel, 240 B per operator and 1 KB: a little more than it takes on a 64-bit host.
+    output is kept; trained layers have an int8 copy in RAM, trained channels a float32 master and optimizer state. Gradients
+    are held only while the frozen part does not run: they and the trainable part take turns with it in the model's arena.
+    TensorFlow Lite Micro's share of that is estimated from the int8 tensors alive at once, 8 B per channel, 240 B per
+    operator and 1 KB: a little more than it takes on a 64-bit host.
 
     Args:
         optimizer_slots: float32 state per trained weight: 0 SGD, 1 momentum, 2 Adam.
         num_samples: support samples that are kept.
         num_views: augmented copies kept beside each sample.
         num_classes: prototypes that are kept.
+        features: "ram" or "flash": where the frozen part's outputs are kept.
     """
 
     optimizer_slots: int = 2
     num_samples: int = 25
     num_views: int = 0
     num_classes: int = 5
+    features: str = "ram"
+
+    def __post_init__(self):
+        if self.features not in ("ram", "flash"):
+            raise ValueError(f"features expects 'ram' or 'flash'. Received: {self.features!r}")
 
     def memory_bytes(self, table: LayerTable, choice: dict[str, int]) -> int:
         """Total SRAM in bytes."""
@@ -39,17 +48,19 @@ class DeviceAccounting:
         cut, gradients, arenas = _activation_memory(table, frozenset(choice))
         parameters = sum((table[name].weights_per_channel + table[name].has_bias) * n for name, n in choice.items())
         features, embedding = math.prod(table[cut].output_shape), table.weighted[-1].num_channels
-        samples = self.num_samples * (1 + self.num_views) * features
+        stored = 0 if self.features == "flash" else self.num_samples * (1 + self.num_views) * features
+        image = align16(math.prod(table[0].output_shape)) if self.num_views else 0
+        in_transit = align16(features) if self.features == "ram" else -(-features // _FLASH_BLOCK) * _FLASH_BLOCK
+        head = 2 * align16(4 * self.num_classes) + align16(4 * embedding)
+        training = align16(4 * parameters) + align16(4 * gradients) + head
+        frozen_arena, trainable_arena = arenas
         return {
-            "samples": align16(samples) + align16(self.num_samples),
-            "image": align16(math.prod(table[0].output_shape)) if self.num_views else 0,
+            "samples": align16(stored) + align16(self.num_samples),
             "weights": sum(align16(table[name].num_weights) + align16(4 * table[name].num_channels) for name in choice),
             "masters": align16(4 * parameters),
-            "weight_gradients": align16(4 * parameters),
             "optimizer": align16(4 * parameters * self.optimizer_slots),
-            "activation_gradients": align16(max(4 * gradients, features)),
-            "prototypes": align16(4 * (self.num_classes + 1) * embedding) + 2 * align16(4 * self.num_classes),
-            "model_arena": max(arenas),
+            "prototypes": align16(4 * self.num_classes * embedding),
+            "model_arena": max(frozen_arena + image, trainable_arena + max(in_transit + image, training)),
         }
 
 

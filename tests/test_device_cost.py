@@ -27,9 +27,25 @@ def test_parts_by_hand(table):
     parameters = 5 * (3 * 3 * 12 + 1) + 5 * (12 + 1)
     assert parts["samples"] == align16(25 * features) + align16(25)
     assert parts["weights"] == align16(12 * 3 * 3 * 12) + align16(4 * 12) + align16(12 * 5) + align16(4 * 5)
-    assert parts["masters"] == parts["weight_gradients"] == align16(4 * parameters)
+    assert parts["masters"] == align16(4 * parameters)
     assert parts["optimizer"] == align16(8 * parameters)
-    assert parts["image"] == 0
+    assert parts["prototypes"] == align16(4 * 5 * 5)
+
+
+def test_the_arena_holds_the_larger_of_both_turns(table):
+    """The frozen part of stem to b2_project needs more than the trainable one alone, and less than that with its scratch."""
+    few, more = ({"b3_conv": count} for count in (1, 12))
+    arena = lambda choice, **options: DeviceAccounting(**options).parts(table, choice)["model_arena"]
+    assert arena(few) == arena({"b3_conv": 2})  # more gradients, where the frozen part's tensors are
+    assert arena(more) > arena({"b3_conv": 11}) > arena(few)
+    image = align16(12 * 12 * 3)
+    assert arena(few) < arena(few, num_views=1) <= arena(few) + image
+
+
+def test_features_in_flash_cost_labels_only(table):
+    in_flash, in_ram = (DeviceAccounting(features=features).parts(table, CHOICE) for features in ("flash", "ram"))
+    assert in_flash["samples"] == align16(25)
+    assert {part for part in in_ram if in_flash[part] != in_ram[part]} == {"samples"}
 
 
 def test_memory_is_the_sum_of_its_parts(table):
@@ -41,6 +57,11 @@ def test_memory_is_the_sum_of_its_parts(table):
 def test_more_of_anything_takes_more(table, change):
     small = DeviceAccounting()
     assert dataclasses.replace(small, **change).memory_bytes(table, CHOICE) > small.memory_bytes(table, CHOICE)
+
+
+def test_features_are_checked():
+    with pytest.raises(ValueError, match="features expects 'ram' or 'flash'"):
+        DeviceAccounting(features="disk")
 
 
 def test_sgd_needs_no_optimizer_state(table):
@@ -58,4 +79,3 @@ def test_training_from_the_first_layer_keeps_whole_images(table):
     accounting = DeviceAccounting(num_samples=4, num_views=1)
     parts = accounting.parts(table, {"stem": 1})
     assert parts["samples"] == align16(8 * 12 * 12 * 3) + align16(4)
-    assert parts["image"] == align16(12 * 12 * 3)

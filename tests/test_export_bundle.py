@@ -60,7 +60,8 @@ def test_files_and_manifest(bundle):
     assert bundle.plan == PLAN
     assert bundle.manifest["trained"] == {"b1_project": 2, "logits": 5}
     assert bundle.manifest["views"] == [[1, 0], [0, -2]]
-    for parts in bundle.promised_bytes.values():
+    for memory in ("sram", "flash"):
+        parts = bundle.promised_bytes[memory]
         assert parts.pop("total") == sum(parts.values())
     assert bundle.promised_bytes["flash"]["frozen_model"] == (bundle.path / "frozen.tflite").stat().st_size
     assert {bundle.input[side] for side in ("height", "width")} == {12}
@@ -133,7 +134,7 @@ def test_nothing_is_overwritten_unasked(bundle, tmp_path, converted):
 
 
 def test_too_small_a_board_writes_nothing(tmp_path, converted):
-    with pytest.raises(ValueError, match="of SRAM, board 'small'.*Largest parts: samples"):
+    with pytest.raises(ValueError, match="of SRAM, board 'small'.*Largest parts: model_arena .* B, samples "):
         export(tmp_path / "deep" / "net", board=Board("small", "cpu", 1, 8192, 10**6))
     assert not list(tmp_path.iterdir())
 
@@ -163,6 +164,10 @@ def test_options_are_checked(tmp_path):
         export(tmp_path / "a", head="softmax", training=TrainingSettings(num_classes=4))
     with pytest.raises(ValueError, match="views expects"):
         export(tmp_path / "a", views=((40000, 0),))
+    with pytest.raises(ValueError, match="features expects 'ram' or 'flash'. Received: 'disk'"):
+        export(tmp_path / "a", features="disk")
+    with pytest.raises(ValueError, match="what an erase clears on board 'rp2040': set Board.flash_page_bytes"):
+        export(tmp_path / "a", features="flash", board="rp2040")
     with pytest.raises(ValueError, match="Unknown board"):
         export(tmp_path / "a", board="uno")
     assert not list(tmp_path.iterdir())
@@ -204,8 +209,25 @@ def test_sources_are_clean_and_need_no_start_up_code(bundle, tmp_path):
         assert ".init_array" not in sections  # all of it is constant, in flash
 
 
+def test_too_little_flash_for_features_writes_nothing(tmp_path, converted):
+    board = Board("small", "cpu", 1, 10**6, 60_000, flash_page_bytes=16_384)
+    with pytest.raises(ValueError, match="of flash, board 'small' has 60,000 B. Largest parts: deltas 32,768 B, features 16,384"):
+        export(tmp_path / "net", board=board, features="flash")
+    assert not list(tmp_path.iterdir())
+
+
 def test_sketch_compiles_against_a_stand_in_of_tflm(bundle, tmp_path):
     compile_sketch(bundle, tmp_path)
+
+
+def test_sketch_without_flash_and_with_features_in_it(tmp_path, converted):
+    without = export(tmp_path / "without", board="rp2040")
+    assert "FlashIAP" not in (without.path / "sketch" / "sketch.ino").read_text()
+    assert without.promised_bytes["flash"]["deltas"] == without.promised_bytes["flash"]["features"] == 0
+    compile_sketch(without, tmp_path)
+    with_features = export(tmp_path / "with", features="flash")
+    assert "&features" in (with_features.path / "sketch" / "sketch.ino").read_text()
+    compile_sketch(with_features, tmp_path)
 
 
 STAND_IN = {
@@ -221,6 +243,13 @@ STAND_IN = {
         extern SerialPort Serial;
         unsigned long millis();
         void delay(unsigned long);""",
+    "FlashIAP.h": """
+        #pragma once
+        #include <cstdint>
+        namespace mbed { class FlashIAP {
+         public:
+          int init(); int erase(uint32_t address, uint32_t size); int program(const void* buffer, uint32_t address, uint32_t size);
+        }; }""",
     "tensorflow/lite/schema/schema_generated.h": """
         namespace tflite { struct Model {}; const Model* GetModel(const void*); }""",
     "tensorflow/lite/micro/micro_mutable_op_resolver.h": """

@@ -12,6 +12,7 @@ from keras_tinytrain.export.convert import convert_int8
 from keras_tinytrain.export.cut import cut_model, find_trained
 from keras_tinytrain.export.graph import read_trainable
 from keras_tinytrain.export.host import MicroModel
+from keras_tinytrain.export.memory import align
 from keras_tinytrain.fold import fold_batch_norm
 from keras_tinytrain.graph import walk
 from keras_tinytrain.plan import LayerPlan, Plan
@@ -26,7 +27,7 @@ def plan_of(**channels):
 
 
 BLOCKS = plan_of(b1_project=(1, 3), b2_depthwise=(0, 5), b3_conv=(2, 11), logits=(0, 4))
-CASES = {  # model, plan, head, views, (optimizer, learning rate)
+CASES = {  # model, plan, head, views, (optimizer, learning rate); "views" and "softmax" keep their features in flash
     "blocks": (tiny_net, BLOCKS, "prototypes", (), ("adam", 0.01)),
     "views": (tiny_net, plan_of(b1_expand=(0, 9), b1_depthwise=(3,)), "prototypes", ((0, 1), (-2, 0)), ("momentum", 0.1)),
     "pooled": (pooled_net, plan_of(first=(0, 5), second=(1,), hidden=(0, 7)), "prototypes", (), ("sgd", 0.1)),
@@ -43,7 +44,8 @@ class Case:
             optimizer=optimizer, learning_rate=rate, iterations=12, num_classes=WAYS, max_samples=WAYS * SHOTS
         )
         self.bundle = export_tflm(
-            self.model, self.plan, calibration=self.calibration, out=folder, head=self.head, training=training, views=views
+            self.model, self.plan, calibration=self.calibration, out=folder, head=self.head, training=training, views=views,
+            features="flash" if name in ("views", "softmax") else "ram",
         )
         self.x, self.y = labelled_images(self.model, per_class=SHOTS, classes=WAYS)
 
@@ -192,6 +194,40 @@ def test_promised_bytes_are_used_to_the_byte(case, host):
     assert host.bytes_used() == case.bundle.promised_bytes
 
 
+def test_the_model_arena_holds_both_turns(case):
+    promised, arenas = case.bundle.promised_bytes, case.bundle.manifest["arenas"]
+    scratch = promised["scratch"]
+    training = scratch["weight_gradients"] + scratch["activation_gradients"] + scratch["head"]
+    frozen = scratch["features"] + scratch["image"]
+    assert promised["sram"]["model_arena"] == max(
+        arenas["frozen_arena"] + scratch["image"], arenas["trainable_arena"] + max(training, frozen)
+    )
+
+
+def test_features_in_flash_change_no_bit(tmp_path):
+    hosts = {}
+    for features in ("ram", "flash"):
+        model = tiny_net()
+        training = TrainingSettings(learning_rate=0.01, iterations=4, num_classes=WAYS, max_samples=WAYS * SHOTS)
+        bundle = export_tflm(
+            model, BLOCKS, calibration=images(model, 8), out=tmp_path / features, training=training, features=features,
+            views=((0, 1),),
+        )
+        hosts[features] = host = HostRuntime(bundle)
+        x, y = labelled_images(model, per_class=SHOTS, classes=WAYS)
+        host.add_samples(x, y)
+        host.losses = host.train()
+        host.logits = host.predict(x)
+        assert host.bytes_used() == bundle.promised_bytes
+    ram, flash = hosts["ram"], hosts["flash"]
+    assert flash.losses == ram.losses and flash.logits.tobytes() == ram.logits.tobytes()
+    assert flash.trainer.save_delta() == ram.trainer.save_delta()
+    saved = ram.bundle.promised_bytes["sram"]["samples"] - flash.bundle.promised_bytes["sram"]["samples"]
+    assert saved == align(2 * WAYS * SHOTS * 288)
+    assert flash.bundle.promised_bytes["flash"]["features"] == flash.feature_flash.data.size == 4096 * 3  # 24 * 512 B
+    assert flash.bundle.promised_bytes["flash"]["deltas"] == flash.slots.data.size == 2 * 4096
+
+
 def test_training_lowers_the_loss_and_moves_only_the_plan(case, host):
     before = [host.trainer.kernel(index).copy() for index in range(len(case.plan.layers))]
     losses = host.train()
@@ -219,6 +255,13 @@ def test_what_was_learned_is_saved_loaded_and_reverted(case, host, tmp_path):
     (tmp_path / "damaged").write_bytes(damaged)
     with pytest.raises(ValueError, match="delta"):
         untrained.load_delta(tmp_path / "damaged")
+    with pytest.raises(ValueError, match="not a delta"):
+        host.load_from_flash()
+    host.save_to_flash()
+    again = HostRuntime(case.bundle)
+    again.slots.data[:] = host.slots.data  # after a reset
+    again.load_from_flash()
+    assert again.trainer.save_delta(1) == host.trainer.save_delta(1)
     kernels = [host.trainer.kernel(index) for index in range(host.trainer.num_trained)]
     host.revert()
     assert any((old != host.trainer.kernel(index)).any() for index, old in enumerate(kernels))

@@ -10,11 +10,13 @@ from hypothesis import strategies as st
 
 from keras_tinytrain.export import arena, arena_probe
 from keras_tinytrain.export.boards import BOARDS, Board, board
-from keras_tinytrain.export.bundle import check_fits, with_total
+from keras_tinytrain.export.bundle import check_fits
 from keras_tinytrain.export.convert import convert_int8
 from keras_tinytrain.export.cut import cut_model
 from keras_tinytrain.export.graph import read_trainable
-from keras_tinytrain.export.memory import Span, align, place, training_memory
+from keras_tinytrain.export.memory import (
+    Span, TrainingMemory, align, delta_bytes, feature_flash_bytes, place, training_memory, whole_pages, with_total,
+)
 from keras_tinytrain.export.settings import TrainingSettings
 from keras_tinytrain.fold import fold_batch_norm
 from keras_tinytrain.plan import LayerPlan, Plan
@@ -58,21 +60,60 @@ def test_training_memory_by_hand(parts):
     settings = TrainingSettings(num_classes=3, max_samples=7)
     memory = training_memory(graph, settings, head="prototypes", image_bytes=12 * 12 * 3, num_views=2)
     num_trained = 2 * (16 + 1) + 2 * (9 + 1) + 1 * (12 + 1)
-    assert memory == {
+    assert memory.state == {
         "samples": align(7 * 3 * 6 * 6 * 8) + 16,
-        "image": 432,
         "weights": (8 * 16 + 32) + (9 * 16 + 64) + (align(12 * 5) + 32),
         "masters": align(4 * num_trained),
-        "weight_gradients": align(4 * num_trained),
         "optimizer": align(8 * num_trained),
+        "prototypes": align(4 * 3 * 5),
+    }
+    assert memory.frozen == {"features": 288, "image": 432}
+    assert memory.training == {
+        "weight_gradients": align(4 * num_trained),
         "activation_gradients": 4 * (6 * 6 * 8 + 6 * 6 + 12 + 3 * 3 * 12),  # the second block: its ends, and two planes between
-        "prototypes": align(4 * 3 * 5) + 32 + 16 + 16,
+        "head": 16 + 32 + 16,
     }
     softmax = training_memory(graph, settings, head="softmax", image_bytes=432, num_views=0)
-    assert (softmax["prototypes"], softmax["image"], softmax["samples"]) == (16, 0, align(7 * 288) + 16)
+    assert (softmax.state["prototypes"], softmax.state["samples"]) == (0, align(7 * 288) + 16)
+    assert (softmax.frozen["image"], softmax.training["head"]) == (0, 16)
     assert training_memory(
         graph, dataclasses.replace(settings, optimizer="sgd"), head="softmax", image_bytes=432, num_views=0
-    )["optimizer"] == 0
+    ).state["optimizer"] == 0
+
+
+def test_features_in_flash_by_hand(parts):
+    _, _, graph = parts
+    settings = TrainingSettings(num_classes=3, max_samples=7)
+    options = dict(head="prototypes", image_bytes=432, num_views=2)
+    in_ram, in_flash = (training_memory(graph, settings, **options, features=place) for place in ("ram", "flash"))
+    assert in_flash.state == {**in_ram.state, "samples": 16}
+    assert in_flash.frozen == {"features": 512, "image": 432} and in_flash.training == in_ram.training
+    assert feature_flash_bytes(graph, settings, num_views=2) == 7 * 3 * 512
+    assert [whole_pages(n, 4096) for n in (0, 1, 4096, 7 * 3 * 512)] == [0, 4096, 4096, 3 * 4096] and whole_pages(5, 0) == 0
+    records = [(10, 2, 16), (12, 2, 9), (6, 1, 12)]  # length of the name, channels, weights of each
+    expected = 52 + sum(9 + name + n * (2 + weights + 4) for name, n, weights in records)
+    assert delta_bytes(graph, settings, head="softmax") == expected
+    assert delta_bytes(graph, settings, head="prototypes") == expected + 9 + 10 + 3 * (2 + 4 * 5)
+
+
+@pytest.mark.parametrize(
+    ("arenas", "frozen", "training", "model_arena"),
+    [
+        ((1000, 400), (32, 0), (300, 200, 16), 1000),  # the scratch lies where the frozen part's tensors are
+        ((1000, 700), (32, 0), (300, 200, 16), 1216),  # the trainable part's turn takes more
+        ((1000, 400), (32, 432), (300, 200, 16), 1432),  # the frozen part reads an image that it may not overwrite
+        ((0, 400), (32, 432), (64, 16, 16), 864),  # little is trained: an image and its features are the scratch
+    ],
+)
+def test_the_arena_holds_the_larger_of_both_turns(arenas, frozen, training, model_arena):
+    memory = TrainingMemory(
+        state={"samples": 64, "weights": 48},
+        frozen=dict(zip(("features", "image"), frozen)),
+        training=dict(zip(("weight_gradients", "activation_gradients", "head"), training)),
+    )
+    assert memory.model_arena(*arenas) == model_arena
+    assert memory.sram(*arenas) == {"samples": 64, "weights": 48, "model_arena": model_arena, "total": 112 + model_arena}
+    assert memory.scratch_bytes == max(sum(frozen), sum(training)) and memory.state_bytes == 112
 
 
 def test_gradients_lie_as_tight_as_possible(parts):
@@ -139,6 +180,7 @@ def test_a_board_is_read_from_a_file(tmp_path):
         (BOARD_FILE.replace("131_072", '"128 KB"'), "sram_bytes expects a number"),
         (BOARD_FILE.replace("131_072", "0"), "sram_bytes expects a number of at least 1"),
         (BOARD_FILE + "reserved_sram_bytes = -1", "no negative number"),
+        (BOARD_FILE + "flash_page_bytes = 1000", "flash_page_bytes expects a multiple of 256"),
         ("name = ", "cannot be read as TOML"),
     ],
 )

@@ -14,7 +14,7 @@ from tests.runtime.tflm import tflm  # noqa: F401
 
 WAYS, SHOTS = 3, 2
 MAIN = ROOT / "tests" / "runtime" / "tflm_host" / "main.cpp"
-CASES = {  # model, trained channels, head, views
+CASES = {  # model, trained channels, head, views; "views" and "softmax" keep their features in flash
     "blocks": (tiny_net, {"b1_project": (1, 3), "b2_depthwise": (0, 5), "b3_conv": (2, 11), "logits": (0,)}, "prototypes", ()),
     "views": (tiny_net, {"b1_expand": (0, 9), "b1_depthwise": (3,)}, "prototypes", ((0, 1), (-2, 0))),
     "no_frozen_part": (pooled_net, {"first": (0, 5), "hidden": (1, 7)}, "prototypes", ()),
@@ -30,7 +30,8 @@ def bundle(request, tmp_path_factory):
     training = TrainingSettings(learning_rate=0.01, iterations=6, num_classes=WAYS, max_samples=WAYS * SHOTS)
     out = tmp_path_factory.mktemp("tflm") / request.param
     exported = export_tflm(
-        model, plan, calibration=images(model, 8), out=out, head=head, training=training, views=views
+        model, plan, calibration=images(model, 8), out=out, head=head, training=training, views=views,
+        features="flash" if request.param in ("views", "softmax") else "ram",
     )
     return exported, *labelled_images(model, per_class=SHOTS, classes=WAYS)
 
@@ -40,6 +41,7 @@ def compile_bundle(bundle, tflm, program, *flags):
     path, resolver = bundle.path, " ".join(f"resolver.{_resolver_method(name)}();" for name in bundle.manifest["operators"])
     defines = [f"-DBUNDLE={bundle.manifest['namespace']}", f"-DRESOLVER={resolver}"]
     defines += ["-DFROZEN"] if bundle.frozen else []
+    defines += ["-DFLASH"] if bundle.manifest["features"]["memory"] == "flash" else []
     defines += flags
     sources = [MAIN, path / "tables.cpp", path / "models.cpp", *sorted(SOURCES.glob("*.cpp"))]
     flags = ["-std=c++17", "-O1", "-Wall", "-Wextra", "-Werror", *defines, *tflm.flags, f"-I{path}", f"-I{SOURCES}"]
@@ -65,7 +67,7 @@ def host_run(bundle, x, y):
 
 
 def test_what_is_learned_equals_the_host_run(bundle, tflm, tmp_path):  # noqa: F811
-    """Both models take turns in one arena, of the size that was promised for the two."""
+    """Both models and the trainer's scratch take turns in one arena, of the size that was promised for all of them."""
     bundle, x, y = bundle
     assert run_bundle(bundle, tflm, x, y, tmp_path) == host_run(bundle, x, y)
 

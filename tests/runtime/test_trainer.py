@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from keras_tinytrain import _runtime
+from keras_tinytrain.export.flash import NorFlash, PowerCut
 from tests.runtime.small_net import NONE, SPLIT, STORED_SAMPLE, samples, small_net
 
 VIEWS = ((1, 0), (-2, 3))
@@ -21,10 +22,10 @@ class Setup:
         self.tables, self.library = net.load(folder)
         self.images, self.labels = samples()
 
-    def trainer(self, add=True, **settings):
+    def trainer(self, add=True, share=True, flash=None, **settings):
         self.net.bound.clear()
         trainer = _runtime.Trainer(self.tables, self.net.run_trainable, self.net.run_frozen, self.net.bind, settings=settings,
-                                   owner=self.library)
+                                   owner=self.library, share=share, flash=flash)
         for image, label in zip(self.images, self.labels):
             if add:
                 trainer.add_sample(image, label)
@@ -83,6 +84,16 @@ def by_channel(tmp_path_factory):
 @pytest.fixture(scope="module")
 def with_views(tmp_path_factory):
     return Setup(dataclasses.replace(small_net(), views=VIEWS, bound={}), tmp_path_factory.mktemp("views"))
+
+
+@pytest.fixture(scope="module")
+def thin_views(tmp_path_factory):
+    """Little is trained of it: an image and its features take more than all gradients, so that they make the scratch."""
+    net = dataclasses.replace(small_net(), views=VIEWS, bound={}, trained={10: [0, 2]})
+    stop_gradients(net)
+    for tensor in net.tensors:
+        tensor.gradient_offset -= 0 if tensor.gradient_offset == NONE else net.tensors[-1].gradient_offset
+    return Setup(net, tmp_path_factory.mktemp("thin"))
 
 
 @pytest.fixture(scope="module")
@@ -310,37 +321,48 @@ def align16(x):
     return -(-int(x) // 16) * 16
 
 
-def promised_parts(net, slots, num_classes=3, max_samples=8):
+def promised_parts(net, slots, num_classes=3, max_samples=8, in_flash=False):
     """The formulas of the header, by themselves."""
     elements = lambda t: int(np.prod(net.tensors[t].shape))
     per_channel = lambda i: net.layers[i].kernel.size // net.tensors[net.layers[i].output].shape[2]
     has_bias = lambda i: net.layers[i].bias is not None
     num_weights = sum(len(c) * (per_channel(i) + has_bias(i)) for i, c in net.trained.items())
     dimension = elements(-1)
-    parts = {
-        "samples": align16(max_samples * (1 + len(net.views)) * elements(0)) + align16(max_samples),
-        "image": align16(np.prod(net.image_shape)) if net.views else 0,
+    state = {
+        "samples": (0 if in_flash else align16(max_samples * (1 + len(net.views)) * elements(0))) + align16(max_samples),
         "weights": sum(align16(net.layers[i].kernel.size) + (align16(4 * net.layers[i].bias.size) if has_bias(i) else 0)
                        for i in net.trained),
         "masters": align16(4 * num_weights),
-        "weight_gradients": align16(4 * num_weights),
         "optimizer": align16(4 * num_weights * slots),
-        "activation_gradients": align16(max(net.gradient_bytes, elements(0))),
-        "prototypes": align16(4 * num_classes) if net.head == "softmax" else
-        align16(4 * num_classes * dimension) + align16(4 * dimension) + 2 * align16(4 * num_classes),
+        "prototypes": 0 if net.head == "softmax" else align16(4 * num_classes * dimension),
     }
-    return {**parts, "total": sum(parts.values())}
+    frozen = {
+        "features": -(-elements(0) // 256) * 256 if in_flash else align16(elements(0)),
+        "image": align16(np.prod(net.image_shape)) if net.views else 0,
+    }
+    training = {
+        "weight_gradients": align16(4 * num_weights),
+        "activation_gradients": align16(net.gradient_bytes),
+        "head": align16(4 * num_classes) * (1 if net.head == "softmax" else 2) +
+        (0 if net.head == "softmax" else align16(4 * dimension)),
+    }
+    scratch = max(sum(frozen.values()), sum(training.values()))
+    kept = sum(state.values())
+    return {**state, "state": kept, **frozen, **training, "scratch": scratch, "total": kept + scratch}
 
 
-@pytest.mark.parametrize("which", ["setup", "with_views", "softmax"])
+@pytest.mark.parametrize("which", ["setup", "with_views", "thin_views", "softmax"])
+@pytest.mark.parametrize("in_flash", [False, True])
 @pytest.mark.parametrize("optimizer, slots", [("sgd", 0), ("momentum", 1), ("adam", 2)])
-def test_bytes_promised_are_bytes_needed(which, optimizer, slots, request):
+def test_bytes_promised_are_bytes_needed(which, optimizer, slots, in_flash, request):
     setup = request.getfixturevalue(which)
-    expected = promised_parts(setup.net, slots)
-    assert _runtime.required_bytes(setup.tables, {"optimizer": optimizer}) == expected
-    trainer = setup.trainer(optimizer=optimizer)
-    assert trainer.memory_parts() == expected
-    assert trainer.arena.nbytes == expected["total"]
+    expected = promised_parts(setup.net, slots, in_flash=in_flash)
+    assert _runtime.required_bytes(setup.tables, {"optimizer": optimizer}, in_flash) == expected
+    flash = NorFlash(_runtime.flash_samples_bytes(setup.tables), page_bytes=512) if in_flash else None
+    for share, arena in ((True, "state"), (False, "total")):
+        trainer = setup.trainer(optimizer=optimizer, share=share, flash=flash)
+        assert trainer.memory_parts() == expected
+        assert trainer.arena.nbytes == expected[arena]
 
 
 def aligned_arena(num_bytes, offset=0):
@@ -350,7 +372,7 @@ def aligned_arena(num_bytes, offset=0):
 
 
 def test_arena_is_checked_and_never_overrun(setup):
-    total = _runtime.required_bytes(setup.tables)["total"]
+    total = _runtime.required_bytes(setup.tables)["state"]
     with pytest.raises(ValueError, match=f"received {total - 1} bytes, required {total}"):
         _runtime.Trainer(setup.tables, setup.net.run_trainable, setup.net.run_frozen, arena=aligned_arena(total - 1))
     with pytest.raises(ValueError, match="not aligned"):
@@ -363,6 +385,82 @@ def test_arena_is_checked_and_never_overrun(setup):
     trainer.train()
     trainer.predict(setup.images[0])
     assert (guarded[total:] == 0xA5).all()
+
+
+def learn(trainer, setup):
+    """Everything that a life of a trainer leads to: losses, weights, prototypes, and what it predicts before and after more."""
+    losses = []
+    trainer.train(lambda iteration, loss: losses.append(loss))
+    first = [trainer.predict(image)[1] for image in setup.images]
+    trainer.clear_samples()
+    for image, label in zip(setup.images[::-1], setup.labels[::-1]):
+        trainer.add_sample(image, label)
+    trainer.train(lambda iteration, loss: losses.append(loss))
+    last = [trainer.predict(image)[1] for image in setup.images]
+    return trainer.save_delta(), losses, np.array(first).tobytes(), np.array(last).tobytes()
+
+
+@pytest.mark.parametrize("which", ["setup", "by_channel", "with_views", "thin_views", "softmax"])
+def test_memory_that_the_frozen_part_overwrites_and_flash_change_nothing(which, request):
+    setup = request.getfixturevalue(which)
+    settings = {"optimizer": "adam", "learning_rate": 0.02}
+    alone = learn(setup.trainer(share=False, **settings), setup)
+    assert learn(setup.trainer(share=True, **settings), setup) == alone
+    flash = NorFlash(-(-_runtime.flash_samples_bytes(setup.tables) // 768) * 768, page_bytes=768)
+    assert learn(setup.trainer(flash=flash, **settings), setup) == alone
+    used = 6 * (1 + len(setup.net.views)) * 256  # of room for eight samples, six were stored, twice
+    assert flash.num_erases == [2 if page * 768 < used else 0 for page in range(flash.data.size // 768)]
+
+
+# ---- flash ---------------------------------------------------------------------------------------------------------------
+
+def test_features_in_flash_are_the_frozen_parts_output(with_views):
+    flash = NorFlash(8 * 3 * 256, page_bytes=1024)
+    trainer = with_views.trainer(flash=flash)
+    for view, image in enumerate(views_of(with_views.images[5], VIEWS)):
+        features = with_views.net.run_frozen(image)
+        np.testing.assert_array_equal(trainer.stored_sample(5, view)[0], features)
+        at = (5 * 3 + view) * 256
+        assert flash.data[at:at + 256].tobytes() == features.tobytes() + bytes(256 - features.size)
+    assert (flash.data[6 * 3 * 256:5 * 1024] == 0xFF).all() and (flash.data[5 * 1024:] == 0xA5).all()
+
+
+def test_flash_that_does_not_fit_is_refused(setup):
+    for flash in (NorFlash(7 * 256, page_bytes=256), NorFlash(2048, page_bytes=2048 - 128)):
+        with pytest.raises(ValueError, match="flash is too small, or not made of whole pages"):
+            setup.trainer(flash=flash)
+
+
+def test_a_failed_write_spoils_no_sample(setup):
+    flash = NorFlash(8 * 256, page_bytes=2048)
+    trainer = setup.trainer(add=False, flash=flash)
+    trainer.add_sample(setup.images[0], 0)
+    flash.cut_power_after(100)
+    with pytest.raises(PowerCut):
+        trainer.add_sample(setup.images[1], 1)
+    flash.power_on()
+    with pytest.raises(RuntimeError, match="call ClearSamples"):  # half written, and not to be erased alone
+        trainer.add_sample(setup.images[1], 1)
+    assert trainer.num_samples == 1
+    np.testing.assert_array_equal(trainer.stored_sample(0)[0], setup.net.run_frozen(setup.images[0]))
+    trainer.clear_samples()
+    for image, label in zip(setup.images, setup.labels):
+        trainer.add_sample(image, label)
+    trainer.train()
+
+
+def test_nor_flash_is_as_strict_as_the_real_one():
+    flash = NorFlash(1024, page_bytes=512)
+    with pytest.raises(RuntimeError, match="not erased"):
+        flash.write(0, bytes(256))
+    flash.erase(0)
+    flash.write(256, bytes(range(256)))
+    assert flash.data[:512].tobytes() == b"\xff" * 256 + bytes(range(256))
+    for offset, block in ((256, bytes(256)), (100, bytes(256)), (0, bytes(8)), (1024, bytes(256))):
+        with pytest.raises(RuntimeError):
+            flash.write(offset, block)
+    with pytest.raises(RuntimeError, match="begins no page"):
+        flash.erase(256)
 
 
 # ---- misuse --------------------------------------------------------------------------------------------------------------
@@ -620,3 +718,54 @@ def test_power_cut_at_any_byte_leaves_the_old_or_the_new(learned):
     assert _runtime.newest_delta(old, new) == 1
     assert _runtime.newest_delta(new, old) == 0
     assert _runtime.newest_delta(b"\xff" * 60, b"\x00" * 60) is None
+
+
+def test_slots_take_turns(setup, learned):
+    slots = NorFlash(4 * 1024, page_bytes=1024)
+    other = setup.trainer(add=False)
+    with pytest.raises(ValueError, match="not a delta"):
+        other.load_from_flash(slots)
+    for sequence in range(1, 5):
+        learned.step()
+        learned.update_prototypes()
+        learned.save_to_flash(slots)
+        newest = (sequence + 1) % 2  # the first goes into slot 0
+        delta = learned.save_delta(sequence)
+        assert slots.data[2048 * newest:][:len(delta)].tobytes() == delta
+        other.load_from_flash(slots)
+        assert other.save_delta(sequence) == delta
+    assert slots.num_erases == [2, 2, 2, 2]
+
+
+def test_slots_too_small_for_the_delta(setup, learned):
+    for slots in (NorFlash(1024, page_bytes=512), NorFlash(1024, page_bytes=1024)):
+        before = slots.data.tobytes()
+        with pytest.raises(ValueError, match="flash is too small"):
+            learned.save_to_flash(slots)
+        assert slots.data.tobytes() == before
+
+
+def test_power_cut_at_every_byte_of_a_save_leaves_the_old_or_the_new(setup, learned):
+    """Every byte of both pages' erasure and of the delta's blocks; twice each, once from a slot that holds an older delta."""
+    slots, saved = NorFlash(4 * 1024, page_bytes=1024), []
+    for _ in range(3):
+        learned.step()
+        learned.update_prototypes()
+        saved.append(learned.save_delta())
+        before = slots.data.copy()
+        learned.save_to_flash(slots)
+    oldest, old, new = saved
+    num_bytes = 2 * 1024 + -(-len(new) // 256) * 256
+    other, outcomes = setup.trainer(add=False), {old: 0, new: 0}
+    for cut in range(num_bytes + 1):
+        slots.data[:] = before
+        slots.cut_power_after(cut)
+        if cut < num_bytes:
+            with pytest.raises(PowerCut):
+                learned.save_to_flash(slots)
+        else:
+            learned.save_to_flash(slots)
+        slots.power_on()
+        other.load_from_flash(slots)
+        outcomes[other.save_delta()] += 1
+    assert outcomes == {old: num_bytes - (-len(new) % 256), new: 1 + (-len(new) % 256)}  # padding behind its last byte

@@ -17,9 +17,11 @@
 #include "../src/tinytrain.h"
 #include "../src/tinytrain_check.h"
 #include "../src/tinytrain_delta.h"
+#include "../src/tinytrain_delta_format.h"
 #include "../src/tinytrain_head.h"
 #include "../src/tinytrain_kernels.h"
 #include "../src/tinytrain_math.h"
+#include "../src/tinytrain_merge.h"
 #include "../src/tinytrain_pooling.h"
 #include "../src/tinytrain_weights.h"
 
@@ -39,6 +41,7 @@ void Check(tt::Status status, const std::string& detail = "") {
     case tt::Status::kFull:
     case tt::Status::kNotEnoughSamples:
     case tt::Status::kModelFailed:
+    case tt::Status::kFlashFailed:
     case tt::Status::kNotTrained: throw std::runtime_error(text);
     default: throw py::value_error(text);
   }
@@ -98,22 +101,26 @@ py::dict SettingsDict(const tt::TrainingSettings& s) {
 py::dict PartsDict(const tt::MemoryParts& p) {
   py::dict d;
   d["samples"] = p.samples;
-  d["image"] = p.image;
   d["weights"] = p.weights;
   d["masters"] = p.masters;
-  d["weight_gradients"] = p.weight_gradients;
   d["optimizer"] = p.optimizer;
-  d["activation_gradients"] = p.activation_gradients;
   d["prototypes"] = p.prototypes;
+  d["state"] = p.state;
+  d["features"] = p.features;
+  d["image"] = p.image;
+  d["weight_gradients"] = p.weight_gradients;
+  d["activation_gradients"] = p.activation_gradients;
+  d["head"] = p.head;
+  d["scratch"] = p.scratch;
   d["total"] = p.total;
   return d;
 }
 
-tt::MemoryParts RequiredParts(const tt::Tables& tables, const tt::TrainingSettings& settings) {
+tt::MemoryParts RequiredParts(const tt::Tables& tables, const tt::TrainingSettings& settings, bool samples_in_flash) {
   Check(tt::CheckTables(tables));
   Check(tt::CheckSettings(tables, settings));
   tt::MemoryParts parts;
-  tt::Trainer::RequiredBytes(tables, settings, &parts);
+  tt::Trainer::RequiredBytes(tables, settings, &parts, samples_in_flash);
   return parts;
 }
 
@@ -187,23 +194,77 @@ Int8Array Int8From(const py::handle& value, std::int64_t elements, const char* w
   return array;
 }
 
+// A Flash over a Python object with `data` (uint8 array), `page_bytes`, `erase(offset)` and `write(offset, bytes)`.
+class PyFlash {
+ public:
+  explicit PyFlash(py::object flash) : flash_(std::move(flash)), data_(flash_.attr("data").cast<py::array>()) {
+    ExpectBytes(data_, "flash.data");
+  }
+  tt::Flash flash() {
+    return {this, static_cast<const std::uint8_t*>(data_.data()), static_cast<std::size_t>(data_.nbytes()),
+            flash_.attr("page_bytes").cast<std::size_t>(), &Erase, &Write};
+  }
+  // An exception in erase or write is kept until the runtime has returned, then thrown on.
+  void Check(tt::Status status) {
+    if (exception_) std::rethrow_exception(std::exchange(exception_, nullptr));
+    ::Check(status);
+  }
+  static void ExpectBytes(const py::array& array, const char* what) {
+    if (py::array_t<std::uint8_t>::check_(array) && array.ndim() == 1 && (array.flags() & py::array::c_style)) return;
+    throw py::value_error(std::string(what) + " must be a contiguous one-dimensional uint8 array");
+  }
+
+ private:
+  template <typename Body>
+  static bool Guarded(void* context, Body body) {
+    auto* self = static_cast<PyFlash*>(context);
+    try {
+      body(self);
+      return true;
+    } catch (...) {
+      self->exception_ = std::current_exception();
+      return false;
+    }
+  }
+  static bool Erase(void* context, std::size_t offset) {
+    return Guarded(context, [&](PyFlash* self) { self->flash_.attr("erase")(offset); });
+  }
+  static bool Write(void* context, std::size_t offset, const std::uint8_t* block) {
+    const py::bytes bytes(reinterpret_cast<const char*>(block), tt::kFlashBlockBytes);
+    return Guarded(context, [&](PyFlash* self) { self->flash_.attr("write")(offset, bytes); });
+  }
+
+  py::object flash_;
+  py::array data_;
+  std::exception_ptr exception_;
+};
+
+// The trainer's scratch lies in memory of its own that is overwritten whenever the frozen part runs, as it is on a device where
+// both share one arena: what the trainer wrote there must not matter afterwards, and it must not write there too early.
 class PyTrainer {
  public:
   PyTrainer(std::uintptr_t tables, py::object run_trainable, py::object run_frozen, py::object bind, py::object settings,
-            py::object arena, py::object owner)
+            py::object arena, py::object owner, bool share, py::object flash)
       : tables_(TablesAt(tables)), run_trainable_(std::move(run_trainable)), run_frozen_(std::move(run_frozen)),
         bind_(std::move(bind)), owner_(std::move(owner)) {
     const tt::TrainingSettings values = SettingsFrom(tables_, settings);
-    parts_ = RequiredParts(tables_, values);
-    arena_ = arena.is_none() ? AllocateArena(parts_.total) : arena.cast<py::array>();
-    if (!py::array_t<std::uint8_t>::check_(arena_) || arena_.ndim() != 1 || !(arena_.flags() & py::array::c_style)) {
-      throw py::value_error("the arena must be a contiguous one-dimensional uint8 array");
+    if (!flash.is_none()) flash_ = std::make_unique<PyFlash>(flash);
+    parts_ = RequiredParts(tables_, values, flash_ != nullptr);
+    const std::size_t required = share ? parts_.state : parts_.total;
+    arena_ = arena.is_none() ? AllocateArena(required) : arena.cast<py::array>();
+    PyFlash::ExpectBytes(arena_, "the arena");
+    tt::Model model = {this, run_frozen_.is_none() ? nullptr : &RunFrozen, &RunTrainable, &Bind};
+    if (share) {
+      scratch_ = AllocateArena(parts_.scratch);
+      model.open_trainable = &OpenTrainable;
+      model.scratch = scratch_.mutable_data();
+      model.scratch_bytes = parts_.scratch;
     }
-    const tt::Model model = {this, run_frozen_.is_none() ? nullptr : &RunFrozen, &RunTrainable, &Bind};
     auto* data = static_cast<std::uint8_t*>(arena_.mutable_data());
     const auto bytes = static_cast<std::size_t>(arena_.nbytes());
-    CheckCalled(trainer_.Init(tables_, values, model, data, bytes),
-                ": received " + std::to_string(bytes) + " bytes, required " + std::to_string(parts_.total));
+    const tt::Flash sample_flash = flash_ ? flash_->flash() : tt::Flash{};
+    CheckCalled(trainer_.Init(tables_, values, model, data, bytes, flash_ ? &sample_flash : nullptr),
+                ": received " + std::to_string(bytes) + " bytes, required " + std::to_string(required));
   }
   PyTrainer(const PyTrainer&) = delete;
   PyTrainer& operator=(const PyTrainer&) = delete;
@@ -250,9 +311,20 @@ class PyTrainer {
     const std::string data = delta;
     Check(trainer_.LoadDelta(reinterpret_cast<const std::uint8_t*>(data.data()), data.size()));
   }
+  void SaveToFlash(const py::object& slots) const {
+    PyFlash flash(slots);
+    flash.Check(trainer_.SaveDelta(flash.flash()));
+  }
+  void LoadFromFlash(const py::object& slots) {
+    PyFlash flash(slots);
+    flash.Check(trainer_.LoadDelta(flash.flash()));
+  }
   void Revert() { trainer_.Revert(); }
 
   py::dict MemoryParts() const { return PartsDict(parts_); }
+  std::size_t FlashSamplesBytes() const {
+    return flash_ ? tt::FlashSamplesBytes(tables_, trainer_.settings()) : 0;
+  }
   py::dict Settings() const { return SettingsDict(trainer_.settings()); }
   std::int32_t Iteration() const { return trainer_.iteration(); }
   std::int32_t NumTrained() const { return tables_.num_trained; }
@@ -284,23 +356,42 @@ class PyTrainer {
       throw py::index_error("no such stored sample or view");
     }
     const tt::Tensor& t = tables_.tensors[0];
-    const std::int8_t* data = trainer_.buffers().samples +
-                              static_cast<std::int64_t>(sample * (1 + tables_.num_views) + view) * tt::NumElements(t);
-    return Copy(data, {1, t.height, t.width, t.channels});
+    return Copy(trainer_.StoredSample(sample, view), {1, t.height, t.width, t.channels});
   }
   py::array Arena() const { return arena_; }
 
  private:
-  static py::array AllocateArena(std::size_t bytes) {
+  enum : std::uint8_t { kFrozenByte = 0xa5 };  // what a run of the frozen part leaves in the scratch
+
+  static py::array_t<std::uint8_t> AllocateArena(std::size_t bytes) {
     py::array_t<std::uint8_t> padded(static_cast<py::ssize_t>(bytes + tt::kArenaAlignment));
     const std::size_t misaligned = reinterpret_cast<std::uintptr_t>(padded.data()) % tt::kArenaAlignment;
     const std::size_t skip = misaligned == 0 ? 0 : tt::kArenaAlignment - misaligned;
     return py::array_t<std::uint8_t>(static_cast<py::ssize_t>(bytes), padded.mutable_data() + skip, padded);
   }
 
+  // Whether what the frozen part left in the scratch is still as it was, but for its output and the image that it reads.
+  bool ScratchIsUntouched() const {
+    const std::size_t features = static_cast<std::size_t>(tt::NumElements(tables_.tensors[0]));
+    for (std::size_t i = flash_ ? parts_.features : features; i < parts_.scratch - parts_.image; ++i) {
+      if (scratch_.data()[i] != kFrozenByte) return false;
+    }
+    return true;
+  }
+  static bool OpenTrainable(void* context) {
+    return Guarded(context, [&](PyTrainer* self) {
+      if (self->frozen_has_run_ && !self->ScratchIsUntouched()) {
+        throw std::logic_error("the trainer wrote into its scratch before it claimed it from the frozen part");
+      }
+      self->frozen_has_run_ = false;
+      return true;
+    });
+  }
+
   // An exception in a callable is kept until the trainer has returned, then thrown on.
   void CheckCalled(tt::Status status, const std::string& detail = "") {
     if (exception_) std::rethrow_exception(std::exchange(exception_, nullptr));
+    if (flash_) flash_->Check(tt::Status::kOk);
     Check(status, status == tt::Status::kArenaTooSmall ? detail : "");
   }
   template <typename Body>
@@ -320,13 +411,17 @@ class PyTrainer {
       const py::object result = self->run_frozen_(Copy(image, {1, t.image_height, t.image_width, t.image_channels}));
       const std::int32_t elements = tt::NumElements(t.tensors[0]);
       const Int8Array array = Int8From(result, elements, "what run_frozen returns");
+      if (self->scratch_.size() > 0) {
+        std::memset(self->scratch_.mutable_data(), kFrozenByte, static_cast<std::size_t>(self->scratch_.nbytes()));
+        self->frozen_has_run_ = true;
+      }
       std::memcpy(features, array.data(), static_cast<std::size_t>(elements));
       return true;
     });
   }
 
   static bool RunTrainable(void* context, const std::int8_t* features, const std::int8_t** outputs) {
-    return Guarded(context, [&](PyTrainer* self) {
+    return OpenTrainable(context) && Guarded(context, [&](PyTrainer* self) {
       const tt::Tables& tables = self->tables_;
       const tt::Tensor& input = tables.tensors[0];
       const py::sequence results = self->run_trainable_(Copy(features, {1, input.height, input.width, input.channels}));
@@ -395,6 +490,9 @@ class PyTrainer {
   py::object run_trainable_, run_frozen_, bind_, owner_;
   py::object progress_ = py::none();
   py::array arena_;
+  py::array_t<std::uint8_t> scratch_;
+  bool frozen_has_run_ = false;
+  std::unique_ptr<PyFlash> flash_;
   std::vector<Int8Array> outputs_;
   std::exception_ptr exception_;
   tt::MemoryParts parts_{};
@@ -539,6 +637,25 @@ py::tuple CallSoftmaxCrossEntropy(const FloatArray& logits, std::int32_t label) 
   return py::make_tuple(loss, d_logits);
 }
 
+using Combine = tt::Status (*)(const std::uint8_t*, std::size_t, const std::uint8_t*, std::size_t, std::uint8_t*, std::size_t,
+                               std::size_t*);
+
+// Measured first, then written into exactly as many bytes.
+template <Combine kFunction>
+py::bytes CallCombine(const py::bytes& earlier, const py::bytes& later) {
+  const std::string a = earlier, b = later;
+  const auto* a_data = reinterpret_cast<const std::uint8_t*>(a.data());
+  const auto* b_data = reinterpret_cast<const std::uint8_t*>(b.data());
+  std::size_t needed = 0, written = 0;
+  Check(kFunction(a_data, a.size(), b_data, b.size(), nullptr, 0, &needed));
+  std::vector<std::uint8_t> data(needed);
+  if (kFunction(a_data, a.size(), b_data, b.size(), data.data(), needed - 1, nullptr) != tt::Status::kBufferTooSmall) {
+    throw std::logic_error("a buffer that is too small was not refused");
+  }
+  Check(kFunction(a_data, a.size(), b_data, b.size(), data.data(), needed, &written));
+  return py::bytes(reinterpret_cast<const char*>(data.data()), written);
+}
+
 std::uint32_t CallCrc32(const py::bytes& data, std::uint32_t crc) {
   const std::string text = data;
   return tt::Crc32(reinterpret_cast<const std::uint8_t*>(text.data()), text.size(), crc);
@@ -560,15 +677,19 @@ PYBIND11_MODULE(_runtime, m) {
   m.attr("TABLES_VERSION") = tt::kTablesVersion;
   m.attr("DELTA_VERSION") = tt::kDeltaVersion;
   m.attr("MAX_OUTPUTS") = tt::kMaxOutputs;
+  m.attr("FLASH_BLOCK_BYTES") = tt::kFlashBlockBytes;
 
   py::class_<PyTrainer>(m, "Trainer", "Trains the selected channels of one exported model.")
-      .def(py::init<std::uintptr_t, py::object, py::object, py::object, py::object, py::object, py::object>(),
+      .def(py::init<std::uintptr_t, py::object, py::object, py::object, py::object, py::object, py::object, bool, py::object>(),
            py::arg("tables"), py::arg("run_trainable"), py::arg("run_frozen") = py::none(), py::arg("bind") = py::none(),
            py::kw_only(), py::arg("settings") = py::none(), py::arg("arena") = py::none(), py::arg("owner") = py::none(),
+           py::arg("share") = true, py::arg("flash") = py::none(),
            "tables: address of a Tables. run_trainable(int8 [1, h, w, c]) -> list of int8 arrays, one per output. "
            "run_frozen(int8 image) -> int8 features; None: there is no frozen part. bind(tensor_index, array): int8 kernel or "
            "int32 bias, flat, a read-only view of the arena that follows the training. settings: dict of what to replace in "
-           "the tables' own. arena: uint8 array aligned to 16; None: allocated. owner: kept alive with the trainer.")
+           "the tables' own. arena: uint8 array aligned to 16; None: allocated. owner: kept alive with the trainer. "
+           "share: scratch lies in memory that run_frozen overwrites; False: in the arena. flash: keeps the samples; an object "
+           "with data (uint8 array), page_bytes, erase(offset), write(offset, bytes).")
       .def("add_sample", &PyTrainer::AddSample, py::arg("image"), py::arg("label"))
       .def("clear_samples", &PyTrainer::ClearSamples)
       .def_property_readonly("num_samples", &PyTrainer::NumSamples)
@@ -581,7 +702,10 @@ PYBIND11_MODULE(_runtime, m) {
       .def("delta_bytes", &PyTrainer::DeltaBytes)
       .def("save_delta", &PyTrainer::SaveDelta, py::arg("sequence") = 0)
       .def("load_delta", &PyTrainer::LoadDelta, py::arg("delta"))
+      .def("save_to_flash", &PyTrainer::SaveToFlash, py::arg("slots"), "Into the older of two slots; slots: as `flash`.")
+      .def("load_from_flash", &PyTrainer::LoadFromFlash, py::arg("slots"))
       .def("revert", &PyTrainer::Revert)
+      .def("flash_samples_bytes", &PyTrainer::FlashSamplesBytes, "Flash that stored samples take; 0: they are in the arena.")
       .def("memory_parts", &PyTrainer::MemoryParts)
       .def_property_readonly("settings", &PyTrainer::Settings)
       .def_property_readonly("iteration", &PyTrainer::Iteration)
@@ -596,15 +720,24 @@ PYBIND11_MODULE(_runtime, m) {
       .def_property_readonly("arena", &PyTrainer::Arena);
 
   m.def("required_bytes",
-        [](std::uintptr_t tables, const py::object& settings) {
-          return PartsDict(RequiredParts(TablesAt(tables), SettingsFrom(TablesAt(tables), settings)));
+        [](std::uintptr_t tables, const py::object& settings, bool samples_in_flash) {
+          return PartsDict(RequiredParts(TablesAt(tables), SettingsFrom(TablesAt(tables), settings), samples_in_flash));
         },
-        py::arg("tables"), py::arg("settings") = py::none(), "Bytes of each part of the arena, and 'total'.");
+        py::arg("tables"), py::arg("settings") = py::none(), py::arg("samples_in_flash") = false,
+        "Bytes of each part, of 'state' and 'scratch', and 'total'.");
+  m.def("flash_samples_bytes",
+        [](std::uintptr_t tables, const py::object& settings) {
+          return tt::FlashSamplesBytes(TablesAt(tables), SettingsFrom(TablesAt(tables), settings));
+        },
+        py::arg("tables"), py::arg("settings") = py::none(), "Flash that stored samples take, if it keeps them.");
   m.def("tables_info", &TablesInfo, py::arg("tables"), "What the tables at an address say, as a dict; checks them.");
   m.def("check_tables", [](std::uintptr_t tables) { return std::string(tt::StatusText(tt::CheckTables(TablesAt(tables)))); },
         py::arg("tables"), "'ok' or what is wrong.");
   m.def("status_text", [](int status) { return std::string(tt::StatusText(static_cast<tt::Status>(status))); });
   m.def("crc32", &CallCrc32, py::arg("data"), py::arg("crc") = 0);
+  const char* combine_doc = "(earlier, later) -> the delta of both, as bytes";
+  m.def("merge_deltas", &CallCombine<&tt::MergeDeltas>, combine_doc);
+  m.def("diff_deltas", &CallCombine<&tt::DiffDeltas>, combine_doc);
   m.def("newest_delta", &CallNewestDelta, py::arg("slot_0"), py::arg("slot_1"), "0, 1 or None.");
 
   const char* input_doc = "(d_output, kernel int8, kernel_scales, shape) -> d_input";

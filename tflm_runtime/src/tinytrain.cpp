@@ -25,6 +25,8 @@ std::int32_t ArgMax(const float* values, std::int32_t count) {
   return best;
 }
 
+bool IsAligned(const std::uint8_t* memory) { return reinterpret_cast<std::uintptr_t>(memory) % kArenaAlignment == 0; }
+
 bool BindWeights(const Model& model, const TrainedState& state) {
   const auto num_outputs = static_cast<std::size_t>(state.layout.output_channels);
   const std::size_t kernel_bytes = num_outputs * static_cast<std::size_t>(state.layout.weights_per_channel);
@@ -51,26 +53,36 @@ const char* StatusText(Status status) {
     case Status::kBufferTooSmall: return "the buffer does not hold the delta; it takes DeltaBytes";
     case Status::kDeltaCorrupt: return "the delta is cut short, altered, or not a delta";
     case Status::kDeltaForeign: return "the delta belongs to another base model or plan";
+    case Status::kFlashUnfit: return "the flash is too small, or not made of whole pages and blocks";
+    case Status::kFlashFailed: return "the flash could not be erased or written; call ClearSamples if it holds samples";
   }
   return "unknown status";
 }
 
-std::size_t Trainer::RequiredBytes(const Tables& tables, const TrainingSettings& settings, MemoryParts* parts) {
+std::size_t Trainer::RequiredBytes(const Tables& tables, const TrainingSettings& settings, MemoryParts* parts,
+                                   bool samples_in_flash) {
   const bool valid = CheckTables(tables) == Status::kOk && CheckSettings(tables, settings) == Status::kOk;
-  const MemoryParts required = valid ? CutArena(tables, settings, nullptr, nullptr) : MemoryParts{};
+  const MemoryParts required = valid ? MeasureParts(tables, settings, samples_in_flash) : MemoryParts{};
   if (parts != nullptr) *parts = required;
   return required.total;
 }
 
 Status Trainer::Init(const Tables& tables, const TrainingSettings& settings, const Model& model, std::uint8_t* arena,
-                     std::size_t arena_bytes) {
+                     std::size_t arena_bytes, const Flash* sample_flash) {
   Status status = CheckTables(tables);
   if (status == Status::kOk) status = CheckSettings(tables, settings);
   if (status != Status::kOk) return status;
   if (arena == nullptr) return Status::kArenaTooSmall;
-  if (reinterpret_cast<std::uintptr_t>(arena) % kArenaAlignment != 0) return Status::kArenaMisaligned;
-  Buffers buffers;
-  if (CutArena(tables, settings, arena, &buffers).total > arena_bytes) return Status::kArenaTooSmall;
+  if (!IsAligned(arena) || !IsAligned(model.scratch)) return Status::kArenaMisaligned;
+  const bool in_flash = sample_flash != nullptr;
+  const MemoryParts parts = MeasureParts(tables, settings, in_flash);
+  const bool shares = model.scratch != nullptr;
+  if ((shares ? parts.state : parts.total) > arena_bytes) return Status::kArenaTooSmall;
+  if (shares && parts.scratch > model.scratch_bytes) return Status::kArenaTooSmall;
+  if (in_flash) status = CheckFlash(*sample_flash, FlashSamplesBytes(tables, settings));
+  if (status != Status::kOk) return status;
+  std::uint8_t* scratch = shares ? model.scratch : arena + parts.state;
+  const Buffers buffers = CutArena(tables, settings, parts, in_flash, arena, scratch);
   const std::int32_t image_elements = tables.image_height * tables.image_width * tables.image_channels;
   if (model.run_frozen == nullptr && image_elements != buffers.feature_elements) return Status::kInvalidTables;
   if (model.run_trainable == nullptr || model.bind == nullptr) return Status::kModelFailed;
@@ -79,6 +91,7 @@ Status Trainer::Init(const Tables& tables, const TrainingSettings& settings, con
   settings_ = settings;
   model_ = model;
   buffers_ = buffers;
+  sample_flash_ = in_flash ? *sample_flash : Flash{};
   ClearSamples();
   Revert();
   for (std::int32_t t = 0; t < tables.num_trained; ++t) {
@@ -87,11 +100,38 @@ Status Trainer::Init(const Tables& tables, const TrainingSettings& settings, con
   return Status::kOk;
 }
 
-std::int8_t* Trainer::Sample(std::int32_t sample, std::int32_t view) const {
-  const auto index = static_cast<std::size_t>(sample) * static_cast<std::size_t>(1 + tables_->num_views) +
-                     static_cast<std::size_t>(view);
-  return buffers_.samples + index * static_cast<std::size_t>(buffers_.feature_elements);
+std::size_t Trainer::SampleIndex(std::int32_t sample, std::int32_t view) const {
+  return static_cast<std::size_t>(sample) * static_cast<std::size_t>(1 + tables_->num_views) + static_cast<std::size_t>(view);
 }
+
+const std::int8_t* Trainer::StoredSample(std::int32_t sample, std::int32_t view) const {
+  const std::size_t index = SampleIndex(sample, view);
+  if (buffers_.samples != nullptr) return buffers_.samples + index * static_cast<std::size_t>(buffers_.feature_elements);
+  const void* mapped = sample_flash_.data + index * FlashSampleBytes(*tables_);
+  return static_cast<const std::int8_t*>(mapped);
+}
+
+// The frozen part's output of one view, to where it is kept.
+Status Trainer::StoreView(const std::int8_t* image, std::int32_t view) {
+  const std::size_t index = SampleIndex(num_samples_, view);
+  if (buffers_.samples != nullptr) {
+    std::int8_t* stored = buffers_.samples + index * static_cast<std::size_t>(buffers_.feature_elements);
+    return RunFrozen(image, stored) ? Status::kOk : Status::kModelFailed;
+  }
+  if (!RunFrozen(image, buffers_.features)) return Status::kModelFailed;
+  const std::size_t bytes = FlashSampleBytes(*tables_), begin = index * bytes;
+  const auto num_features = static_cast<std::size_t>(buffers_.feature_elements);
+  std::memset(buffers_.features + num_features, 0, bytes - num_features);
+  const void* features = buffers_.features;
+  Status status = ErasePages(sample_flash_, begin, begin + bytes);  // a page that begins before was erased for a view before
+  for (std::size_t at = 0; at < bytes && status == Status::kOk; at += kFlashBlockBytes) {
+    status = WriteBlock(sample_flash_, begin + at, static_cast<const std::uint8_t*>(features) + at);
+  }
+  return status;
+}
+
+// From here to the next run of the frozen part the scratch is the trainer's: to be called before anything is written there.
+bool Trainer::ClaimScratch() { return model_.open_trainable == nullptr || model_.open_trainable(model_.context); }
 
 // out[y][x] = image[clamp(y - shift_y)][clamp(x - shift_x)]
 void Trainer::MakeView(const std::int8_t* image, const View& view) {
@@ -117,7 +157,8 @@ Status Trainer::AddSample(const std::int8_t* image, std::int32_t label) {
   if (num_samples_ >= settings_.max_samples) return Status::kFull;
   for (std::int32_t view = 0; view <= tables_->num_views; ++view) {
     if (view > 0) MakeView(image, tables_->views[view - 1]);
-    if (!RunFrozen(view > 0 ? buffers_.image : image, Sample(num_samples_, view))) return Status::kModelFailed;
+    const Status status = StoreView(view > 0 ? buffers_.image : image, view);
+    if (status != Status::kOk) return status;
   }
   buffers_.labels[num_samples_++] = static_cast<std::uint8_t>(label);
   return Status::kOk;
@@ -147,6 +188,7 @@ Status Trainer::Embed(const std::int8_t* features, float* embedding, const std::
 
 // p_k = mean of the embeddings of class k
 Status Trainer::UpdatePrototypes() {
+  if (!ClaimScratch()) return Status::kModelFailed;
   Status status = CheckSamples();
   if (status != Status::kOk || tables_->head != Head::kPrototypes) return status;
   const std::int32_t dimension = buffers_.dimension;
@@ -154,7 +196,7 @@ Status Trainer::UpdatePrototypes() {
   has_prototypes_ = false;
   for (std::int32_t i = 0; i < settings_.num_classes * dimension; ++i) buffers_.prototypes[i] = 0.0f;
   for (std::int32_t s = 0; s < num_samples_; ++s) {
-    status = Embed(Sample(s, 0), buffers_.embedding, outputs);
+    status = Embed(StoredSample(s, 0), buffers_.embedding, outputs);
     if (status != Status::kOk) return status;
     float* prototype = buffers_.prototypes + buffers_.labels[s] * dimension;
     for (std::int32_t i = 0; i < dimension; ++i) prototype[i] += buffers_.embedding[i];
@@ -169,7 +211,7 @@ Status Trainer::UpdatePrototypes() {
 
 // Adds one sample's loss and weight gradients.
 Status Trainer::SampleGradient(std::int32_t sample, std::int32_t view, float* loss) {
-  const std::int8_t* features = Sample(sample, view);
+  const std::int8_t* features = StoredSample(sample, view);
   const std::int8_t* outputs[kMaxOutputs] = {};
   const bool has_prototypes = tables_->head == Head::kPrototypes;
   const Status status = Embed(features, has_prototypes ? buffers_.embedding : buffers_.logits, outputs);
@@ -243,10 +285,9 @@ Status Trainer::Train(Progress progress, void* progress_context) {
 Status Trainer::Predict(const std::int8_t* image, float* logits, std::int32_t* label) {
   const bool has_prototypes = tables_->head == Head::kPrototypes;
   if (has_prototypes && !has_prototypes_) return Status::kNotTrained;
-  auto* features = static_cast<std::int8_t*>(static_cast<void*>(buffers_.activations));
   const std::int8_t* outputs[kMaxOutputs] = {};
-  if (!RunFrozen(image, features)) return Status::kModelFailed;
-  const Status status = Embed(features, has_prototypes ? buffers_.embedding : buffers_.logits, outputs);
+  if (!RunFrozen(image, buffers_.features)) return Status::kModelFailed;
+  const Status status = Embed(buffers_.features, has_prototypes ? buffers_.embedding : buffers_.logits, outputs);
   if (status != Status::kOk) return status;
   if (has_prototypes) {
     CosineLogits(buffers_.logits, buffers_.embedding, buffers_.prototypes, settings_.logit_scale, settings_.num_classes,
@@ -267,6 +308,19 @@ Status Trainer::SaveDelta(std::uint32_t sequence, std::uint8_t* data, std::size_
   return Status::kOk;
 }
 
+Status Trainer::SaveDelta(const Flash& slots) const {
+  if (tables_->head == Head::kPrototypes && !has_prototypes_) return Status::kNotTrained;
+  return WriteDeltaSlot(*tables_, settings_, buffers_, slots);
+}
+
+Status Trainer::LoadDelta(const Flash& slots) {
+  const std::size_t slot_bytes = DeltaSlotBytes(slots);
+  if (CheckFlash(slots, 2 * slots.page_bytes) != Status::kOk) return Status::kFlashUnfit;
+  const std::int32_t newest = NewestDelta(slots.data, slots.data + slot_bytes, slot_bytes);
+  if (newest == kNone) return Status::kDeltaCorrupt;
+  return LoadDelta(slots.data + static_cast<std::size_t>(newest) * slot_bytes, slot_bytes);
+}
+
 Status Trainer::LoadDelta(const std::uint8_t* data, std::size_t data_bytes) {
   bool has_prototypes = false;
   const Status status = ReadDelta(*tables_, settings_, buffers_, data, data_bytes, false, &has_prototypes);
@@ -279,7 +333,6 @@ Status Trainer::LoadDelta(const std::uint8_t* data, std::size_t data_bytes) {
 
 void Trainer::Revert() {
   for (std::int32_t t = 0; t < tables_->num_trained; ++t) CopyFromFlash(TrainedAt(*tables_, buffers_, t));
-  std::memset(buffers_.weight_gradients, 0, buffers_.num_weights * sizeof(float));
   const std::size_t num_states = buffers_.num_weights * static_cast<std::size_t>(OptimizerSlots(settings_.optimizer));
   std::memset(buffers_.optimizer, 0, num_states * sizeof(float));
   adam_correction_ = AdamCorrection{};

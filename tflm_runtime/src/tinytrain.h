@@ -5,8 +5,13 @@
 //   2. Give `Trainer::Init` the exported tables, that model and one arena. It checks everything and cuts the arena up;
 //      `RequiredBytes` says beforehand how much that takes, part by part.
 //   3. `AddSample` a handful of labelled images, `Train`, then `Predict`.
-//   4. `SaveDelta` what was learned (changed channels and prototypes only); `LoadDelta` it after a reset; `Revert` to the
-//      weights in flash at any time.
+//   4. `SaveDelta` what was learned (changed channels and prototypes only), into RAM, or into one of two slots in flash, where
+//      a power cut at any byte leaves the old delta or the new one; `LoadDelta` it after a reset; `Revert` to the weights in
+//      flash at any time. `MergeDeltas` and `DiffDeltas` (tinytrain_merge.h) work on saved ones.
+//
+// Memory. What lasts (samples, weights, masters, optimizer, prototypes) lies in the arena. What does not (gradients, logits) is
+// scratch: behind it in the same arena, or in the model's own memory (Model::scratch), because the frozen part, whose arena
+// is the largest of all, never runs while the trainer trains. Stored samples may lie in flash instead (`sample_flash`).
 //
 // What it computes, per iteration (Head::kPrototypes):
 //   p_k   = mean of the embeddings z of class k's stored samples, with the weights as they are now; no gradient through it
@@ -25,6 +30,7 @@
 #include <cstdint>
 
 #include "tinytrain_check.h"
+#include "tinytrain_flash.h"
 #include "tinytrain_memory.h"
 #include "tinytrain_optimizer.h"
 #include "tinytrain_status.h"
@@ -35,12 +41,18 @@ namespace tinytrain {
 // Forward passes. TensorFlow Lite Micro on the device; anything that equals its reference kernels elsewhere.
 struct Model {
   void* context;
-  // Runs the frozen part on one int8 image, writes the trainable part's input. nullptr: there is no frozen part.
+  // Runs the frozen part on one int8 image, writes the trainable part's input. nullptr: there is no frozen part. Where there is
+  // `scratch`, the image may lie in its last MemoryParts::image bytes, and the features at its start.
   bool (*run_frozen)(void* context, const std::int8_t* image, std::int8_t* features);
   // Runs the trainable part; outputs[0..num_outputs) point to its int8 outputs until the next call.
   bool (*run_trainable)(void* context, const std::int8_t* features, const std::int8_t** outputs);
   // Reads tensor `tensor_index` of trainable.tflite from `data` (owned by the trainer's arena) from now on. Called by Init.
   bool (*bind)(void* context, std::int32_t tensor_index, const void* data, std::size_t data_bytes);
+  // Readies the trainable part: from now to the next run_frozen, the scratch is the trainer's. nullptr: nothing to do.
+  bool (*open_trainable)(void* context) = nullptr;
+  // Memory that only the frozen part uses, at least MemoryParts::scratch bytes, aligned to 16. nullptr: the arena has room for it.
+  std::uint8_t* scratch = nullptr;
+  std::size_t scratch_bytes = 0;
 };
 
 // Called after each iteration, numbered from 0 since Init, LoadDelta or Revert; return false to stop (what was learned so far
@@ -50,14 +62,18 @@ using Progress = bool (*)(void* context, std::int32_t iteration, float loss);
 class Trainer {
  public:
   // Needs no initialised trainer. `parts` may be nullptr. 0 for tables or settings that Init would refuse.
-  static std::size_t RequiredBytes(const Tables& tables, const TrainingSettings& settings, MemoryParts* parts);
+  static std::size_t RequiredBytes(const Tables& tables, const TrainingSettings& settings, MemoryParts* parts,
+                                   bool samples_in_flash = false);
 
-  // Everything passed must outlive the trainer, but for `settings`, which is usually tables.training. Checks every index, size
-  // and pointer of the tables, so that nothing after it has to. The arena must be aligned to 16 bytes.
+  // Everything passed must outlive the trainer, but for `settings`, which is usually tables.training, and the structs Model and
+  // Flash themselves. Checks every index, size and pointer of the tables, so that nothing after it has to. The arena, aligned
+  // to 16 bytes, has MemoryParts::total bytes; where the model has scratch, MemoryParts::state. `sample_flash` takes
+  // FlashSamplesBytes (tinytrain_memory.h); nullptr: samples are kept in the arena.
   Status Init(const Tables& tables, const TrainingSettings& settings, const Model& model, std::uint8_t* arena,
-              std::size_t arena_bytes);
+              std::size_t arena_bytes, const Flash* sample_flash = nullptr);
 
   // Runs the frozen part once per view and keeps the results. `image` has image_height * image_width * image_channels int8.
+  // In flash, a page is erased when the first sample comes that begins on it or crosses into it.
   Status AddSample(const std::int8_t* image, std::int32_t label);
   void ClearSamples();
   std::int32_t num_samples() const { return num_samples_; }
@@ -77,21 +93,29 @@ class Trainer {
   // What SaveDelta writes; the same from Init on. The format is in tinytrain_delta.h.
   std::size_t DeltaBytes() const;
   Status SaveDelta(std::uint32_t sequence, std::uint8_t* data, std::size_t data_bytes, std::size_t* written) const;
+  // Into the older of two slots, each of half the pages, with the next sequence number; 256 bytes of stack, no other RAM.
+  Status SaveDelta(const Flash& slots) const;
   // Checks everything before it changes anything. Channels that the delta does not hold go back to the weights in flash.
   Status LoadDelta(const std::uint8_t* data, std::size_t data_bytes);
+  // The newer of two slots; kDeltaCorrupt where neither holds a delta.
+  Status LoadDelta(const Flash& slots);
   // Back to the weights in flash; prototypes and optimizer state are forgotten, samples stay.
   void Revert();
 
   // To look inside. Trained weights, their masters and gradients lie layer by layer: [num_channels][weights per channel], then
-  // [num_channels] biases where there are any. Gradients are of the mean loss.
+  // [num_channels] biases where there are any. Gradients are of the mean loss, and gone with the next AddSample or Predict.
   const Buffers& buffers() const { return buffers_; }
   const Tables& tables() const { return *tables_; }
   const TrainingSettings& settings() const { return settings_; }
   bool has_prototypes() const { return has_prototypes_; }
   std::int32_t iteration() const { return iteration_; }
+  // The frozen part's output of a stored sample (view 0) or of one of its views.
+  const std::int8_t* StoredSample(std::int32_t sample, std::int32_t view) const;
 
  private:
-  std::int8_t* Sample(std::int32_t sample, std::int32_t view) const;
+  std::size_t SampleIndex(std::int32_t sample, std::int32_t view) const;
+  Status StoreView(const std::int8_t* image, std::int32_t view);
+  bool ClaimScratch();
   Status CheckSamples();
   Status Embed(const std::int8_t* features, float* embedding, const std::int8_t** outputs);
   Status SampleGradient(std::int32_t sample, std::int32_t view, float* loss);
@@ -103,6 +127,7 @@ class Trainer {
   TrainingSettings settings_{};
   Model model_{};
   Buffers buffers_{};
+  Flash sample_flash_{};
   AdamCorrection adam_correction_{};
   std::int32_t num_samples_ = 0;
   std::int32_t iteration_ = 0;

@@ -270,14 +270,14 @@ bool HeaderIsValid(const Tables& tables) {
   return tables.gradient_bytes <= kMaxArena;
 }
 
-// Rounded parts fit 32 bits, so that CutArena needs no more.
+// Rounded parts fit 32 bits, so that MeasureParts needs no more.
 bool ArenaIsAddressable(const Tables& tables, const TrainingSettings& settings) {
   const auto product = [](std::int32_t a, std::int32_t b) {
     return static_cast<std::uint64_t>(a) * static_cast<std::uint64_t>(b);
   };
   const std::int32_t dimension = NumElements(tables.tensors[tables.num_tensors - 1]);
   std::uint64_t bytes = tables.gradient_bytes + 20 * product(settings.num_classes, dimension);
-  bytes += product(settings.max_samples, 1 + tables.num_views) * product(NumElements(tables.tensors[0]) + 1, 1);
+  bytes += product(settings.max_samples, 1 + tables.num_views) * product(NumElements(tables.tensors[0]) + 256, 1);  // in flash
   for (std::int32_t t = 0; t < tables.num_trained; ++t) {
     const KernelLayout layout = LayoutOf(tables, tables.layers[tables.trained[t].layer]);
     bytes += 21 * product(layout.output_channels, layout.weights_per_channel + 1);  // int8, and five floats at most

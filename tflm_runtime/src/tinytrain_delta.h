@@ -12,7 +12,8 @@
 // A record:
 //   1   length n of the name, then n bytes of the name (UTF-8): the Keras layer, or "prototypes"
 //   1   value type: 0 = float32 values and biases; 1 = int8 values and int32 biases, on the base model's scales
-//   1   1 where a bias per channel follows the values, else 0
+//   1   flags: 1 = a bias per channel follows the values; 2 = behind them the base model's values (and biases) of the same
+//       channels, which Python writes to revert by and the device passes over
 //   4   values per channel
 //   2   number of channels
 //   2 * channels                 their indices, ascending
@@ -21,14 +22,15 @@
 //   channels * 4                 biases, if any
 // A record holds the new values, not differences.
 //
-// Keep two slots in flash, each of Trainer::DeltaBytes(), and write the next sequence number into the one that NewestDelta does
-// not name: power lost at any byte then leaves the old delta or the new one.
+// Two slots in flash, each of Trainer::DeltaBytes() rounded up to whole pages: Trainer::SaveDelta(slots) writes the next sequence
+// number into the one that NewestDelta does not name. Power lost at any byte then leaves the old delta or the new one.
 #ifndef TINYTRAIN_DELTA_H_
 #define TINYTRAIN_DELTA_H_
 
 #include <cstddef>
 #include <cstdint>
 
+#include "tinytrain_flash.h"
 #include "tinytrain_memory.h"
 #include "tinytrain_status.h"
 #include "tinytrain_tables.h"
@@ -38,15 +40,16 @@ namespace tinytrain {
 constexpr std::uint16_t kDeltaVersion = 1;
 constexpr std::int32_t kMaxNameBytes = 255;
 constexpr char kPrototypesName[] = "prototypes";  // no layer may be called so
-
-// CRC-32 as zlib's. Pass the previous result to go on with it.
-std::uint32_t Crc32(const std::uint8_t* data, std::size_t data_bytes, std::uint32_t crc = 0);
+constexpr std::uint8_t kDeltaMagic[4] = {'T', 'T', 'D', 'L'};
 
 // Whether a complete delta begins at `data`, of at most `data_bytes`; its sequence number (may be nullptr).
 Status CheckDelta(const std::uint8_t* data, std::size_t data_bytes, std::uint32_t* sequence);
 
 // 0 or 1, the slot whose delta is complete and the newer of two (sequence numbers may wrap); kNone if neither is complete.
 std::int32_t NewestDelta(const std::uint8_t* slot_0, const std::uint8_t* slot_1, std::size_t slot_bytes);
+
+// Bytes of one of the two slots that a flash holds: half of its pages.
+std::size_t DeltaSlotBytes(const Flash& slots);
 
 // Below: what Trainer is made of.
 
@@ -57,6 +60,7 @@ bool SameName(const char* a, const char* b);
 std::size_t DeltaSize(const Tables& tables, const TrainingSettings& settings, const Buffers& buffers);
 void WriteDelta(const Tables& tables, const TrainingSettings& settings, const Buffers& buffers, std::uint32_t sequence,
                 std::uint8_t* data);
+Status WriteDeltaSlot(const Tables& tables, const TrainingSettings& settings, const Buffers& buffers, const Flash& slots);
 
 // Reads a delta into weights, masters and prototypes (`apply`), or only checks that all of it fits. `has_prototypes` tells
 // whether it held prototypes.

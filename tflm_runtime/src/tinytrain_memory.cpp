@@ -1,35 +1,27 @@
 #include "tinytrain_memory.h"
 
+#include "tinytrain_flash.h"
 #include "tinytrain_optimizer.h"
 
 namespace tinytrain {
 namespace {
 
-std::size_t RoundUp(std::size_t bytes) { return (bytes + kArenaAlignment - 1) / kArenaAlignment * kArenaAlignment; }
+std::size_t RoundUp(std::size_t bytes) { return RoundUpTo(kArenaAlignment, bytes); }
 
-// Hands out 16-byte aligned pieces in order, and counts.
+// Hands out 16-byte aligned pieces in order.
 class Cutter {
  public:
-  explicit Cutter(std::uint8_t* arena) : arena_(arena) {}
+  explicit Cutter(std::uint8_t* memory) : next_(memory) {}
 
   template <typename T>
   T* Take(std::size_t count) {
-    void* piece = arena_ == nullptr ? nullptr : arena_ + used_;
-    used_ += RoundUp(count * sizeof(T));
+    void* piece = next_;
+    next_ += RoundUp(count * sizeof(T));
     return static_cast<T*>(piece);
   }
-  // Bytes taken since the last call.
-  std::size_t Part() {
-    const std::size_t part = used_ - reported_;
-    reported_ = used_;
-    return part;
-  }
-  std::size_t used() const { return used_; }
 
  private:
-  std::uint8_t* arena_;
-  std::size_t used_ = 0;
-  std::size_t reported_ = 0;
+  std::uint8_t* next_;
 };
 
 std::size_t KernelBytes(const KernelLayout& layout) {
@@ -41,6 +33,13 @@ std::size_t LayerBytes(const Layer& layer, const KernelLayout& layout, std::size
   *bias_offset = RoundUp(KernelBytes(layout));
   if (layer.bias == nullptr) return *bias_offset;
   return *bias_offset + RoundUp(static_cast<std::size_t>(layout.output_channels) * sizeof(std::int32_t));
+}
+
+// P: floats of all trained layers.
+std::size_t NumWeights(const Tables& tables) {
+  std::size_t count = 0;
+  for (std::int32_t t = 0; t < tables.num_trained; ++t) count += NumTrainedWeights(tables, tables.trained[t]);
+  return count;
 }
 
 }  // namespace
@@ -79,62 +78,82 @@ std::size_t NumTrainedWeights(const Tables& tables, const TrainedLayer& trained)
   return static_cast<std::size_t>(trained.num_channels) * static_cast<std::size_t>(per_channel);
 }
 
-MemoryParts CutArena(const Tables& tables, const TrainingSettings& settings, std::uint8_t* arena, Buffers* buffers) {
-  const std::int32_t features = NumElements(tables.tensors[0]);
-  const std::int32_t dimension = NumElements(tables.tensors[tables.num_tensors - 1]);
-  const auto num_features = static_cast<std::size_t>(features);
+MemoryParts MeasureParts(const Tables& tables, const TrainingSettings& settings, bool samples_in_flash) {
+  const auto features = static_cast<std::size_t>(NumElements(tables.tensors[0]));
+  const auto dimension = static_cast<std::size_t>(NumElements(tables.tensors[tables.num_tensors - 1]));
   const auto max_samples = static_cast<std::size_t>(settings.max_samples);
   const auto num_classes = static_cast<std::size_t>(settings.num_classes);
+  const std::size_t views = 1 + static_cast<std::size_t>(tables.num_views);
+  const std::size_t weight_floats = sizeof(float) * NumWeights(tables);
   const bool has_prototypes = tables.head == Head::kPrototypes;
-  Buffers b{};
-  b.feature_elements = features;
-  b.dimension = dimension;
   MemoryParts parts{};
-  Cutter cutter(arena);
 
-  b.samples = cutter.Take<std::int8_t>(max_samples * (1 + static_cast<std::size_t>(tables.num_views)) * num_features);
-  b.labels = cutter.Take<std::uint8_t>(max_samples);
-  parts.samples = cutter.Part();
-
-  if (tables.num_views > 0) {
-    b.image = cutter.Take<std::int8_t>(static_cast<std::size_t>(tables.image_height) *
-                                       static_cast<std::size_t>(tables.image_width) *
-                                       static_cast<std::size_t>(tables.image_channels));
-  }
-  parts.image = cutter.Part();
-
-  std::size_t weight_bytes = 0;
+  parts.samples = (samples_in_flash ? 0 : RoundUp(max_samples * views * features)) + RoundUp(max_samples);
   for (std::int32_t t = 0; t < tables.num_trained; ++t) {
     const Layer& layer = tables.layers[tables.trained[t].layer];
     std::size_t bias_offset;
-    weight_bytes += LayerBytes(layer, LayoutInRam(tables, tables.trained[t]), &bias_offset);
-    b.num_weights += NumTrainedWeights(tables, tables.trained[t]);
+    parts.weights += LayerBytes(layer, LayoutInRam(tables, tables.trained[t]), &bias_offset);
   }
-  b.weights = cutter.Take<std::uint8_t>(weight_bytes);
-  parts.weights = cutter.Part();
+  parts.masters = RoundUp(weight_floats);
+  parts.optimizer = RoundUp(weight_floats * static_cast<std::size_t>(OptimizerSlots(settings.optimizer)));
+  parts.prototypes = has_prototypes ? RoundUp(sizeof(float) * num_classes * dimension) : 0;
+  parts.state = parts.samples + parts.weights + parts.masters + parts.optimizer + parts.prototypes;
 
-  b.masters = cutter.Take<float>(b.num_weights);
-  parts.masters = cutter.Part();
-  b.weight_gradients = cutter.Take<float>(b.num_weights);
-  parts.weight_gradients = cutter.Part();
-  b.optimizer = cutter.Take<float>(b.num_weights * static_cast<std::size_t>(OptimizerSlots(settings.optimizer)));
-  parts.optimizer = cutter.Part();
-
-  const std::size_t gradient_bytes = tables.gradient_bytes > num_features ? tables.gradient_bytes : num_features;
-  b.activations = cutter.Take<std::uint8_t>(gradient_bytes);
-  parts.activation_gradients = cutter.Part();
-
-  if (has_prototypes) {
-    b.prototypes = cutter.Take<float>(num_classes * static_cast<std::size_t>(dimension));
-    b.embedding = cutter.Take<float>(static_cast<std::size_t>(dimension));
-    b.counts = cutter.Take<std::int32_t>(num_classes);
+  parts.features = samples_in_flash ? FlashSampleBytes(tables) : RoundUp(features);
+  if (tables.num_views > 0) {
+    parts.image = RoundUp(static_cast<std::size_t>(tables.image_height) * static_cast<std::size_t>(tables.image_width) *
+                          static_cast<std::size_t>(tables.image_channels));
   }
-  b.logits = cutter.Take<float>(num_classes);
-  parts.prototypes = cutter.Part();
-
-  parts.total = cutter.used();
-  if (buffers != nullptr) *buffers = b;
+  parts.weight_gradients = RoundUp(weight_floats);
+  parts.activation_gradients = RoundUp(tables.gradient_bytes);
+  parts.head = RoundUp(sizeof(float) * num_classes);
+  if (has_prototypes) parts.head += RoundUp(sizeof(float) * dimension) + RoundUp(sizeof(std::int32_t) * num_classes);
+  const std::size_t frozen = parts.features + parts.image;
+  const std::size_t trainable = parts.weight_gradients + parts.activation_gradients + parts.head;
+  parts.scratch = frozen > trainable ? frozen : trainable;
+  parts.total = parts.state + parts.scratch;
   return parts;
+}
+
+Buffers CutArena(const Tables& tables, const TrainingSettings& settings, const MemoryParts& parts, bool samples_in_flash,
+                 std::uint8_t* arena, std::uint8_t* scratch) {
+  const auto max_samples = static_cast<std::size_t>(settings.max_samples);
+  const auto num_classes = static_cast<std::size_t>(settings.num_classes);
+  Buffers b{};
+  b.feature_elements = NumElements(tables.tensors[0]);
+  b.dimension = NumElements(tables.tensors[tables.num_tensors - 1]);
+  b.num_weights = NumWeights(tables);
+
+  Cutter state(arena);
+  if (!samples_in_flash) b.samples = state.Take<std::int8_t>(parts.samples - RoundUp(max_samples));
+  b.labels = state.Take<std::uint8_t>(max_samples);
+  b.weights = state.Take<std::uint8_t>(parts.weights);
+  b.masters = state.Take<float>(b.num_weights);
+  b.optimizer = state.Take<float>(b.num_weights * static_cast<std::size_t>(OptimizerSlots(settings.optimizer)));
+  if (tables.head == Head::kPrototypes) {
+    b.prototypes = state.Take<float>(num_classes * static_cast<std::size_t>(b.dimension));
+  }
+
+  b.features = static_cast<std::int8_t*>(static_cast<void*>(scratch));
+  if (tables.num_views > 0) b.image = b.features + (parts.scratch - parts.image);
+  Cutter training(scratch);
+  b.weight_gradients = training.Take<float>(b.num_weights);
+  b.activations = training.Take<std::uint8_t>(parts.activation_gradients);
+  b.logits = training.Take<float>(num_classes);
+  if (tables.head == Head::kPrototypes) {
+    b.embedding = training.Take<float>(static_cast<std::size_t>(b.dimension));
+    b.counts = training.Take<std::int32_t>(num_classes);
+  }
+  return b;
+}
+
+std::size_t FlashSampleBytes(const Tables& tables) {
+  return RoundUpTo(kFlashBlockBytes, static_cast<std::size_t>(NumElements(tables.tensors[0])));
+}
+
+std::size_t FlashSamplesBytes(const Tables& tables, const TrainingSettings& settings) {
+  return static_cast<std::size_t>(settings.max_samples) * (1 + static_cast<std::size_t>(tables.num_views)) *
+         FlashSampleBytes(tables);
 }
 
 TrainedState TrainedAt(const Tables& tables, const Buffers& buffers, std::int32_t index) {

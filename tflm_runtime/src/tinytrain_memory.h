@@ -11,28 +11,35 @@ namespace tinytrain {
 
 constexpr std::size_t kArenaAlignment = 16;
 
-// Bytes of each part of the arena. Every buffer is rounded up to 16, written [n] below; a part is the sum of its buffers.
+// Bytes of each part. Every buffer is rounded up to 16, written [n] below; a part is the sum of its buffers.
 // With N = max_samples, V = num_views, F = elements of the first tensor, K = num_classes, D = elements of the last tensor and
 // P = sum over trained layers of num_channels * (weights per channel + 1 where there is a bias):
 struct MemoryParts {
-  std::size_t samples;               // [N * (1 + V) * F] trainable inputs, [N] labels
-  std::size_t image;                 // [image_height * image_width * image_channels] if V > 0, else 0
-  std::size_t weights;               // per trained layer: [int8 kernel], [4 * channels] if there is a bias, of all output channels
-                                     // or, where the layer is split, of those that are trained
-  std::size_t masters;               // [4 * P], float32, selected channels only
+  // State: what must last from one call to the next.
+  std::size_t samples;     // [N * (1 + V) * F] trainable inputs, unless they are in flash; [N] labels
+  std::size_t weights;     // per trained layer: [int8 kernel], [4 * channels] if there is a bias, of all output channels or,
+                           // where the layer is split, of those that are trained
+  std::size_t masters;     // [4 * P], float32, selected channels only
+  std::size_t optimizer;   // [4 * P * slots], slots = 0, 1 or 2 for SGD, momentum, Adam
+  std::size_t prototypes;  // Head::kPrototypes: [4 * K * D]
+  std::size_t state;       // the sum of these
+  // Scratch: what the frozen part may overwrite. While it runs:
+  std::size_t features;              // its output, where no stored sample takes it: [F]; in flash [F rounded up to 256]
+  std::size_t image;                 // one view, its input: [image_height * image_width * image_channels] if V > 0, else 0
+  // and while the trainable part does:
   std::size_t weight_gradients;      // [4 * P]
-  std::size_t optimizer;             // [4 * P * slots], slots = 0, 1 or 2 for SGD, momentum, Adam
-  std::size_t activation_gradients;  // [max(gradient_bytes, F)]; Predict keeps the frozen part's output there
-  std::size_t prototypes;            // [4 * K] logits; Head::kPrototypes also has [4 * K * D] prototypes, [4 * D] one embedding
-                                     // and [4 * K] samples of each class
-  std::size_t total;
+  std::size_t activation_gradients;  // [gradient_bytes]
+  std::size_t head;                  // [4 * K] logits; Head::kPrototypes also has [4 * D] embedding, [4 * K] samples per class
+  std::size_t scratch;               // the larger of features + image and of the sum of the last three
+  std::size_t total;                 // state + scratch
 };
 
 // Where each buffer lies.
 struct Buffers {
-  std::int8_t* samples;           // [max_samples][1 + num_views][features]
+  std::int8_t* samples;           // [max_samples][1 + num_views][features]; nullptr: they are in flash
   std::uint8_t* labels;           // [max_samples]
-  std::int8_t* image;             // one view
+  std::int8_t* features;          // the frozen part's output on its way, at the start of the scratch
+  std::int8_t* image;             // one view, at the end of the scratch
   std::uint8_t* weights;          // see TrainedAt
   float* masters;                 // [num_weights]
   float* weight_gradients;        // [num_weights]
@@ -47,9 +54,16 @@ struct Buffers {
   std::int32_t dimension;         // D
 };
 
-// Cuts an arena of any size; nullptr only measures. `total` of the result is what it takes; the buffers are good if the arena
-// has as much. The tables must have been checked.
-MemoryParts CutArena(const Tables& tables, const TrainingSettings& settings, std::uint8_t* arena, Buffers* buffers);
+// Bytes of the parts. The tables must have been checked.
+MemoryParts MeasureParts(const Tables& tables, const TrainingSettings& settings, bool samples_in_flash);
+
+// Where the buffers lie in an arena that has `state` bytes, and a scratch that has `scratch` bytes.
+Buffers CutArena(const Tables& tables, const TrainingSettings& settings, const MemoryParts& parts, bool samples_in_flash,
+                 std::uint8_t* arena, std::uint8_t* scratch);
+
+// Bytes of one view of a stored sample in flash, and of all of them.
+std::size_t FlashSampleBytes(const Tables& tables);
+std::size_t FlashSamplesBytes(const Tables& tables, const TrainingSettings& settings);
 
 std::int32_t NumElements(const Tensor& tensor);
 

@@ -21,6 +21,8 @@ enum class Status : std::uint8_t {
   kBufferTooSmall,    // the output does not hold the delta: see DeltaBytes
   kDeltaCorrupt,      // cut short, altered, or not a delta
   kDeltaForeign,      // a delta of another base model or plan
+  kFlashUnfit,        // the flash is too small, or not made of whole pages and blocks
+  kFlashFailed,       // the flash could not be erased or written
 };
 
 // A sentence for people; never nullptr.

@@ -1,9 +1,10 @@
 // From two TensorFlow Lite Micro interpreters to a Model. Includes nothing of it and names none of its namespaces: the
 // interpreter's type is a template argument, so that any version will do (tflite::MicroInterpreter, another namespace, a fork).
 //
-// Both interpreters in one arena, as large as the larger of the two needs; at most one of them exists at a time:
+// Both interpreters and the trainer's scratch in one arena; at most one interpreter exists at a time, and the trainable one leaves
+// the arena's end to the scratch (the exporter's kModelArenaBytes is what that takes):
 //   static tinytrain::SharedArenaModel<tflite::MicroInterpreter, tflite::Model, Resolver, kNumBindings> models(
-//       frozen_model, trainable_model, resolver, model_arena, sizeof(model_arena));
+//       frozen_model, trainable_model, resolver, model_arena, sizeof(model_arena), kScratchBytes, kImageBytes);
 //   if (!models.Check()) ...;  // the arena is too small, or an operator is missing
 //   trainer.Init(tables, tables.training, models.model(), arena, sizeof(arena));
 //
@@ -97,16 +98,21 @@ class InterpreterModel {
   Bindable* trainable_;
 };
 
-// The Model of two flatbuffers whose interpreters take turns in one arena. To go from one to the other costs an AllocateTensors
-// (some 3 million instructions for a network of 60 layers): once or twice in a sample taught or predicted, never in Train.
+// The Model of two flatbuffers whose interpreters take turns in one arena with the trainer's scratch:
+//   frozen part:     [ frozen interpreter ...................... | image ]   and its output, once it is gone: [ features ... ]
+//   trainable part:  [ trainable interpreter ... | scratch ............... ]                   in the scratch's first bytes
+// To go from one to the other costs an AllocateTensors (some 3 million instructions for a network of 60 layers): once or twice
+// in a sample predicted or first taught, in every view that goes to flash, never in Train.
 // kNumBindings: trained kernels and biases, as the generated tables.h says.
 template <class Interpreter, class Flatbuffer, class Resolver, int kNumBindings>
 class SharedArenaModel {
  public:
-  // `frozen` may be nullptr: then images go straight into the trainable part. The arena must be aligned to 16 bytes.
+  // `frozen` may be nullptr: then images go straight into the trainable part. The arena and its size must be aligned to 16
+  // bytes. `scratch_bytes` and `image_bytes` are MemoryParts::scratch and ::image; 0: the trainer's scratch lies elsewhere.
   SharedArenaModel(const Flatbuffer* frozen, const Flatbuffer* trainable, const Resolver& resolver, std::uint8_t* arena,
-                   std::size_t arena_bytes)
-      : frozen_(frozen), trainable_(trainable), resolver_(resolver), arena_(arena), arena_bytes_(arena_bytes) {}
+                   std::size_t arena_bytes, std::size_t scratch_bytes = 0, std::size_t image_bytes = 0)
+      : frozen_(frozen), trainable_(trainable), resolver_(resolver), arena_(arena), arena_bytes_(arena_bytes),
+        scratch_bytes_(scratch_bytes), image_bytes_(image_bytes) {}
   ~SharedArenaModel() { Close(); }
   SharedArenaModel(const SharedArenaModel&) = delete;
   SharedArenaModel& operator=(const SharedArenaModel&) = delete;
@@ -114,12 +120,16 @@ class SharedArenaModel {
   // Allocates one after the other: whether the arena holds each, and the frozen part ends in what the trainable one reads.
   // To be called before anything is run.
   bool Check() {
+    if (scratch_bytes_ >= arena_bytes_ || image_bytes_ > scratch_bytes_) return false;
     if (!Open(trainable_)) return false;
     feature_bytes_ = interpreter_->input(0)->bytes;
     return frozen_ == nullptr || (Open(frozen_) && interpreter_->output(0)->bytes == feature_bytes_);
   }
 
-  Model model() { return {this, frozen_ == nullptr ? nullptr : &RunFrozen, &RunTrainable, &BindTensor}; }
+  Model model() {
+    std::uint8_t* scratch = scratch_bytes_ == 0 ? nullptr : arena_ + (arena_bytes_ - scratch_bytes_);
+    return {this, frozen_ == nullptr ? nullptr : &RunFrozen, &RunTrainable, &BindTensor, &OpenTrainable, scratch, scratch_bytes_};
+  }
 
  private:
   using Bindable = BindableInterpreter<Interpreter>;
@@ -136,7 +146,8 @@ class SharedArenaModel {
   bool Open(const Flatbuffer* flatbuffer) {
     if (open_ == flatbuffer) return true;
     Close();
-    interpreter_ = new (storage_) Bindable(flatbuffer, resolver_, arena_, arena_bytes_);  // in place: no heap
+    const std::size_t bytes = arena_bytes_ - (flatbuffer == trainable_ ? scratch_bytes_ : image_bytes_);
+    interpreter_ = new (storage_) Bindable(flatbuffer, resolver_, arena_, bytes);  // in place: no heap
     if (static_cast<int>(interpreter_->AllocateTensors()) != 0) return false;
     for (int i = 0; flatbuffer == trainable_ && i < num_bindings_; ++i) {
       if (!interpreter_->Bind(bindings_[i].tensor_index, bindings_[i].data)) return false;
@@ -149,8 +160,18 @@ class SharedArenaModel {
     if (!self->Open(self->frozen_) || !InvokeWith(self->interpreter_, image)) return false;
     const auto* output = self->interpreter_->output(0);
     if (output->bytes != self->feature_bytes_) return false;
-    std::memcpy(features, output->data.int8, output->bytes);
+    const std::int8_t* from = output->data.int8;
+    if (self->Holds(features)) self->Close();  // its own structs lie there
+    std::memmove(features, from, self->feature_bytes_);
     return true;
+  }
+  bool Holds(const void* data) const {
+    const auto at = reinterpret_cast<std::uintptr_t>(data), begin = reinterpret_cast<std::uintptr_t>(arena_);
+    return at >= begin && at < begin + arena_bytes_;
+  }
+  static bool OpenTrainable(void* context) {
+    auto* self = static_cast<SharedArenaModel*>(context);
+    return self->Open(self->trainable_);
   }
   static bool RunTrainable(void* context, const std::int8_t* features, const std::int8_t** outputs) {
     auto* self = static_cast<SharedArenaModel*>(context);
@@ -172,6 +193,8 @@ class SharedArenaModel {
   const Resolver& resolver_;
   std::uint8_t* arena_;
   std::size_t arena_bytes_;
+  std::size_t scratch_bytes_;
+  std::size_t image_bytes_;
   std::size_t feature_bytes_ = 0;
   alignas(Bindable) unsigned char storage_[sizeof(Bindable)];
   Bindable* interpreter_ = nullptr;

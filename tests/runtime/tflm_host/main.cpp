@@ -1,13 +1,15 @@
 // A bundle over the real C++ TensorFlow Lite Micro: reads a task from a file, learns it, prints every bit that came of it.
 //
 // Compiled with -DBUNDLE=namespace -DRESOLVER="resolver.AddAdd(); ..." -DTFLM=the namespace of TensorFlow Lite Micro; with
-// -DFROZEN where the bundle has a frozen part, with -DTWO_ARENAS for an arena of each part's own.
+// -DFROZEN where the bundle has a frozen part, with -DTWO_ARENAS for an arena of each part's own and one for all of the trainer,
+// with -DFLASH where features are kept in flash.
 #include <tensorflow/lite/micro/micro_interpreter.h>
 #include <tensorflow/lite/micro/micro_mutable_op_resolver.h>
 #include <tensorflow/lite/schema/schema_generated.h>
 
 #include <cstdint>
 #include <cstdio>
+#include <cstring>
 #include <vector>
 
 #include "models.h"
@@ -21,7 +23,6 @@ using TFLM::MicroInterpreter;
 using Bindable = tinytrain::BindableInterpreter<MicroInterpreter>;
 
 constexpr std::size_t kOlderBytes = 4096;  // this TensorFlow Lite Micro's own structs are larger than those of the exporter's
-alignas(16) std::uint8_t training_arena[BUNDLE::kTrainingArenaBytes];
 
 using Resolver = TFLM::MicroMutableOpResolver<32>;
 
@@ -35,6 +36,7 @@ const TFLM::Model* FrozenModel() {
 const TFLM::Model* TrainableModel() { return TFLM::GetModel(BUNDLE::g_trainable_model_data); }
 
 #ifdef TWO_ARENAS
+alignas(16) std::uint8_t training_arena[BUNDLE::kTrainingArenaBytes + BUNDLE::kScratchBytes];
 alignas(16) std::uint8_t frozen_arena[BUNDLE::kModelArenaBytes + kOlderBytes];
 alignas(16) std::uint8_t trainable_arena[BUNDLE::kTrainableArenaBytes + kOlderBytes];
 
@@ -48,13 +50,29 @@ bool Start(const Resolver& resolver, tinytrain::Model* model) {
   return true;
 }
 #else
+alignas(16) std::uint8_t training_arena[BUNDLE::kTrainingArenaBytes];
 alignas(16) std::uint8_t model_arena[BUNDLE::kModelArenaBytes + kOlderBytes];
 
 bool Start(const Resolver& resolver, tinytrain::Model* model) {
   static tinytrain::SharedArenaModel<MicroInterpreter, TFLM::Model, Resolver, BUNDLE::kNumBindings> models(
-      FrozenModel(), TrainableModel(), resolver, model_arena, sizeof(model_arena));
+      FrozenModel(), TrainableModel(), resolver, model_arena, sizeof(model_arena), BUNDLE::kScratchBytes, BUNDLE::kImageBytes);
   *model = models.model();
   return models.Check();
+}
+#endif
+
+#ifdef FLASH
+std::vector<std::uint8_t> flash(BUNDLE::kFeatureFlashBytes);
+
+bool ErasePage(void*, std::size_t offset) {
+  std::memset(flash.data() + offset, 0xff, BUNDLE::kFlashPageBytes);
+  return true;
+}
+bool WriteFlashBlock(void*, std::size_t offset, const std::uint8_t* block) {
+  for (std::size_t i = 0; i < tinytrain::kFlashBlockBytes; ++i) {
+    flash[offset + i] = static_cast<std::uint8_t>(flash[offset + i] & block[i]);  // a write only clears bits
+  }
+  return true;
 }
 #endif
 
@@ -101,7 +119,13 @@ int main(int, char** arguments) {
   static tinytrain::Trainer trainer;
   tinytrain::Model model;
   if (!Start(resolver, &model)) return 2;
-  if (Failed("Init", trainer.Init(tables, tables.training, model, training_arena, sizeof(training_arena)))) return 4;
+  const tinytrain::Flash* sample_flash = nullptr;
+#ifdef FLASH
+  const tinytrain::Flash features = {nullptr,    flash.data(),    flash.size(), BUNDLE::kFlashPageBytes,
+                                     &ErasePage, &WriteFlashBlock};
+  sample_flash = &features;
+#endif
+  if (Failed("Init", trainer.Init(tables, tables.training, model, training_arena, sizeof(training_arena), sample_flash))) return 4;
   const auto image_bytes = static_cast<std::size_t>(tables.image_height * tables.image_width * tables.image_channels);
   const std::vector<std::int8_t> task = ReadAll(arguments[1]);
   for (std::size_t at = 0; at < task.size(); at += 1 + image_bytes) {
