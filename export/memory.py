@@ -3,7 +3,7 @@
 import dataclasses
 
 ALIGNMENT = 16
-NUM_OPTIMIZER_SLOTS = {"sgd": 0, "momentum": 1, "adam": 2}
+NUM_OPTIMIZER_SLOTS = {"sgd": (0, 0), "momentum": (1, 0), "adam": (2, 0), "adam_per_channel": (1, 1)}  # a weight, a run of them
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,23 +59,37 @@ def training_memory(graph, settings, *, head: str, image_bytes: int, num_views: 
         The fields of the C++ struct `MemoryParts` without their total, each a multiple of 16.
     """
     features, dimension = graph.tensors[0].size, graph.tensors[-1].size
-    weights = num_trained = 0
+    weights = num_trained = num_runs = 0
     for trained in graph.trained:
         layer = graph.layers[trained.layer]
         weights += align(layer.kernel.size) + (0 if layer.bias is None else align(4 * len(layer.bias)))
         num_trained += len(trained.channels) * (layer.weights_per_channel + (layer.bias is not None))
+        num_runs += len(trained.channels) * (1 + (layer.bias is not None))  # a channel's kernel, and its bias
     num_samples, num_classes = settings.max_samples, settings.num_classes
-    embeddings = align(4 * num_classes * dimension) + align(4 * dimension) + align(4 * num_classes)  # and samples per class
+    slots, run_slots = NUM_OPTIMIZER_SLOTS[settings.optimizer]
     return {
         "samples": align(num_samples * (1 + num_views) * features) + align(num_samples),
         "image": align(image_bytes) if num_views else 0,
         "weights": weights,
-        "masters": align(4 * num_trained),
+        "masters": align(4 * num_trained) if settings.weights == "float_masters" else 0,
         "weight_gradients": align(4 * num_trained),
-        "optimizer": align(4 * num_trained * NUM_OPTIMIZER_SLOTS[settings.optimizer]),
+        "optimizer": align(4 * (num_trained * slots + num_runs * run_slots)),
         "activation_gradients": align(max(graph.gradient_bytes, features)),  # Predict keeps features there
-        "prototypes": align(4 * num_classes) + (embeddings if head == "prototypes" else 0),  # logits first
+        "prototypes": prototype_bytes(settings, dimension, num_views) if head == "prototypes" else align(4 * num_classes),
     }
+
+
+def prototype_bytes(settings, dimension, num_views):
+    """What the head "prototypes" keeps, in bytes: prototypes, one embedding, logits, samples per class, and by the settings more."""
+    num_classes = settings.num_classes
+    num_bytes = align(4 * num_classes * dimension) + align(4 * dimension) + 2 * align(4 * num_classes)
+    if settings.leave_one_out:
+        num_bytes += align(4 * dimension)  # the prototype that one is left out of
+        if num_views or settings.updates == "immediate":
+            num_bytes += align(settings.max_samples * dimension)  # the samples' own embeddings
+    if settings.average:
+        num_bytes += align(4 * num_classes * dimension) + align(4 * num_classes)  # original prototypes, and their logits
+    return num_bytes
 
 
 def _place_in_order(spans, order):

@@ -14,7 +14,9 @@ class DeviceAccounting:
     """SRAM of the device's runtime: an estimate by which to choose; the exporter measures, and promises.
 
     What the runtime allocates is counted as it does (see tinytrain.h): the frozen part runs once per sample and its int8
-    output is kept; trained layers have an int8 copy in RAM, trained channels a float32 master, a gradient and optimizer state.
+    output is kept; trained layers have an int8 copy in RAM, trained channels a gradient, optimizer state and, unless they are
+    kept in int8 alone, a float32 master. Of prototypes it counts what the exporter's default settings take: those of the
+    original network, and with views the samples' own embeddings.
     TensorFlow Lite Micro's arena, which the frozen and the trainable part use in turn, is estimated from the int8 tensors alive
     at once, 8 B per channel, 240 B per operator and 1 KB: a little more than it takes on a 64-bit host.
 
@@ -23,12 +25,14 @@ class DeviceAccounting:
         num_samples: support samples that are kept.
         num_views: augmented copies kept beside each sample.
         num_classes: prototypes that are kept.
+        masters: whether weights are kept as float32, too; False is the exporter's `TrainingSettings(weights="int8")`.
     """
 
     optimizer_slots: int = 2
     num_samples: int = 25
     num_views: int = 0
     num_classes: int = 5
+    masters: bool = True
 
     def memory_bytes(self, table: LayerTable, choice: dict[str, int]) -> int:
         """Total SRAM in bytes."""
@@ -44,13 +48,19 @@ class DeviceAccounting:
             "samples": align16(samples) + align16(self.num_samples),
             "image": align16(math.prod(table[0].output_shape)) if self.num_views else 0,
             "weights": sum(align16(table[name].num_weights) + align16(4 * table[name].num_channels) for name in choice),
-            "masters": align16(4 * parameters),
+            "masters": align16(4 * parameters) if self.masters else 0,
             "weight_gradients": align16(4 * parameters),
             "optimizer": align16(4 * parameters * self.optimizer_slots),
             "activation_gradients": align16(max(4 * gradients, features)),
-            "prototypes": align16(4 * (self.num_classes + 1) * embedding) + 2 * align16(4 * self.num_classes),
+            "prototypes": self._prototype_bytes(embedding),
             "model_arena": max(arenas),
         }
+
+    def _prototype_bytes(self, embedding):
+        """Adapted and original prototypes, logits of both, samples per class; two embeddings and, with views, each sample's."""
+        both = 2 * (align16(4 * self.num_classes * embedding) + align16(4 * self.num_classes))
+        own = align16(self.num_samples * embedding) if self.num_views else 0
+        return both + align16(4 * self.num_classes) + 2 * align16(4 * embedding) + own
 
 
 def align16(num_bytes: int) -> int:

@@ -66,13 +66,30 @@ def test_training_memory_by_hand(parts):
         "weight_gradients": align(4 * num_trained),
         "optimizer": align(8 * num_trained),
         "activation_gradients": 4 * (6 * 6 * 8 + 6 * 6 + 12 + 3 * 3 * 12),  # the second block: its ends, and two planes between
-        "prototypes": align(4 * 3 * 5) + 32 + 16 + 16,
+        # prototypes and logits, adapted and original; two embeddings; samples per class; the samples' own embeddings in int8
+        "prototypes": 2 * (align(4 * 3 * 5) + 16) + 2 * 32 + 16 + align(7 * 5),
     }
     softmax = training_memory(graph, settings, head="softmax", image_bytes=432, num_views=0)
     assert (softmax["prototypes"], softmax["image"], softmax["samples"]) == (16, 0, align(7 * 288) + 16)
     assert training_memory(
         graph, dataclasses.replace(settings, optimizer="sgd"), head="softmax", image_bytes=432, num_views=0
     )["optimizer"] == 0
+
+
+@pytest.mark.parametrize(
+    ("change", "views", "part", "num_bytes"),
+    [
+        ({"weights": "int8"}, 0, "masters", 0),
+        ({"optimizer": "adam_per_channel"}, 0, "optimizer", align(4 * (67 + 2 * 5))),  # 67 weights, 5 channels with biases
+        ({"average": 0.0, "leave_one_out": False}, 2, "prototypes", 64 + 32 + 16 + 16),
+        ({"average": 0.0}, 0, "prototypes", 64 + 32 + 16 + 16 + 32),
+        ({"average": 0.0, "updates": "immediate"}, 0, "prototypes", 64 + 32 + 16 + 16 + 32 + align(7 * 5)),
+        ({"leave_one_out": False}, 0, "prototypes", 64 + 32 + 16 + 16 + 64 + 16),
+    ],
+)
+def test_what_a_setting_costs(parts, change, views, part, num_bytes):
+    settings = TrainingSettings(num_classes=3, max_samples=7, **change)
+    assert training_memory(parts[2], settings, head="prototypes", image_bytes=432, num_views=views)[part] == num_bytes
 
 
 def test_gradients_lie_as_tight_as_possible(parts):

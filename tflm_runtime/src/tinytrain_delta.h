@@ -10,7 +10,7 @@
 //   48      records
 //   end-4 4 CRC-32 (polynomial 0xEDB88320, as zlib) of all before
 // A record:
-//   1   length n of the name, then n bytes of the name (UTF-8): the Keras layer, or "prototypes"
+//   1   length n of the name, then n bytes of the name (UTF-8): the Keras layer, "prototypes" or "original_prototypes"
 //   1   value type: 0 = float32 values and biases; 1 = int8 values and int32 biases, on the base model's scales
 //   1   1 where a bias per channel follows the values, else 0
 //   4   values per channel
@@ -37,7 +37,8 @@ namespace tinytrain {
 
 constexpr std::uint16_t kDeltaVersion = 1;
 constexpr std::int32_t kMaxNameBytes = 255;
-constexpr char kPrototypesName[] = "prototypes";  // no layer may be called so
+constexpr char kPrototypesName[] = "prototypes";  // no layer may be called so, nor
+constexpr char kOriginalPrototypesName[] = "original_prototypes";  // where predictions are averaged with the original weights'
 
 // CRC-32 as zlib's. Pass the previous result to go on with it.
 std::uint32_t Crc32(const std::uint8_t* data, std::size_t data_bytes, std::uint32_t crc = 0);
@@ -53,15 +54,22 @@ std::int32_t NewestDelta(const std::uint8_t* slot_0, const std::uint8_t* slot_1,
 // Whether two names of at most kMaxNameBytes are equal.
 bool SameName(const char* a, const char* b);
 
-// One record per trained layer as int8, one of prototypes as float32 (Head::kPrototypes).
+// One record per trained layer as int8; with Head::kPrototypes, one of prototypes as float32 and, where settings.average > 0,
+// one of the original prototypes.
 std::size_t DeltaSize(const Tables& tables, const TrainingSettings& settings, const Buffers& buffers);
 void WriteDelta(const Tables& tables, const TrainingSettings& settings, const Buffers& buffers, std::uint32_t sequence,
                 std::uint8_t* data);
 
-// Reads a delta into weights, masters and prototypes (`apply`), or only checks that all of it fits. `has_prototypes` tells
-// whether it held prototypes.
+// Which prototypes a delta holds.
+struct PrototypesFound {
+  bool adapted;
+  bool original;
+};
+
+// Reads a delta into weights, masters and prototypes (`apply`), or only checks that all of it fits. Original prototypes are
+// passed over where they are not averaged with.
 Status ReadDelta(const Tables& tables, const TrainingSettings& settings, const Buffers& buffers, const std::uint8_t* data,
-                 std::size_t data_bytes, bool apply, bool* has_prototypes);
+                 std::size_t data_bytes, bool apply, PrototypesFound* found);
 
 }  // namespace tinytrain
 

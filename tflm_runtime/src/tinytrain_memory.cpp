@@ -43,6 +43,21 @@ std::size_t LayerBytes(const Layer& layer, const KernelLayout& layout, std::size
   return *bias_offset + RoundUp(static_cast<std::size_t>(layout.output_channels) * sizeof(std::int32_t));
 }
 
+// What Head::kPrototypes needs for leave_one_out and average.
+void TakeOptional(const Tables& tables, const TrainingSettings& settings, std::size_t dimension, Cutter* cutter, Buffers* b) {
+  const auto num_classes = static_cast<std::size_t>(settings.num_classes);
+  if (settings.leave_one_out) {
+    b->set_aside = cutter->Take<float>(dimension);
+    // Else the sample at hand is itself its own only view, embedded with the weights that the prototypes were made with.
+    const bool is_kept = tables.num_views > 0 || settings.updates == Updates::kImmediate;
+    if (is_kept) b->embeddings = cutter->Take<std::int8_t>(static_cast<std::size_t>(settings.max_samples) * dimension);
+  }
+  if (settings.average > 0.0f) {
+    b->original_prototypes = cutter->Take<float>(num_classes * dimension);
+    b->original_logits = cutter->Take<float>(num_classes);
+  }
+}
+
 }  // namespace
 
 std::int32_t NumElements(const Tensor& tensor) { return tensor.height * tensor.width * tensor.channels; }
@@ -103,15 +118,16 @@ MemoryParts CutArena(const Tables& tables, const TrainingSettings& settings, std
     std::size_t bias_offset;
     weight_bytes += LayerBytes(layer, LayoutOf(tables, layer), &bias_offset);
     b.num_weights += NumTrainedWeights(tables, tables.trained[t]);
+    b.num_runs += static_cast<std::size_t>(tables.trained[t].num_channels) * (layer.bias == nullptr ? 1u : 2u);
   }
   b.weights = cutter.Take<std::uint8_t>(weight_bytes);
   parts.weights = cutter.Part();
 
-  b.masters = cutter.Take<float>(b.num_weights);
+  if (settings.weights == WeightStorage::kFloatMasters) b.masters = cutter.Take<float>(b.num_weights);
   parts.masters = cutter.Part();
   b.weight_gradients = cutter.Take<float>(b.num_weights);
   parts.weight_gradients = cutter.Part();
-  b.optimizer = cutter.Take<float>(b.num_weights * static_cast<std::size_t>(OptimizerSlots(settings.optimizer)));
+  b.optimizer = cutter.Take<float>(OptimizerFloats(settings.optimizer, b.num_weights, b.num_runs));
   parts.optimizer = cutter.Part();
 
   const std::size_t gradient_bytes = tables.gradient_bytes > num_features ? tables.gradient_bytes : num_features;
@@ -122,6 +138,7 @@ MemoryParts CutArena(const Tables& tables, const TrainingSettings& settings, std
     b.prototypes = cutter.Take<float>(num_classes * static_cast<std::size_t>(dimension));
     b.embedding = cutter.Take<float>(static_cast<std::size_t>(dimension));
     b.counts = cutter.Take<std::int32_t>(num_classes);
+    TakeOptional(tables, settings, static_cast<std::size_t>(dimension), &cutter, &b);
   }
   b.logits = cutter.Take<float>(num_classes);
   parts.prototypes = cutter.Part();
@@ -148,12 +165,13 @@ TrainedState TrainedAt(const Tables& tables, const Buffers& buffers, std::int32_
   LayerBytes(*state.layer, state.layout, &bias_offset);
   std::uint8_t* weights = buffers.weights + weight_offset;
   state.kernel = static_cast<std::int8_t*>(static_cast<void*>(weights));
-  state.masters = buffers.masters + first;
+  state.first = first;
+  if (buffers.masters != nullptr) state.masters = buffers.masters + first;
   state.d_kernel = buffers.weight_gradients + first;
   if (state.layer->bias != nullptr) {
     const std::int32_t kernel_weights = state.trained->num_channels * state.layout.weights_per_channel;
     state.bias = static_cast<std::int32_t*>(static_cast<void*>(weights + bias_offset));
-    state.bias_masters = state.masters + kernel_weights;
+    if (state.masters != nullptr) state.bias_masters = state.masters + kernel_weights;
     state.d_bias = state.d_kernel + kernel_weights;
   }
   state.input_scale = tables.tensors[state.layer->input].scale;
