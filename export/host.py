@@ -166,16 +166,16 @@ class MicroModel:
         self._bytes = bytes(bytearray(model_bytes))  # a copy: bytes(model_bytes) would be the same object
         self._interpreter = new_interpreter(self._bytes, arena_bytes)
         self._num_outputs = len(read_model(model_bytes).subgraphs[0].outputs)
-        self._bound = []
+        self._bound = {}
 
     def bind(self, tensor_index: int, array: np.ndarray) -> None:
-        """Read a constant tensor from `array` from now on."""
+        """Read a constant tensor from `array` from now on, in place of what was bound to it before."""
         address = _address(self._bytes) + constant_offset(self._bytes, tensor_index)
-        self._bound.append((address, array))
+        self._bound[address] = array
 
     def __call__(self, x: np.ndarray) -> list[np.ndarray]:
         """int8 outputs of an int8 input, one array per output."""
-        for address, array in self._bound:
+        for address, array in self._bound.items():
             ctypes.memmove(address, array.ctypes.data, array.nbytes)
         shape = self._interpreter.get_input_details(0)["shape"]
         self._interpreter.set_input(x.reshape(shape), 0)

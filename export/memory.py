@@ -5,7 +5,7 @@ import dataclasses
 from .flash import BLOCK_BYTES
 
 ALIGNMENT = 16
-NUM_OPTIMIZER_SLOTS = {"sgd": 0, "momentum": 1, "adam": 2}
+NUM_OPTIMIZER_SLOTS = {"sgd": (0, 0), "momentum": (1, 0), "adam": (2, 0), "adam_per_channel": (1, 1)}  # a weight, a run of them
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,7 +80,9 @@ class TrainingMemory:
 
     @property
     def scratch_bytes(self) -> int:
-        return max(sum(self.frozen.values()), sum(self.training.values()))
+        gradients = self.training["weight_gradients"] + self.training["activation_gradients"]
+        training = max(gradients, self.frozen["features"]) + self.training["head"]  # features outlive a run that predicts
+        return max(sum(self.frozen.values()), training)
 
     @property
     def scratch(self) -> dict[str, int]:
@@ -114,20 +116,22 @@ def training_memory(
         features: "ram" or "flash": where the frozen part's outputs are kept.
     """
     num_features, dimension = graph.tensors[0].size, graph.tensors[-1].size
-    weights = num_trained = 0
+    weights = num_trained = num_runs = 0
     for trained in graph.trained:
         layer = graph.layers[trained.layer]
         weights += layer_bytes(layer, len(trained.channels) if trained.is_split else len(layer.kernel_scales))
         num_trained += len(trained.channels) * (layer.weights_per_channel + (layer.bias is not None))
+        num_runs += len(trained.channels) * (1 + (layer.bias is not None))  # a channel's kernel, and its bias
     num_samples, num_classes = settings.max_samples, settings.num_classes
-    has_prototypes, in_flash = head == "prototypes", features == "flash"
+    has_prototypes, in_flash, averages = head == "prototypes", features == "flash", head == "prototypes" and settings.average > 0
+    slots, run_slots = NUM_OPTIMIZER_SLOTS[settings.optimizer]
     return TrainingMemory(
         state={
             "samples": (0 if in_flash else align(num_samples * (1 + num_views) * num_features)) + align(num_samples),
             "weights": weights,
-            "masters": align(4 * num_trained),
-            "optimizer": align(4 * num_trained * NUM_OPTIMIZER_SLOTS[settings.optimizer]),
-            "prototypes": align(4 * num_classes * dimension) if has_prototypes else 0,
+            "masters": align(4 * num_trained) if settings.weights == "float_masters" else 0,
+            "optimizer": align(4 * (num_trained * slots + num_runs * run_slots)),
+            "prototypes": (has_prototypes + averages) * align(4 * num_classes * dimension),
         },
         frozen={
             "features": whole_blocks(num_features) if in_flash else align(num_features),
@@ -136,9 +140,19 @@ def training_memory(
         training={
             "weight_gradients": align(4 * num_trained),
             "activation_gradients": align(graph.gradient_bytes),
-            "head": align(4 * num_classes) + (align(4 * dimension) + align(4 * num_classes) if has_prototypes else 0),
+            "head": align(4 * num_classes) + (_prototype_scratch(settings, dimension, num_views) if has_prototypes else 0),
         },
     )
+
+
+def _prototype_scratch(settings, dimension, num_views):
+    """What the head "prototypes" needs beside the logits: one embedding, samples per class, and by the settings more."""
+    num_bytes = align(4 * dimension) + align(4 * settings.num_classes)
+    if settings.leave_one_out:
+        num_bytes += align(4 * dimension)  # the prototype that one is left out of
+        if num_views or settings.updates == "immediate":
+            num_bytes += align(settings.max_samples * dimension)  # the samples' own embeddings
+    return num_bytes + (align(4 * settings.num_classes) if settings.average else 0)  # the original network's logits
 
 
 def whole_blocks(num_bytes: int) -> int:
@@ -168,7 +182,8 @@ def delta_bytes(graph, settings, *, head: str) -> int:
         for trained, layer in zip(graph.trained, layers)
     ]
     if head == "prototypes":
-        records.append(record("prototypes", settings.num_classes, 4 * graph.tensors[-1].size))
+        names = ["prototypes"] + ["original_prototypes"] * bool(settings.average)
+        records += [record(name, settings.num_classes, 4 * graph.tensors[-1].size) for name in names]
     return 48 + sum(records) + 4
 
 

@@ -3,7 +3,11 @@
 import dataclasses
 import math
 
-_OPTIMIZERS = ("sgd", "momentum", "adam")
+_CHOICES = {  # in the order of the C++ enumerations
+    "optimizer": ("sgd", "momentum", "adam", "adam_per_channel"),
+    "weights": ("float_masters", "int8"),
+    "updates": ("accumulated", "immediate"),
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -11,32 +15,49 @@ class TrainingSettings:
     """The C++ struct of the same name; defaults are those of the paper's few-shot setting on a microcontroller.
 
     Args:
-        optimizer: "sgd", "momentum" or "adam": 0, 1 or 2 float32 of state a trained weight.
+        optimizer: "sgd", "momentum" or "adam": 0, 1 or 2 float32 of state a trained weight; "adam_per_channel": one a weight
+            and one a channel's kernel and bias each, Adam with one second moment for all weights of a channel.
+        weights: "float_masters": a float32 of each trained weight beside the int8 of the forward pass; "int8": that alone,
+            rounded up or down by chance at each step, right on average.
+        updates: "accumulated": one optimizer step an iteration, by the mean gradient of all samples; "immediate": one after
+            each sample, so that an iteration takes as many as there are samples.
+        leave_one_out: a sample's own embedding is left out of its class's prototype in the loss (head "prototypes").
         learning_rate: step size.
         momentum: decay of the velocity, or Adam's beta 1.
         beta_2, epsilon: Adam's.
         logit_scale: logits are logit_scale * cosine (head "prototypes").
-        iterations: optimizer steps that `Train` takes.
+        average: the share of the original network in a prediction, 0 to 1 (head "prototypes"): logits = (1 - average) *
+            adapted + average * original, each by prototypes of its own. 0: the adapted network alone, without the second run.
+        iterations: times that `Train` goes through the samples.
         num_classes: at most 255. None: the model's logits with head "softmax", else 5.
         max_samples: labelled samples that are kept.
+        seed: of the rounding of weights "int8", 32 bits.
 
     Raises:
         ValueError: a setting is out of range; it is named.
     """
 
     optimizer: str = "adam"
+    weights: str = "float_masters"
+    updates: str = "accumulated"
+    leave_one_out: bool = True
     learning_rate: float = 3e-3
     momentum: float = 0.9
     beta_2: float = 0.999
     epsilon: float = 1e-8
     logit_scale: float = 10.0
+    average: float = 0.5
     iterations: int = 40
     num_classes: int | None = None
     max_samples: int = 25
+    seed: int = 0
 
     def __post_init__(self):
-        if self.optimizer not in _OPTIMIZERS:
-            raise ValueError(f"optimizer expects one of {', '.join(_OPTIMIZERS)}. Received: {self.optimizer!r}")
+        for name, choices in _CHOICES.items():
+            if getattr(self, name) not in choices:
+                raise ValueError(f"{name} expects one of {', '.join(choices)}. Received: {getattr(self, name)!r}")
+        if not 0 <= self.average <= 1:
+            raise ValueError(f"average expects a number in [0, 1]. Received: {self.average!r}")
         for name, low, high in (
             ("learning_rate", 0, math.inf),
             ("momentum", 0, 1),
@@ -44,6 +65,7 @@ class TrainingSettings:
             ("iterations", 0, 2**31),
             ("num_classes", 1, 256),
             ("max_samples", 1, 65536),
+            ("seed", 0, 2**32),
         ):
             value = getattr(self, name)
             if not (value is None and name == "num_classes") and not low <= value < high:

@@ -16,10 +16,11 @@ class DeviceAccounting:
     """SRAM of the device's runtime: an estimate by which to choose; the exporter measures, and promises.
 
     What the runtime allocates is counted as it does (see tinytrain.h): the frozen part runs once per sample and its int8
-    output is kept; trained layers have an int8 copy in RAM, trained channels a float32 master and optimizer state. Gradients
-    are held only while the frozen part does not run: they and the trainable part take turns with it in the model's arena.
-    TensorFlow Lite Micro's share of that is estimated from the int8 tensors alive at once, 8 B per channel, 240 B per
-    operator and 1 KB: a little more than it takes on a 64-bit host.
+    output is kept; trained layers have an int8 copy in RAM, trained channels optimizer state and, unless they are kept in int8
+    alone, a float32 master. Of prototypes it counts what the exporter's default settings take: those of the original network
+    too and, with views, the samples' own embeddings. Gradients are held only while the frozen part does not run: they and the
+    trainable part take turns with it in the model's arena. TensorFlow Lite Micro's share of that is estimated from the int8
+    tensors alive at once, 8 B per channel, 240 B per operator and 1 KB: a little more than it takes on a 64-bit host.
 
     Args:
         optimizer_slots: float32 state per trained weight: 0 SGD, 1 momentum, 2 Adam.
@@ -27,6 +28,7 @@ class DeviceAccounting:
         num_views: augmented copies kept beside each sample.
         num_classes: prototypes that are kept.
         features: "ram" or "flash": where the frozen part's outputs are kept.
+        masters: whether weights are kept as float32, too; False is the exporter's `TrainingSettings(weights="int8")`.
     """
 
     optimizer_slots: int = 2
@@ -34,6 +36,7 @@ class DeviceAccounting:
     num_views: int = 0
     num_classes: int = 5
     features: str = "ram"
+    masters: bool = True
 
     def __post_init__(self):
         if self.features not in ("ram", "flash"):
@@ -51,17 +54,21 @@ class DeviceAccounting:
         stored = 0 if self.features == "flash" else self.num_samples * (1 + self.num_views) * features
         image = align16(math.prod(table[0].output_shape)) if self.num_views else 0
         in_transit = align16(features) if self.features == "ram" else -(-features // _FLASH_BLOCK) * _FLASH_BLOCK
-        head = 2 * align16(4 * self.num_classes) + align16(4 * embedding)
-        training = align16(4 * parameters) + align16(4 * gradients) + head
+        training = max(align16(4 * parameters) + align16(4 * gradients), in_transit) + self._head_bytes(embedding)
         frozen_arena, trainable_arena = arenas
         return {
             "samples": align16(stored) + align16(self.num_samples),
             "weights": sum(align16(table[name].num_weights) + align16(4 * table[name].num_channels) for name in choice),
-            "masters": align16(4 * parameters),
+            "masters": align16(4 * parameters) if self.masters else 0,
             "optimizer": align16(4 * parameters * self.optimizer_slots),
-            "prototypes": align16(4 * self.num_classes * embedding),
+            "prototypes": 2 * align16(4 * self.num_classes * embedding),
             "model_arena": max(frozen_arena + image, trainable_arena + max(in_transit + image, training)),
         }
+
+    def _head_bytes(self, embedding):
+        """Logits of both networks, samples per class; two embeddings and, with views, each sample's."""
+        own = align16(self.num_samples * embedding) if self.num_views else 0
+        return 3 * align16(4 * self.num_classes) + 2 * align16(4 * embedding) + own
 
 
 def align16(num_bytes: int) -> int:

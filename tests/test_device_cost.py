@@ -29,7 +29,7 @@ def test_parts_by_hand(table):
     assert parts["weights"] == align16(12 * 3 * 3 * 12) + align16(4 * 12) + align16(12 * 5) + align16(4 * 5)
     assert parts["masters"] == align16(4 * parameters)
     assert parts["optimizer"] == align16(8 * parameters)
-    assert parts["prototypes"] == align16(4 * 5 * 5)
+    assert parts["prototypes"] == 2 * align16(4 * 5 * 5)  # adapted and original
 
 
 def test_the_arena_holds_the_larger_of_both_turns(table):

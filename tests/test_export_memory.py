@@ -65,13 +65,14 @@ def test_training_memory_by_hand(parts):
         "weights": (8 * 16 + 32) + (9 * 16 + 64) + (align(12 * 5) + 32),
         "masters": align(4 * num_trained),
         "optimizer": align(8 * num_trained),
-        "prototypes": align(4 * 3 * 5),
+        "prototypes": 2 * align(4 * 3 * 5),
     }
     assert memory.frozen == {"features": 288, "image": 432}
     assert memory.training == {
         "weight_gradients": align(4 * num_trained),
         "activation_gradients": 4 * (6 * 6 * 8 + 6 * 6 + 12 + 3 * 3 * 12),  # the second block: its ends, and two planes between
-        "head": 16 + 32 + 16,
+        # logits, adapted and original; two embeddings; samples per class; the samples' own embeddings in int8
+        "head": 2 * 16 + 2 * 32 + 16 + align(7 * 5),
     }
     softmax = training_memory(graph, settings, head="softmax", image_bytes=432, num_views=0)
     assert (softmax.state["prototypes"], softmax.state["samples"]) == (0, align(7 * 288) + 16)
@@ -93,7 +94,9 @@ def test_features_in_flash_by_hand(parts):
     records = [(10, 2, 16), (12, 2, 9), (6, 1, 12)]  # length of the name, channels, weights of each
     expected = 52 + sum(9 + name + n * (2 + weights + 4) for name, n, weights in records)
     assert delta_bytes(graph, settings, head="softmax") == expected
-    assert delta_bytes(graph, settings, head="prototypes") == expected + 9 + 10 + 3 * (2 + 4 * 5)
+    assert delta_bytes(graph, settings, head="prototypes") == expected + 2 * 9 + 10 + 19 + 2 * 3 * (2 + 4 * 5)
+    adapted_only = dataclasses.replace(settings, average=0.0)
+    assert delta_bytes(graph, adapted_only, head="prototypes") == expected + 9 + 10 + 3 * (2 + 4 * 5)
 
 
 @pytest.mark.parametrize(
@@ -114,6 +117,24 @@ def test_the_arena_holds_the_larger_of_both_turns(arenas, frozen, training, mode
     assert memory.model_arena(*arenas) == model_arena
     assert memory.sram(*arenas) == {"samples": 64, "weights": 48, "model_arena": model_arena, "total": 112 + model_arena}
     assert memory.scratch_bytes == max(sum(frozen), sum(training)) and memory.state_bytes == 112
+
+
+@pytest.mark.parametrize(
+    ("change", "views", "part", "num_bytes"),
+    [
+        ({"weights": "int8"}, 0, "masters", 0),
+        ({"optimizer": "adam_per_channel"}, 0, "optimizer", align(4 * (67 + 2 * 5))),  # 67 weights, 5 channels with biases
+        ({"average": 0.0}, 0, "prototypes", 64),
+        ({"average": 0.0, "leave_one_out": False}, 2, "head", 32 + 16 + 16),
+        ({"average": 0.0}, 0, "head", 32 + 16 + 16 + 32),
+        ({"average": 0.0, "updates": "immediate"}, 0, "head", 32 + 16 + 16 + 32 + align(7 * 5)),
+        ({"leave_one_out": False}, 0, "head", 32 + 16 + 16 + 16),
+    ],
+)
+def test_what_a_setting_costs(parts, change, views, part, num_bytes):
+    settings = TrainingSettings(num_classes=3, max_samples=7, **change)
+    memory = training_memory(parts[2], settings, head="prototypes", image_bytes=432, num_views=views)
+    assert {**memory.state, **memory.training}[part] == num_bytes
 
 
 def test_gradients_lie_as_tight_as_possible(parts):

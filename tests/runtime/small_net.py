@@ -22,17 +22,19 @@ ACTIVATIONS = {"linear": "kLinear", "relu": "kRelu", "relu6": "kRelu6"}
 def quantize_multiplier(real):
     """real = multiplier / 2^31 * 2^shift, multiplier in [2^30, 2^31)."""
     fraction, shift = np.frexp(real)
-    multiplier = int(np.floor(fraction * (1 << 31) + 0.5))
-    return (multiplier // 2, int(shift) + 1) if multiplier == 1 << 31 else (multiplier, int(shift))
+    multiplier = np.floor(fraction * (1 << 31) + 0.5).astype(np.int64)
+    full = multiplier == 1 << 31
+    return np.where(full, multiplier // 2, multiplier), shift.astype(np.int64) + full
 
 
 def rescale(x, real):
-    """MultiplyByQuantizedMultiplier: doubling high multiplication, then a rounding shift, each rounding once."""
-    multiplier, shift = quantize_multiplier(real)
-    product = (np.asarray(x, np.int64) << max(shift, 0)) * multiplier
+    """MultiplyByQuantizedMultiplier: doubling high multiplication, then a rounding shift, each rounding once. `real`: one
+    factor, or one per channel."""
+    multiplier, shift = quantize_multiplier(np.asarray(real, np.float64))
+    product = (np.asarray(x, np.int64) << np.maximum(shift, 0)) * multiplier
     high = np.where(product >= 0, product + (1 << 30), product + 1 - (1 << 30))
     high = np.sign(high) * (np.abs(high) >> 31)  # division by 2^31 that truncates
-    right = max(-shift, 0)
+    right = np.maximum(-shift, 0)
     mask = (1 << right) - 1
     return (high >> right) + ((high & mask) > (mask >> 1) + (high < 0))
 
@@ -125,7 +127,7 @@ class Net:
         if layer.op in ("conv", "depthwise", "dense"):
             sums = self.accumulators(index, values)
             real = [float(first.scale) * float(s) / float(output.scale) for s in layer.scales]
-            q = np.stack([rescale(sums[..., c], real[c]) for c in range(len(real))], axis=-1)
+            q = rescale(sums, real)
         elif layer.op == "add":
             second = self.tensors[layer.input2]
             twice = 2 * max(first.scale, second.scale)
@@ -278,11 +280,14 @@ class Net:
         return f'{{"layer_{i}", {i}, {100 + i}, {bias}, {len(self.trained[i])}, channels_{i}, {split}}}'
 
     def render_tables(self):
-        s = {"optimizer": "kSgd", "learning_rate": 0.1, "momentum": 0.9, "beta_2": 0.999, "epsilon": 1e-7, "logit_scale": 10.0,
-             "iterations": 3, "num_classes": 3, "max_samples": 8, **self.settings}
-        training = ", ".join([f"Optimizer::{s['optimizer']}", *(number(s[k]) for k in (
-            "learning_rate", "momentum", "beta_2", "epsilon", "logit_scale")),
-            *(str(s[k]) for k in ("iterations", "num_classes", "max_samples"))])
+        s = {"optimizer": "kSgd", "weights": "kFloatMasters", "updates": "kAccumulated", "leave_one_out": False,
+             "learning_rate": 0.1, "momentum": 0.9, "beta_2": 0.999, "epsilon": 1e-7, "logit_scale": 10.0, "average": 0.0,
+             "iterations": 3, "num_classes": 3, "max_samples": 8, "seed": 0, **self.settings}
+        training = ", ".join([
+            f"Optimizer::{s['optimizer']}", f"WeightStorage::{s['weights']}", f"Updates::{s['updates']}",
+            str(s["leave_one_out"]).lower(),
+            *(number(s[k]) for k in ("learning_rate", "momentum", "beta_2", "epsilon", "logit_scale", "average")),
+            *(str(s[k]) for k in ("iterations", "num_classes", "max_samples", "seed"))])
         head = "kPrototypes" if self.head == "prototypes" else "kSoftmax"
         views = f"{len(self.views)}, {'views' if self.views else 'nullptr'}"
         return (f"{{kTablesVersion, {{{', '.join(map(str, self.base_hash))}}}, Head::{head}, "

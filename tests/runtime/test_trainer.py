@@ -9,6 +9,7 @@ import pytest
 
 from keras_tinytrain import _runtime
 from keras_tinytrain.export.flash import NorFlash, PowerCut
+from tests.runtime.reference import keras_change, prototype_loss, softmax_loss, views_of
 from tests.runtime.small_net import NONE, SPLIT, STORED_SAMPLE, samples, small_net
 
 VIEWS = ((1, 0), (-2, 3))
@@ -47,28 +48,6 @@ class Setup:
             sums = found if sums is None else {
                 i: (sums[i][0] + found[i][0], None if found[i][1] is None else sums[i][1] + found[i][1]) for i in found}
         return total / count, {i: (k / count, None if b is None else b / count) for i, (k, b) in sums.items()}, prototypes
-
-
-def views_of(image, views):
-    """The image itself, then out[y][x] = in[clamp(y - shift_y)][clamp(x - shift_x)] for every view."""
-    height, width = image.shape[:2]
-    rows = lambda shift: np.clip(np.arange(height) - shift, 0, height - 1)
-    columns = lambda shift: np.clip(np.arange(width) - shift, 0, width - 1)
-    return [image] + [image[rows(y)][:, columns(x)] for y, x in views]
-
-
-def softmax_loss(logits, label):
-    p = np.exp(logits - logits.max())
-    p /= p.sum()
-    return -np.log(p[label]), p - np.eye(len(p))[label]
-
-
-def prototype_loss(z, prototypes, label, scale=10.0):
-    unit = prototypes / np.linalg.norm(prototypes, axis=1, keepdims=True)
-    norm = np.linalg.norm(z)
-    loss, d_logits = softmax_loss(scale * unit @ z / norm, label)
-    d_unit = scale * d_logits @ unit
-    return loss, (d_unit - z / norm * (z / norm @ d_unit)) / norm
 
 
 @pytest.fixture(scope="module")
@@ -236,21 +215,6 @@ def test_views_are_shifts_with_clamped_edges(with_views):
 
 # ---- steps ---------------------------------------------------------------------------------------------------------------
 
-def keras_reference(optimizer, weights, gradients, learning_rate, state):
-    """Keras' own update in float64."""
-    if optimizer == "sgd":
-        return weights - learning_rate * gradients
-    if optimizer == "momentum":
-        state["v"] = 0.9 * state.get("v", 0) - learning_rate * gradients
-        return weights + state["v"]
-    state["t"] = t = state.get("t", 0) + 1
-    beta_1, beta_2 = np.float64(np.float32(0.9)), np.float64(np.float32(0.999))
-    state["m"] = state.get("m", 0) + (gradients - state.get("m", 0)) * (1 - beta_1)
-    state["v"] = state.get("v", 0) + (gradients**2 - state.get("v", 0)) * (1 - beta_2)
-    alpha = learning_rate * np.sqrt(1 - beta_2**t) / (1 - beta_1**t)
-    return weights - alpha * state["m"] / (np.sqrt(state["v"]) + 1e-7)
-
-
 @pytest.mark.parametrize("optimizer, learning_rate", [("sgd", 0.3), ("momentum", 0.1), ("adam", 0.01)])
 def test_steps_are_keras_steps(setup, optimizer, learning_rate):
     trainer = setup.trainer(optimizer=optimizer, learning_rate=learning_rate)
@@ -258,7 +222,7 @@ def test_steps_are_keras_steps(setup, optimizer, learning_rate):
     for _ in range(4):
         trainer.step()
         gradients = all_of(trainer, "weight_gradients")
-        expected = keras_reference(optimizer, expected, gradients, learning_rate, state)
+        expected = expected + keras_change(optimizer, gradients, learning_rate, state)
         np.testing.assert_allclose(all_of(trainer, "masters"), expected, rtol=1e-5, atol=1e-6)
         for index, (layer, channels) in enumerate(setup.net.trained.items()):
             check_rounding(setup.net.layers[layer], setup.net.tensors, channels, trainer, index)
@@ -321,20 +285,23 @@ def align16(x):
     return -(-int(x) // 16) * 16
 
 
-def promised_parts(net, slots, num_classes=3, max_samples=8, in_flash=False):
-    """The formulas of the header, by themselves."""
+def promised_parts(net, optimizer, *, num_classes=3, max_samples=8, masters=True, leave_one_out=False, kept=False,
+                   average=False, in_flash=False):
+    """The formulas of the header, by themselves; `kept`: the samples' own embeddings are."""
     elements = lambda t: int(np.prod(net.tensors[t].shape))
     per_channel = lambda i: net.layers[i].kernel.size // net.tensors[net.layers[i].output].shape[2]
     has_bias = lambda i: net.layers[i].bias is not None
     num_weights = sum(len(c) * (per_channel(i) + has_bias(i)) for i, c in net.trained.items())
+    num_runs = sum(len(c) * (1 + has_bias(i)) for i, c in net.trained.items())
     dimension = elements(-1)
     state = {
         "samples": (0 if in_flash else align16(max_samples * (1 + len(net.views)) * elements(0))) + align16(max_samples),
         "weights": sum(align16(net.layers[i].kernel.size) + (align16(4 * net.layers[i].bias.size) if has_bias(i) else 0)
                        for i in net.trained),
-        "masters": align16(4 * num_weights),
-        "optimizer": align16(4 * num_weights * slots),
-        "prototypes": 0 if net.head == "softmax" else align16(4 * num_classes * dimension),
+        "masters": align16(4 * num_weights) if masters else 0,
+        "optimizer": align16(4 * {"sgd": 0, "momentum": num_weights, "adam": 2 * num_weights,
+                                  "adam_per_channel": num_weights + num_runs}[optimizer]),
+        "prototypes": 0 if net.head == "softmax" else (1 + average) * align16(4 * num_classes * dimension),
     }
     frozen = {
         "features": -(-elements(0) // 256) * 256 if in_flash else align16(elements(0)),
@@ -343,24 +310,33 @@ def promised_parts(net, slots, num_classes=3, max_samples=8, in_flash=False):
     training = {
         "weight_gradients": align16(4 * num_weights),
         "activation_gradients": align16(net.gradient_bytes),
-        "head": align16(4 * num_classes) * (1 if net.head == "softmax" else 2) +
-        (0 if net.head == "softmax" else align16(4 * dimension)),
+        "head": align16(4 * num_classes) + (0 if net.head == "softmax" else
+        align16(4 * num_classes) + align16(4 * dimension) + leave_one_out * align16(4 * dimension)
+        + kept * align16(max_samples * dimension) + average * align16(4 * num_classes)),
     }
-    scratch = max(sum(frozen.values()), sum(training.values()))
-    kept = sum(state.values())
-    return {**state, "state": kept, **frozen, **training, "scratch": scratch, "total": kept + scratch}
+    gradients = training["weight_gradients"] + training["activation_gradients"]
+    scratch = max(sum(frozen.values()), max(gradients, frozen["features"]) + training["head"])
+    lasting = sum(state.values())
+    return {**state, "state": lasting, **frozen, **training, "scratch": scratch, "total": lasting + scratch}
 
 
 @pytest.mark.parametrize("which", ["setup", "with_views", "thin_views", "softmax"])
 @pytest.mark.parametrize("in_flash", [False, True])
-@pytest.mark.parametrize("optimizer, slots", [("sgd", 0), ("momentum", 1), ("adam", 2)])
-def test_bytes_promised_are_bytes_needed(which, optimizer, slots, in_flash, request):
+@pytest.mark.parametrize("optimizer", ["sgd", "momentum", "adam", "adam_per_channel"])
+@pytest.mark.parametrize("settings, changes", [
+    ({}, {}), ({"weights": "int8"}, {"masters": False}), ({"average": 0.25}, {"average": True}),
+    ({"leave_one_out": True}, {"leave_one_out": True}),
+    ({"leave_one_out": True, "updates": "immediate"}, {"leave_one_out": True, "kept": True})], ids=str)
+def test_bytes_promised_are_bytes_needed(which, optimizer, settings, changes, in_flash, request):
     setup = request.getfixturevalue(which)
-    expected = promised_parts(setup.net, slots, in_flash=in_flash)
-    assert _runtime.required_bytes(setup.tables, {"optimizer": optimizer}, in_flash) == expected
+    if setup.net.views and settings == {"leave_one_out": True}:
+        changes = {**changes, "kept": True}
+    expected = promised_parts(setup.net, optimizer, in_flash=in_flash, **changes)
+    settings = {"optimizer": optimizer, **settings}
+    assert _runtime.required_bytes(setup.tables, settings, in_flash) == expected
     flash = NorFlash(_runtime.flash_samples_bytes(setup.tables), page_bytes=512) if in_flash else None
     for share, arena in ((True, "state"), (False, "total")):
-        trainer = setup.trainer(optimizer=optimizer, share=share, flash=flash)
+        trainer = setup.trainer(share=share, flash=flash, **settings)
         assert trainer.memory_parts() == expected
         assert trainer.arena.nbytes == expected[arena]
 
@@ -371,15 +347,21 @@ def aligned_arena(num_bytes, offset=0):
     return padded[start:start + num_bytes]
 
 
-def test_arena_is_checked_and_never_overrun(setup):
-    total = _runtime.required_bytes(setup.tables)["state"]
+@pytest.mark.parametrize("settings", [
+    {}, {"leave_one_out": True, "average": 0.5},
+    {"leave_one_out": True, "average": 0.5, "weights": "int8", "updates": "immediate", "optimizer": "adam_per_channel"}], ids=len)
+def test_arena_is_checked_and_never_overrun(setup, settings):
+    total = _runtime.required_bytes(setup.tables, settings)["state"]
     with pytest.raises(ValueError, match=f"received {total - 1} bytes, required {total}"):
-        _runtime.Trainer(setup.tables, setup.net.run_trainable, setup.net.run_frozen, arena=aligned_arena(total - 1))
+        _runtime.Trainer(setup.tables, setup.net.run_trainable, setup.net.run_frozen, settings=settings,
+                         arena=aligned_arena(total - 1))
     with pytest.raises(ValueError, match="not aligned"):
-        _runtime.Trainer(setup.tables, setup.net.run_trainable, setup.net.run_frozen, arena=aligned_arena(total, 8))
+        _runtime.Trainer(setup.tables, setup.net.run_trainable, setup.net.run_frozen, settings=settings,
+                         arena=aligned_arena(total, 8))
     guarded = aligned_arena(total + 64)
     guarded[total:] = 0xA5
-    trainer = _runtime.Trainer(setup.tables, setup.net.run_trainable, setup.net.run_frozen, setup.net.bind, arena=guarded)
+    trainer = _runtime.Trainer(setup.tables, setup.net.run_trainable, setup.net.run_frozen, setup.net.bind, settings=settings,
+                               arena=guarded)
     for image, label in zip(setup.images, setup.labels):
         trainer.add_sample(image, label)
     trainer.train()
@@ -501,7 +483,8 @@ def test_no_prototypes_yet(setup):
 @pytest.mark.parametrize("settings", [
     {"learning_rate": -1.0}, {"learning_rate": float("nan")}, {"optimizer": "adam", "beta_2": 1.0},
     {"optimizer": "adam", "epsilon": 0.0}, {"optimizer": "momentum", "momentum": 1.5}, {"num_classes": 0}, {"num_classes": 256},
-    {"max_samples": 0}, {"iterations": -1}, {"logit_scale": 0.0}, {"max_samples": 2**31 - 1}])
+    {"max_samples": 0}, {"iterations": -1}, {"logit_scale": 0.0}, {"max_samples": 2**31 - 1}, {"average": -0.1}, {"average": 1.1},
+    {"average": float("nan")}, {"optimizer": "adam_per_channel", "epsilon": 0.0}])
 def test_settings_out_of_range(setup, settings):
     with pytest.raises(ValueError, match="setting is out of range"):
         setup.trainer(**settings)
@@ -510,6 +493,8 @@ def test_settings_out_of_range(setup, settings):
 def test_unknown_setting(setup):
     with pytest.raises(ValueError, match="unknown setting 'lr'"):
         setup.trainer(lr=1.0)
+    with pytest.raises(ValueError, match="weights must be one of float_masters, int8, received float16"):
+        setup.trainer(weights="float16")
 
 
 def test_softmax_needs_as_many_classes_as_outputs(softmax):

@@ -23,6 +23,7 @@
 #include "../src/tinytrain_math.h"
 #include "../src/tinytrain_merge.h"
 #include "../src/tinytrain_pooling.h"
+#include "../src/tinytrain_random.h"
 #include "../src/tinytrain_weights.h"
 
 namespace py = pybind11;
@@ -54,12 +55,24 @@ const tt::Tables& TablesAt(std::uintptr_t address) {
 
 // ---- settings ---------------------------------------------------------------------------------------------------------
 
-tt::Optimizer OptimizerFrom(const py::handle& value) {
-  const std::string name = py::str(value);
-  if (name == "sgd" || name == "0") return tt::Optimizer::kSgd;
-  if (name == "momentum" || name == "1") return tt::Optimizer::kMomentum;
-  if (name == "adam" || name == "2") return tt::Optimizer::kAdam;
-  throw py::value_error("optimizer must be 'sgd', 'momentum' or 'adam', received " + name);
+// The names of an enumeration's values, in order: those of export/settings.py.
+using Names = std::vector<const char*>;
+const Names kOptimizers = {"sgd", "momentum", "adam", "adam_per_channel"};
+const Names kWeights = {"float_masters", "int8"};
+const Names kUpdates = {"accumulated", "immediate"};
+
+template <typename Enum>
+void Assign(Enum* target, const py::handle& value, const std::string& setting, const Names& names) {
+  const std::string text = py::str(value);
+  std::string known;
+  for (std::size_t i = 0; i < names.size(); ++i) {
+    if (text == names[i]) {
+      *target = static_cast<Enum>(i);
+      return;
+    }
+    known += std::string(i == 0 ? "" : ", ") + names[i];
+  }
+  throw py::value_error(setting + " must be one of " + known + ", received " + text);
 }
 
 // The tables' own settings with some replaced.
@@ -68,33 +81,43 @@ tt::TrainingSettings SettingsFrom(const tt::Tables& tables, const py::object& ov
   if (overrides.is_none()) return settings;
   for (const auto& item : overrides.cast<py::dict>()) {
     const std::string key = py::str(item.first);
-    if (key == "optimizer") settings.optimizer = OptimizerFrom(item.second);
+    if (key == "optimizer") Assign(&settings.optimizer, item.second, key, kOptimizers);
+    else if (key == "weights") Assign(&settings.weights, item.second, key, kWeights);
+    else if (key == "updates") Assign(&settings.updates, item.second, key, kUpdates);
+    else if (key == "leave_one_out") settings.leave_one_out = item.second.cast<bool>();
     else if (key == "learning_rate") settings.learning_rate = item.second.cast<float>();
     else if (key == "momentum") settings.momentum = item.second.cast<float>();
     else if (key == "beta_2") settings.beta_2 = item.second.cast<float>();
     else if (key == "epsilon") settings.epsilon = item.second.cast<float>();
     else if (key == "logit_scale") settings.logit_scale = item.second.cast<float>();
+    else if (key == "average") settings.average = item.second.cast<float>();
     else if (key == "iterations") settings.iterations = item.second.cast<std::int32_t>();
     else if (key == "num_classes") settings.num_classes = item.second.cast<std::int32_t>();
     else if (key == "max_samples") settings.max_samples = item.second.cast<std::int32_t>();
-    else throw py::value_error("unknown setting '" + key + "'; known are optimizer, learning_rate, momentum, beta_2, epsilon, "
-                               "logit_scale, iterations, num_classes, max_samples");
+    else if (key == "seed") settings.seed = item.second.cast<std::uint32_t>();
+    else throw py::value_error("unknown setting '" + key + "'; known are optimizer, weights, updates, leave_one_out, "
+                               "learning_rate, momentum, beta_2, epsilon, logit_scale, average, iterations, num_classes, "
+                               "max_samples, seed");
   }
   return settings;
 }
 
 py::dict SettingsDict(const tt::TrainingSettings& s) {
-  static const char* const kNames[] = {"sgd", "momentum", "adam"};
   py::dict d;
-  d["optimizer"] = kNames[static_cast<int>(s.optimizer)];
+  d["optimizer"] = kOptimizers.at(static_cast<std::size_t>(s.optimizer));
+  d["weights"] = kWeights.at(static_cast<std::size_t>(s.weights));
+  d["updates"] = kUpdates.at(static_cast<std::size_t>(s.updates));
+  d["leave_one_out"] = s.leave_one_out;
   d["learning_rate"] = s.learning_rate;
   d["momentum"] = s.momentum;
   d["beta_2"] = s.beta_2;
   d["epsilon"] = s.epsilon;
   d["logit_scale"] = s.logit_scale;
+  d["average"] = s.average;
   d["iterations"] = s.iterations;
   d["num_classes"] = s.num_classes;
   d["max_samples"] = s.max_samples;
+  d["seed"] = s.seed;
   return d;
 }
 
@@ -338,8 +361,9 @@ class PyTrainer {
     if (state.bias == nullptr) return py::none();
     return py::array_t<std::int32_t>(state.layout.output_channels, state.bias);
   }
-  py::tuple Masters(std::int32_t index) const {
+  py::object Masters(std::int32_t index) const {
     const tt::TrainedState state = State(index);
+    if (state.masters == nullptr) return py::none();
     return KernelAndBias(state, state.masters, state.bias_masters);
   }
   py::tuple WeightGradients(std::int32_t index) const {
@@ -347,9 +371,10 @@ class PyTrainer {
     return KernelAndBias(state, state.d_kernel, state.d_bias);
   }
   py::object Prototypes() const {
-    if (!trainer_.has_prototypes()) return py::none();
-    const tt::Buffers& b = trainer_.buffers();
-    return FloatArray({trainer_.settings().num_classes, b.dimension}, b.prototypes);
+    return trainer_.has_prototypes() ? Rows(trainer_.buffers().prototypes) : py::none();
+  }
+  py::object OriginalPrototypes() const {
+    return trainer_.has_original_prototypes() ? Rows(trainer_.buffers().original_prototypes) : py::none();
   }
   Int8Array StoredSample(std::int32_t sample, std::int32_t view) const {
     if (sample < 0 || sample >= trainer_.num_samples() || view < 0 || view > tables_.num_views) {
@@ -454,7 +479,10 @@ class PyTrainer {
       bool is_bias = false;
       for (std::int32_t t = 0; t < self->tables_.num_trained; ++t) is_bias |= self->tables_.trained[t].bias_tensor == tensor;
       const auto dtype = is_bias ? py::dtype::of<std::int32_t>() : py::dtype::of<std::int8_t>();
-      py::array view(dtype, {static_cast<py::ssize_t>(bytes) / dtype.itemsize()}, {}, data, self->arena_);
+      const auto* begin = static_cast<const std::uint8_t*>(self->arena_.data());
+      const bool in_arena = data >= begin && data < begin + self->arena_.nbytes();
+      const py::object keeper = in_arena ? self->arena_ : self->owner_;
+      py::array view(dtype, {static_cast<py::ssize_t>(bytes) / dtype.itemsize()}, {}, data, keeper);
       view.attr("flags").attr("writeable") = false;
       self->bind_(tensor, view);
       return true;
@@ -477,6 +505,10 @@ class PyTrainer {
                             std::to_string(index));
     }
     return tt::TrainedAt(tables_, trainer_.buffers(), index);
+  }
+  py::object Rows(const float* prototypes) const {
+    if (prototypes == nullptr) return py::none();
+    return FloatArray({trainer_.settings().num_classes, trainer_.buffers().dimension}, prototypes);
   }
   static py::tuple KernelAndBias(const tt::TrainedState& state, const float* kernel, const float* bias) {
     const std::int32_t num_channels = state.trained->num_channels;
@@ -686,7 +718,8 @@ PYBIND11_MODULE(_runtime, m) {
            py::arg("share") = true, py::arg("flash") = py::none(),
            "tables: address of a Tables. run_trainable(int8 [1, h, w, c]) -> list of int8 arrays, one per output. "
            "run_frozen(int8 image) -> int8 features; None: there is no frozen part. bind(tensor_index, array): int8 kernel or "
-           "int32 bias, flat, a read-only view of the arena that follows the training. settings: dict of what to replace in "
+           "int32 bias, flat, a read-only view of the arena that follows the training or, while the original weights "
+           "are asked, of the tables; called back and forth. settings: dict of what to replace in "
            "the tables' own. arena: uint8 array aligned to 16; None: allocated. owner: kept alive with the trainer. "
            "share: scratch lies in memory that run_frozen overwrites; False: in the arena. flash: keeps the samples; an object "
            "with data (uint8 array), page_bytes, erase(offset), write(offset, bytes).")
@@ -713,9 +746,11 @@ PYBIND11_MODULE(_runtime, m) {
       .def("kernel", &PyTrainer::Kernel, py::arg("index"), "int8 kernel of a trained layer as RAM holds it, flat: whole, or split, of its trained channels; a copy.")
       .def("bias", &PyTrainer::Bias, py::arg("index"), "int32 bias likewise, or None; a copy.")
       .def("masters", &PyTrainer::Masters, py::arg("index"),
-           "(float32 [channels, weights per channel], float32 [channels] or None); copies.")
-      .def("weight_gradients", &PyTrainer::WeightGradients, py::arg("index"), "As masters: gradients of the mean loss.")
+           "(float32 [channels, weights per channel], float32 [channels] or None), copies; None: there are no masters.")
+      .def("weight_gradients", &PyTrainer::WeightGradients, py::arg("index"),
+           "As masters: gradients of the mean loss; with immediate updates of the last sample's.")
       .def("prototypes", &PyTrainer::Prototypes, "float32 [num_classes, dimension] or None; a copy.")
+      .def("original_prototypes", &PyTrainer::OriginalPrototypes, "As prototypes, with the weights in flash.")
       .def("stored_sample", &PyTrainer::StoredSample, py::arg("sample"), py::arg("view") = 0)
       .def_property_readonly("arena", &PyTrainer::Arena);
 
@@ -763,4 +798,9 @@ PYBIND11_MODULE(_runtime, m) {
   m.def("round_to_even", py::vectorize(&tt::RoundToEven));
   m.def("quantize_weight", py::vectorize([](float v, float s) { return static_cast<int>(tt::QuantizeWeight(v, s)); }));
   m.def("quantize_bias", py::vectorize(&tt::QuantizeBias));
+  m.def("philox", py::vectorize(&tt::Philox), py::arg("key"), py::arg("counter_0"), py::arg("counter_1"));
+  m.def("uniform", py::vectorize(&tt::Uniform), py::arg("seed"), py::arg("step"), py::arg("weight"),
+        "The number in (0, 1) by which a weight's change is rounded.");
+  m.def("move_by_chance", py::vectorize(&tt::MoveByChance), py::arg("q"), py::arg("change"), py::arg("scale"), py::arg("u"),
+        py::arg("limit"));
 }

@@ -27,12 +27,11 @@ std::int32_t ArgMax(const float* values, std::int32_t count) {
 
 bool IsAligned(const std::uint8_t* memory) { return reinterpret_cast<std::uintptr_t>(memory) % kArenaAlignment == 0; }
 
-bool BindWeights(const Model& model, const TrainedState& state) {
+bool BindLayer(const Model& model, const TrainedState& state, const std::int8_t* kernel, const std::int32_t* bias) {
   const auto num_outputs = static_cast<std::size_t>(state.layout.output_channels);
   const std::size_t kernel_bytes = num_outputs * static_cast<std::size_t>(state.layout.weights_per_channel);
-  if (!model.bind(model.context, state.trained->kernel_tensor, state.kernel, kernel_bytes)) return false;
-  if (state.bias == nullptr) return true;
-  return model.bind(model.context, state.trained->bias_tensor, state.bias, num_outputs * sizeof(std::int32_t));
+  if (!model.bind(model.context, state.trained->kernel_tensor, kernel, kernel_bytes)) return false;
+  return bias == nullptr || model.bind(model.context, state.trained->bias_tensor, bias, num_outputs * sizeof(std::int32_t));
 }
 
 }  // namespace
@@ -49,7 +48,7 @@ const char* StatusText(Status status) {
     case Status::kFull: return "max_samples are stored already; call ClearSamples first";
     case Status::kNotEnoughSamples: return "every class needs a stored sample, and there must be two classes";
     case Status::kModelFailed: return "a function of the model failed";
-    case Status::kNotTrained: return "there are no prototypes yet; call Train or LoadDelta first";
+    case Status::kNotTrained: return "there are no prototypes yet (average > 0 needs those of the original weights, too); call Train or LoadDelta first";
     case Status::kBufferTooSmall: return "the buffer does not hold the delta; it takes DeltaBytes";
     case Status::kDeltaCorrupt: return "the delta is cut short, altered, or not a delta";
     case Status::kDeltaForeign: return "the delta belongs to another base model or plan";
@@ -94,10 +93,18 @@ Status Trainer::Init(const Tables& tables, const TrainingSettings& settings, con
   sample_flash_ = in_flash ? *sample_flash : Flash{};
   ClearSamples();
   Revert();
-  for (std::int32_t t = 0; t < tables.num_trained; ++t) {
-    if (!BindWeights(model, TrainedAt(tables, buffers_, t))) return Status::kModelFailed;
+  return BindWeights(false) ? Status::kOk : Status::kModelFailed;
+}
+
+// The trainable part reads the adapted weights in the arena, or the original ones in flash.
+bool Trainer::BindWeights(bool original) {
+  for (std::int32_t t = 0; t < tables_->num_trained; ++t) {
+    const TrainedState state = TrainedAt(*tables_, buffers_, t);
+    const bool bound = original ? BindLayer(model_, state, OriginalKernel(state), OriginalBias(state))
+                                : BindLayer(model_, state, state.kernel, state.bias);
+    if (!bound) return false;
   }
-  return Status::kOk;
+  return true;
 }
 
 std::size_t Trainer::SampleIndex(std::int32_t sample, std::int32_t view) const {
@@ -186,27 +193,68 @@ Status Trainer::Embed(const std::int8_t* features, float* embedding, const std::
   return Status::kOk;
 }
 
-// p_k = mean of the embeddings of class k
-Status Trainer::UpdatePrototypes() {
-  if (!ClaimScratch()) return Status::kModelFailed;
-  Status status = CheckSamples();
-  if (status != Status::kOk || tables_->head != Head::kPrototypes) return status;
+// p_k = mean of the embeddings of class k, with the weights that are bound. `embeddings`, if not nullptr, keeps them one by one.
+Status Trainer::MeanEmbeddings(float* prototypes, std::int8_t* embeddings) {
   const std::int32_t dimension = buffers_.dimension;
   const std::int8_t* outputs[kMaxOutputs] = {};
-  has_prototypes_ = false;
-  for (std::int32_t i = 0; i < settings_.num_classes * dimension; ++i) buffers_.prototypes[i] = 0.0f;
+  for (std::int32_t i = 0; i < settings_.num_classes * dimension; ++i) prototypes[i] = 0.0f;
   for (std::int32_t s = 0; s < num_samples_; ++s) {
-    status = Embed(StoredSample(s, 0), buffers_.embedding, outputs);
+    const Status status = Embed(StoredSample(s, 0), buffers_.embedding, outputs);
     if (status != Status::kOk) return status;
-    float* prototype = buffers_.prototypes + buffers_.labels[s] * dimension;
+    float* prototype = prototypes + buffers_.labels[s] * dimension;
     for (std::int32_t i = 0; i < dimension; ++i) prototype[i] += buffers_.embedding[i];
+    if (embeddings == nullptr) continue;
+    std::memcpy(embeddings + s * dimension, outputs[tables_->head_output], static_cast<std::size_t>(dimension));
   }
   for (std::int32_t k = 0; k < settings_.num_classes; ++k) {
     const float mean = 1.0f / static_cast<float>(buffers_.counts[k]);
-    for (std::int32_t i = 0; i < dimension; ++i) buffers_.prototypes[k * dimension + i] *= mean;
+    for (std::int32_t i = 0; i < dimension; ++i) prototypes[k * dimension + i] *= mean;
   }
-  has_prototypes_ = true;
   return Status::kOk;
+}
+
+Status Trainer::UpdateAdaptedPrototypes() {
+  if (!ClaimScratch()) return Status::kModelFailed;
+  Status status = CheckSamples();
+  if (status != Status::kOk || tables_->head != Head::kPrototypes) return status;
+  has_prototypes_ = false;
+  status = MeanEmbeddings(buffers_.prototypes, buffers_.embeddings);
+  has_prototypes_ = status == Status::kOk;
+  return status;
+}
+
+Status Trainer::UpdateOriginalPrototypes() {
+  has_original_prototypes_ = false;
+  Status status = BindWeights(true) ? MeanEmbeddings(buffers_.original_prototypes, nullptr) : Status::kModelFailed;
+  if (!BindWeights(false)) status = Status::kModelFailed;
+  has_original_prototypes_ = status == Status::kOk;
+  return status;
+}
+
+Status Trainer::UpdatePrototypes() {
+  const Status status = UpdateAdaptedPrototypes();
+  if (status != Status::kOk || buffers_.original_prototypes == nullptr) return status;
+  return UpdateOriginalPrototypes();
+}
+
+// Cross-entropy of the embedding at hand over the classes' prototypes, and its gradient. `outputs` as they came with it.
+float Trainer::PrototypeLoss(std::int32_t sample, const std::int8_t* const* outputs, float* d_embedding) {
+  const std::int32_t dimension = buffers_.dimension;
+  const std::int32_t label = buffers_.labels[sample];
+  const bool leaves_out = settings_.leave_one_out && buffers_.counts[label] > 1;
+  float* prototype = buffers_.prototypes + label * dimension;
+  if (leaves_out) {
+    const Tensor& tensor = tables_->tensors[tables_->num_tensors - 1];
+    const std::int8_t* own =
+        buffers_.embeddings != nullptr ? buffers_.embeddings + sample * dimension : outputs[tables_->head_output];
+    LeaveOut(prototype, buffers_.set_aside, own, tensor.scale, tensor.zero_point, buffers_.counts[label], dimension);
+  }
+  CosineLogits(buffers_.logits, buffers_.embedding, buffers_.prototypes, settings_.logit_scale, settings_.num_classes, dimension);
+  const float loss = SoftmaxCrossEntropy(buffers_.logits, label, settings_.num_classes);
+  CosineBackward(d_embedding, buffers_.logits, buffers_.embedding, buffers_.prototypes, settings_.logit_scale,
+                 settings_.num_classes, dimension);
+  if (leaves_out) std::memcpy(prototype, buffers_.set_aside, static_cast<std::size_t>(dimension) * sizeof(float));
+  return loss;
 }
 
 // Adds one sample's loss and weight gradients.
@@ -218,56 +266,48 @@ Status Trainer::SampleGradient(std::int32_t sample, std::int32_t view, float* lo
   if (status != Status::kOk) return status;
   float* d_head = GradientOf(*tables_, buffers_, tables_->num_tensors - 1);
   if (has_prototypes) {
-    CosineLogits(buffers_.logits, buffers_.embedding, buffers_.prototypes, settings_.logit_scale, settings_.num_classes,
-                 buffers_.dimension);
-  }
-  *loss += SoftmaxCrossEntropy(buffers_.logits, buffers_.labels[sample], settings_.num_classes);
-  if (has_prototypes) {
-    CosineBackward(d_head, buffers_.logits, buffers_.embedding, buffers_.prototypes, settings_.logit_scale,
-                   settings_.num_classes, buffers_.dimension);
+    *loss += PrototypeLoss(sample, outputs, d_head);
   } else {
-    std::memcpy(d_head, buffers_.logits, static_cast<std::size_t>(settings_.num_classes) * sizeof(float));
+    *loss += SoftmaxCrossEntropy(buffers_.logits, buffers_.labels[sample], settings_.num_classes);
+    std::memcpy(d_head, buffers_.logits, static_cast<std::size_t>(buffers_.dimension) * sizeof(float));
   }
   Backward(*tables_, buffers_, features, outputs);
   return Status::kOk;
 }
 
-Status Trainer::ComputeGradients(float* loss) {
-  Status status = UpdatePrototypes();
+void Trainer::ForgetGradients() { std::memset(buffers_.weight_gradients, 0, buffers_.num_weights * sizeof(float)); }
+
+// Every sample's loss and gradients: added up, with their mean left behind, or stepped by one at a time.
+Status Trainer::RunSamples(Updates updates, float* loss) {
+  Status status = UpdateAdaptedPrototypes();
   if (status != Status::kOk) return status;
   const std::int32_t view = tables_->num_views > 0 ? 1 + iteration_ % tables_->num_views : 0;
   float sum = 0.0f;
-  std::memset(buffers_.weight_gradients, 0, buffers_.num_weights * sizeof(float));
   for (std::int32_t s = 0; s < num_samples_; ++s) {
+    if (s == 0 || updates == Updates::kImmediate) ForgetGradients();
     status = SampleGradient(s, view, &sum);
     if (status != Status::kOk) return status;
+    if (updates == Updates::kAccumulated) continue;
+    FinishWeightGradients(*tables_, buffers_, 1);
+    UpdateWeights();
   }
-  FinishWeightGradients(*tables_, buffers_, num_samples_);
+  if (updates == Updates::kAccumulated) FinishWeightGradients(*tables_, buffers_, num_samples_);
   if (loss != nullptr) *loss = sum / static_cast<float>(num_samples_);
   return Status::kOk;
 }
 
+Status Trainer::ComputeGradients(float* loss) { return RunSamples(Updates::kAccumulated, loss); }
+
 void Trainer::UpdateWeights() {
-  float* state = buffers_.optimizer;
-  const std::size_t count = buffers_.num_weights;
-  switch (settings_.optimizer) {
-    case Optimizer::kSgd:
-      SgdUpdate(buffers_.masters, buffers_.weight_gradients, settings_.learning_rate, count);
-      break;
-    case Optimizer::kMomentum:
-      MomentumUpdate(buffers_.masters, state, buffers_.weight_gradients, settings_.learning_rate, settings_.momentum, count);
-      break;
-    case Optimizer::kAdam:
-      AdamUpdate(buffers_.masters, state, state + count, buffers_.weight_gradients, settings_, &adam_correction_, count);
-      break;
-  }
-  for (std::int32_t t = 0; t < tables_->num_trained; ++t) QuantizeMasters(TrainedAt(*tables_, buffers_, t));
+  OptimizerStep step(settings_, buffers_.weight_gradients, buffers_.num_weights, buffers_.optimizer, &adam_correction_);
+  const Chance chance = {settings_.seed, optimizer_step_++};
+  for (std::int32_t t = 0; t < tables_->num_trained; ++t) MoveWeights(TrainedAt(*tables_, buffers_, t), &step, chance);
 }
 
 Status Trainer::Step(float* loss) {
-  const Status status = ComputeGradients(loss);
+  const Status status = RunSamples(settings_.updates, loss);
   if (status != Status::kOk) return status;
-  UpdateWeights();
+  if (settings_.updates == Updates::kAccumulated) UpdateWeights();
   ++iteration_;
   return Status::kOk;
 }
@@ -282,17 +322,37 @@ Status Trainer::Train(Progress progress, void* progress_context) {
   return UpdatePrototypes();
 }
 
+bool Trainer::CanPredict() const {
+  if (tables_->head != Head::kPrototypes) return true;
+  return has_prototypes_ && (has_original_prototypes_ || buffers_.original_prototypes == nullptr);
+}
+
+// The trainable part once more with the original weights: logits <- their average with these.
+Status Trainer::AverageWithOriginal(const std::int8_t* features) {
+  const std::int8_t* outputs[kMaxOutputs] = {};
+  Status status = BindWeights(true) ? Embed(features, buffers_.embedding, outputs) : Status::kModelFailed;
+  if (!BindWeights(false)) status = Status::kModelFailed;
+  if (status != Status::kOk) return status;
+  CosineLogits(buffers_.original_logits, buffers_.embedding, buffers_.original_prototypes, settings_.logit_scale,
+               settings_.num_classes, buffers_.dimension);
+  AverageLogits(buffers_.logits, buffers_.original_logits, settings_.average, settings_.num_classes);
+  return Status::kOk;
+}
+
 Status Trainer::Predict(const std::int8_t* image, float* logits, std::int32_t* label) {
+  if (!CanPredict()) return Status::kNotTrained;
   const bool has_prototypes = tables_->head == Head::kPrototypes;
-  if (has_prototypes && !has_prototypes_) return Status::kNotTrained;
+  const std::int8_t* features = buffers_.features;
   const std::int8_t* outputs[kMaxOutputs] = {};
   if (!RunFrozen(image, buffers_.features)) return Status::kModelFailed;
-  const Status status = Embed(buffers_.features, has_prototypes ? buffers_.embedding : buffers_.logits, outputs);
+  Status status = Embed(features, has_prototypes ? buffers_.embedding : buffers_.logits, outputs);
   if (status != Status::kOk) return status;
   if (has_prototypes) {
     CosineLogits(buffers_.logits, buffers_.embedding, buffers_.prototypes, settings_.logit_scale, settings_.num_classes,
                  buffers_.dimension);
   }
+  if (buffers_.original_prototypes != nullptr) status = AverageWithOriginal(features);
+  if (status != Status::kOk) return status;
   if (logits != nullptr) std::memcpy(logits, buffers_.logits, static_cast<std::size_t>(settings_.num_classes) * sizeof(float));
   if (label != nullptr) *label = ArgMax(buffers_.logits, settings_.num_classes);
   return Status::kOk;
@@ -301,7 +361,7 @@ Status Trainer::Predict(const std::int8_t* image, float* logits, std::int32_t* l
 std::size_t Trainer::DeltaBytes() const { return DeltaSize(*tables_, settings_, buffers_); }
 
 Status Trainer::SaveDelta(std::uint32_t sequence, std::uint8_t* data, std::size_t data_bytes, std::size_t* written) const {
-  if (tables_->head == Head::kPrototypes && !has_prototypes_) return Status::kNotTrained;
+  if (!CanPredict()) return Status::kNotTrained;
   if (DeltaBytes() > data_bytes) return Status::kBufferTooSmall;
   WriteDelta(*tables_, settings_, buffers_, sequence, data);
   if (written != nullptr) *written = DeltaBytes();
@@ -309,7 +369,7 @@ Status Trainer::SaveDelta(std::uint32_t sequence, std::uint8_t* data, std::size_
 }
 
 Status Trainer::SaveDelta(const Flash& slots) const {
-  if (tables_->head == Head::kPrototypes && !has_prototypes_) return Status::kNotTrained;
+  if (!CanPredict()) return Status::kNotTrained;
   return WriteDeltaSlot(*tables_, settings_, buffers_, slots);
 }
 
@@ -322,22 +382,25 @@ Status Trainer::LoadDelta(const Flash& slots) {
 }
 
 Status Trainer::LoadDelta(const std::uint8_t* data, std::size_t data_bytes) {
-  bool has_prototypes = false;
-  const Status status = ReadDelta(*tables_, settings_, buffers_, data, data_bytes, false, &has_prototypes);
+  PrototypesFound found;
+  const Status status = ReadDelta(*tables_, settings_, buffers_, data, data_bytes, false, &found);
   if (status != Status::kOk) return status;
   Revert();
-  ReadDelta(*tables_, settings_, buffers_, data, data_bytes, true, &has_prototypes);
-  has_prototypes_ = has_prototypes;
+  ReadDelta(*tables_, settings_, buffers_, data, data_bytes, true, &found);
+  has_prototypes_ = found.adapted;
+  has_original_prototypes_ = found.original;
   return Status::kOk;
 }
 
 void Trainer::Revert() {
   for (std::int32_t t = 0; t < tables_->num_trained; ++t) CopyFromFlash(TrainedAt(*tables_, buffers_, t));
-  const std::size_t num_states = buffers_.num_weights * static_cast<std::size_t>(OptimizerSlots(settings_.optimizer));
+  const std::size_t num_states = OptimizerFloats(settings_.optimizer, buffers_.num_weights, buffers_.num_runs);
   std::memset(buffers_.optimizer, 0, num_states * sizeof(float));
   adam_correction_ = AdamCorrection{};
   iteration_ = 0;
+  optimizer_step_ = 0;
   has_prototypes_ = false;
+  has_original_prototypes_ = false;
 }
 
 }  // namespace tinytrain

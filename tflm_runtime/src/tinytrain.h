@@ -18,7 +18,16 @@
 //   view  = 1 + iteration % num_views (the sample itself when there are no views)
 //   loss  = mean over samples of cross-entropy(softmax(logit_scale * cos(z_view, p)), label)
 //   one optimizer step on the selected channels (kernel and bias) from the gradient of that mean
-// The weights live twice: as float32 masters, and rounded into the int8 kernels and int32 biases that the forward pass reads.
+// and in Predict: logits = logit_scale * cos(z, p). What the settings change of that:
+//   leave_one_out         in the loss of sample i, its own class c has the prototype (n_c p_c - z_i) / (n_c - 1), where z_i is the
+//                         stored sample's own embedding, as in p_c; if it is the only one of its class, p_c
+//   Updates::kImmediate   p and z_i once, at the iteration's beginning; then sample by sample, in the order stored: gradient of its
+//                         loss alone, one optimizer step. An iteration takes as many steps as there are samples; its loss is
+//                         the mean of their losses, each before its own step
+//   WeightStorage         kFloatMasters: weights live twice, as float32 masters, and rounded into the int8 kernels and int32
+//                         biases that the forward pass reads. kInt8: in the latter alone, and a step rounds by chance
+//   average               Predict's logits are (1 - average) * those above + average * those of the original weights, in flash,
+//                         with prototypes of their own; one more run of the trainable part for each prediction
 //
 // What can go wrong is in tinytrain_status.h, what the arena's parts hold and how large each is in tinytrain_memory.h, the
 // format of a delta in tinytrain_delta.h. At most kMaxOutputs outputs of trainable.tflite can be followed.
@@ -46,7 +55,8 @@ struct Model {
   bool (*run_frozen)(void* context, const std::int8_t* image, std::int8_t* features);
   // Runs the trainable part; outputs[0..num_outputs) point to its int8 outputs until the next call.
   bool (*run_trainable)(void* context, const std::int8_t* features, const std::int8_t** outputs);
-  // Reads tensor `tensor_index` of trainable.tflite from `data` (owned by the trainer's arena) from now on. Called by Init.
+  // Reads tensor `tensor_index` of trainable.tflite from `data` from now on: from the trainer's arena or, for the original
+  // weights, from flash (Layer::kernel and bias). Called by Init; with average > 0 also by Train and Predict, back and forth.
   bool (*bind)(void* context, std::int32_t tensor_index, const void* data, std::size_t data_bytes);
   // Readies the trainable part: from now to the next run_frozen, the scratch is the trainer's. nullptr: nothing to do.
   bool (*open_trainable)(void* context) = nullptr;
@@ -82,12 +92,14 @@ class Trainer {
   Status Train(Progress progress, void* progress_context);
   // One iteration; `loss` is the mean before the update.
   Status Step(float* loss);
-  // The gradient half of Step: fills the weight gradients, moves nothing.
+  // The gradient half of Step for Updates::kAccumulated: fills the weight gradients of the mean loss, moves nothing.
   Status ComputeGradients(float* loss);
-  // Recomputes the prototypes from the stored samples with the weights as they are. Train ends with it.
+  // Recomputes the prototypes from the stored samples with the weights as they are and, for average > 0, with the original
+  // ones. Train ends with it; after Step, Predict and SaveDelta need it.
   Status UpdatePrototypes();
 
-  // Writes num_classes logits; the label is the index of the largest. `logits` or `label` may be nullptr.
+  // Writes num_classes logits; the label is the index of the largest. `logits` or `label` may be nullptr. kNotTrained: without
+  // prototypes, or a delta without original ones was loaded; UpdatePrototypes makes both from stored samples.
   Status Predict(const std::int8_t* image, float* logits, std::int32_t* label);
 
   // What SaveDelta writes; the same from Init on. The format is in tinytrain_delta.h.
@@ -103,11 +115,13 @@ class Trainer {
   void Revert();
 
   // To look inside. Trained weights, their masters and gradients lie layer by layer: [num_channels][weights per channel], then
-  // [num_channels] biases where there are any. Gradients are of the mean loss, and gone with the next AddSample or Predict.
+  // [num_channels] biases where there are any. Gradients are of the mean loss (Updates::kImmediate: of the last sample's), and
+  // gone with the next AddSample or Predict.
   const Buffers& buffers() const { return buffers_; }
   const Tables& tables() const { return *tables_; }
   const TrainingSettings& settings() const { return settings_; }
   bool has_prototypes() const { return has_prototypes_; }
+  bool has_original_prototypes() const { return has_original_prototypes_; }
   std::int32_t iteration() const { return iteration_; }
   // The frozen part's output of a stored sample (view 0) or of one of its views.
   const std::int8_t* StoredSample(std::int32_t sample, std::int32_t view) const;
@@ -116,11 +130,20 @@ class Trainer {
   std::size_t SampleIndex(std::int32_t sample, std::int32_t view) const;
   Status StoreView(const std::int8_t* image, std::int32_t view);
   bool ClaimScratch();
+  bool BindWeights(bool original);
+  bool CanPredict() const;
   Status CheckSamples();
   Status Embed(const std::int8_t* features, float* embedding, const std::int8_t** outputs);
+  Status MeanEmbeddings(float* prototypes, std::int8_t* embeddings);
+  Status UpdateAdaptedPrototypes();
+  Status UpdateOriginalPrototypes();
+  Status RunSamples(Updates updates, float* loss);
   Status SampleGradient(std::int32_t sample, std::int32_t view, float* loss);
+  float PrototypeLoss(std::int32_t sample, const std::int8_t* const* outputs, float* d_embedding);
+  Status AverageWithOriginal(const std::int8_t* features);
   void MakeView(const std::int8_t* image, const View& view);
   bool RunFrozen(const std::int8_t* image, std::int8_t* features);
+  void ForgetGradients();
   void UpdateWeights();
 
   const Tables* tables_ = nullptr;
@@ -131,7 +154,9 @@ class Trainer {
   AdamCorrection adam_correction_{};
   std::int32_t num_samples_ = 0;
   std::int32_t iteration_ = 0;
+  std::uint32_t optimizer_step_ = 0;
   bool has_prototypes_ = false;
+  bool has_original_prototypes_ = false;
 };
 
 }  // namespace tinytrain

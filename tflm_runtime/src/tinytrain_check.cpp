@@ -223,8 +223,10 @@ bool GradientsAreValid(const Tables& tables) {
   return true;
 }
 
+bool IsReserved(const char* name) { return SameName(name, kPrototypesName) || SameName(name, kOriginalPrototypesName); }
+
 bool NameIsValid(const char* name) {
-  if (name == nullptr || name[0] == '\0' || SameName(name, kPrototypesName)) return false;
+  if (name == nullptr || name[0] == '\0' || IsReserved(name)) return false;
   for (std::int32_t n = 0; n <= kMaxNameBytes; ++n) {
     if (name[n] == '\0') return true;
   }
@@ -276,7 +278,8 @@ bool ArenaIsAddressable(const Tables& tables, const TrainingSettings& settings) 
     return static_cast<std::uint64_t>(a) * static_cast<std::uint64_t>(b);
   };
   const std::int32_t dimension = NumElements(tables.tensors[tables.num_tensors - 1]);
-  std::uint64_t bytes = tables.gradient_bytes + 20 * product(settings.num_classes, dimension);
+  std::uint64_t bytes = tables.gradient_bytes + 28 * product(settings.num_classes, dimension);
+  bytes += product(settings.max_samples, dimension);
   bytes += product(settings.max_samples, 1 + tables.num_views) * product(NumElements(tables.tensors[0]) + 256, 1);  // in flash
   for (std::int32_t t = 0; t < tables.num_trained; ++t) {
     const KernelLayout layout = LayoutOf(tables, tables.layers[tables.trained[t].layer]);
@@ -305,14 +308,16 @@ Status CheckTables(const Tables& tables) {
 
 Status CheckSettings(const Tables& tables, const TrainingSettings& settings) {
   const auto is_decay = [](float beta) { return beta >= 0.0f && beta < 1.0f; };
-  const bool adam = settings.optimizer == Optimizer::kAdam;
-  if (settings.optimizer > Optimizer::kAdam) return Status::kInvalidSettings;
+  const bool adam = settings.optimizer == Optimizer::kAdam || settings.optimizer == Optimizer::kAdamPerChannel;
+  if (settings.optimizer > Optimizer::kAdamPerChannel) return Status::kInvalidSettings;
+  if (settings.weights > WeightStorage::kInt8 || settings.updates > Updates::kImmediate) return Status::kInvalidSettings;
   if (!(settings.learning_rate >= 0.0f) || !IsFinite(settings.learning_rate)) return Status::kInvalidSettings;
   if (settings.optimizer != Optimizer::kSgd && !is_decay(settings.momentum)) return Status::kInvalidSettings;
   if (adam && (!is_decay(settings.beta_2) || !IsPositive(settings.epsilon))) return Status::kInvalidSettings;
   if (settings.iterations < 0 || !InRange(settings.max_samples, 1, kMaxSamples)) return Status::kInvalidSettings;
   if (!InRange(settings.num_classes, 1, 255)) return Status::kInvalidSettings;
   if (tables.head == Head::kPrototypes && !IsPositive(settings.logit_scale)) return Status::kInvalidSettings;
+  if (!(settings.average >= 0.0f && settings.average <= 1.0f)) return Status::kInvalidSettings;
   if (tables.head == Head::kSoftmax && settings.num_classes != NumElements(tables.tensors[tables.num_tensors - 1])) {
     return Status::kInvalidSettings;
   }

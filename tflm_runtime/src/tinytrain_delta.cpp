@@ -33,20 +33,27 @@ void WriteTrained(DeltaWriter* writer, const TrainedState& state) {
   }
 }
 
-void WritePrototypes(DeltaWriter* writer, const Buffers& buffers, std::int32_t num_classes) {
-  writer->RecordHead(kPrototypesName, NameBytes(kPrototypesName), kFloat32Values, 0,
-                     static_cast<std::uint32_t>(buffers.dimension), static_cast<std::uint32_t>(num_classes));
+void WritePrototypes(DeltaWriter* writer, const char* name, const float* prototypes, std::int32_t num_classes,
+                     std::int32_t dimension) {
+  writer->RecordHead(name, NameBytes(name), kFloat32Values, 0, static_cast<std::uint32_t>(dimension),
+                     static_cast<std::uint32_t>(num_classes));
   for (std::int32_t k = 0; k < num_classes; ++k) writer->U16(static_cast<std::uint16_t>(k));
-  for (std::int32_t i = 0; i < num_classes * buffers.dimension; ++i) writer->F32(buffers.prototypes[i]);
+  for (std::int32_t i = 0; i < num_classes * dimension; ++i) writer->F32(prototypes[i]);
+}
+
+std::size_t PrototypesBytes(const char* name, std::int32_t num_classes, std::int32_t dimension) {
+  return RecordBytes(NameBytes(name), static_cast<std::size_t>(num_classes), static_cast<std::size_t>(dimension), 4, false);
 }
 
 void WriteAll(const Tables& tables, const TrainingSettings& settings, const Buffers& buffers, std::uint32_t sequence,
               DeltaWriter* writer) {
-  const bool has_prototypes = tables.head == Head::kPrototypes;
-  writer->Header(static_cast<std::uint16_t>(tables.num_trained + (has_prototypes ? 1 : 0)), sequence,
-                 DeltaSize(tables, settings, buffers), tables.base_hash);
+  const float* const adapted = buffers.prototypes;
+  const float* const original = buffers.original_prototypes;
+  const std::int32_t num_records = tables.num_trained + (adapted != nullptr ? 1 : 0) + (original != nullptr ? 1 : 0);
+  writer->Header(static_cast<std::uint16_t>(num_records), sequence, DeltaSize(tables, settings, buffers), tables.base_hash);
   for (std::int32_t t = 0; t < tables.num_trained; ++t) WriteTrained(writer, TrainedAt(tables, buffers, t));
-  if (has_prototypes) WritePrototypes(writer, buffers, settings.num_classes);
+  if (adapted != nullptr) WritePrototypes(writer, kPrototypesName, adapted, settings.num_classes, buffers.dimension);
+  if (original != nullptr) WritePrototypes(writer, kOriginalPrototypesName, original, settings.num_classes, buffers.dimension);
   writer->Crc();
 }
 
@@ -106,22 +113,25 @@ void ApplyChannel(const Record& record, std::uint32_t r, const TrainedState& sta
   const std::int32_t num_values = state.layout.weights_per_channel;
   const std::size_t first = static_cast<std::size_t>(r) * record.num_values;
   const float scale = KernelScale(state, n);
-  float* masters = state.masters + n * num_values;
   for (std::int32_t j = 0; j < num_values; ++j) {
     const std::size_t i = first + static_cast<std::size_t>(j);
     std::int8_t* weight = &state.kernel[KernelIndex(state, n, j)];
-    masters[j] = record.type == kInt8Values ? scale * static_cast<float>(record.Int8(i)) : record.Float(record.values, i);
-    *weight = record.type == kInt8Values ? record.Int8(i) : QuantizeWeight(masters[j], scale);
+    const float real =
+        record.type == kInt8Values ? scale * static_cast<float>(record.Int8(i)) : record.Float(record.values, i);
+    *weight = record.type == kInt8Values ? record.Int8(i) : QuantizeWeight(real, scale);
+    if (state.masters != nullptr) state.masters[n * num_values + j] = real;
   }
   if (!record.has_bias()) return;
   std::int32_t* bias = &state.bias[state.Row(n)];
+  float real = 0.0f;
   if (record.type == kInt8Values) {
     *bias = static_cast<std::int32_t>(record.Word(record.biases, r));
-    state.bias_masters[n] = BiasScale(state, n) * static_cast<float>(*bias);
+    real = BiasScale(state, n) * static_cast<float>(*bias);
   } else {
-    state.bias_masters[n] = record.Float(record.biases, r);
-    *bias = QuantizeBias(state.bias_masters[n], BiasScale(state, n));
+    real = record.Float(record.biases, r);
+    *bias = QuantizeBias(real, BiasScale(state, n));
   }
+  if (state.masters != nullptr) state.bias_masters[n] = real;
 }
 
 void ApplyTrained(const Record& record, const TrainedState& state) {
@@ -140,15 +150,19 @@ bool FitsPrototypes(const Record& record, const Tables& tables, const TrainingSe
 }
 
 Status ReadRecords(const Tables& tables, const TrainingSettings& settings, const Buffers& buffers, DeltaReader reader,
-                   std::int32_t num_records, bool apply, bool* has_prototypes) {
+                   std::int32_t num_records, bool apply, PrototypesFound* found) {
   for (std::int32_t i = 0; i < num_records; ++i) {
     Record record;
     if (!ReadRecord(&reader, &record) || !ValuesAreSane(record)) return Status::kDeltaCorrupt;
-    if (IsNamed(record, kPrototypesName)) {
+    const bool is_original = IsNamed(record, kOriginalPrototypesName);
+    if (is_original || IsNamed(record, kPrototypesName)) {
       if (!FitsPrototypes(record, tables, settings, buffers)) return Status::kDeltaForeign;
-      *has_prototypes = true;
+      (is_original ? found->original : found->adapted) = true;
+      float* prototypes = is_original ? buffers.original_prototypes : buffers.prototypes;
       const std::size_t count = static_cast<std::size_t>(record.num_channels) * record.num_values;
-      for (std::size_t j = 0; apply && j < count; ++j) buffers.prototypes[j] = record.Float(record.values, j);
+      for (std::size_t j = 0; apply && prototypes != nullptr && j < count; ++j) {
+        prototypes[j] = record.Float(record.values, j);
+      }
       continue;
     }
     const std::int32_t t = FindTrained(tables, record);
@@ -195,9 +209,12 @@ std::size_t DeltaSize(const Tables& tables, const TrainingSettings& settings, co
     bytes += RecordBytes(NameBytes(state.trained->name), static_cast<std::size_t>(state.trained->num_channels),
                          static_cast<std::size_t>(state.layout.weights_per_channel), 1, state.bias != nullptr);
   }
-  if (tables.head != Head::kPrototypes) return bytes;
-  return bytes + RecordBytes(NameBytes(kPrototypesName), static_cast<std::size_t>(settings.num_classes),
-                             static_cast<std::size_t>(buffers.dimension), 4, false);
+  const std::int32_t num_classes = settings.num_classes;
+  if (buffers.prototypes != nullptr) bytes += PrototypesBytes(kPrototypesName, num_classes, buffers.dimension);
+  if (buffers.original_prototypes != nullptr) {
+    bytes += PrototypesBytes(kOriginalPrototypesName, num_classes, buffers.dimension);
+  }
+  return bytes;
 }
 
 void WriteDelta(const Tables& tables, const TrainingSettings& settings, const Buffers& buffers, std::uint32_t sequence,
@@ -225,15 +242,15 @@ Status WriteDeltaSlot(const Tables& tables, const TrainingSettings& settings, co
 }
 
 Status ReadDelta(const Tables& tables, const TrainingSettings& settings, const Buffers& buffers, const std::uint8_t* data,
-                 std::size_t data_bytes, bool apply, bool* has_prototypes) {
-  *has_prototypes = false;
+                 std::size_t data_bytes, bool apply, PrototypesFound* found) {
+  *found = {};
   const Status status = CheckDelta(data, data_bytes, nullptr);
   if (status != Status::kOk) return status;
   if (std::memcmp(data + 16, tables.base_hash, sizeof(tables.base_hash)) != 0) return Status::kDeltaForeign;
   const std::size_t length = DeltaReader(data + 12, 4).U32();
   const std::int32_t num_records = DeltaReader(data + 6, 2).U16();
   const DeltaReader records(data + kDeltaHeaderBytes, length - kDeltaHeaderBytes - kDeltaCrcBytes);
-  return ReadRecords(tables, settings, buffers, records, num_records, apply, has_prototypes);
+  return ReadRecords(tables, settings, buffers, records, num_records, apply, found);
 }
 
 }  // namespace tinytrain

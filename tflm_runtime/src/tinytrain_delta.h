@@ -10,7 +10,7 @@
 //   48      records
 //   end-4 4 CRC-32 (polynomial 0xEDB88320, as zlib) of all before
 // A record:
-//   1   length n of the name, then n bytes of the name (UTF-8): the Keras layer, or "prototypes"
+//   1   length n of the name, then n bytes of the name (UTF-8): the Keras layer, "prototypes" or "original_prototypes"
 //   1   value type: 0 = float32 values and biases; 1 = int8 values and int32 biases, on the base model's scales
 //   1   flags: 1 = a bias per channel follows the values; 2 = behind them the base model's values (and biases) of the same
 //       channels, which Python writes to revert by and the device passes over
@@ -39,7 +39,8 @@ namespace tinytrain {
 
 constexpr std::uint16_t kDeltaVersion = 1;
 constexpr std::int32_t kMaxNameBytes = 255;
-constexpr char kPrototypesName[] = "prototypes";  // no layer may be called so
+constexpr char kPrototypesName[] = "prototypes";  // no layer may be called so, nor
+constexpr char kOriginalPrototypesName[] = "original_prototypes";  // where predictions are averaged with the original weights'
 constexpr std::uint8_t kDeltaMagic[4] = {'T', 'T', 'D', 'L'};
 
 // Whether a complete delta begins at `data`, of at most `data_bytes`; its sequence number (may be nullptr).
@@ -56,16 +57,23 @@ std::size_t DeltaSlotBytes(const Flash& slots);
 // Whether two names of at most kMaxNameBytes are equal.
 bool SameName(const char* a, const char* b);
 
-// One record per trained layer as int8, one of prototypes as float32 (Head::kPrototypes).
+// One record per trained layer as int8; with Head::kPrototypes, one of prototypes as float32 and, where settings.average > 0,
+// one of the original prototypes.
 std::size_t DeltaSize(const Tables& tables, const TrainingSettings& settings, const Buffers& buffers);
 void WriteDelta(const Tables& tables, const TrainingSettings& settings, const Buffers& buffers, std::uint32_t sequence,
                 std::uint8_t* data);
 Status WriteDeltaSlot(const Tables& tables, const TrainingSettings& settings, const Buffers& buffers, const Flash& slots);
 
-// Reads a delta into weights, masters and prototypes (`apply`), or only checks that all of it fits. `has_prototypes` tells
-// whether it held prototypes.
+// Which prototypes a delta holds.
+struct PrototypesFound {
+  bool adapted;
+  bool original;
+};
+
+// Reads a delta into weights, masters and prototypes (`apply`), or only checks that all of it fits. Original prototypes are
+// passed over where they are not averaged with.
 Status ReadDelta(const Tables& tables, const TrainingSettings& settings, const Buffers& buffers, const std::uint8_t* data,
-                 std::size_t data_bytes, bool apply, bool* has_prototypes);
+                 std::size_t data_bytes, bool apply, PrototypesFound* found);
 
 }  // namespace tinytrain
 

@@ -33,6 +33,20 @@ void CosineLogits(float* logits, const float* embedding, const float* prototypes
   }
 }
 
+void LeaveOut(float* prototype, float* saved, const std::int8_t* q, float scale, std::int32_t zero_point, std::int32_t count,
+              std::int32_t dimension) {
+  const auto all = static_cast<float>(count);
+  const float others = 1.0f / static_cast<float>(count - 1);
+  for (std::int32_t i = 0; i < dimension; ++i) {
+    saved[i] = prototype[i];
+    prototype[i] = (all * prototype[i] - scale * static_cast<float>(q[i] - zero_point)) * others;
+  }
+}
+
+void AverageLogits(float* logits, const float* original, float average, std::int32_t num_classes) {
+  for (std::int32_t k = 0; k < num_classes; ++k) logits[k] = (1.0f - average) * logits[k] + average * original[k];
+}
+
 // With u = z / ||z|| and v_k = p_k / ||p_k||:  logits[k] = logit_scale * u . v_k
 // d_u = logit_scale * sum over k of d_logits[k] * v_k;  d_z = (d_u - u (u . d_u)) / ||z||
 void CosineBackward(float* d_embedding, const float* d_logits, const float* embedding, const float* prototypes,

@@ -16,6 +16,14 @@ void Dequantize(float* real, const std::int8_t* q, float scale, std::int32_t zer
 void CosineLogits(float* logits, const float* embedding, const float* prototypes, float logit_scale,
                   std::int32_t num_classes, std::int32_t dimension);
 
+// A class's prototype, the mean of `count` > 1 embeddings, becomes the mean of the others: p <- (count * p - z) / (count - 1),
+// z[i] = scale * (q[i] - zero_point). `saved` keeps what it was.
+void LeaveOut(float* prototype, float* saved, const std::int8_t* q, float scale, std::int32_t zero_point, std::int32_t count,
+              std::int32_t dimension);
+
+// logits[k] = (1 - average) * logits[k] + average * original[k]
+void AverageLogits(float* logits, const float* original, float average, std::int32_t num_classes);
+
 // Overwrites d_embedding. No gradient goes through the prototypes. An embedding of zeros has no direction: its gradient is 0.
 void CosineBackward(float* d_embedding, const float* d_logits, const float* embedding, const float* prototypes,
                     float logit_scale, std::int32_t num_classes, std::int32_t dimension);

@@ -32,6 +32,12 @@ inline float RoundToEven(float x) {
   return x > -kTwo23 ? (x - kTwo23) + kTwo23 : x;
 }
 
+// Largest integer that is not above x.
+inline float Floor(float x) {
+  const float nearest = RoundToEven(x);
+  return nearest > x ? nearest - 1.0f : nearest;
+}
+
 // e^x within 2 units in the last place; 0 below -87, at most e^88.
 // x = n ln 2 + r with |r| <= ln 2 / 2, e^x = 2^n e^r; the polynomial for e^r is that of Cephes' expf.
 inline float Exp(float x) {

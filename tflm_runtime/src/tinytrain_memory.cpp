@@ -42,6 +42,22 @@ std::size_t NumWeights(const Tables& tables) {
   return count;
 }
 
+// R: runs of them, a channel's kernel or its bias.
+std::size_t NumRuns(const Tables& tables) {
+  std::size_t count = 0;
+  for (std::int32_t t = 0; t < tables.num_trained; ++t) {
+    const TrainedLayer& trained = tables.trained[t];
+    count += static_cast<std::size_t>(trained.num_channels) * (tables.layers[trained.layer].bias == nullptr ? 1u : 2u);
+  }
+  return count;
+}
+
+// Whether leave_one_out needs the samples' own embeddings. Else the sample at hand is itself its own only view, embedded with the
+// weights that the prototypes were made with.
+bool KeepsEmbeddings(const Tables& tables, const TrainingSettings& settings) {
+  return settings.leave_one_out && (tables.num_views > 0 || settings.updates == Updates::kImmediate);
+}
+
 }  // namespace
 
 std::int32_t NumElements(const Tensor& tensor) { return tensor.height * tensor.width * tensor.channels; }
@@ -94,9 +110,10 @@ MemoryParts MeasureParts(const Tables& tables, const TrainingSettings& settings,
     std::size_t bias_offset;
     parts.weights += LayerBytes(layer, LayoutInRam(tables, tables.trained[t]), &bias_offset);
   }
-  parts.masters = RoundUp(weight_floats);
-  parts.optimizer = RoundUp(weight_floats * static_cast<std::size_t>(OptimizerSlots(settings.optimizer)));
-  parts.prototypes = has_prototypes ? RoundUp(sizeof(float) * num_classes * dimension) : 0;
+  parts.masters = settings.weights == WeightStorage::kFloatMasters ? RoundUp(weight_floats) : 0;
+  parts.optimizer = RoundUp(sizeof(float) * OptimizerFloats(settings.optimizer, NumWeights(tables), NumRuns(tables)));
+  const bool averages = has_prototypes && settings.average > 0.0f;
+  parts.prototypes = has_prototypes ? RoundUp(sizeof(float) * num_classes * dimension) * (averages ? 2 : 1) : 0;
   parts.state = parts.samples + parts.weights + parts.masters + parts.optimizer + parts.prototypes;
 
   parts.features = samples_in_flash ? FlashSampleBytes(tables) : RoundUp(features);
@@ -107,9 +124,15 @@ MemoryParts MeasureParts(const Tables& tables, const TrainingSettings& settings,
   parts.weight_gradients = RoundUp(weight_floats);
   parts.activation_gradients = RoundUp(tables.gradient_bytes);
   parts.head = RoundUp(sizeof(float) * num_classes);
-  if (has_prototypes) parts.head += RoundUp(sizeof(float) * dimension) + RoundUp(sizeof(std::int32_t) * num_classes);
+  if (has_prototypes) {
+    parts.head += RoundUp(sizeof(float) * dimension) + RoundUp(sizeof(std::int32_t) * num_classes);
+    if (settings.leave_one_out) parts.head += RoundUp(sizeof(float) * dimension);
+    if (KeepsEmbeddings(tables, settings)) parts.head += RoundUp(max_samples * dimension);
+    if (averages) parts.head += RoundUp(sizeof(float) * num_classes);
+  }
   const std::size_t frozen = parts.features + parts.image;
-  const std::size_t trainable = parts.weight_gradients + parts.activation_gradients + parts.head;
+  const std::size_t gradients = parts.weight_gradients + parts.activation_gradients;
+  const std::size_t trainable = (gradients > parts.features ? gradients : parts.features) + parts.head;
   parts.scratch = frozen > trainable ? frozen : trainable;
   parts.total = parts.state + parts.scratch;
   return parts;
@@ -123,27 +146,32 @@ Buffers CutArena(const Tables& tables, const TrainingSettings& settings, const M
   b.feature_elements = NumElements(tables.tensors[0]);
   b.dimension = NumElements(tables.tensors[tables.num_tensors - 1]);
   b.num_weights = NumWeights(tables);
+  b.num_runs = NumRuns(tables);
 
   Cutter state(arena);
   if (!samples_in_flash) b.samples = state.Take<std::int8_t>(parts.samples - RoundUp(max_samples));
   b.labels = state.Take<std::uint8_t>(max_samples);
   b.weights = state.Take<std::uint8_t>(parts.weights);
-  b.masters = state.Take<float>(b.num_weights);
-  b.optimizer = state.Take<float>(b.num_weights * static_cast<std::size_t>(OptimizerSlots(settings.optimizer)));
-  if (tables.head == Head::kPrototypes) {
-    b.prototypes = state.Take<float>(num_classes * static_cast<std::size_t>(b.dimension));
-  }
+  if (parts.masters > 0) b.masters = state.Take<float>(b.num_weights);
+  b.optimizer = state.Take<float>(OptimizerFloats(settings.optimizer, b.num_weights, b.num_runs));
+  const bool has_prototypes = tables.head == Head::kPrototypes, averages = has_prototypes && settings.average > 0.0f;
+  const auto dimension = static_cast<std::size_t>(b.dimension);
+  if (has_prototypes) b.prototypes = state.Take<float>(num_classes * dimension);
+  if (averages) b.original_prototypes = state.Take<float>(num_classes * dimension);
 
   b.features = static_cast<std::int8_t*>(static_cast<void*>(scratch));
   if (tables.num_views > 0) b.image = b.features + (parts.scratch - parts.image);
   Cutter training(scratch);
   b.weight_gradients = training.Take<float>(b.num_weights);
   b.activations = training.Take<std::uint8_t>(parts.activation_gradients);
-  b.logits = training.Take<float>(num_classes);
-  if (tables.head == Head::kPrototypes) {
-    b.embedding = training.Take<float>(static_cast<std::size_t>(b.dimension));
-    b.counts = training.Take<std::int32_t>(num_classes);
-  }
+  Cutter head(scratch + parts.scratch - parts.head);  // behind the features, which Predict reads once more for the average
+  b.logits = head.Take<float>(num_classes);
+  if (!has_prototypes) return b;
+  b.embedding = head.Take<float>(dimension);
+  b.counts = head.Take<std::int32_t>(num_classes);
+  if (settings.leave_one_out) b.set_aside = head.Take<float>(dimension);
+  if (KeepsEmbeddings(tables, settings)) b.embeddings = head.Take<std::int8_t>(max_samples * dimension);
+  if (averages) b.original_logits = head.Take<float>(num_classes);
   return b;
 }
 
@@ -173,12 +201,13 @@ TrainedState TrainedAt(const Tables& tables, const Buffers& buffers, std::int32_
   LayerBytes(*state.layer, state.layout, &bias_offset);
   std::uint8_t* weights = buffers.weights + weight_offset;
   state.kernel = static_cast<std::int8_t*>(static_cast<void*>(weights));
-  state.masters = buffers.masters + first;
+  state.first = first;
+  if (buffers.masters != nullptr) state.masters = buffers.masters + first;
   state.d_kernel = buffers.weight_gradients + first;
   if (state.layer->bias != nullptr) {
     const std::int32_t kernel_weights = state.trained->num_channels * state.layout.weights_per_channel;
     state.bias = static_cast<std::int32_t*>(static_cast<void*>(weights + bias_offset));
-    state.bias_masters = state.masters + kernel_weights;
+    if (state.masters != nullptr) state.bias_masters = state.masters + kernel_weights;
     state.d_bias = state.d_kernel + kernel_weights;
   }
   state.input_scale = tables.tensors[state.layer->input].scale;

@@ -13,15 +13,16 @@ constexpr std::size_t kArenaAlignment = 16;
 
 // Bytes of each part. Every buffer is rounded up to 16, written [n] below; a part is the sum of its buffers.
 // With N = max_samples, V = num_views, F = elements of the first tensor, K = num_classes, D = elements of the last tensor and
-// P = sum over trained layers of num_channels * (weights per channel + 1 where there is a bias):
+// P = sum over trained layers of num_channels * (weights per channel + 1 where there is a bias) and R = the same of
+// num_channels * (1 + 1 where there is a bias):
 struct MemoryParts {
   // State: what must last from one call to the next.
   std::size_t samples;     // [N * (1 + V) * F] trainable inputs, unless they are in flash; [N] labels
   std::size_t weights;     // per trained layer: [int8 kernel], [4 * channels] if there is a bias, of all output channels or,
                            // where the layer is split, of those that are trained
-  std::size_t masters;     // [4 * P], float32, selected channels only
-  std::size_t optimizer;   // [4 * P * slots], slots = 0, 1 or 2 for SGD, momentum, Adam
-  std::size_t prototypes;  // Head::kPrototypes: [4 * K * D]
+  std::size_t masters;     // [4 * P], float32, selected channels only; 0 for WeightStorage::kInt8
+  std::size_t optimizer;   // [4 * P * slots], slots = 0, 1 or 2 for SGD, momentum, Adam; kAdamPerChannel: [4 * (P + R)]
+  std::size_t prototypes;  // Head::kPrototypes: [4 * K * D]; average > 0: and as many original ones
   std::size_t state;       // the sum of these
   // Scratch: what the frozen part may overwrite. While it runs:
   std::size_t features;              // its output, where no stored sample takes it: [F]; in flash [F rounded up to 256]
@@ -29,8 +30,10 @@ struct MemoryParts {
   // and while the trainable part does:
   std::size_t weight_gradients;      // [4 * P]
   std::size_t activation_gradients;  // [gradient_bytes]
-  std::size_t head;                  // [4 * K] logits; Head::kPrototypes also has [4 * D] embedding, [4 * K] samples per class
-  std::size_t scratch;               // the larger of features + image and of the sum of the last three
+  std::size_t head;                  // [4 * K] logits; Head::kPrototypes also has [4 * D] embedding, [4 * K] samples per class;
+                                     // leave_one_out: [4 * D] a prototype set aside and, where V > 0 or Updates::kImmediate,
+                                     // [N * D] int8 embeddings of the samples; average > 0: [4 * K] original logits
+  std::size_t scratch;               // the larger of features + image and of max(gradients of both, features) + head
   std::size_t total;                 // state + scratch
 };
 
@@ -41,15 +44,20 @@ struct Buffers {
   std::int8_t* features;          // the frozen part's output on its way, at the start of the scratch
   std::int8_t* image;             // one view, at the end of the scratch
   std::uint8_t* weights;          // see TrainedAt
-  float* masters;                 // [num_weights]
+  float* masters;                 // [num_weights]; nullptr: none are kept
   float* weight_gradients;        // [num_weights]
-  float* optimizer;               // [slots][num_weights]
+  float* optimizer;               // OptimizerFloats(num_weights, num_runs)
   std::uint8_t* activations;      // gradient region
   float* prototypes;              // [num_classes][dimension]
   float* embedding;               // [dimension]
   float* logits;                  // [num_classes]
   std::int32_t* counts;           // [num_classes] stored samples of each class
+  float* set_aside;               // [dimension] a prototype, while one of its samples is left out; nullptr: none ever is
+  std::int8_t* embeddings;        // [max_samples][dimension] of the samples themselves; nullptr: not kept
+  float* original_prototypes;     // [num_classes][dimension] with the weights in flash; nullptr: not averaged with
+  float* original_logits;         // [num_classes]
   std::size_t num_weights;        // P
+  std::size_t num_runs;           // R
   std::int32_t feature_elements;  // F
   std::int32_t dimension;         // D
 };
@@ -92,7 +100,8 @@ struct TrainedState {
   KernelLayout layout;  // of what RAM holds
   std::int8_t* kernel;  // in RAM, whole or of the trained channels
   std::int32_t* bias;   // likewise
-  float* masters;       // [num_channels][weights per channel]
+  std::size_t first;    // place of the first of these weights among all trained ones
+  float* masters;       // [num_channels][weights per channel]; nullptr, as the next: none are kept
   float* bias_masters;  // [num_channels]
   float* d_kernel;
   float* d_bias;

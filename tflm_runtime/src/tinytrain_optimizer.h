@@ -1,4 +1,4 @@
-// The optimizers, in Keras' formulas, over a flat run of weights.
+// The optimizers, in Keras' formulas: what a step adds to each weight.
 #ifndef TINYTRAIN_OPTIMIZER_H_
 #define TINYTRAIN_OPTIMIZER_H_
 
@@ -9,8 +9,8 @@
 
 namespace tinytrain {
 
-// State floats that a weight needs: 0, 1 or 2.
-std::int32_t OptimizerSlots(Optimizer optimizer);
+// State floats of num_weights weights that lie in num_runs runs, a run being one channel's kernel, or its bias.
+std::size_t OptimizerFloats(Optimizer optimizer, std::size_t num_weights, std::size_t num_runs);
 
 // Adam's bias corrections, 1 - beta^t, advanced without cancellation: 1 - beta^(t+1) = beta * (1 - beta^t) + (1 - beta).
 struct AdamCorrection {
@@ -18,17 +18,33 @@ struct AdamCorrection {
   float beta_2 = 0.0f;
 };
 
-// w -= learning_rate * g
-void SgdUpdate(float* weights, const float* gradients, float learning_rate, std::size_t num_weights);
+// One step. Runs are to be taken in the same order each time, and each weight of a run asked for once.
+//
+// kSgd:             change = -learning_rate * g
+// kMomentum:        v = momentum * v - learning_rate * g;  change = v
+// kAdam:            m += (g - m)(1 - beta_1);  v += (g^2 - v)(1 - beta_2);  alpha = learning_rate * sqrt(1 - beta_2^t) / (1 - beta_1^t)
+//                   change = -alpha * m / (sqrt(v) + epsilon)
+// kAdamPerChannel:  the same, but for one v per run, of the mean of its g^2
+class OptimizerStep {
+ public:
+  // `gradients` as they lie in the arena; `state` of OptimizerFloats, zeros before the first step. Advances `correction`.
+  OptimizerStep(const TrainingSettings& settings, const float* gradients, std::size_t num_weights, float* state,
+                AdamCorrection* correction);
 
-// v = momentum * v - learning_rate * g;  w += v
-void MomentumUpdate(float* weights, float* velocity, const float* gradients, float learning_rate, float momentum,
-                    std::size_t num_weights);
+  // Weights [first, first + count) come next.
+  void BeginRun(std::size_t first, std::size_t count);
+  // What to add to weight i.
+  float Change(std::size_t i);
 
-// m += (g - m)(1 - beta_1);  v += (g^2 - v)(1 - beta_2);  alpha = learning_rate * sqrt(1 - beta_2^t) / (1 - beta_1^t)
-// w -= alpha * m / (sqrt(v) + epsilon)
-void AdamUpdate(float* weights, float* mean, float* variance, const float* gradients, const TrainingSettings& settings,
-                AdamCorrection* correction, std::size_t num_weights);
+ private:
+  const TrainingSettings& settings_;
+  const float* gradients_;
+  float* first_moment_;   // or velocity
+  float* second_moment_;  // of each weight, or of each run
+  std::size_t next_run_ = 0;
+  float alpha_ = 0.0f;
+  float denominator_ = 0.0f;  // of this run
+};
 
 }  // namespace tinytrain
 

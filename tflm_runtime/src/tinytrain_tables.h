@@ -36,7 +36,24 @@ enum class Head : std::uint8_t {
   kSoftmax = 1,     // last tensor = logits
 };
 
-enum class Optimizer : std::uint8_t { kSgd = 0, kMomentum = 1, kAdam = 2 };  // 0, 1, 2 state floats a weight
+enum class Optimizer : std::uint8_t {
+  kSgd = 0,
+  kMomentum = 1,        // one state float a weight
+  kAdam = 2,            // two
+  kAdamPerChannel = 3,  // one a weight, one a channel's kernel and one its bias: Adam with one second moment for them all
+};
+
+// Where the trained weights live between two steps. Biases are int32 on a grid some hundred times finer than the kernels'.
+enum class WeightStorage : std::uint8_t {
+  kFloatMasters = 0,  // as float32, rounded to the nearest int8 for the forward pass
+  kInt8 = 1,          // as the int8 of the forward pass alone: each step rounds up or down by chance, right on average
+};
+
+// When the optimizer steps.
+enum class Updates : std::uint8_t {
+  kAccumulated = 0,  // once an iteration, by the mean gradient of all samples
+  kImmediate = 1,    // after each sample, by its gradient alone
+};
 
 // One int8 activation of the trainable part, NHWC with batch 1: real value = scale * (q - zero_point).
 struct Tensor {
@@ -94,14 +111,19 @@ struct View {
 // How to train unless the caller says otherwise.
 struct TrainingSettings {
   Optimizer optimizer;
+  WeightStorage weights;
+  Updates updates;
+  bool leave_one_out;  // Head::kPrototypes: a sample's own embedding is left out of its class's prototype in the loss
   float learning_rate;
-  float momentum;     // kMomentum: velocity decay; kAdam: beta 1
-  float beta_2;       // kAdam
-  float epsilon;      // kAdam
+  float momentum;     // kMomentum: velocity decay; Adam: beta 1
+  float beta_2;       // Adam
+  float epsilon;      // Adam
   float logit_scale;  // Head::kPrototypes
+  float average;      // Head::kPrototypes: Predict's share of the original weights' logits, 0 to 1; 0: of the adapted ones alone
   std::int32_t iterations;
   std::int32_t num_classes;  // at most 255
   std::int32_t max_samples;
+  std::uint32_t seed;        // WeightStorage::kInt8: of the rounding
 };
 
 struct Tables {

@@ -184,8 +184,7 @@ class SharedArenaModel {
     if (i == kNumBindings) return false;
     self->bindings_[i] = {tensor_index, data};
     if (i == self->num_bindings_) ++self->num_bindings_;
-    self->Close();  // the next run opens it anew, and binds
-    return true;
+    return self->open_ != self->trainable_ || self->interpreter_->Bind(tensor_index, data);  // else Open binds
   }
 
   const Flatbuffer* frozen_;

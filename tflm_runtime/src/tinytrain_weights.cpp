@@ -5,20 +5,26 @@
 #include <cstring>
 
 #include "tinytrain_math.h"
+#include "tinytrain_random.h"
 
 namespace tinytrain {
+namespace {
+
+// An integer in [-limit, limit]; limit is 127 or a power of two. What is not a number becomes -limit.
+std::int32_t Clip(float q, std::int32_t limit) {
+  const auto highest = static_cast<float>(limit);
+  if (!(q > -highest)) return -limit;
+  return q < highest ? static_cast<std::int32_t>(q) : limit;
+}
+
+}  // namespace
 
 std::int8_t QuantizeWeight(float value, float scale) {
-  const float q = RoundToEven(value / scale);
-  if (!(q > -127.0f)) return -127;
-  return q < 127.0f ? static_cast<std::int8_t>(q) : std::int8_t{127};
+  return static_cast<std::int8_t>(Clip(RoundToEven(value / scale), kWeightLimit));
 }
 
 std::int32_t QuantizeBias(float value, float scale) {
-  constexpr float kLimit = 1073741824.0f;
-  const float q = RoundToEven(value / scale);
-  if (!(q > -kLimit)) return -(1 << 30);
-  return q < kLimit ? static_cast<std::int32_t>(q) : 1 << 30;
+  return Clip(RoundToEven(value / scale), kBiasLimit);
 }
 
 std::int32_t KernelIndex(const TrainedState& state, std::int32_t n, std::int32_t j) {
@@ -31,15 +37,20 @@ float KernelScale(const TrainedState& state, std::int32_t n) {
 
 float BiasScale(const TrainedState& state, std::int32_t n) { return state.input_scale * KernelScale(state, n); }
 
+const std::int8_t* OriginalKernel(const TrainedState& state) {
+  return state.trained->kernel != nullptr ? state.trained->kernel : state.layer->kernel;
+}
+
+const std::int32_t* OriginalBias(const TrainedState& state) {
+  return state.trained->kernel != nullptr ? state.trained->bias : state.layer->bias;
+}
+
 void CopyFromFlash(const TrainedState& state) {
   const auto num_outputs = static_cast<std::size_t>(state.layout.output_channels);
-  const bool split = state.trained->kernel != nullptr;
-  const std::int8_t* kernel = split ? state.trained->kernel : state.layer->kernel;
-  const std::int32_t* bias = split ? state.trained->bias : state.layer->bias;
-  std::memcpy(state.kernel, kernel, num_outputs * static_cast<std::size_t>(state.layout.weights_per_channel));
-  if (state.bias != nullptr) std::memcpy(state.bias, bias, num_outputs * sizeof(std::int32_t));
+  std::memcpy(state.kernel, OriginalKernel(state), num_outputs * static_cast<std::size_t>(state.layout.weights_per_channel));
+  if (state.bias != nullptr) std::memcpy(state.bias, OriginalBias(state), num_outputs * sizeof(std::int32_t));
   float* master = state.masters;
-  for (std::int32_t n = 0; n < state.trained->num_channels; ++n) {
+  for (std::int32_t n = 0; master != nullptr && n < state.trained->num_channels; ++n) {
     for (std::int32_t j = 0; j < state.layout.weights_per_channel; ++j) {
       *master++ = KernelScale(state, n) * static_cast<float>(state.kernel[KernelIndex(state, n, j)]);
     }
@@ -48,14 +59,68 @@ void CopyFromFlash(const TrainedState& state) {
   }
 }
 
-void QuantizeMasters(const TrainedState& state) {
-  const float* master = state.masters;
-  for (std::int32_t n = 0; n < state.trained->num_channels; ++n) {
-    for (std::int32_t j = 0; j < state.layout.weights_per_channel; ++j) {
-      state.kernel[KernelIndex(state, n, j)] = QuantizeWeight(*master++, KernelScale(state, n));
+std::int32_t MoveByChance(std::int32_t q, float change, float scale, float u, std::int32_t limit) {
+  const std::int64_t moved = std::int64_t{q} + Clip(RoundByChance(change / scale, u), kBiasLimit);
+  return static_cast<std::int32_t>(moved < -limit ? -limit : moved > limit ? limit : moved);
+}
+
+namespace {
+
+// One trained layer's weights, addressed by their place among all trained ones.
+class Mover {
+ public:
+  Mover(const TrainedState& state, OptimizerStep* step, const Chance& chance) : state_(state), step_(step), chance_(chance) {}
+
+  void MoveKernel(std::int32_t n) const {
+    const std::int32_t count = state_.layout.weights_per_channel;
+    const std::size_t first = state_.first + static_cast<std::size_t>(n) * static_cast<std::size_t>(count);
+    const float scale = KernelScale(state_, n);
+    float* masters = state_.masters == nullptr ? nullptr : state_.masters + n * count;
+    step_->BeginRun(first, static_cast<std::size_t>(count));
+    for (std::int32_t j = 0; j < count; ++j) {
+      std::int8_t* weight = &state_.kernel[KernelIndex(state_, n, j)];
+      const std::size_t i = first + static_cast<std::size_t>(j);
+      const float change = step_->Change(i);
+      if (masters != nullptr) {
+        masters[j] += change;
+        *weight = QuantizeWeight(masters[j], scale);
+      } else {
+        *weight = static_cast<std::int8_t>(MoveByChance(*weight, change, scale, Uniform(i), kWeightLimit));
+      }
     }
-    if (state.bias == nullptr) continue;
-    state.bias[state.Row(n)] = QuantizeBias(state.bias_masters[n], BiasScale(state, n));
+  }
+
+  void MoveBias(std::int32_t n) const {
+    const std::int32_t num_kernel_weights = state_.trained->num_channels * state_.layout.weights_per_channel;
+    const std::size_t i = state_.first + static_cast<std::size_t>(num_kernel_weights + n);
+    std::int32_t* bias = &state_.bias[state_.Row(n)];
+    step_->BeginRun(i, 1);
+    const float change = step_->Change(i);
+    if (state_.masters != nullptr) {
+      state_.bias_masters[n] += change;
+      *bias = QuantizeBias(state_.bias_masters[n], BiasScale(state_, n));
+    } else {
+      *bias = MoveByChance(*bias, change, BiasScale(state_, n), Uniform(i), kBiasLimit);
+    }
+  }
+
+ private:
+  float Uniform(std::size_t i) const {
+    return tinytrain::Uniform(chance_.seed, chance_.step, static_cast<std::uint32_t>(i));
+  }
+
+  const TrainedState& state_;
+  OptimizerStep* step_;
+  const Chance& chance_;
+};
+
+}  // namespace
+
+void MoveWeights(const TrainedState& state, OptimizerStep* step, const Chance& chance) {
+  const Mover mover(state, step, chance);
+  for (std::int32_t n = 0; n < state.trained->num_channels; ++n) {
+    mover.MoveKernel(n);
+    if (state.bias != nullptr) mover.MoveBias(n);
   }
 }
 

@@ -1,10 +1,11 @@
-// Between float32 masters and the int8 kernels and int32 biases that the forward pass reads.
+// Trained weights: the int8 kernels and int32 biases that the forward pass reads, their float32 masters, and how a step moves them.
 #ifndef TINYTRAIN_WEIGHTS_H_
 #define TINYTRAIN_WEIGHTS_H_
 
 #include <cstdint>
 
 #include "tinytrain_memory.h"
+#include "tinytrain_optimizer.h"
 
 namespace tinytrain {
 
@@ -21,11 +22,27 @@ std::int32_t KernelIndex(const TrainedState& state, std::int32_t n, std::int32_t
 float KernelScale(const TrainedState& state, std::int32_t n);
 float BiasScale(const TrainedState& state, std::int32_t n);
 
+// The weights in flash of what RAM holds: of the whole layer or, where it is split, of the trained channels.
+const std::int8_t* OriginalKernel(const TrainedState& state);
+const std::int32_t* OriginalBias(const TrainedState& state);
+
 // Kernel and bias in RAM become those in flash, masters their real values.
 void CopyFromFlash(const TrainedState& state);
 
-// Rounds the masters into the kernel and bias in RAM.
-void QuantizeMasters(const TrainedState& state);
+// clip(q + round_by_chance(change / scale), -limit, limit), which on average is q + change / scale; u is uniform in (0, 1).
+constexpr std::int32_t kWeightLimit = 127;
+constexpr std::int32_t kBiasLimit = 1 << 30;
+std::int32_t MoveByChance(std::int32_t q, float change, float scale, float u, std::int32_t limit);
+
+// Names the random numbers of one optimizer step.
+struct Chance {
+  std::uint32_t seed;
+  std::uint32_t step;
+};
+
+// Moves each trained weight and bias of a layer as the optimizer says: the masters, and with them what they round to; where
+// there are none, kernel and bias themselves, by chance.
+void MoveWeights(const TrainedState& state, OptimizerStep* step, const Chance& chance);
 
 }  // namespace tinytrain
 
