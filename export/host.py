@@ -11,13 +11,14 @@ import numpy as np
 
 from .arena import new_interpreter, smallest_arena
 from .bundle import Bundle, flash_bytes, model_arena, with_total
+from .bundle_runtime import BundleRuntime, checked_bundle
 from .flatbuffer import constant_offset, read_model
 from .tables import render
 
 _COMPILERS = ("c++", "g++", "clang++")
 
 
-class HostRuntime:
+class HostRuntime(BundleRuntime):
     """A bundle's trainer on the host; it computes what the device computes.
 
     Args:
@@ -37,9 +38,7 @@ class HostRuntime:
     """
 
     def __init__(self, bundle: Bundle | str | os.PathLike, *, settings: dict | None = None):
-        bundle = bundle if isinstance(bundle, Bundle) else Bundle.load(bundle)
-        bundle.check()
-        self.bundle = bundle
+        bundle = checked_bundle(bundle)
         self._library = compile_tables(bundle)
         frozen, trainable = bundle.frozen, bundle.trainable
         self._arenas = {
@@ -48,53 +47,9 @@ class HostRuntime:
         }
         self._trainable = MicroModel(trainable, self._arenas["trainable_arena"])
         self._frozen = MicroModel(frozen, self._arenas["frozen_arena"]) if frozen else None
-        self.trainer = _runtime().Trainer(
-            self._library.tinytrain_tables(),
-            self._trainable,
-            run_frozen=(lambda image: self._frozen(image)[0]) if frozen else None,
-            bind=self._trainable.bind,
-            settings=settings,
-            owner=self._library,
+        super().__init__(
+            bundle, self._library.tinytrain_tables(), self._trainable, self._frozen, settings=settings, owner=self._library
         )
-
-    def add_samples(self, x: np.ndarray, y: np.ndarray) -> None:
-        """Store labelled samples: x (N, ...) in the model's own convention, y (N,) integers below num_classes."""
-        images, labels = self._quantised(x), np.asarray(y)
-        if labels.shape != (len(images),):
-            raise ValueError(f"y expects one label per sample, shape ({len(images)},). Received shape: {labels.shape}")
-        for image, label in zip(images, labels):
-            self.trainer.add_sample(image, int(label))
-
-    def train(self, progress=None) -> list[float]:
-        """Train for the settings' iterations, or until `progress(iteration, loss)` returns False.
-
-        Returns:
-            The mean loss before each iteration.
-        """
-        losses = []
-
-        def report(iteration, loss):
-            losses.append(loss)
-            return progress is None or progress(iteration, loss) is not False
-
-        self.trainer.train(report)
-        return losses
-
-    def predict(self, x: np.ndarray) -> np.ndarray:
-        """Logits (N, num_classes), float32, of x (N, ...) in the model's own convention."""
-        return np.stack([self.trainer.predict(image)[1] for image in self._quantised(x)])
-
-    def save_delta(self, path: str | os.PathLike, *, sequence: int = 0) -> None:
-        """Write what was learned: changed channels and prototypes. `keras_tinytrain.Delta` reads the same file."""
-        pathlib.Path(path).write_bytes(self.trainer.save_delta(sequence))
-
-    def load_delta(self, path: str | os.PathLike) -> None:
-        """Take over what was learned. Raises ValueError where the file is damaged or of another base model."""
-        self.trainer.load_delta(pathlib.Path(path).read_bytes())
-
-    def revert(self) -> None:
-        """Back to the weights as exported; stored samples stay."""
-        self.trainer.revert()
 
     def bytes_used(self) -> dict[str, dict[str, int]]:
         """What is in use, with the keys of `Bundle.promised_bytes`: the trainer's report, arenas that were run, file sizes."""
@@ -104,20 +59,6 @@ class HostRuntime:
             "sram": with_total({**parts, "model_arena": model_arena(self._arenas)}),
             "flash": flash_bytes(self.bundle.frozen, self.bundle.trainable, tables),
         }
-
-    def quantise(self, x: np.ndarray) -> np.ndarray:
-        """x as the device sees it: q = round(x / scale) + zero_point, half to even, clipped to int8."""
-        entry = self.bundle.input
-        q = np.rint(np.asarray(x, np.float32) / np.float32(entry["scale"])) + entry["zero_point"]
-        return np.clip(q, -128, 127).astype(np.int8)
-
-    def _quantised(self, x):
-        x, entry = np.asarray(x, np.float32), self.bundle.input
-        size = entry["height"] * entry["width"] * entry["channels"]
-        if x.ndim < 2 or x[0].size != size:
-            shape = (entry["height"], entry["width"], entry["channels"])
-            raise ValueError(f"x expects samples of shape {shape}, with a batch axis. Received shape: {x.shape}")
-        return self.quantise(x)
 
 
 class MicroModel:
@@ -176,17 +117,6 @@ def _compiler():
         f"Running a bundle on the host needs a C++ compiler; looked for: {chosen or ', '.join(_COMPILERS)}. Install one "
         "(Debian: apt install g++), or name it in the environment variable CXX."
     )
-
-
-def _runtime():
-    try:
-        from keras_tinytrain import _runtime as module
-    except ImportError as error:
-        raise ImportError(
-            "The compiled runtime keras_tinytrain._runtime is missing: install keras-tinytrain from a wheel, or build it "
-            "from source with a C++ compiler."
-        ) from error
-    return module
 
 
 def _address(data):
