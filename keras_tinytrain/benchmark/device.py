@@ -19,7 +19,7 @@ from keras_tinytrain.fewshot.adapt import adapt
 from keras_tinytrain.fewshot.augmentation import default_shifts, shift_views
 from keras_tinytrain.layers import layer_table
 
-LEARNING_RATE = 3e-3
+LEARNING_RATE, EPSILON = 3e-3, 1e-7  # of Adam; epsilon is Keras' default
 FIELDS = ("backbone", "domain", "episode", "iterations", "weights", "float", "dequantised", "device")
 LOSSES = ("losses_dequantised", "losses_device")
 _ROOMY = Board("any", "any", 1, 2**24, 2**24)  # the same plan for every board: whether it fits is another question
@@ -112,6 +112,7 @@ def curve_difference(ours, reference) -> tuple[float, float]:
 def _export(backbone, plan, task, options, folder):
     settings = TrainingSettings(
         learning_rate=options["learning_rate"],
+        epsilon=EPSILON,
         iterations=options["iterations"],
         num_classes=int(np.max(task.support_y)) + 1,
         max_samples=len(task.support_x),
