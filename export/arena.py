@@ -1,5 +1,6 @@
 """Ask TensorFlow Lite Micro itself how large its arena must be."""
 
+import functools
 import pathlib
 import subprocess
 import sys
@@ -35,9 +36,11 @@ def new_interpreter(model_bytes: bytes, arena_bytes: int):
     raise ValueError(f"TensorFlow Lite Micro does not run the model in an arena of {arena_bytes} B: {reason}")
 
 
+@functools.lru_cache(maxsize=16)
 def smallest_arena(model_bytes: bytes) -> int:
     """The smallest multiple of 16 bytes with which TFLM runs the model on this machine: a size that was run.
 
+    Asking takes seconds, so that answers are remembered: an export and the host run behind it ask for the same models.
     Pointers take 8 bytes on a 64-bit host, so a 32-bit board needs a few percent less.
 
     Raises:

@@ -1,4 +1,4 @@
-"""A firmware bundle: everything that a sketch needs to train a model on the device, in one folder that vouches for itself."""
+"""Export a firmware bundle: everything that a sketch needs to train a model on the device, in one folder."""
 
 import dataclasses
 import hashlib
@@ -17,6 +17,7 @@ from keras_tinytrain.plan import Plan
 
 from .arena import smallest_arena
 from .boards import Board, board as find_board
+from .bundle_folder import MANIFEST, SCHEMA_VERSION, Bundle
 from .convert import convert_int8, is_softmax, without_softmax
 from .cut import cut_model
 from .flatbuffer import operator_names
@@ -26,79 +27,8 @@ from .selected import choose_split
 from .settings import TrainingSettings
 from .tables import identifier, image_input, render, render_sources, tables_bytes
 
-_SCHEMA_VERSION = 2
-_MANIFEST = "manifest.json"
 _HEADS = ("prototypes", "softmax")
 _WEIGHTS_IN_RAM = {"cheapest": None, "selected": True, "whole": False}
-_MEMORIES = ("sram", "scratch", "flash")
-_FIELDS = dict.fromkeys(("name", "namespace", "base_hash"), str)
-_FIELDS |= dict.fromkeys(("board", "input", "features", "files", *_MEMORIES), dict)
-
-
-@dataclasses.dataclass(frozen=True)
-class Bundle:
-    """An exported bundle on disk. `Bundle.load` checks that every file is as it was exported.
-
-    Args:
-        path: the bundle's folder.
-        manifest: what manifest.json says; see the bundle's README.md.
-        plan: layers and channels that are trained.
-    """
-
-    path: pathlib.Path
-    manifest: dict
-    plan: Plan
-
-    @classmethod
-    def load(cls, path: str | os.PathLike) -> "Bundle":
-        """Read a bundle. Raises ValueError naming the file that is missing or altered."""
-        path = pathlib.Path(path)
-        try:
-            manifest = json.loads((path / _MANIFEST).read_text(encoding="utf-8"))
-            version = manifest["keras_tinytrain_bundle"]
-        except (OSError, ValueError, TypeError, KeyError) as error:
-            raise ValueError(f"{path} is not a bundle written by export_tflm: {error}") from error
-        if version != _SCHEMA_VERSION:
-            raise ValueError(f"{path} is a bundle of version {version}, this release reads version {_SCHEMA_VERSION}.")
-        _check_fields(path / _MANIFEST, manifest)
-        bundle = cls(path=path, manifest=manifest, plan=None)
-        bundle.check()
-        return dataclasses.replace(bundle, plan=Plan.load(path / "plan.json"))
-
-    def check(self) -> None:
-        """Raise ValueError naming the first file that is missing or altered since the export."""
-        for name, digest in self.manifest["files"].items():
-            file = self.path / name
-            if not file.is_file():
-                raise ValueError(f"{file} is missing from the bundle: export it again.")
-            if hashlib.sha256(file.read_bytes()).hexdigest() != digest:
-                raise ValueError(f"{file} was altered after the export, so the bundle cannot be trusted: export it again.")
-        if not _names_base(self.path / "tables.cpp", self.manifest["base_hash"]):
-            raise ValueError(f"{self.path / _MANIFEST} was altered after the export: base_hash is not that of the tables.")
-
-    @property
-    def frozen(self) -> bytes | None:
-        """frozen.tflite; None where nothing is frozen."""
-        file = self.path / "frozen.tflite"
-        return file.read_bytes() if file.is_file() else None
-
-    @property
-    def trainable(self) -> bytes:
-        """trainable.tflite."""
-        return (self.path / "trainable.tflite").read_bytes()
-
-    @property
-    def promised_bytes(self) -> dict[str, dict[str, int]]:
-        """{"sram": {part: bytes, ..., "total": bytes}, "scratch": {part: bytes, ...}, "flash": {...}}.
-
-        The scratch lies in the model's arena, which is a part of the SRAM, and its own parts over one another.
-        """
-        return {memory: dict(self.manifest[memory]) for memory in _MEMORIES}
-
-    @property
-    def input(self) -> dict:
-        """The model's input: height, width, channels, scale, zero_point; real value = scale * (q - zero_point)."""
-        return dict(self.manifest["input"])
 
 
 def export_tflm(
@@ -209,7 +139,7 @@ def export_tflm(
         },
     )
     manifest = {
-        "keras_tinytrain_bundle": _SCHEMA_VERSION,
+        "keras_tinytrain_bundle": SCHEMA_VERSION,
         "name": out.name,
         "namespace": identifier(out.name),
         "board": dataclasses.asdict(target),
@@ -260,16 +190,6 @@ def check_fits(target: Board, sram: dict[str, int], flash: dict[str, int]) -> No
             )
 
 
-def _check_fields(file, manifest):
-    """Raise ValueError where what the rest relies on is not in the manifest."""
-    for name, kind in _FIELDS.items():
-        if not isinstance(manifest.get(name), kind):
-            raise ValueError(f"{file} was altered after the export: {name!r} is missing or no {kind.__name__}.")
-    missing = {"trainable.tflite", "plan.json", "tables.cpp"}.difference(manifest["files"])
-    if missing:
-        raise ValueError(f"{file} was altered after the export: it does not list {', '.join(sorted(missing))}.")
-
-
 def _canonical(model, head):
     if head not in _HEADS:
         raise ValueError(f"head expects one of {', '.join(_HEADS)}. Received: {head!r}")
@@ -315,16 +235,10 @@ def _texts(sources, manifest):
     return {name: text.encode() for name, text in texts.items()}
 
 
-def _names_base(tables, base_hash):
-    """Whether tables.cpp holds the 32 bytes of `base_hash`, written in hexadecimal."""
-    digest, text = bytes.fromhex(base_hash), tables.read_text(encoding="utf-8")
-    return len(digest) == 32 and all(", ".join(map(str, half)) in text for half in (digest[:16], digest[16:]))
-
-
 def _check_free(out, overwrite):
     if not out.exists():
         return
-    if not (out / _MANIFEST).is_file():
+    if not (out / MANIFEST).is_file():
         raise FileExistsError(f"{out} exists and is no bundle.")
     if not overwrite:
         raise FileExistsError(f"{out} is there already: pass overwrite=True to replace it.")
@@ -337,7 +251,7 @@ def _write(out, files, manifest):
     text = json.dumps({**manifest, "files": digests}, indent=1) + "\n"
     scratch = pathlib.Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
     try:
-        for name, data in {**files, _MANIFEST: text.encode()}.items():
+        for name, data in {**files, MANIFEST: text.encode()}.items():
             (scratch / "new" / name).parent.mkdir(parents=True, exist_ok=True)
             (scratch / "new" / name).write_bytes(data)
         _replace(out, scratch / "new", aside=scratch / "old")

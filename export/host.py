@@ -11,6 +11,7 @@ import numpy as np
 
 from .arena import new_interpreter, smallest_arena
 from .bundle import Bundle, flash_bytes
+from .bundle_runtime import BundleRuntime, checked_bundle, runtime_module
 from .flash import NorFlash
 from .flatbuffer import constant_offset, read_model
 from .memory import TrainingMemory, whole_pages
@@ -19,7 +20,7 @@ from .tables import render
 _COMPILERS = ("c++", "g++", "clang++")
 
 
-class HostRuntime:
+class HostRuntime(BundleRuntime):
     """A bundle's trainer on the host; it computes what the device computes.
 
     What the trainer keeps where the frozen part runs on the device is overwritten here, too, whenever the frozen part runs;
@@ -43,9 +44,7 @@ class HostRuntime:
     """
 
     def __init__(self, bundle: Bundle | str | os.PathLike, *, settings: dict | None = None):
-        bundle = bundle if isinstance(bundle, Bundle) else Bundle.load(bundle)
-        bundle.check()
-        self.bundle = bundle
+        bundle = checked_bundle(bundle)
         self._library = compile_tables(bundle)
         frozen, trainable = bundle.frozen, bundle.trainable
         self._arenas = {
@@ -54,57 +53,22 @@ class HostRuntime:
         }
         self._trainable = MicroModel(trainable, self._arenas["trainable_arena"])
         self._frozen = MicroModel(frozen, self._arenas["frozen_arena"]) if frozen else None
-        runtime, tables, page_bytes = _runtime(), self._library.tinytrain_tables(), bundle.manifest["board"]["flash_page_bytes"]
+        tables, page_bytes = self._library.tinytrain_tables(), bundle.manifest["board"]["flash_page_bytes"]
         self.feature_flash = None
         if bundle.manifest["features"]["memory"] == "flash":
-            num_bytes = whole_pages(runtime.flash_samples_bytes(tables, settings), page_bytes)
+            num_bytes = whole_pages(runtime_module().flash_samples_bytes(tables, settings), page_bytes)
             self.feature_flash = NorFlash(num_bytes, page_bytes=page_bytes)
-        self.trainer = runtime.Trainer(
+        super().__init__(
+            bundle,
             tables,
             self._trainable,
-            run_frozen=(lambda image: self._frozen(image)[0]) if frozen else None,
-            bind=self._trainable.bind,
+            self._frozen,
             settings=settings,
             owner=self._library,
             flash=self.feature_flash,
         )
         slot_bytes = whole_pages(self.trainer.delta_bytes(), page_bytes)
         self.slots = NorFlash(2 * slot_bytes, page_bytes=page_bytes) if page_bytes else None
-
-    def add_samples(self, x: np.ndarray, y: np.ndarray) -> None:
-        """Store labelled samples: x (N, ...) in the model's own convention, y (N,) integers below num_classes."""
-        images, labels = self._quantised(x), np.asarray(y)
-        if labels.shape != (len(images),):
-            raise ValueError(f"y expects one label per sample, shape ({len(images)},). Received shape: {labels.shape}")
-        for image, label in zip(images, labels):
-            self.trainer.add_sample(image, int(label))
-
-    def train(self, progress=None) -> list[float]:
-        """Train for the settings' iterations, or until `progress(iteration, loss)` returns False.
-
-        Returns:
-            The mean loss before each iteration.
-        """
-        losses = []
-
-        def report(iteration, loss):
-            losses.append(loss)
-            return progress is None or progress(iteration, loss) is not False
-
-        self.trainer.train(report)
-        return losses
-
-    def predict(self, x: np.ndarray) -> np.ndarray:
-        """Logits (N, num_classes), float32, of x (N, ...) in the model's own convention."""
-        return np.stack([self.trainer.predict(image)[1] for image in self._quantised(x)])
-
-    def save_delta(self, path: str | os.PathLike, *, sequence: int = 0) -> None:
-        """Write what was learned: changed channels and prototypes. `keras_tinytrain.Delta` reads the same file."""
-        pathlib.Path(path).write_bytes(self.trainer.save_delta(sequence))
-
-    def load_delta(self, path: str | os.PathLike) -> None:
-        """Take over what was learned. Raises ValueError where the file is damaged or of another base model."""
-        self.trainer.load_delta(pathlib.Path(path).read_bytes())
 
     def save_to_flash(self) -> None:
         """Write what was learned into the older of the two slots, as the device does.
@@ -118,10 +82,6 @@ class HostRuntime:
         """Take over the newer of the two slots. Raises ValueError where neither holds a delta of this base model."""
         self.trainer.load_from_flash(self._slots())
 
-    def revert(self) -> None:
-        """Back to the weights as exported; stored samples stay."""
-        self.trainer.revert()
-
     def bytes_used(self) -> dict[str, dict[str, int]]:
         """What is in use, with the keys of `Bundle.promised_bytes`: the trainer's report, arenas that were run, file sizes."""
         memory = TrainingMemory.of(self.trainer.memory_parts())
@@ -134,25 +94,11 @@ class HostRuntime:
         )
         return {"sram": memory.sram(**self._arenas), "scratch": memory.scratch, "flash": flash}
 
-    def quantise(self, x: np.ndarray) -> np.ndarray:
-        """x as the device sees it: q = round(x / scale) + zero_point, half to even, clipped to int8."""
-        entry = self.bundle.input
-        q = np.rint(np.asarray(x, np.float32) / np.float32(entry["scale"])) + entry["zero_point"]
-        return np.clip(q, -128, 127).astype(np.int8)
-
     def _slots(self):
         if self.slots is None:
             name = self.bundle.manifest["board"]["name"]
             raise RuntimeError(f"Board {name!r} has no slots in flash: export with Board.flash_page_bytes set.")
         return self.slots
-
-    def _quantised(self, x):
-        x, entry = np.asarray(x, np.float32), self.bundle.input
-        size = entry["height"] * entry["width"] * entry["channels"]
-        if x.ndim < 2 or x[0].size != size:
-            shape = (entry["height"], entry["width"], entry["channels"])
-            raise ValueError(f"x expects samples of shape {shape}, with a batch axis. Received shape: {x.shape}")
-        return self.quantise(x)
 
 
 class MicroModel:
@@ -211,17 +157,6 @@ def _compiler():
         f"Running a bundle on the host needs a C++ compiler; looked for: {chosen or ', '.join(_COMPILERS)}. Install one "
         "(Debian: apt install g++), or name it in the environment variable CXX."
     )
-
-
-def _runtime():
-    try:
-        from keras_tinytrain import _runtime as module
-    except ImportError as error:
-        raise ImportError(
-            "The compiled runtime keras_tinytrain._runtime is missing: install keras-tinytrain from a wheel, or build it "
-            "from source with a C++ compiler."
-        ) from error
-    return module
 
 
 def _address(data):

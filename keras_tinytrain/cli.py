@@ -182,18 +182,26 @@ def _benchmark_arguments(parser):
     cost.add_argument("--equal-batch", action="store_true", help="only the second table: batch 1, nothing left out")
     cost.set_defaults(run=_run_benchmark, benchmark="cost")
     accuracy = benchmarks.add_parser("accuracy", help="methods side by side on the same few-shot tasks")
-    accuracy.add_argument("--backbone", default="mcunet", help="mcunet, mobilenet_v2 or proxylessnas (%(default)s)")
-    accuracy.add_argument("--weights", default="imagenet", help="imagenet, or a file of weights (%(default)s)")
-    accuracy.add_argument("--domains", nargs="+", required=True, help=".npz files with images and labels")
+    _task_arguments(accuracy, num_episodes=10)
     accuracy.add_argument("--methods", nargs="+", default=["none", "last_layer", "tinytrain"], help="the first is compared with")
-    accuracy.add_argument("--episodes", type=_positive, default=10, help="tasks per domain (%(default)s)")
-    accuracy.add_argument("--seed", type=int, default=0, help="of the tasks (%(default)s)")
-    accuracy.add_argument("--out", required=True, help="CSV of results; what it holds already is not run again")
     accuracy.set_defaults(run=_run_benchmark, benchmark="accuracy")
+    device = benchmarks.add_parser("device", help="the exported C++ in int8 beside Keras in float, on the same tasks and plans")
+    _task_arguments(device, num_episodes=4)
+    device.add_argument("--iterations", type=_positive, default=40, help="training steps of a task (%(default)s)")
+    device.set_defaults(run=_run_benchmark, benchmark="device")
     timing = benchmarks.add_parser("timing", help="time of choosing a plan beside one step of full training")
     timing.add_argument("--repeats", type=_positive, default=7, help="medians over so many runs (%(default)s)")
     timing.add_argument("--json", action="store_true", help="print the seconds as JSON")
     timing.set_defaults(run=_run_benchmark, benchmark="timing")
+
+
+def _task_arguments(parser, *, num_episodes):
+    parser.add_argument("--backbone", default="mcunet", help="mcunet, mobilenet_v2 or proxylessnas (%(default)s)")
+    parser.add_argument("--weights", default="imagenet", help="imagenet, or a file of weights (%(default)s)")
+    parser.add_argument("--domains", nargs="+", required=True, help=".npz files with images and labels")
+    parser.add_argument("--episodes", type=_positive, default=num_episodes, help="tasks per domain (%(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="of the tasks (%(default)s)")
+    parser.add_argument("--out", required=True, help="CSV of results; what it holds already is not run again")
 
 
 def _run_benchmark(args):

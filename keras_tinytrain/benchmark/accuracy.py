@@ -1,15 +1,15 @@
 """`keras-tinytrain benchmark accuracy`: methods side by side on the same few-shot tasks, resumable, with paired differences."""
 
 import argparse
-import csv
 import itertools
-import math
 import pathlib
 
+import keras
 import numpy as np
 from rich.progress import track
 
 from keras_tinytrain import backbones, cost
+from keras_tinytrain.benchmark.results import append_row, mean_and_interval, read_rows
 from keras_tinytrain.benchmark.text import aligned
 from keras_tinytrain.domains import load_npz, resize
 from keras_tinytrain.fewshot.adapt import adapt, prototype_classifier
@@ -23,7 +23,7 @@ WAYS, SHOTS, QUERIES, ITERATIONS = 5, 5, 15, 20
 _FIELDS = ("backbone", "domain", "episode", "method", "accuracy", "weights", "backward_macs")
 _BACKBONES = {"mcunet": backbones.MCUNet, "mobilenet_v2": backbones.MobileNetV2, "proxylessnas": backbones.ProxylessNASNet}
 # The paper's budget per backbone: its memory and compute of TinyTrain (Kwon et al., ICML 2024, the main table).
-_BUDGETS = {
+BUDGETS = {
     "mcunet": Budget("0.89MB", 6.51e6),
     "mobilenet_v2": Budget("1.06MB", 4.90e6),
     "proxylessnas": Budget("0.78MB", 5.00e6),
@@ -48,13 +48,12 @@ def run(args: argparse.Namespace) -> int:
         OSError: a file cannot be read or written.
     """
     unknown = [method for method in args.methods if method not in METHODS]
-    if unknown or args.backbone not in _BACKBONES:
-        known = f"Known methods: {', '.join(METHODS)}; backbones: {', '.join(_BACKBONES)}."
-        raise ValueError(f"{known} Received: {unknown or args.backbone}")
+    if unknown:
+        raise ValueError(f"Known methods: {', '.join(METHODS)}. Received: {unknown}")
     path = pathlib.Path(args.out)
-    rows = _read(path)
+    rows = read_rows(path, _FIELDS)
     done = {(row["backbone"], row["domain"], int(row["episode"]), row["method"]) for row in rows}
-    backbone = _BACKBONES[args.backbone](weights=args.weights)
+    backbone = load_backbone(args.backbone, args.weights)
     domains = [load_npz(each, size=None) for each in args.domains]
     work = [
         (domain, episode, method)
@@ -63,11 +62,18 @@ def run(args: argparse.Namespace) -> int:
     ]
     for domain, episode, method in track(work, description="episodes x methods"):
         row = _run_one(args.backbone, backbone, domain, episode, method, args.seed)
-        _append(path, row)
+        append_row(path, _FIELDS, row)
         rows.append(row)
     shown = [row for row in rows if row["backbone"] == args.backbone and row["method"] in args.methods]
     print(summary_text(shown, args.methods))
     return 0
+
+
+def load_backbone(name: str, weights: str) -> keras.Model:
+    """One of the paper's networks. Raises ValueError, with those that are known, where `name` is none."""
+    if name not in _BACKBONES:
+        raise ValueError(f"Known backbones: {', '.join(_BACKBONES)}. Received: {name}")
+    return _BACKBONES[name](weights=weights)
 
 
 def summary_text(rows, methods) -> str:
@@ -80,18 +86,13 @@ def summary_text(rows, methods) -> str:
         paired = [value - table[(*key, methods[0])] for key, value in own.items() if (*key, methods[0]) in table]
         weights = [int(row["weights"]) for row in rows if row["method"] == method]
         means = [f"{np.mean([value for key, value in own.items() if key[0] == domain]):.1f}" for domain in domains]
-        lines.append((method, f"{np.mean(weights):,.0f}", *means, _interval(list(own.values())), _interval(paired)))
+        overall = mean_and_interval(list(own.values())), mean_and_interval(paired)
+        lines.append((method, f"{np.mean(weights):,.0f}", *means, *overall))
     return aligned(lines)
 
 
-def _interval(values):
-    """mean +- half the 95 % confidence interval."""
-    half = 1.96 * np.std(values, ddof=1) / math.sqrt(len(values)) if len(values) > 1 else float("nan")
-    return f"{np.mean(values):.2f} +- {half:.2f}"
-
-
 def _run_one(name, backbone, domain, episode, method, seed):
-    task = _task(domain, episode, seed)
+    task = sample_task(domain, episode, seed)
     learned = _learn(name, backbone, task, method)
     choice, table = cost.num_channels(learned.plan) if learned.plan else {}, layer_table(backbone)
     return {
@@ -113,7 +114,7 @@ def _learn(name, backbone, task, method):
         backbone,
         task.support_x,
         task.support_y,
-        budget=_BUDGETS[name],
+        budget=BUDGETS[name],
         accounting=cost.PaperAccounting(),
         iterations=ITERATIONS,
         learning_rate=learning_rate,
@@ -122,7 +123,7 @@ def _learn(name, backbone, task, method):
     )
 
 
-def _task(domain, episode, seed):
+def sample_task(domain, episode, seed):
     """Episode number `episode` of the domain, the same for every method; its images as the backbone wants them."""
     rng = np.random.default_rng([seed, episode])
     task = sample_episode(domain, ways=WAYS, shots=SHOTS, queries=QUERIES, rng=rng)
@@ -133,22 +134,3 @@ def _prepared(images):
     """As the ImageNet backbones see them: RGB at their size; glyphs and sketches as black ink on white."""
     images = resize(images, IMAGE_SIZE, IMAGE_SIZE)
     return backbones.preprocess_input(255 * (images if images.shape[-1] == 3 else np.repeat(1 - images, 3, axis=-1)))
-
-
-def _read(path):
-    if not path.exists():
-        return []
-    with open(path, newline="", encoding="utf-8") as file:
-        reader = csv.DictReader(file)
-        if tuple(reader.fieldnames or ()) != _FIELDS:
-            raise ValueError(f"{path} is not a file of results: its columns are {reader.fieldnames}. Name another --out.")
-        return list(reader)
-
-
-def _append(path, row):
-    new = not path.exists()
-    with open(path, "a", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, _FIELDS)
-        if new:
-            writer.writeheader()
-        writer.writerow(row)
