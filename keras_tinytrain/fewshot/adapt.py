@@ -10,7 +10,7 @@ from keras_tinytrain.fewshot.adapter import Adapter
 from keras_tinytrain.fewshot.augmentation import fixed_views, shift_views
 from keras_tinytrain.fewshot.classifier import FewShotClassifier
 from keras_tinytrain.fewshot.heads import HEADS, ORIGINAL, CosineHead, SoftmaxHead
-from keras_tinytrain.fewshot.prototypes import class_prototypes
+from keras_tinytrain.fewshot.support import check_support
 from keras_tinytrain.fewshot.training import leave_one_out_loss, prototype_loss, softmax_loss, train
 from keras_tinytrain.graph import find_layer
 from keras_tinytrain.plan import Budget, LayerPlan, Plan
@@ -21,7 +21,7 @@ def prototype_classifier(backbone: keras.Model, support_x, support_y) -> FewShot
     """Classify by cosine to the class means of the support set, without any training."""
     num_classes = check_support(backbone, support_x, support_y)
     adapter = Adapter.of(backbone)
-    head = CosineHead(_class_means(adapter.features(adapter.tail(Plan(())), support_x), support_y, num_classes))
+    head = CosineHead.of(adapter.features(adapter.tail(Plan(())), support_x), support_y, num_classes)
     return FewShotClassifier(adapter, None, head, head)
 
 
@@ -76,13 +76,12 @@ def adapt(
     adapter, original, support_x = start._adapter, start._head, np.asarray(support_x, np.float32)
     views = _views(support_x, shifts, augment, num_views, seed)
     if plan is None:
-        accounting = DeviceAccounting(
-            num_samples=len(support_x), num_views=len(views) if len(shifts) or augment is not None else 0, num_classes=start.num_classes
-        )
+        accounting = DeviceAccounting(num_samples=len(support_x), num_views=len(views), num_classes=start.num_classes)
         options = {"accounting": accounting, "seed": seed, **choice_options}
-        plan = adapter.choose(views[0], support_y, original.prototypes, budget or Budget(), **options)
+        plan = adapter.choose(views[0] if len(views) else support_x, support_y, original.prototypes, budget or Budget(), **options)
     objective = softmax_loss if head == "softmax" else leave_one_out_loss if leave_one_out else prototype_loss
-    return _learn(adapter, plan, original, support_x, support_y, views, objective, average, iterations, learning_rate)
+    settings = {"iterations": iterations, "learning_rate": learning_rate}
+    return _learn(adapter, plan, original, support_x, support_y, views, objective, average, **settings)
 
 
 def classifier_from_delta(backbone: keras.Model, delta: Delta, *, average: float = 0.5) -> FewShotClassifier:
@@ -116,53 +115,31 @@ def classifier_from_delta(backbone: keras.Model, delta: Delta, *, average: float
     )
 
 
-def check_support(backbone: keras.Model, x, y) -> int:
-    """Number of classes of a support set. Raises ValueError where it cannot be learned from."""
-    x, y = np.asarray(x), np.asarray(y)
-    if x.shape[1:] != backbone.input_shape[1:]:
-        raise ValueError(f"Samples have shape {x.shape[1:]}, model '{backbone.name}' expects {backbone.input_shape[1:]}.")
-    if y.shape != x.shape[:1] or not np.issubdtype(y.dtype, np.integer):
-        raise ValueError(f"Expected one integer label for each of {len(x)} samples. Received: {y.dtype} of shape {y.shape}.")
-    if not np.isfinite(x).all():
-        bad = np.flatnonzero(~np.isfinite(x).reshape(len(x), -1).all(axis=1))
-        raise ValueError(f"Samples {bad[:5].tolist()} contain NaN or infinity.")
-    present = np.unique(y)
-    if len(present) < 2:
-        raise ValueError(f"Expected samples of at least two classes. Received labels {present.tolist()}.")
-    if present.tolist() != list(range(len(present))):
-        raise ValueError(f"Labels must be 0..K-1 with every class present. Received labels {present.tolist()}.")
-    return len(present)
-
-
 def _views(x, shifts, augment, num_views, seed):
-    """(V, N, ...) float32."""
+    """(V, N, ...) float32; V is 0 where the samples themselves are the queries."""
     if len(shifts) and augment is not None:
         raise ValueError("Give either `shifts` or `augment`, not both.")
     if len(shifts):
         return shift_views(x, shifts)
-    return x[None] if augment is None else fixed_views(x, augment, num_views=num_views, seed=seed)
+    return x[None][:0] if augment is None else fixed_views(x, augment, num_views=num_views, seed=seed)
 
 
-def _learn(adapter, plan, original, x, y, views, objective, average, iterations, learning_rate):
-    tail, num_classes = adapter.tail(plan), len(original.prototypes)
+def _learn(adapter, plan, original, x, y, views, objective, average, **settings):
+    """Train what `plan` names, and the head if it is trained; one optimizer for both."""
+    tail = adapter.tail(plan)
     features, channels = adapter.features(tail, x), tail.channels(plan)
-    values = originals = tail.originals(channels)
-    start, losses, specs, weights = original, [], (), []
+    originals = tail.originals(channels)
+    start = original
     if objective is softmax_loss:
-        start, specs = SoftmaxHead.from_prototypes(original.prototypes, tail.embed(features, channels, originals)), SoftmaxHead.SPECS
-        weights = [tf.constant(start.kernel.T), tf.constant(start.bias)]
-    if values or weights:
-        queries = adapter.features(tail, views.reshape(-1, *x.shape[1:])).reshape(len(views), *features.shape)
-        membership = np.eye(num_classes, dtype=np.float32)[np.asarray(y)]
-        trained, losses = train(
-            tail.step(objective, specs), features, queries, membership, channels, [*originals, *weights],
-            iterations=iterations, learning_rate=learning_rate,
-        )  # fmt: skip
-        values, weights = trained[: len(originals)], trained[len(originals) :]
-    if objective is softmax_loss:
-        head = SoftmaxHead(np.asarray(weights[0]).T, np.asarray(weights[1]))
-    else:
-        head = CosineHead(_class_means(tail.embed(features, channels, values), y, num_classes))
+        start = SoftmaxHead.from_prototypes(original.prototypes, tail.embed(features, channels, originals))
+    trained, losses = [*originals, *start.tensors()], []
+    if trained:
+        queries = [adapter.features(tail, view) for view in views] or [features]
+        step = tail.step(objective, start.SPECS, augmented=len(views) > 0)
+        membership = np.eye(original.num_classes, dtype=np.float32)[np.asarray(y)]
+        trained, losses = train(step, features, queries, membership, channels, trained, **settings)
+    values, weights = trained[: len(originals)], trained[len(originals) :]
+    head = start.trained(weights, tail.embed(features, channels, values), y)
     return FewShotClassifier(adapter, plan, head, original, start=start, values=values, average=average, losses=losses)
 
 
@@ -175,7 +152,3 @@ def _values(adapter, record):
     shape = np.moveaxis(np.empty(layer.kernel.shape, np.int8), axis, 0).shape[1:]
     kernel = np.moveaxis(record.values.reshape(-1, *shape), 0, axis)
     return [tf.constant(kernel)] + ([tf.constant(record.biases)] if record.biases is not None else [])
-
-
-def _class_means(embeddings, labels, num_classes):
-    return np.asarray(class_prototypes(embeddings, labels, num_classes))

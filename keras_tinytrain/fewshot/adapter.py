@@ -7,13 +7,13 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_tinytrain.delta import model_hash
 from keras_tinytrain.fewshot.head import PrototypeHead
 from keras_tinytrain.fewshot.heads import SCALE
 from keras_tinytrain.fewshot.prototypes import cosine_logits
 from keras_tinytrain.fewshot.tail import Tail
 from keras_tinytrain.fisher import activation_gradient_products, mean_squares
 from keras_tinytrain.fold import canonical_form
-from keras_tinytrain.delta import model_hash
 from keras_tinytrain.graph import flatten
 from keras_tinytrain.plan import Budget, Plan
 from keras_tinytrain.planner import summed_cross_entropy
@@ -39,7 +39,8 @@ class Adapter:
         self.model = copy_model(backbone)
         self._tails = {}
         self._frozen = {}  # {id of the tensor at the cut: the compiled network before it}
-        self._products = {}
+        self._products = {}  # {names of the scored layers: compiled gradients}
+        self._classifiers = {}
 
     @classmethod
     def of(cls, backbone: keras.Model) -> "Adapter":
@@ -89,10 +90,13 @@ class Adapter:
     def _canonical(self):
         return canonical_form(self.model)
 
-    @functools.lru_cache(maxsize=8)
     def _classifier(self, num_classes):
-        head = PrototypeHead(num_classes, scale=SCALE)
-        return head, keras.Model(self._canonical.input, head(self._canonical.output), name=f"{self.model.name}_classifier")
+        """(head, canonical model with it), one for each number of classes."""
+        if num_classes not in self._classifiers:
+            head, canonical = PrototypeHead(num_classes, scale=SCALE), self._canonical
+            model = keras.Model(canonical.input, head(canonical.output), name=f"{self.model.name}_classifier")
+            self._classifiers[num_classes] = head, model
+        return self._classifiers[num_classes]
 
     def _compile_products(self, names):
         image, embedding = self._canonical.input_shape[1:], self._canonical.output_shape[-1]

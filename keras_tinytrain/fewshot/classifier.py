@@ -67,7 +67,7 @@ class FewShotClassifier:
 
     @property
     def num_classes(self) -> int:
-        return len(self._original.prototypes)
+        return self._original.num_classes
 
     def logits(self, x) -> np.ndarray:
         """float32 (N, num_classes)."""

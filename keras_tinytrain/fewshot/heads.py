@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from keras_tinytrain.delta import ChannelValues
 from keras_tinytrain.fewshot.head import PrototypeHead
-from keras_tinytrain.fewshot.prototypes import cosine_logits
+from keras_tinytrain.fewshot.prototypes import class_prototypes, cosine_logits
 
 SCALE = 10.0  # inverse temperature of the cosines, as in PMF (Hu et al., CVPR 2022)
 ORIGINAL = "original_prototypes"  # the original network's, as a layer and as a record of a delta
@@ -24,6 +24,24 @@ class CosineHead:
 
     prototypes: np.ndarray
     NAME = "prototypes"
+    SPECS = ()  # of the tensors that are trained
+
+    @classmethod
+    def of(cls, embeddings, labels, num_classes: int) -> "CosineHead":
+        """The class means of embeddings (N, D) with labels (N,)."""
+        return cls(np.asarray(class_prototypes(embeddings, labels, num_classes)))
+
+    @property
+    def num_classes(self) -> int:
+        return len(self.prototypes)
+
+    def tensors(self) -> list[tf.Tensor]:
+        """What is trained: nothing."""
+        return []
+
+    def trained(self, tensors, embeddings, labels) -> "CosineHead":
+        """The head after training: the class means of the embeddings as they are now."""
+        return CosineHead.of(embeddings, labels, self.num_classes)
 
     def logits(self, embeddings) -> tf.Tensor:
         """float32 (N, D) -> (N, K)."""
@@ -35,7 +53,7 @@ class CosineHead:
 
     def record(self, name: str = NAME) -> ChannelValues:
         """As a delta holds it."""
-        return ChannelValues(name, tuple(range(len(self.prototypes))), self.prototypes, None)
+        return ChannelValues(name, tuple(range(self.num_classes)), self.prototypes, None)
 
     @classmethod
     def from_record(cls, record: ChannelValues) -> "CosineHead":
@@ -43,7 +61,7 @@ class CosineHead:
 
     def layer(self, embeddings, name: str = NAME):
         """Its Keras layer, called on a symbolic tensor: the logits."""
-        layer = PrototypeHead(len(self.prototypes), scale=SCALE, name=name)
+        layer = PrototypeHead(self.num_classes, scale=SCALE, name=name)
         logits = layer(embeddings)
         layer.kernel.assign(self.prototypes.T)
         return logits
@@ -74,7 +92,20 @@ class SoftmaxHead:
             embeddings: (N, D) of the samples, z.
         """
         length = np.linalg.norm(embeddings, axis=1).mean() * np.linalg.norm(prototypes, axis=1, keepdims=True)
-        return cls((SCALE * prototypes / np.maximum(length, 1e-12)).astype(np.float32), np.zeros(len(prototypes), np.float32))
+        return cls((SCALE * np.asarray(prototypes) / np.maximum(length, 1e-12)).astype(np.float32), np.zeros(len(prototypes), np.float32))
+
+    @property
+    def num_classes(self) -> int:
+        return len(self.bias)
+
+    def tensors(self) -> list[tf.Tensor]:
+        """What is trained: [kernel (D, K), bias (K,)]."""
+        return [tf.constant(self.kernel.T), tf.constant(self.bias)]
+
+    def trained(self, tensors, embeddings, labels) -> "SoftmaxHead":
+        """The head after training, of the tensors that came out of it."""
+        kernel, bias = map(np.asarray, tensors)
+        return SoftmaxHead(np.ascontiguousarray(kernel.T), bias)
 
     def logits(self, embeddings) -> tf.Tensor:
         """float32 (N, D) -> (N, K)."""
@@ -90,7 +121,7 @@ class SoftmaxHead:
 
     def record(self, name: str = NAME) -> ChannelValues:
         """As a delta holds it."""
-        return ChannelValues(name, tuple(range(len(self.bias))), self.kernel, self.bias)
+        return ChannelValues(name, tuple(range(self.num_classes)), self.kernel, self.bias)
 
     @classmethod
     def from_record(cls, record: ChannelValues) -> "SoftmaxHead":
@@ -98,7 +129,7 @@ class SoftmaxHead:
 
     def layer(self, embeddings, name: str = NAME):
         """Its Keras layer, called on a symbolic tensor: the logits."""
-        layer = keras.layers.Dense(len(self.bias), name=name)
+        layer = keras.layers.Dense(self.num_classes, name=name)
         logits = layer(embeddings)
         layer.set_weights([self.kernel.T, self.bias])
         return logits

@@ -4,8 +4,8 @@ import keras
 
 from keras_tinytrain.fewshot.adapter import copy_model
 from keras_tinytrain.fewshot.heads import ORIGINAL, CosineHead
-from keras_tinytrain.graph import find_layer, require_functional
 from keras_tinytrain.fewshot.tail import cut_before
+from keras_tinytrain.graph import find_layer, require_functional
 
 
 @keras.saving.register_keras_serializable(package="keras_tinytrain")

@@ -74,15 +74,18 @@ class Tail:
     def __init__(self, model: keras.Model, layers: tuple[tuple[str, bool], ...]):
         self.sources = [source for name, kernel in layers for source in _sources(model, name, kernel)]
         self.frozen, self.trainable = cut_before(model, [name for name, _ in layers])
-        whole = self.trainable or self.frozen
-        features = tf.TensorSpec((whole.input_shape if self.trainable else whole.output_shape), tf.float32)
+        features = tf.TensorSpec(self.frozen.output_shape if self.trainable is None else self.trainable.input_shape, tf.float32)
         channels, values = [tf.TensorSpec([None], tf.int32)] * len(self.sources), [source.spec for source in self.sources]
         self._specs = features, channels, values
         self._steps = {}
         self._embed = tf.function(self._run, input_signature=self._specs, jit_compile=False, autograph=False)
 
     def channels(self, plan: Plan) -> list[tf.Tensor]:
-        """The channels of `plan`, source by source."""
+        """The channels of `plan`, source by source. Raises ValueError where a layer has no such channel."""
+        for source in self.sources:
+            extent, last = source.variable.shape[source.axis], plan[source.layer].channels[-1]
+            if last >= extent:
+                raise ValueError(f"Layer '{source.layer}' has {extent} channels. The plan names channel {last}.")
         return [tf.constant(plan[source.layer].channels, tf.int32) for source in self.sources]
 
     def originals(self, channels) -> list[tf.Tensor]:
@@ -93,13 +96,20 @@ class Tail:
         """Embeddings (N, D) of features (N, ...) with `values` in the place of the network's `channels`."""
         return self._embed(features, channels, values)
 
-    def step(self, objective, head_specs):
-        """The compiled training step of an objective, see `training.train`."""
-        if objective not in self._steps:
-            self._steps[objective] = self._compile(objective, list(head_specs))
-        return self._steps[objective]
+    def step(self, objective, head_specs=(), *, augmented: bool = True):
+        """The compiled training step of an objective, see `training.train`.
 
-    def _compile(self, objective, head_specs):
+        Args:
+            objective: of `training`.
+            head_specs: of the tensors it trains beside the channels' values.
+            augmented: False where the queries are the samples themselves, which then go through once, not twice.
+        """
+        key = objective, augmented
+        if key not in self._steps:
+            self._steps[key] = self._compile(objective, list(head_specs), augmented)
+        return self._steps[key]
+
+    def _compile(self, objective, head_specs, augmented):
         features, channels, values = self._specs
         number, membership = tf.TensorSpec([], tf.float32), tf.TensorSpec([None, None], tf.float32)
         state = [values + head_specs] * 3
@@ -110,10 +120,11 @@ class Tail:
         )
         def step(samples, queries, membership, channels, state, iteration, learning_rate):
             values = state[0]
-            embeddings = self._run(samples, channels, values[:count])
             with tf.GradientTape(watch_accessed_variables=False) as tape:
                 tape.watch(values)
                 outputs = self._run(queries, channels, values[:count])
+                with tape.stop_recording():
+                    embeddings = self._run(samples, channels, values[:count]) if augmented else tf.stop_gradient(outputs)
                 loss = objective(outputs, embeddings, membership, *values[count:])
             return loss, adam_step(*state, tape.gradient(loss, values), iteration, learning_rate)
 
@@ -133,9 +144,6 @@ def cut_before(model, names):
     if not names:
         return model, None
     order = [node.layer.name for node in walk(model)]
-    unknown = [name for name in names if name not in order]
-    if unknown:
-        raise ValueError(f"The plan names layers {unknown}, which model '{model.name}' does not have. Its layers: {order}")
     return split_model(model, min(names, key=order.index))
 
 
