@@ -1,5 +1,6 @@
 """What a few-shot classifier can do once it has learned: answer, add a class, revert, be saved, be one Keras model."""
 
+import dataclasses
 import logging
 
 import keras
@@ -25,9 +26,10 @@ def task(net):
     return labelled_images(net, per_class=4, classes=3)
 
 
-@pytest.fixture(scope="module", params=["prototypes", "softmax", "not averaged", "biases"])
+@pytest.fixture(scope="module", params=["prototypes", "softmax", "not averaged", "biases", "nothing frozen"])
 def options(request):
     kinds = {"softmax": {"head": "softmax"}, "not averaged": {"average": 0}, "biases": {"plan": BIASES}}
+    kinds["nothing frozen"] = {"plan": Plan((LayerPlan("stem", (0, 4)), LayerPlan("b2.dw", (2,))))}
     return {"plan": PLAN, "iterations": 3, **kinds.get(request.param, {})}
 
 
@@ -49,6 +51,16 @@ def test_a_saved_delta_restores_it(net, task, options, tmp_path):
     assert restored.delta.to_bytes() == learned.delta.to_bytes()
     names = {record.name for record in learned.delta.records}
     assert ("original_prototypes" in names) == (learned.average > 0)
+
+
+def test_a_delta_of_something_else_is_refused(net, task):
+    delta = adapt(net, *task, plan=PLAN, iterations=1).delta
+    without_head = dataclasses.replace(delta, records=delta.records[:2], previous=delta.previous[:2])
+    with pytest.raises(ValueError, match="holds no prototypes"):
+        classifier_from_delta(net, without_head)
+    record = dataclasses.replace(delta.records[0], values=delta.records[0].values.astype(np.int8))
+    with pytest.raises(ValueError, match="int8 values of a device"):
+        classifier_from_delta(net, dataclasses.replace(delta, records=(record, *delta.records[1:])))
 
 
 def test_reverting_its_delta_makes_the_keras_model_the_original_network(net, task):

@@ -76,7 +76,8 @@ def left_out(queries, features, labels):
 def test_leave_one_out_is_the_mean_over_the_others(features):
     features = features.astype(np.float64)
     queries, membership = features + np.random.default_rng(3).normal(0, 0.2, features.shape), np.eye(3)[LABELS]
-    np.testing.assert_allclose(leave_one_out_logits(queries, features, membership), left_out(queries, features, LABELS), rtol=1e-12)
+    logits = leave_one_out_logits(queries, features, membership)
+    np.testing.assert_allclose(logits, left_out(queries, features, LABELS), rtol=1e-12)
 
 
 def test_gradient_of_the_leave_one_out_loss_matches_central_differences(features):

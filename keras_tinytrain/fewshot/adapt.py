@@ -61,7 +61,7 @@ def adapt(
         shifts: (dy, dx) in pixels, one per view; () and no `augment` uses the images themselves.
         augment: views by other means, see `augmentation.fixed_views`: "photo", "ink", a Keras layer, or a function of images.
         num_views: of `augment`, drawn once, so that the frozen part still runs once per view.
-        head: "prototypes"; or "softmax", a dense layer that starts from the prototypes (`heads.SoftmaxHead`) and is trained too.
+        head: "prototypes"; or "softmax", a dense layer that starts from the prototypes and is trained too (`heads.SoftmaxHead`).
         average: weight of the original network's cosine logits beside the adapted network's when it answers; 0 for none.
         leave_one_out: leave a query's own sample out of its class's prototype in the loss. Fisher scores, as published, do not.
         seed: of views and of strategies that draw.
@@ -78,7 +78,8 @@ def adapt(
     if plan is None:
         accounting = DeviceAccounting(num_samples=len(support_x), num_views=len(views), num_classes=start.num_classes)
         options = {"accounting": accounting, "seed": seed, **choice_options}
-        plan = adapter.choose(views[0] if len(views) else support_x, support_y, original.prototypes, budget or Budget(), **options)
+        scored = views[0] if len(views) else support_x
+        plan = adapter.choose(scored, support_y, original.prototypes, budget or Budget(), **options)
     objective = softmax_loss if head == "softmax" else leave_one_out_loss if leave_one_out else prototype_loss
     settings = {"iterations": iterations, "learning_rate": learning_rate}
     return _learn(adapter, plan, original, support_x, support_y, views, objective, average, **settings)
@@ -146,7 +147,8 @@ def _learn(adapter, plan, original, x, y, views, objective, average, **settings)
 def _values(adapter, record):
     """The tensors that `Tail` takes, of a delta's record: kernel, then bias."""
     if record.values.dtype != np.float32:
-        raise ValueError(f"Layer '{record.name}' holds {record.values.dtype} values of a device; only the device can apply them.")
+        kind = record.values.dtype
+        raise ValueError(f"Layer '{record.name}' holds {kind} values of a device; only the device can apply them.")
     layer = find_layer(adapter.model, record.name)
     axis = kernel_channel_axis(layer)
     shape = np.moveaxis(np.empty(layer.kernel.shape, np.int8), axis, 0).shape[1:]

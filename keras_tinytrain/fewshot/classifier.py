@@ -123,7 +123,7 @@ class FewShotClassifier:
 
     @property
     def delta(self) -> Delta:
-        """What was learned: the trained channels, the head ("prototypes" or "classes"), and "original_prototypes" if averaged."""
+        """What was learned: trained channels, the head ("prototypes" or "classes"), and "original_prototypes" if averaged."""
         old = read_channels(self._adapter.model, self.plan or Plan(()))
         new = tuple(map(self._learned_record, old))
         original = (self._original.record(ORIGINAL),) * (self.average > 0)
@@ -163,11 +163,9 @@ class FewShotClassifier:
 
     def _learned_record(self, record):
         """A record of the original network's channels, with what was learned in its place."""
-        parts = {source.part: (source, value) for source, value in zip(self._tail.sources, self._values) if source.layer == record.name}
-        changes = {}
-        if "kernel" in parts:
-            source, value = parts["kernel"]
-            changes["values"] = np.moveaxis(np.asarray(value), source.axis, 0).reshape(record.values.shape)
-        if "bias" in parts:
-            changes["biases"] = np.asarray(parts["bias"][1])
-        return dataclasses.replace(record, **changes)
+        learned = {}
+        for source, value in zip(self._tail.sources, self._values, strict=True):
+            if source.layer == record.name:
+                field, old = ("values", record.values) if source.part == "kernel" else ("biases", record.biases)
+                learned[field] = np.moveaxis(np.asarray(value), source.axis, 0).reshape(old.shape)
+        return dataclasses.replace(record, **learned)

@@ -92,7 +92,8 @@ class SoftmaxHead:
             embeddings: (N, D) of the samples, z.
         """
         length = np.linalg.norm(embeddings, axis=1).mean() * np.linalg.norm(prototypes, axis=1, keepdims=True)
-        return cls((SCALE * np.asarray(prototypes) / np.maximum(length, 1e-12)).astype(np.float32), np.zeros(len(prototypes), np.float32))
+        kernel = SCALE * np.asarray(prototypes) / np.maximum(length, 1e-12)
+        return cls(kernel.astype(np.float32), np.zeros(len(kernel), np.float32))
 
     @property
     def num_classes(self) -> int:
@@ -112,12 +113,11 @@ class SoftmaxHead:
         return tf.matmul(embeddings, self.kernel, transpose_b=True) + self.bias
 
     def with_class(self, prototype) -> "SoftmaxHead":
-        """One more class: w in the direction of its mean embedding, as long as the other classes' w on average; b their mean."""
+        """One more class: w along its mean embedding, as long as the other classes' w on average; b their mean."""
         length = np.linalg.norm(self.kernel, axis=1).mean()
         added = np.asarray(prototype) * (length / max(np.linalg.norm(prototype), 1e-12))
-        return SoftmaxHead(
-            np.concatenate([self.kernel, added[None]]).astype(np.float32), np.append(self.bias, self.bias.mean()).astype(np.float32)
-        )
+        kernel, bias = np.concatenate([self.kernel, added[None]]), np.append(self.bias, self.bias.mean())
+        return SoftmaxHead(kernel.astype(np.float32), bias.astype(np.float32))
 
     def record(self, name: str = NAME) -> ChannelValues:
         """As a delta holds it."""

@@ -1,4 +1,4 @@
-"""The trained end of a network as functions of the trained channels' values: compiled once, for every task that trains its layers.
+"""The trained end of a network as functions of the trained channels' values: compiled once, for every task.
 
 The network's own weights are never written. What a task learns is a list of tensors that goes in and comes out.
 """
@@ -113,11 +113,9 @@ class Tail:
         features, channels, values = self._specs
         number, membership = tf.TensorSpec([], tf.float32), tf.TensorSpec([None, None], tf.float32)
         state = [values + head_specs] * 3
-        count = len(self.sources)
+        count, signature = len(self.sources), [features, features, membership, channels, state, number, number]
 
-        @tf.function(
-            input_signature=[features, features, membership, channels, state, number, number], jit_compile=False, autograph=False
-        )
+        @tf.function(input_signature=signature, jit_compile=False, autograph=False)
         def step(samples, queries, membership, channels, state, iteration, learning_rate):
             values = state[0]
             with tf.GradientTape(watch_accessed_variables=False) as tape:
