@@ -66,7 +66,7 @@ STYLES = ("photo", "ink")
 def fixed_views(images: np.ndarray, augment, *, num_views: int = 4, seed: int = 0) -> np.ndarray:
     """Augmented copies that are drawn once, so that the frozen part of a network runs once for each.
 
-    Fixed copies train as well as fresh ones every iteration (docs/results.md). Keras' random layers are rebuilt with `seed`, so
+    Keras' random layers are rebuilt with `seed`, so
     the same call gives the same views.
 
     Args:
