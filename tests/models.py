@@ -52,6 +52,19 @@ def pooled_net(*, size=12, seed=0):
     return _calibrated(model, seed)
 
 
+def embedding_net(seed=0):
+    """Stem and two inverted bottlenecks; (N, 12, 12, 1) -> (N, 12) embeddings."""
+    keras.utils.set_random_seed(seed)
+    image = keras.Input((12, 12, 1), name="image")
+    x = layers.Conv2D(6, 3, strides=2, padding="same", name="stem")(image)
+    for name, filters in (("b1", 6), ("b2", 12)):
+        y = layers.ReLU(6.0)(layers.Conv2D(16, 1, name=f"{name}.pw1")(x))
+        y = layers.ReLU(6.0)(layers.DepthwiseConv2D(3, padding="same", name=f"{name}.dw")(y))
+        y = layers.Conv2D(filters, 1, name=f"{name}.pw2")(y)
+        x = layers.Add(name=f"{name}.add")([x, y]) if filters == x.shape[-1] else y
+    return keras.Model(image, layers.GlobalAveragePooling2D(name="pool")(x), name="backbone")
+
+
 def small_net(seed=0):
     """Every kind of layer with channels, and BatchNorm; (N, 8, 8, 3) -> (N, 3) logits."""
     keras.utils.set_random_seed(seed)

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_tinytrain.fewshot.prototypes import class_prototypes, cosine_logits, l2_normalize
+from keras_tinytrain.fewshot.prototypes import class_prototypes, cosine_logits, l2_normalize, leave_one_out_logits
+from keras_tinytrain.fewshot.training import leave_one_out_loss
 
 
 @pytest.fixture
@@ -56,3 +57,44 @@ def test_gradient_through_prototypes_matches_central_differences(features):
     above = loss()
     support.assign_sub(2e-6 * direction)
     assert float(above - loss()) / 2e-6 == pytest.approx(slope, rel=1e-6)
+
+
+LABELS = np.array([0, 1, 1, 2, 1, 2, 1, 2, 2, 1, 1, 2])  # class 0 has one sample
+
+
+def left_out(queries, features, labels):
+    """The definition, as loops: the class mean over the other samples, or the only one."""
+    logits = np.zeros((len(labels), 3))
+    for n, query in enumerate(queries):
+        for k in range(3):
+            others = [i for i in range(len(labels)) if labels[i] == k and (i != n or np.sum(labels == k) == 1)]
+            prototype = features[others].mean(axis=0)
+            logits[n, k] = 10 * query @ prototype / np.linalg.norm(query) / np.linalg.norm(prototype)
+    return logits
+
+
+def test_leave_one_out_is_the_mean_over_the_others(features):
+    features = features.astype(np.float64)
+    queries, membership = features + np.random.default_rng(3).normal(0, 0.2, features.shape), np.eye(3)[LABELS]
+    logits = leave_one_out_logits(queries, features, membership)
+    np.testing.assert_allclose(logits, left_out(queries, features, LABELS), rtol=1e-12)
+
+
+def test_gradient_of_the_leave_one_out_loss_matches_central_differences(features):
+    """With respect to the queries; the samples, of which the prototypes are made, get none."""
+    samples, membership = features.astype(np.float64), np.eye(3)[LABELS]
+    queries = samples + np.random.default_rng(3).normal(0, 0.2, samples.shape)
+
+    def loss(queries):
+        logits = left_out(queries, samples, LABELS)
+        return np.mean(np.log(np.exp(logits).sum(axis=1)) - logits[np.arange(12), LABELS])
+
+    inputs = tf.constant(queries), tf.constant(samples)
+    with tf.GradientTape() as tape:
+        tape.watch(inputs)
+        value = leave_one_out_loss(*inputs, tf.constant(membership))
+    gradient, through_prototypes = tape.gradient(value, inputs)
+    assert float(value) == pytest.approx(loss(queries), rel=1e-12) and through_prototypes is None
+    for direction in np.random.default_rng(1).normal(size=(3, *queries.shape)):
+        slope = (loss(queries + 1e-6 * direction) - loss(queries - 1e-6 * direction)) / 2e-6
+        assert slope == pytest.approx(np.sum(gradient * direction), rel=1e-6)
