@@ -167,19 +167,15 @@ def _run_check(args):
 
 
 def _benchmark_arguments(parser):
+    from keras_tinytrain.benchmark import accuracy_arguments
+
     benchmarks = parser.add_subparsers(required=True, metavar="BENCHMARK")
     cost = benchmarks.add_parser("cost", help="memory and compute of every method beside the paper's figures")
     cost.add_argument("--json", action="store_true", help="print the rows of the paper's table as JSON")
     cost.add_argument("--equal-batch", action="store_true", help="only the second table: batch 1, nothing left out")
     cost.set_defaults(run=_run_benchmark, benchmark="cost")
     accuracy = benchmarks.add_parser("accuracy", help="methods side by side on the same few-shot tasks")
-    accuracy.add_argument("--backbone", default="mcunet", help="mcunet, mobilenet_v2 or proxylessnas (%(default)s)")
-    accuracy.add_argument("--weights", default="imagenet", help="imagenet, or a file of weights (%(default)s)")
-    accuracy.add_argument("--domains", nargs="+", required=True, help=".npz files with images and labels")
-    accuracy.add_argument("--methods", nargs="+", default=["none", "last_layer", "tinytrain"], help="the first is compared with")
-    accuracy.add_argument("--episodes", type=_positive, default=10, help="tasks per domain (%(default)s)")
-    accuracy.add_argument("--seed", type=int, default=0, help="of the tasks (%(default)s)")
-    accuracy.add_argument("--out", required=True, help="CSV of results; what it holds already is not run again")
+    accuracy_arguments.add_arguments(accuracy)
     accuracy.set_defaults(run=_run_benchmark, benchmark="accuracy")
     timing = benchmarks.add_parser("timing", help="time of choosing a plan beside one step of full training")
     timing.add_argument("--repeats", type=_positive, default=7, help="medians over so many runs (%(default)s)")

@@ -1,0 +1,48 @@
+"""The CSV of `benchmark accuracy`: one row per backbone, task and method; what is in it is not run again."""
+
+import csv
+import os
+import pathlib
+
+FIELDS = (
+    "backbone", "pretrained", "domain", "task", "seed", "episode", "method", "learning_rate", "iterations",
+    "accuracy", "trained_weights", "memory_bytes", "device_bytes", "backward_macs", "seconds",
+)  # fmt: skip
+KEY = FIELDS[:9]  # what a row is about; the rest was found out
+
+
+def read_results(path: str | os.PathLike) -> list[dict[str, str]]:
+    """Rows of the file, [] where there is none. A last line that was cut off in writing is dropped, from the file too.
+
+    Raises:
+        ValueError: the file is not one of results.
+    """
+    path = pathlib.Path(path)
+    if not path.exists():
+        return []
+    text = path.read_text(encoding="utf-8")
+    if text and not text.endswith("\n"):
+        text = text[: text.rfind("\n") + 1]
+        path.write_text(text, encoding="utf-8")
+    if not text:
+        return []
+    reader = csv.DictReader(text.splitlines())
+    if tuple(reader.fieldnames or ()) != FIELDS:
+        raise ValueError(f"{path} is not a file of results: its columns are {reader.fieldnames}. Name another --out.")
+    return list(reader)
+
+
+def append_results(path: str | os.PathLike, rows: list[dict]) -> None:
+    """Add rows to the file, with a header where it is new."""
+    path = pathlib.Path(path)
+    new = not path.exists() or path.stat().st_size == 0
+    with open(path, "a", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, FIELDS, lineterminator="\n")
+        if new:
+            writer.writeheader()
+        writer.writerows(rows)
+
+
+def key(row: dict) -> tuple[str, ...]:
+    """What a row is about, as text."""
+    return tuple(str(row[field]) for field in KEY)
