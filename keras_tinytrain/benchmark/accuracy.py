@@ -7,9 +7,9 @@ from rich.progress import track
 
 from keras_tinytrain.benchmark import engines
 from keras_tinytrain.benchmark.accuracy_tables import report
+from keras_tinytrain.benchmark.jobs import Settings, open_jobs, row_keys
 from keras_tinytrain.benchmark.networks import find_network
 from keras_tinytrain.benchmark.results import append_results, key, read_results
-from keras_tinytrain.benchmark.runner import Job, Settings, row_key
 from keras_tinytrain.benchmark.tasks import TaskShape
 from keras_tinytrain.plan import Budget
 
@@ -28,7 +28,7 @@ def run(args: argparse.Namespace) -> int:
     if jobs:
         for rows in track(_run_jobs(args, settings, jobs), total=len(jobs), description="tasks"):
             append_results(path, rows)
-    wanted = {key for job in open_jobs(settings, args.methods, args.episodes, set()) for key in _keys(settings, job)}
+    wanted = {each for job in open_jobs(settings, args.methods, args.episodes, set()) for each in row_keys(settings, job)}
     shown = [row for row in read_results(path) if key(row) in wanted]
     print(report(shown, args.methods, args.compare))
     if args.figure:
@@ -56,21 +56,6 @@ def settings_from(args: argparse.Namespace) -> Settings:
     for name in [*args.methods, *dict(settings.learning_rates)]:
         settings.method(name)
     return settings
-
-
-def open_jobs(settings: Settings, methods, episodes: int, done: set):
-    """Tasks with the methods that are not `done` yet. Domains take turns, so that a run that is cut off is balanced."""
-    for episode in range(episodes):
-        for domain in settings.domains:
-            job = Job(domain, episode, tuple(methods))
-            missing = tuple(name for name, each in zip(methods, _keys(settings, job)) if each not in done)
-            if missing:
-                yield Job(domain, episode, missing)
-
-
-def _keys(settings, job):
-    about = row_key(settings, job.domain, job.episode)
-    return [key({**about, "method": name, "learning_rate": settings.method(name).learning_rate}) for name in job.methods]
 
 
 def _run_jobs(args, settings, jobs):

@@ -7,7 +7,8 @@ import concurrent.futures
 import multiprocessing
 from collections.abc import Iterator
 
-from keras_tinytrain.benchmark.runner import Job, Runner, Settings
+from keras_tinytrain.benchmark.jobs import Job, Settings
+from keras_tinytrain.benchmark.runner import Runner
 
 _runner = None  # of a worker process
 

@@ -5,10 +5,10 @@ import os
 import pathlib
 
 FIELDS = (
-    "backbone", "pretrained", "domain", "task", "seed", "episode", "method", "learning_rate", "iterations",
+    "backbone", "pretrained", "domain", "task", "seed", "episode", "iterations", "budget", "method", "learning_rate",
     "accuracy", "trained_weights", "memory_bytes", "device_bytes", "backward_macs", "seconds",
 )  # fmt: skip
-KEY = FIELDS[:9]  # what a row is about; the rest was found out
+KEY = FIELDS[:10]  # what a row is about; the rest was found out
 
 
 def read_results(path: str | os.PathLike) -> list[dict[str, str]]:

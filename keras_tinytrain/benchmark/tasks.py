@@ -35,11 +35,24 @@ class TaskShape:
         return f"{self.ways}-way {self.shots}-shot {self.queries} queries" if self.sampler == "fixed" else self.sampler
 
 
-def draw_task(domain: Domain, shape: TaskShape, input_shape, *, seed: int, episode: int) -> Episode:
+@dataclasses.dataclass(frozen=True)
+class NumberedTask(Episode):
+    """An Episode and what else a method may know of it.
+
+    Args:
+        number: seed of its augmented views, and of methods that draw.
+        style: of `augmentation.fixed_views`: only photographs are mirrored and change their colours.
+    """
+
+    number: int
+    style: str
+
+
+def draw_task(domain: Domain, shape: TaskShape, input_shape, *, seed: int, episode: int) -> NumberedTask:
     """Task number `episode` of a domain, its images as a backbone with inputs of `input_shape` wants them.
 
     Returns:
-        An Episode with images float32 (N, *input_shape), see `networks.network_images`.
+        A NumberedTask with images float32 (N, *input_shape), see `networks.network_images`.
 
     Raises:
         ValueError: the domain has too few classes or samples.
@@ -50,4 +63,5 @@ def draw_task(domain: Domain, shape: TaskShape, input_shape, *, seed: int, episo
     else:
         task = sample_varied_episode(domain, rng=rng)
     support_x, query_x = network_images(task.support_x, input_shape), network_images(task.query_x, input_shape)
-    return dataclasses.replace(task, support_x=support_x, query_x=query_x)
+    style = "photo" if domain.images.shape[-1] == 3 and input_shape[-1] == 3 else "ink"
+    return NumberedTask(support_x, task.support_y, query_x, task.query_y, number=episode, style=style)
