@@ -29,15 +29,30 @@ def fisher_information(model: keras.Model, x, loss, layer_names, *, batch_size: 
     Raises:
         ValueError: the loss does not depend on a layer, or something is not finite.
     """
-    x, sums = np.asarray(x), {name: 0.0 for name in layer_names}
-    for start in range(0, len(x), batch_size):
-        indices = np.arange(start, min(start + batch_size, len(x)))
-        for name, products in _activation_gradient_products(model, x[indices], loss, indices, set(layer_names)).items():
-            sums[name] = sums[name] + np.sum(np.square(products), axis=0)
+    x = np.asarray(x)
+
+    def products_of(indices):
+        return activation_gradient_products(model, x[indices], lambda outputs: loss(outputs, indices), layer_names)
+
+    return mean_squares(products_of, len(x), layer_names, batch_size=batch_size)
+
+
+def mean_squares(products_of, num_samples: int, layer_names, *, batch_size: int = 32) -> dict[str, np.ndarray]:
+    """Delta_o from the products of `activation_gradient_products`, as in `fisher_information`.
+
+    Args:
+        products_of: indices of samples -> {layer name: (samples, channels)}.
+        num_samples: N.
+        layer_names, batch_size: as in `fisher_information`.
+    """
+    sums = {name: 0.0 for name in layer_names}
+    for start in range(0, num_samples, batch_size):
+        for name, products in products_of(np.arange(start, min(start + batch_size, num_samples))).items():
+            sums[name] = sums[name] + np.sum(np.square(np.asarray(products, np.float64)), axis=0)
     infinite = [name for name, total in sums.items() if not np.isfinite(total).all()]
     if infinite:
         raise ValueError(f"The Fisher information of layers {infinite} is not finite: look for NaN in samples and weights.")
-    return {name: total / (2 * len(x)) for name, total in sums.items()}
+    return {name: total / (2 * num_samples) for name, total in sums.items()}
 
 
 def potential(delta: np.ndarray) -> float:
@@ -45,9 +60,15 @@ def potential(delta: np.ndarray) -> float:
     return float(np.sum(delta))
 
 
-def _activation_gradient_products(model, x, loss, indices, names):
-    """{layer name: sum_d a_nd * g_nd, float64 (samples, channels)}."""
-    activations = {}
+def activation_gradient_products(model: keras.Model, x, loss, layer_names) -> dict[str, tf.Tensor]:
+    """{layer name: sum_d a_nd * g_nd, (samples, channels)} of one pass, eagerly or in a `tf.function`.
+
+    Args:
+        model, layer_names: as in `fisher_information`.
+        x: samples (N, ...).
+        loss: the model's outputs -> the SUM of the samples' losses.
+    """
+    activations, names = {}, set(layer_names)
     with tf.GradientTape(watch_accessed_variables=False) as tape:
 
         def visit(layer):
@@ -61,7 +82,7 @@ def _activation_gradient_products(model, x, loss, indices, names):
             return call
 
         outputs = require_functional(model)._run_through_graph([tf.convert_to_tensor(x)], operation_fn=visit)
-        total = loss(outputs[0] if isinstance(outputs, (list, tuple)) and len(outputs) == 1 else outputs, indices)
+        total = loss(outputs[0] if isinstance(outputs, (list, tuple)) and len(outputs) == 1 else outputs)
     gradients = tape.gradient(total, activations)
     unreached = [name for name, gradient in gradients.items() if gradient is None]
     if unreached:
@@ -71,4 +92,4 @@ def _activation_gradient_products(model, x, loss, indices, names):
 
 def _sum_over_positions(activation, gradient):
     axes = tuple(range(1, len(activation.shape) - 1))
-    return np.asarray(tf.reduce_sum(activation * gradient, axis=axes), np.float64)
+    return tf.reduce_sum(activation * gradient, axis=axes)

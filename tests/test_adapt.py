@@ -9,7 +9,7 @@ from models import labelled_images
 from keras_tinytrain import Budget, Delta, LayerPlan, Plan, TinyTrainCallback
 from keras_tinytrain.fewshot.adapt import adapt, classifier_from_delta, prototype_classifier
 from keras_tinytrain.fewshot.augmentation import shift_views
-from keras_tinytrain.fewshot.head import UpdatePrototypes
+from keras_tinytrain.fewshot.head import PrototypeHead, UpdatePrototypes
 
 PLAN = Plan((LayerPlan("b2.pw1", (0, 3, 7)), LayerPlan("b2.pw2", tuple(range(6)))))
 SHIFTS = ((1, 0), (0, -1))
@@ -45,12 +45,14 @@ def test_it_learns_and_leaves_the_backbone_alone(task):
 def test_caching_the_frozen_part_changes_nothing(task):
     """`fit` on the whole network, written out, against `adapt`, which runs the frozen part once."""
     x, y = task
-    learned = adapt(backbone(), x, y, plan=PLAN, iterations=6, learning_rate=0.01, shifts=SHIFTS)
+    options = {"plan": PLAN, "iterations": 6, "learning_rate": 0.01, "shifts": SHIFTS}
+    learned = adapt(backbone(), x, y, average=0, leave_one_out=False, **options)
     net = backbone()
-    whole = prototype_classifier(net, x, y).model
+    head = PrototypeHead(3)
+    whole = keras.Model(net.input, head(net.output))
     whole.compile(keras.optimizers.Adam(0.01), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
     data = tf.data.Dataset.from_tensor_slices((shift_views(x, SHIFTS), np.stack([y, y]))).repeat()
-    callbacks = [UpdatePrototypes(net, whole.get_layer("prototypes"), x, y), TinyTrainCallback(plan=PLAN, verbose=0)]
+    callbacks = [UpdatePrototypes(net, head, x, y), TinyTrainCallback(plan=PLAN, verbose=0)]
     history = whole.fit(data, steps_per_epoch=1, epochs=6, callbacks=callbacks, shuffle=False, verbose=0)
     np.testing.assert_allclose(history.history["loss"], learned.losses, rtol=1e-4)
     np.testing.assert_allclose(whole(x), learned.model(x), atol=1e-3)

@@ -1,9 +1,10 @@
 """Shifted views against the formula written as loops."""
 
+import keras
 import numpy as np
 import pytest
 
-from keras_tinytrain.fewshot.augmentation import DEFAULT_SHIFTS, default_shifts, shift_views
+from keras_tinytrain.fewshot.augmentation import DEFAULT_SHIFTS, default_shifts, fixed_views, shift_views
 
 SHIFTS = [(0, 0), (1, -2), (-3, 2), (9, -9)]  # the last is larger than the image
 
@@ -46,3 +47,40 @@ def test_no_views():
 def test_bad_input(images, shifts, message):
     with pytest.raises(ValueError, match=message):
         shift_views(images, shifts)
+
+
+@pytest.mark.parametrize("augment", ["ink", "photo", keras.layers.RandomFlip(), [keras.layers.RandomContrast(0.3, value_range=(0, 1))]])
+def test_fixed_views_are_the_same_on_every_call_and_differ_from_each_other(augment):
+    images = np.random.default_rng(0).random((3, 16, 16, 3)).astype(np.float32)
+    views = fixed_views(images, augment, num_views=3, seed=1)
+    assert views.shape == (3, *images.shape) and views.dtype == np.float32
+    assert np.array_equal(views, fixed_views(images, augment, num_views=3, seed=1))
+    assert not np.array_equal(views, fixed_views(images, augment, num_views=3, seed=2))
+    assert not np.array_equal(views[0], views[1])
+
+
+def test_ink_only_moves_pixels():
+    image = np.arange(16.0 * 16).reshape(1, 16, 16, 1)
+    for view in fixed_views(image, "ink", num_views=8):
+        whole_shifts = [(dy, dx) for dy in range(-2, 3) for dx in range(-2, 3)]
+        assert any(np.array_equal(view, shifted) for shifted in shift_views(image, whole_shifts))
+
+
+@pytest.mark.parametrize("scale, offset", [(1, 0), (2, -1), (255, 0)])
+def test_photo_commutes_with_the_scale_of_pixels(scale, offset):
+    images = np.random.default_rng(0).random((2, 8, 8, 3)).astype(np.float32)
+    views = fixed_views(images, "photo", num_views=2)
+    np.testing.assert_allclose(fixed_views(scale * images + offset, "photo", num_views=2), scale * views + offset, atol=1e-4 * scale)
+
+
+def test_a_function_makes_views_of_its_own():
+    images = np.ones((1, 4, 4, 1), np.float32)
+    assert np.array_equal(fixed_views(images, lambda x: 2 * x, num_views=2), 2 * np.stack([images, images]))
+
+
+@pytest.mark.parametrize("augment, message", [
+    ("sepia", "'photo', 'ink'"), (3, "a Keras layer"), (lambda x: x[:, 1:], r"each of shape \(1, 4, 4, 1\)"),
+])
+def test_bad_augment(augment, message):
+    with pytest.raises(ValueError, match=message):
+        fixed_views(np.zeros((1, 4, 4, 1)), augment)

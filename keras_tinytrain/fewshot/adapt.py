@@ -4,53 +4,25 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_tinytrain import planner
-from keras_tinytrain.callback import TinyTrainCallback
-from keras_tinytrain.delta import Delta, snapshot
+from keras_tinytrain.delta import Delta
 from keras_tinytrain.device_cost import DeviceAccounting
-from keras_tinytrain.fewshot.augmentation import shift_views
-from keras_tinytrain.fewshot.head import PrototypeHead, UpdatePrototypes
-from keras_tinytrain.graph import flatten, walk
-from keras_tinytrain.plan import Budget, Plan
-from keras_tinytrain.split import split_model
+from keras_tinytrain.fewshot.adapter import Adapter
+from keras_tinytrain.fewshot.augmentation import fixed_views, shift_views
+from keras_tinytrain.fewshot.classifier import FewShotClassifier
+from keras_tinytrain.fewshot.heads import HEADS, ORIGINAL, CosineHead, SoftmaxHead
+from keras_tinytrain.fewshot.prototypes import class_prototypes
+from keras_tinytrain.fewshot.training import leave_one_out_loss, prototype_loss, softmax_loss, train
+from keras_tinytrain.graph import find_layer
+from keras_tinytrain.plan import Budget, LayerPlan, Plan
+from keras_tinytrain.sparse import kernel_channel_axis
 
 
-class FewShotClassifier:
-    """A backbone with prototypes of the classes it was shown.
-
-    Attributes:
-        model: the keras model, images -> logits (N, num_classes).
-        plan: what was trained; None where nothing was.
-        delta: what was learned, prototypes included; None where nothing was trained.
-        losses: training loss of every iteration.
-    """
-
-    def __init__(self, model: keras.Model):
-        self.model = model
-        self.plan: Plan | None = None
-        self.delta: Delta | None = None
-        self.losses: list[float] = []
-
-    def logits(self, x) -> np.ndarray:
-        """float32 (N, num_classes)."""
-        return self.model.predict(x, batch_size=256, verbose=0)
-
-    def predict(self, x) -> np.ndarray:
-        """Class of each sample, int64 (N,)."""
-        return np.argmax(self.logits(x), axis=1)
-
-    def evaluate(self, x, y) -> float:
-        """Fraction of samples whose class is right."""
-        return float(np.mean(self.predict(x) == np.asarray(y)))
-
-
-def prototype_classifier(backbone: keras.Model, support_x, support_y, *, scale: float = 10.0) -> FewShotClassifier:
-    """Classify by cosine to the class means of the support set, without any training. Shares the backbone's layers."""
+def prototype_classifier(backbone: keras.Model, support_x, support_y) -> FewShotClassifier:
+    """Classify by cosine to the class means of the support set, without any training."""
     num_classes = check_support(backbone, support_x, support_y)
-    head = PrototypeHead(num_classes, scale=scale)
-    model = keras.Model(backbone.input, head(backbone.output), name=f"{backbone.name}_classifier")
-    head.set_prototypes(backbone(support_x, training=False), support_y)
-    return FewShotClassifier(model)
+    adapter = Adapter.of(backbone)
+    head = CosineHead(_class_means(adapter.features(adapter.tail(Plan(())), support_x), support_y, num_classes))
+    return FewShotClassifier(adapter, None, head, head)
 
 
 def adapt(
@@ -63,13 +35,20 @@ def adapt(
     iterations: int = 40,
     learning_rate: float = 3e-3,
     shifts=(),
+    augment=None,
+    num_views: int = 4,
+    head: str = "prototypes",
+    average: float = 0.5,
+    leave_one_out: bool = True,
+    seed: int = 0,
     **choice_options,
 ) -> FewShotClassifier:
     """Learn a task from its support set. `backbone` itself is not changed.
 
-    Each iteration: prototypes are the class means of the support embeddings with the weights as they are (no gradient
-    through them); the queries are the support images shifted by the next of `shifts`; one Adam step on the mean cross-entropy of
-    softmax(10 * cos). The device's runtime does the same. What lies before the earliest trained layer runs once per view.
+    Each iteration: all samples are embedded with the weights as they are, and prototypes are their class means (no gradient
+    through them); the queries are the next view of every sample; one Adam step on the mean cross-entropy of softmax(10 * cos).
+    Dropout is off and BatchNorm in inference mode. The device's runtime does the same. What lies before the earliest trained
+    layer runs once per view. What was compiled for a backbone is kept for its next task.
 
     Args:
         backbone: images -> embeddings.
@@ -79,43 +58,62 @@ def adapt(
         plan: train this plan instead of choosing one.
         iterations: optimizer steps.
         learning_rate: Adam's.
-        shifts: (dy, dx) in pixels, one per view; () uses the images themselves.
-        choice_options: of `planner.choose`: strategy, inspect, kinds, accounting, rule, seed.
+        shifts: (dy, dx) in pixels, one per view; () and no `augment` uses the images themselves.
+        augment: views by other means, see `augmentation.fixed_views`: "photo", "ink", a Keras layer, or a function of images.
+        num_views: of `augment`, drawn once, so that the frozen part still runs once per view.
+        head: "prototypes"; or "softmax", a dense layer that starts from the prototypes (`heads.SoftmaxHead`) and is trained too.
+        average: weight of the original network's cosine logits beside the adapted network's when it answers; 0 for none.
+        leave_one_out: leave a query's own sample out of its class's prototype in the loss. Fisher scores, as published, do not.
+        seed: of views and of strategies that draw.
+        choice_options: of `planner.choose`: strategy, inspect, kinds, accounting, rule.
 
     Raises:
         ValueError: the samples do not fit the backbone, contain NaN, or are of one class; or the budget is too small.
     """
-    own = _copy(backbone)
-    classifier = prototype_classifier(own, support_x, support_y)
-    views = shift_views(support_x, shifts) if len(shifts) else np.asarray(support_x)[None]
+    if head not in HEADS or not 0 <= average < 1:
+        raise ValueError(f"Expected head of {sorted(HEADS)} and average in [0, 1). Received: {head!r} and {average!r}")
+    start = prototype_classifier(backbone, support_x, support_y)
+    adapter, original, support_x = start._adapter, start._head, np.asarray(support_x, np.float32)
+    views = _views(support_x, shifts, augment, num_views, seed)
     if plan is None:
-        accounting = DeviceAccounting(num_samples=len(support_x), num_views=len(shifts), num_classes=int(np.max(support_y)) + 1)
-        options = {"accounting": accounting, **choice_options}
-        loss = planner.summed_cross_entropy(support_y)
-        plan = planner.choose(classifier.model, views[0], loss, budget or Budget(), **options)
-    classifier.plan = plan
-    before = snapshot(classifier.model, classifier.plan)
-    classifier.losses = _train(own, classifier, support_x, support_y, views, iterations, learning_rate)
-    classifier.delta = Delta.between(before, classifier.model)
-    return classifier
+        accounting = DeviceAccounting(
+            num_samples=len(support_x), num_views=len(views) if len(shifts) or augment is not None else 0, num_classes=start.num_classes
+        )
+        options = {"accounting": accounting, "seed": seed, **choice_options}
+        plan = adapter.choose(views[0], support_y, original.prototypes, budget or Budget(), **options)
+    objective = softmax_loss if head == "softmax" else leave_one_out_loss if leave_one_out else prototype_loss
+    return _learn(adapter, plan, original, support_x, support_y, views, objective, average, iterations, learning_rate)
 
 
-def classifier_from_delta(backbone: keras.Model, delta: Delta) -> FewShotClassifier:
-    """A copy of `backbone` that answers as the classifier did from which `delta` was taken.
+def classifier_from_delta(backbone: keras.Model, delta: Delta, *, average: float = 0.5) -> FewShotClassifier:
+    """The classifier from which `delta` was taken, on a copy of `backbone`.
+
+    Args:
+        backbone: the one it was learned on.
+        delta: of a `FewShotClassifier`.
+        average: as it was given to `adapt`; it counts only where the delta holds the original network's prototypes.
 
     Raises:
-        ValueError: the delta was learned on another model, or holds no prototypes.
+        ValueError: the delta was learned on another model, holds no prototypes, or holds int8 values of a device.
     """
-    prototypes = [record for record in delta.records if record.name == "prototypes"]
-    if not prototypes:
+    adapter = Adapter.of(backbone)
+    if delta.base_hash != adapter.hash:
+        raise ValueError(
+            f"This delta was learned on base model {delta.base_hash.hex()[:12]}, and '{backbone.name}' is "
+            f"{adapter.hash.hex()[:12]}. Use the model it was learned on, unchanged."
+        )
+    new, old = ({record.name: record for record in records} for records in (delta.records, delta.previous))
+    kind = next((kind for kind in HEADS.values() if kind.NAME in new), None)
+    if kind is None:
         raise ValueError("The delta holds no prototypes: it does not come from `adapt`. Use delta.apply(model).")
-    own = _copy(backbone)
-    head = PrototypeHead(len(prototypes[0].channels))
-    model = keras.Model(own.input, head(own.output), name=f"{own.name}_classifier")
-    delta.apply(model)
-    classifier = FewShotClassifier(model)
-    classifier.delta = delta
-    return classifier
+    head, start = (kind.from_record(records[kind.NAME]) for records in (new, old or new))
+    original = CosineHead.from_record(new[ORIGINAL]) if ORIGINAL in new else start
+    layers = [record for name, record in new.items() if name not in (kind.NAME, ORIGINAL)]
+    plan = Plan(tuple(LayerPlan(record.name, record.channels) for record in layers)) if layers else None
+    values = [value for record in layers for value in _values(adapter, record)]
+    return FewShotClassifier(
+        adapter, plan, head, original, start=start, values=values, average=average if ORIGINAL in new else 0.0
+    )
 
 
 def check_support(backbone: keras.Model, x, y) -> int:
@@ -136,37 +134,48 @@ def check_support(backbone: keras.Model, x, y) -> int:
     return len(present)
 
 
-def _copy(model):
-    """A flat copy with weights of its own."""
-    model = flatten(model)
-    copy = keras.models.clone_model(model)
-    copy.set_weights(model.get_weights())
-    return copy
+def _views(x, shifts, augment, num_views, seed):
+    """(V, N, ...) float32."""
+    if len(shifts) and augment is not None:
+        raise ValueError("Give either `shifts` or `augment`, not both.")
+    if len(shifts):
+        return shift_views(x, shifts)
+    return x[None] if augment is None else fixed_views(x, augment, num_views=num_views, seed=seed)
 
 
-def _train(own, classifier, support_x, support_y, views, iterations, learning_rate):
-    """Fit the part behind the earliest trained layer on cached features; one epoch is one iteration. Returns the losses."""
-    frozen, trainable = split_model(own, _earliest(own, classifier.plan))
-    run_frozen = frozen.predict_on_batch if frozen else np.asarray
-    head = classifier.model.get_layer("prototypes")
-    model = keras.Model(trainable.input, head(trainable.output))
-    model.compile(
-        optimizer=keras.optimizers.Adam(learning_rate),
-        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-        jit_compile=False,
-    )
-    features = np.stack([run_frozen(np.asarray(view, np.float32)) for view in views])
-    labels = np.broadcast_to(np.asarray(support_y, np.int32), features.shape[:2])
-    data = tf.data.Dataset.from_tensor_slices((features, labels)).repeat()
-    callbacks = [
-        UpdatePrototypes(trainable, head, run_frozen(np.asarray(support_x, np.float32)), support_y),
-        TinyTrainCallback(plan=classifier.plan, verbose=0),
-    ]
-    history = model.fit(data, steps_per_epoch=1, epochs=iterations, callbacks=callbacks, shuffle=False, verbose=0)
-    return history.history["loss"]
+def _learn(adapter, plan, original, x, y, views, objective, average, iterations, learning_rate):
+    tail, num_classes = adapter.tail(plan), len(original.prototypes)
+    features, channels = adapter.features(tail, x), tail.channels(plan)
+    values = originals = tail.originals(channels)
+    start, losses, specs, weights = original, [], (), []
+    if objective is softmax_loss:
+        start, specs = SoftmaxHead.from_prototypes(original.prototypes, tail.embed(features, channels, originals)), SoftmaxHead.SPECS
+        weights = [tf.constant(start.kernel.T), tf.constant(start.bias)]
+    if values or weights:
+        queries = adapter.features(tail, views.reshape(-1, *x.shape[1:])).reshape(len(views), *features.shape)
+        membership = np.eye(num_classes, dtype=np.float32)[np.asarray(y)]
+        trained, losses = train(
+            tail.step(objective, specs), features, queries, membership, channels, [*originals, *weights],
+            iterations=iterations, learning_rate=learning_rate,
+        )  # fmt: skip
+        values, weights = trained[: len(originals)], trained[len(originals) :]
+    if objective is softmax_loss:
+        head = SoftmaxHead(np.asarray(weights[0]).T, np.asarray(weights[1]))
+    else:
+        head = CosineHead(_class_means(tail.embed(features, channels, values), y, num_classes))
+    return FewShotClassifier(adapter, plan, head, original, start=start, values=values, average=average, losses=losses)
 
 
-def _earliest(model, plan):
-    """Name of the layer of `plan` that comes first in the model."""
-    order = [node.layer.name for node in walk(model)]
-    return min((layer.name for layer in plan.layers), key=order.index)
+def _values(adapter, record):
+    """The tensors that `Tail` takes, of a delta's record: kernel, then bias."""
+    if record.values.dtype != np.float32:
+        raise ValueError(f"Layer '{record.name}' holds {record.values.dtype} values of a device; only the device can apply them.")
+    layer = find_layer(adapter.model, record.name)
+    axis = kernel_channel_axis(layer)
+    shape = np.moveaxis(np.empty(layer.kernel.shape, np.int8), axis, 0).shape[1:]
+    kernel = np.moveaxis(record.values.reshape(-1, *shape), 0, axis)
+    return [tf.constant(kernel)] + ([tf.constant(record.biases)] if record.biases is not None else [])
+
+
+def _class_means(embeddings, labels, num_classes):
+    return np.asarray(class_prototypes(embeddings, labels, num_classes))

@@ -2,6 +2,7 @@
 
 import math
 
+import keras
 import numpy as np
 
 MAX_SHIFT = 0.125  # of the image's size, as in PMF (Hu et al., CVPR 2022)
@@ -57,3 +58,75 @@ def default_shifts(height: int, width: int, num_views: int = 4) -> tuple[tuple[i
 
 
 DEFAULT_SHIFTS = default_shifts(32, 32)
+
+
+STYLES = ("photo", "ink")
+
+
+def fixed_views(images: np.ndarray, augment, *, num_views: int = 4, seed: int = 0) -> np.ndarray:
+    """Augmented copies that are drawn once, so that the frozen part of a network runs once for each.
+
+    Fixed copies train as well as fresh ones every iteration (docs/results.md). Keras' random layers are rebuilt with `seed`, so
+    the same call gives the same views.
+
+    Args:
+        images: float32 (N, H, W, C).
+        augment: "photo": shifts by up to 12.5 % that repeat the edge, mirror images, brightness, contrast and saturation.
+            "ink": the shifts alone, for glyphs and sketches, whose mirror image is another sign.
+            A Keras layer or a list of them: called with training=True, one after the other.
+            Else a function: images (N, H, W, C) -> a view of the same shape; its randomness is its own.
+        num_views: V.
+        seed: of the Keras layers.
+
+    Returns:
+        float32 (V, N, H, W, C).
+
+    Raises:
+        ValueError: `augment` is none of these, or a view has another shape than the images.
+    """
+    images = np.asarray(images, np.float32)
+    draw = _drawing(augment, images, seed)
+    views = [np.asarray(draw(images), np.float32) for _ in range(num_views)]
+    if not views or any(view.shape != images.shape for view in views):
+        shapes = [view.shape for view in views]
+        raise ValueError(f"Expected at least one view, each of shape {images.shape}. Received views of shapes {shapes}.")
+    return np.stack(views)
+
+
+def _drawing(augment, images, seed):
+    """images -> a view of them."""
+    if isinstance(augment, str):
+        augment = _style_layers(augment, images)
+    augment = [augment] if isinstance(augment, keras.layers.Layer) else augment
+    if callable(augment):
+        return augment
+    if not isinstance(augment, (list, tuple)) or not all(isinstance(layer, keras.layers.Layer) for layer in augment):
+        raise ValueError(f"augment expects one of {STYLES}, a Keras layer, a list of them or a function. Received: {augment!r}")
+    layers = keras.Sequential([_seeded(layer, seed + place) for place, layer in enumerate(augment)])
+    return lambda x: layers(x, training=True)
+
+
+def _seeded(layer, seed):
+    """A fresh layer of the same settings whose random numbers begin at `seed`; one without a seed as it is."""
+    config = layer.get_config()
+    return layer.__class__.from_config({**config, "seed": seed}) if "seed" in config else layer
+
+
+def _style_layers(style, images):
+    """The layers of a style. Colours are changed on a scale from 0, the least of all pixels, to 1, the largest."""
+    if style not in STYLES:
+        raise ValueError(f"augment expects one of {STYLES}, a Keras layer, a list of them or a function. Received: {style!r}")
+    layers, low, span = keras.layers, float(images.min()), max(float(np.ptp(images)), 1e-6)
+    shift = layers.RandomTranslation(MAX_SHIFT, MAX_SHIFT, fill_mode="nearest", interpolation="nearest")
+    if style == "ink":
+        return [shift]
+    saturation = layers.RandomSaturation((1 / 3, 3 / 5), value_range=(0, 1))  # a factor f multiplies by f / (1 - f): 0.5 to 1.5
+    return [
+        shift,
+        layers.RandomFlip("horizontal"),
+        layers.Rescaling(1 / span, -low / span),
+        *([saturation] if images.shape[-1] == 3 else []),
+        layers.RandomContrast(0.4, value_range=(0, 1)),
+        layers.RandomBrightness(0.125, value_range=(0, 1)),
+        layers.Rescaling(span, low),
+    ]

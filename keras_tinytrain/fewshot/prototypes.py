@@ -21,7 +21,11 @@ def class_prototypes(features, labels, num_classes: int):
         array([[0.5, 0.5]], dtype=float32)
     """
     features = ops.convert_to_tensor(features)
-    membership = ops.one_hot(labels, num_classes, dtype=features.dtype)  # (N, K)
+    return class_means(features, ops.one_hot(labels, num_classes, dtype=features.dtype))
+
+
+def class_means(features, membership):
+    """`class_prototypes` from one-hot labels: float (N, D) and (N, K) -> (K, D)."""
     return ops.matmul(ops.transpose(membership), features) / ops.sum(membership, axis=0)[:, None]
 
 
@@ -39,6 +43,32 @@ def cosine_logits(features, prototypes, scale=10.0, *, bias=0.0):
     """
     cosines = ops.matmul(l2_normalize(features), ops.transpose(l2_normalize(prototypes)))
     return scale * (cosines + bias)
+
+
+def leave_one_out_logits(queries, features, membership, scale=10.0):
+    """Cosine logits of queries that are views of the support samples, each one's own sample left out of its own class.
+
+    Query n is a view of sample n, of class y and embedding z_n. With N_y samples in that class,
+
+        logit_nk = scale * cos(q_n, c_k) for k != y,    logit_ny = scale * cos(q_n, (N_y c_y - z_n) / (N_y - 1)).
+
+    A class of one sample keeps its prototype. Without this a query meets its own sample again in the class mean, which
+    makes the training loss too small for what is learned from it.
+
+    Args:
+        queries: float (N, D), embeddings of the views.
+        features: float (N, D), embeddings of the samples themselves. Stop their gradient to hold prototypes constant.
+        membership: float (N, K), one-hot labels.
+
+    Returns:
+        Tensor float (N, K).
+    """
+    counts = ops.matmul(membership, ops.sum(membership, axis=0)[:, None])  # (N, 1): N_y
+    prototypes = class_means(features, membership)
+    own = ops.matmul(membership, prototypes)  # (N, D): c_y
+    others = ops.where(counts > 1, (counts * own - features) / ops.maximum(counts - 1, 1), own)
+    cosines = ops.sum(l2_normalize(queries) * l2_normalize(others), axis=-1, keepdims=True)
+    return ops.where(membership > 0, scale * cosines, cosine_logits(queries, prototypes, scale))
 
 
 def l2_normalize(x):

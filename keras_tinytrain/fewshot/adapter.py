@@ -1,0 +1,143 @@
+"""A backbone made ready for many tasks: its copy, its scores and the tails that were compiled so far."""
+
+import functools
+import weakref
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from keras_tinytrain.fewshot.head import PrototypeHead
+from keras_tinytrain.fewshot.heads import SCALE
+from keras_tinytrain.fewshot.prototypes import cosine_logits
+from keras_tinytrain.fewshot.tail import Tail
+from keras_tinytrain.fisher import activation_gradient_products, mean_squares
+from keras_tinytrain.fold import canonical_form
+from keras_tinytrain.delta import model_hash
+from keras_tinytrain.graph import flatten
+from keras_tinytrain.plan import Budget, Plan
+from keras_tinytrain.planner import summed_cross_entropy
+from keras_tinytrain.strategies import Task, find_strategy, make_task
+
+BATCH_SIZE = 256
+_ADAPTERS = weakref.WeakKeyDictionary()  # {backbone: its Adapter}
+
+
+class Adapter:
+    """Everything about a backbone that does not depend on a task, each part made when it is first needed.
+
+    The copy's weights never change, so what was compiled serves every task, one after the other or side by side.
+
+    Args:
+        backbone: images -> embeddings. It is copied.
+
+    Attributes:
+        model: the flat copy.
+    """
+
+    def __init__(self, backbone: keras.Model):
+        self.model = copy_model(backbone)
+        self._tails = {}
+        self._frozen = {}  # {id of the tensor at the cut: the compiled network before it}
+        self._products = {}
+
+    @classmethod
+    def of(cls, backbone: keras.Model) -> "Adapter":
+        """The adapter of a backbone: the one from last time for as long as its weights are what they were."""
+        adapter = _ADAPTERS.get(backbone)
+        if adapter is None or not _same_weights(adapter.model, backbone):
+            adapter = _ADAPTERS[backbone] = cls(backbone)
+        return adapter
+
+    def tail(self, plan: Plan) -> Tail:
+        """What is trained under `plan` and all behind it."""
+        layers = tuple((layer.name, layer.kernel) for layer in plan.layers)
+        if layers not in self._tails:
+            self._tails[layers] = Tail(self.model, layers)
+        return self._tails[layers]
+
+    def features(self, tail: Tail, images) -> np.ndarray:
+        """What enters the tail for images (N, ...), float32: the frozen network runs here, once per image."""
+        images = np.asarray(images, np.float32)
+        if tail.frozen is None:
+            return images
+        run = self._frozen.setdefault(id(tail.frozen.output), _compiled(tail.frozen))
+        return np.concatenate([run(images[start : start + BATCH_SIZE]) for start in range(0, max(len(images), 1), BATCH_SIZE)])
+
+    @functools.cached_property
+    def hash(self) -> bytes:
+        """Names the base model in deltas."""
+        return model_hash(self.model)
+
+    def choose(self, x, y, prototypes, budget: Budget, *, strategy: str = "fisher", **task_options) -> Plan:
+        """`planner.choose` for the cosine classifier of `prototypes` (K, D), with the scores compiled."""
+        head, classifier = self._classifier(len(prototypes))
+        head.kernel.assign(prototypes.T)
+        decide = find_strategy(strategy)
+        task = make_task(classifier, x, summed_cross_entropy(y), budget, **task_options)
+        return decide(_Scored(self, y, prototypes, task))
+
+    def fisher(self, x, y, prototypes, layer_names) -> dict[str, np.ndarray]:
+        """`fisher_information` of the cosine classifier; the prototypes are constants, the queries the samples themselves."""
+        names, y = tuple(layer_names), np.asarray(y)
+        if names not in self._products:
+            self._products[names] = self._compile_products(names)
+        run, prototypes = self._products[names], tf.constant(prototypes, tf.float32)
+        return mean_squares(lambda some: run(x[some], y[some], prototypes), len(x), names)
+
+    @functools.cached_property
+    def _canonical(self):
+        return canonical_form(self.model)
+
+    @functools.lru_cache(maxsize=8)
+    def _classifier(self, num_classes):
+        head = PrototypeHead(num_classes, scale=SCALE)
+        return head, keras.Model(self._canonical.input, head(self._canonical.output), name=f"{self.model.name}_classifier")
+
+    def _compile_products(self, names):
+        image, embedding = self._canonical.input_shape[1:], self._canonical.output_shape[-1]
+
+        @tf.function(
+            input_signature=[
+                tf.TensorSpec([None, *image]), tf.TensorSpec([None], tf.int64), tf.TensorSpec([None, embedding])
+            ],
+            jit_compile=False,
+            autograph=False,
+        )
+        def products(x, labels, prototypes):
+            def loss(embeddings):
+                logits = cosine_logits(embeddings, prototypes, SCALE)
+                return tf.reduce_sum(tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits))
+
+            return activation_gradient_products(self._canonical, x, loss, names)
+
+        return products
+
+
+class _Scored(Task):
+    """A `Task` whose scores come from the adapter's compiled function."""
+
+    def __init__(self, adapter, y, prototypes, task):
+        vars(self).update(vars(task), _score=functools.partial(adapter.fisher, task.x, y, prototypes))
+
+    @functools.cached_property
+    def delta(self):
+        return self._score([row.name for row in self.rows])
+
+
+def copy_model(model: keras.Model) -> keras.Model:
+    """A flat copy with weights of its own."""
+    model = flatten(model)
+    copy = keras.models.clone_model(model)
+    copy.set_weights(model.get_weights())
+    return copy
+
+
+def _compiled(model):
+    spec = tf.TensorSpec(model.input_shape, tf.float32)
+    return tf.function(lambda x: model(x, training=False), input_signature=[spec], jit_compile=False, autograph=False)
+
+
+def _same_weights(model, other):
+    mine, theirs = model.get_weights(), other.get_weights()
+    return len(mine) == len(theirs) and all(map(np.array_equal, mine, theirs))

@@ -1,0 +1,173 @@
+"""`FewShotClassifier`: a backbone, what it learned of a task, and what it would have said without."""
+
+import dataclasses
+import functools
+import logging
+import os
+
+import keras
+import numpy as np
+
+from keras_tinytrain.delta import Delta, read_channels
+from keras_tinytrain.fewshot.adapter import BATCH_SIZE, Adapter
+from keras_tinytrain.fewshot.heads import ORIGINAL, CosineHead, SoftmaxHead
+from keras_tinytrain.fewshot.model import classifier_model
+from keras_tinytrain.plan import Plan
+
+_LOG = logging.getLogger(__name__)
+
+
+class Evaluation(float):
+    """Accuracy on some samples, a fraction of 1, and what it came from.
+
+    Attributes:
+        before: accuracy of the original network and its prototypes on the same samples.
+        reverted: whether what was learned was taken back because it answered fewer of these samples right. The number
+            itself is the accuracy of the classifier as it is now, so it then equals `before`.
+    """
+
+    def __new__(cls, accuracy: float, *, before: float, reverted: bool = False):
+        self = super().__new__(cls, accuracy)
+        self.before, self.reverted = before, reverted
+        return self
+
+
+class FewShotClassifier:
+    """Images -> classes, learned by `adapt`.
+
+    logits = (1 - average) * logits of the adapted network + average * 10 cos(z', c') of the original network, z' and c' being
+    its own embedding and prototypes. What lies before the earliest trained layer runs once for both.
+
+    Attributes:
+        plan: what was trained; None where nothing was.
+        delta: what was learned, prototypes included.
+        losses: training loss of every iteration.
+        average: weight of the original network, 0 for none.
+        model: the same as one Keras model with weights of its own, images -> logits (N, num_classes).
+    """
+
+    def __init__(
+        self,
+        adapter: Adapter,
+        plan: Plan | None,
+        head: CosineHead | SoftmaxHead,
+        original: CosineHead,
+        *,
+        values=(),
+        start: CosineHead | SoftmaxHead | None = None,
+        average: float = 0.0,
+        losses=(),
+    ):
+        self.plan, self.average, self.losses = plan, average, list(losses)
+        self._adapter, self._tail = adapter, adapter.tail(plan or Plan(()))
+        self._channels = self._tail.channels(plan or Plan(()))
+        self._originals = self._tail.originals(self._channels)
+        self._values = list(values) or self._originals
+        self._head, self._original, self._start = head, original, start or original
+
+    @property
+    def num_classes(self) -> int:
+        return len(self._original.prototypes)
+
+    def logits(self, x) -> np.ndarray:
+        """float32 (N, num_classes)."""
+        return self._both_logits(x, with_original=self.average > 0)[0]
+
+    def predict(self, x) -> np.ndarray:
+        """Class of each sample, int64 (N,)."""
+        return np.argmax(self.logits(x), axis=1)
+
+    def evaluate(self, x, y, *, revert: bool = False) -> Evaluation:
+        """Fraction of samples whose class is right; a float that also knows the accuracy `before` learning.
+
+        Args:
+            x, y: labelled samples that were not learned from.
+            revert: True takes back what was learned if the original network with its prototypes gets more of these samples
+                right, and logs a warning that says so. Choose on other samples than you report on.
+        """
+        correct = [np.mean(np.argmax(logits, axis=1) == np.asarray(y)) for logits in self._both_logits(x, with_original=True)]
+        after, before = map(float, correct)
+        if not revert or after >= before:
+            return Evaluation(after, before=before)
+        self.revert()
+        _LOG.warning(
+            "Learning made things worse on %d held-out samples, so it was reverted: accuracy %.3f, before learning %.3f.",
+            len(x), after, before,
+        )  # fmt: skip
+        return Evaluation(before, before=before, reverted=True)
+
+    def revert(self) -> None:
+        """Take back what was learned: the original network and its prototypes answer. Classes that were added stay."""
+        self.plan, self.average = None, 0.0
+        self._values, self._head, self._start = self._originals, self._original, self._original
+        self.__dict__.pop("model", None)
+
+    def add_class(self, x) -> int:
+        """Add a class by the mean embedding of its samples x (N, ...), without a gradient; the other classes stay as they are.
+
+        Returns:
+            Its index, K for the first that is added to K classes.
+
+        Raises:
+            ValueError: there is no sample, or their shape is not the network's.
+        """
+        expected = self._adapter.model.input_shape[1:]
+        if len(x) == 0 or np.shape(x)[1:] != expected:
+            raise ValueError(f"A new class expects one or more samples of shape {expected}. Received: {np.shape(x)}")
+        features = self._adapter.features(self._tail, x)
+        adapted, original = (np.mean(self._embed(features, values), axis=0) for values in (self._values, self._originals))
+        self._head, self._original = self._head.with_class(adapted), self._original.with_class(original)
+        self._start = self._start.with_class(original)
+        self.__dict__.pop("model", None)
+        return self.num_classes - 1
+
+    @property
+    def delta(self) -> Delta:
+        """What was learned: the trained channels, the head ("prototypes" or "classes"), and "original_prototypes" if averaged."""
+        old = read_channels(self._adapter.model, self.plan or Plan(()))
+        new = tuple(map(self._learned_record, old))
+        original = (self._original.record(ORIGINAL),) * (self.average > 0)
+        heads = (self._head.record(), *original), (self._start.record(), *original)
+        return Delta(self._adapter.hash, new + heads[0], previous=old + heads[1])
+
+    def save_delta(self, path: str | os.PathLike) -> int:
+        """Write `delta` to a file, see `classifier_from_delta`. Returns its length in bytes."""
+        return self.delta.save(path)
+
+    @functools.cached_property
+    def model(self) -> keras.Model:
+        """The same classifier as a Keras model with weights of its own, built when first asked for."""
+        sources = zip(self._tail.sources, self._channels, self._values, strict=True)
+        weights = [(source, np.asarray(source.merge(*pair))) for source, *pair in sources]
+        original = self._original if self.average > 0 else None
+        return classifier_model(self._adapter.model, weights, self._head, original, self.average)
+
+    def _both_logits(self, x, *, with_original):
+        """(logits, the original network's logits) over batches."""
+        batches = [x[start : start + BATCH_SIZE] for start in range(0, max(len(x), 1), BATCH_SIZE)]
+        pairs = [self._batch_logits(np.asarray(batch), with_original) for batch in batches]
+        return tuple(np.concatenate(parts) for parts in zip(*pairs))
+
+    def _batch_logits(self, batch, with_original):
+        features = self._adapter.features(self._tail, batch)
+        adapted = np.asarray(self._head.logits(self._embed(features, self._values)))
+        if not with_original:
+            return adapted, adapted
+        original = np.asarray(self._original.logits(self._embed(features, self._originals)))
+        if self.average == 0:
+            return adapted, original
+        return (1 - np.float32(self.average)) * adapted + np.float32(self.average) * original, original
+
+    def _embed(self, features, values):
+        return self._tail.embed(features, self._channels, values)
+
+    def _learned_record(self, record):
+        """A record of the original network's channels, with what was learned in its place."""
+        parts = {source.part: (source, value) for source, value in zip(self._tail.sources, self._values) if source.layer == record.name}
+        changes = {}
+        if "kernel" in parts:
+            source, value = parts["kernel"]
+            changes["values"] = np.moveaxis(np.asarray(value), source.axis, 0).reshape(record.values.shape)
+        if "bias" in parts:
+            changes["biases"] = np.asarray(parts["bias"][1])
+        return dataclasses.replace(record, **changes)

@@ -1,0 +1,107 @@
+"""What a few-shot classifier says of embeddings: cosine to prototypes, or a dense layer that was trained."""
+
+import dataclasses
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from keras_tinytrain.delta import ChannelValues
+from keras_tinytrain.fewshot.head import PrototypeHead
+from keras_tinytrain.fewshot.prototypes import cosine_logits
+
+SCALE = 10.0  # inverse temperature of the cosines, as in PMF (Hu et al., CVPR 2022)
+ORIGINAL = "original_prototypes"  # the original network's, as a layer and as a record of a delta
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class CosineHead:
+    """logit_k = 10 cos(z, prototype_k).
+
+    Args:
+        prototypes: float32 (K, D).
+    """
+
+    prototypes: np.ndarray
+    NAME = "prototypes"
+
+    def logits(self, embeddings) -> tf.Tensor:
+        """float32 (N, D) -> (N, K)."""
+        return cosine_logits(embeddings, self.prototypes, SCALE)
+
+    def with_class(self, prototype) -> "CosineHead":
+        """This head with one more class, whose mean embedding is `prototype` (D,)."""
+        return CosineHead(np.concatenate([self.prototypes, np.asarray(prototype)[None]]))
+
+    def record(self, name: str = NAME) -> ChannelValues:
+        """As a delta holds it."""
+        return ChannelValues(name, tuple(range(len(self.prototypes))), self.prototypes, None)
+
+    @classmethod
+    def from_record(cls, record: ChannelValues) -> "CosineHead":
+        return cls(record.values)
+
+    def layer(self, embeddings, name: str = NAME):
+        """Its Keras layer, called on a symbolic tensor: the logits."""
+        layer = PrototypeHead(len(self.prototypes), scale=SCALE, name=name)
+        logits = layer(embeddings)
+        layer.kernel.assign(self.prototypes.T)
+        return logits
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class SoftmaxHead:
+    """logit_k = w_k z + b_k, trained with the network.
+
+    Args:
+        kernel: float32 (K, D), w.
+        bias: float32 (K,).
+    """
+
+    kernel: np.ndarray
+    bias: np.ndarray
+    NAME = "classes"
+    SPECS = (tf.TensorSpec([None, None], tf.float32), tf.TensorSpec([None], tf.float32))
+
+    @classmethod
+    def from_prototypes(cls, prototypes, embeddings) -> "SoftmaxHead":
+        """Where training begins: w_k = 10 c_k / (||c_k|| mean_n ||z_n||), b = 0.
+
+        For an embedding of mean length that is the cosine logit 10 cos(z, c_k).
+
+        Args:
+            prototypes: (K, D), c.
+            embeddings: (N, D) of the samples, z.
+        """
+        length = np.linalg.norm(embeddings, axis=1).mean() * np.linalg.norm(prototypes, axis=1, keepdims=True)
+        return cls((SCALE * prototypes / np.maximum(length, 1e-12)).astype(np.float32), np.zeros(len(prototypes), np.float32))
+
+    def logits(self, embeddings) -> tf.Tensor:
+        """float32 (N, D) -> (N, K)."""
+        return tf.matmul(embeddings, self.kernel, transpose_b=True) + self.bias
+
+    def with_class(self, prototype) -> "SoftmaxHead":
+        """One more class: w in the direction of its mean embedding, as long as the other classes' w on average; b their mean."""
+        length = np.linalg.norm(self.kernel, axis=1).mean()
+        added = np.asarray(prototype) * (length / max(np.linalg.norm(prototype), 1e-12))
+        return SoftmaxHead(
+            np.concatenate([self.kernel, added[None]]).astype(np.float32), np.append(self.bias, self.bias.mean()).astype(np.float32)
+        )
+
+    def record(self, name: str = NAME) -> ChannelValues:
+        """As a delta holds it."""
+        return ChannelValues(name, tuple(range(len(self.bias))), self.kernel, self.bias)
+
+    @classmethod
+    def from_record(cls, record: ChannelValues) -> "SoftmaxHead":
+        return cls(record.values, record.biases)
+
+    def layer(self, embeddings, name: str = NAME):
+        """Its Keras layer, called on a symbolic tensor: the logits."""
+        layer = keras.layers.Dense(len(self.bias), name=name)
+        logits = layer(embeddings)
+        layer.set_weights([self.kernel.T, self.bias])
+        return logits
+
+
+HEADS = {"prototypes": CosineHead, "softmax": SoftmaxHead}

@@ -1,0 +1,78 @@
+"""Objectives of few-shot training, and the loop that minimises them with Adam over plain tensors."""
+
+import tensorflow as tf
+
+from keras_tinytrain.fewshot.prototypes import class_means, cosine_logits, leave_one_out_logits
+
+BETA_1, BETA_2, EPSILON = 0.9, 0.999, 1e-7  # Adam's, as in Keras
+
+
+def prototype_loss(queries, features, membership):
+    """Mean cross-entropy of softmax(10 cos(query, prototype)); no gradient flows through the prototypes.
+
+    Args:
+        queries: embeddings (N, D) of a view of each sample.
+        features: embeddings (N, D) of the samples themselves, of which the prototypes are the class means.
+        membership: one-hot labels (N, K).
+    """
+    logits = cosine_logits(queries, class_means(tf.stop_gradient(features), membership))
+    return _cross_entropy(membership, logits)
+
+
+def leave_one_out_loss(queries, features, membership):
+    """As `prototype_loss`, each query's own sample left out of its class's prototype (`prototypes.leave_one_out_logits`)."""
+    return _cross_entropy(membership, leave_one_out_logits(queries, tf.stop_gradient(features), membership))
+
+
+def softmax_loss(queries, features, membership, kernel, bias):
+    """Mean cross-entropy of softmax(queries kernel + bias); kernel (D, K) and bias (K,) are trained too."""
+    return _cross_entropy(membership, tf.matmul(queries, kernel) + bias)
+
+
+def _cross_entropy(membership, logits):
+    return tf.reduce_mean(tf.nn.softmax_cross_entropy_with_logits(membership, logits))
+
+
+def adam_step(values, first, second, gradients, iteration, learning_rate):
+    """One step of Adam, number `iteration` from 1, in the order of operations that Keras has.
+
+    m += (1 - b1) (g - m);  v += (1 - b2) (g^2 - v);  x -= lr sqrt(1 - b2^t) / (1 - b1^t) m / (sqrt(v) + eps)
+
+    Args:
+        values, first, second, gradients: lists of tensors x, m, v, g.
+
+    Returns:
+        The new [values, first, second].
+    """
+    rate = learning_rate * tf.sqrt(1 - BETA_2**iteration) / (1 - BETA_1**iteration)
+    first = [m + (g - m) * (1 - BETA_1) for m, g in zip(first, gradients, strict=True)]
+    second = [v + (g * g - v) * (1 - BETA_2) for v, g in zip(second, gradients, strict=True)]
+    values = [x - rate * m / (tf.sqrt(v) + EPSILON) for x, m, v in zip(values, first, second, strict=True)]
+    return [values, first, second]
+
+
+def train(step, samples, views, membership, channels, values, *, iterations: int, learning_rate: float):
+    """Repeat a compiled step of `tail.Tail.step`; iteration i takes view i modulo their number.
+
+    Two passes an iteration: all samples are embedded with the weights as they are, for the prototypes; then the view goes
+    through with a gradient.
+
+    Args:
+        samples: features (N, ...) of the samples themselves.
+        views: features (V, N, ...) of their views.
+        membership: one-hot labels, float32 (N, K).
+        channels: of each trained weight.
+        values: what is trained, those channels' first, then the head's.
+
+    Returns:
+        (trained values, loss of every iteration).
+    """
+    zeros = [tf.zeros_like(value) for value in values]
+    state, losses = [list(values), zeros, zeros], []
+    samples, views = tf.convert_to_tensor(samples), [tf.convert_to_tensor(view) for view in views]
+    rate = tf.constant(learning_rate, tf.float32)
+    for iteration in range(iterations):
+        count = tf.constant(iteration + 1, tf.float32)
+        loss, state = step(samples, views[iteration % len(views)], membership, channels, state, count, rate)
+        losses.append(loss)
+    return state[0], [float(loss) for loss in losses]
