@@ -184,8 +184,12 @@ def _benchmark_arguments(parser):
 
 
 def _run_benchmark(args):
-    load_tensorflow()
     import importlib
+    import os
+
+    if getattr(args, "threads", None):  # TensorFlow reads it when it starts
+        os.environ.update(TF_NUM_INTRAOP_THREADS=str(args.threads), TF_NUM_INTEROP_THREADS=str(args.threads))
+    load_tensorflow()
 
     return importlib.import_module(f"keras_tinytrain.benchmark.{args.benchmark}").run(args)
 

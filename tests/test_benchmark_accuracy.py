@@ -1,4 +1,4 @@
-"""`benchmark accuracy`: the same tasks for every method and engine, nothing run twice, every method runs, errors name what is known."""
+"""`benchmark accuracy`: the same tasks for every method and engine, nothing run twice, every method runs."""
 
 import csv
 
@@ -14,7 +14,7 @@ from keras_tinytrain.cli import main
 from keras_tinytrain.domains import Domain
 
 METHODS = ["none", "tinytrain", "tinytrain_loo_avg"]
-SMALL = ["--ways", "3", "--shots", "2", "--queries", "2", "--iterations", "2", "--threads", "2"]
+SMALL = ["--ways", "3", "--shots", "2", "--queries", "2", "--iterations", "2"]
 
 
 @pytest.fixture(scope="module")
@@ -81,8 +81,8 @@ def runner(domain):
     return Runner(Settings("nanonet", "", (domain,), TaskShape("fixed", 3, 2, 2), iterations=2))
 
 
-@pytest.mark.parametrize("name", [*method_names("nanonet"), "last_layer_avg", "full_loo_avg"])
-def test_every_method(runner, domain, name):
+@pytest.mark.parametrize("name", ["full", "transductive", "adapterdrop_75", "static", "bias_only", "tinytrain_knapsack"])
+def test_methods_of_each_kind(runner, domain, name):
     [row] = runner.run(Job(domain, 0, (name,)))
     assert 0 <= row["accuracy"] <= 1 and row["method"] == name
     assert (row["trained_weights"] == 0) == (name in ("none", "bias_only"))
@@ -98,7 +98,8 @@ def test_averaging_learns_once(runner, domain, monkeypatch):
 
 
 def test_static_plan_is_the_same_for_every_task(runner, domain):
-    plans = [runner._learn(find_method("static", "nanonet"), runner._task(runner._domain(domain), n, 0)).learned.plan for n in (0, 1)]
+    method, pictures = find_method("static", "nanonet"), runner._domain(domain)
+    plans = [runner._learn(method, runner._task(pictures, number, 0)).learned.plan for number in (0, 1)]
     assert plans[0] == plans[1] == runner.static_plan and plans[0].strategy == "static"
 
 
@@ -124,7 +125,8 @@ def test_images_are_as_the_network_wants_them():
 
 
 def test_methods_by_name():
-    assert find_method("tinytrain_loo_avg", "mcunet").average == 0.5 and find_method("tinytrain_loo_avg", "mcunet").leave_one_out
+    both = find_method("tinytrain_loo_avg", "mcunet")
+    assert both.average == 0.5 and both.leave_one_out and not find_method("tinytrain", "mcunet").leave_one_out
     assert find_method("sparse_update", "mcunet").strategy == find_method("sparse_update_99kb", "mcunet").strategy
     assert find_method("full_avg", "mcunet", {"full": 1.0}).learning_rate == 1.0
     assert find_method("full_avg", "mcunet", {"full": 1.0, "full_avg": 2.0}).learning_rate == 2.0

@@ -53,5 +53,5 @@ def test_fewer_modules_cost_less(backbone):
 
 
 def test_other_networks_are_refused():
-    with pytest.raises(ValueError, match="TinyTL needs blocks with layers called b0.dw, b1.pw1.* 'tiny_net' has"):
+    with pytest.raises(ValueError, match="TinyTL needs blocks of layers called b0.dw, b1.pw1.* 'tiny_net' has"):
         lite_residual_network(tiny_net())

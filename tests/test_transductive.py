@@ -35,7 +35,8 @@ def test_one_step_is_adam_on_cross_entropy_plus_entropy(backbone):
     reference.set_weights(backbone.get_weights())
     prototypes = class_prototypes(reference(x), y, 3)
     with tf.GradientTape() as tape:
-        supervised = keras.losses.sparse_categorical_crossentropy(y, cosine_logits(reference(views[0]), prototypes), from_logits=True)
+        logits = cosine_logits(reference(views[0]), prototypes)
+        supervised = keras.losses.sparse_categorical_crossentropy(y, logits, from_logits=True)
         p = tf.nn.softmax(cosine_logits(reference(q), prototypes))
         loss = tf.reduce_mean(supervised) - tf.reduce_mean(tf.reduce_sum(p * tf.math.log(p), axis=1))
     gradients = tape.gradient(loss, [variable.value for variable in reference.trainable_variables])

@@ -61,8 +61,6 @@ def settings_from(args: argparse.Namespace) -> Settings:
 def _run_jobs(args, settings, jobs):
     if args.engine == "ray":
         return engines.run_ray(settings, jobs, address=args.ray_address)
-    if args.processes == 1 and args.threads == 1:
-        engines.use_one_thread()
     return engines.run_local(settings, jobs, processes=args.processes)
 
 

@@ -16,9 +16,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="names; _loo behind one leaves a sample out of its prototype while training, _avg averages its answers with the "
         "original network's (default: %(default)s)",
     )  # fmt: skip
-    parser.add_argument("--compare", nargs="+", default=["none", "last_layer"], help="references of the differences (%(default)s)")
+    parser.add_argument("--compare", nargs="+", default=["none", "last_layer"], help="references (%(default)s)")
     parser.add_argument("--episodes", type=_positive, default=10, help="tasks per domain (%(default)s)")
-    parser.add_argument("--sampler", default="fixed", choices=("fixed", "meta-dataset"), help="how tasks are drawn (%(default)s)")
+    parser.add_argument("--sampler", default="fixed", choices=("fixed", "meta-dataset"), help="of tasks (%(default)s)")
     parser.add_argument("--ways", type=_positive, default=5, help="classes of a fixed task (%(default)s)")
     parser.add_argument("--shots", type=_positive, default=5, help="support samples per class (%(default)s)")
     parser.add_argument("--queries", type=_positive, default=15, help="query samples per class (%(default)s)")
@@ -32,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--engine", default="local", choices=("local", "ray"), help="where tasks run (%(default)s)")
     parser.add_argument("--ray-address", help="of a running Ray cluster; else one is found or started here")
     parser.add_argument("--processes", type=_positive, default=1, help="local processes, one thread each (%(default)s)")
-    parser.add_argument("--threads", type=_positive, help="1: TensorFlow uses one thread (default: as many as there are)")
+    parser.add_argument("--threads", type=_positive, help="of TensorFlow's operators (default: as many as there are)")
 
 
 def _positive(text):

@@ -5,11 +5,13 @@ All of them yield the rows of one job after the other in the order of the jobs, 
 
 import concurrent.futures
 import multiprocessing
+import os
 from collections.abc import Iterator
 
 from keras_tinytrain.benchmark.jobs import Job, Settings
 from keras_tinytrain.benchmark.runner import Runner
 
+ONE_THREAD = {"TF_NUM_INTRAOP_THREADS": "1", "TF_NUM_INTEROP_THREADS": "1"}  # read when TensorFlow starts
 _runner = None  # of a worker process
 
 
@@ -18,6 +20,7 @@ def run_local(settings: Settings, jobs: list[Job], *, processes: int = 1) -> Ite
     if processes == 1:
         yield from map(Runner(settings).run, jobs)
         return
+    os.environ.update(ONE_THREAD)  # inherited by the workers
     context = multiprocessing.get_context("spawn")  # TensorFlow does not survive a fork
     with concurrent.futures.ProcessPoolExecutor(processes, context, _start, (settings,)) as pool:
         yield from pool.map(_run, jobs)
@@ -43,7 +46,7 @@ def run_ray(settings: Settings, jobs: list[Job], *, address: str | None = None) 
         ray.init(address=address, log_to_driver=False, include_dashboard=False)
     try:
         count = max(1, min(len(jobs), int(ray.cluster_resources()["CPU"])))
-        worker = ray.remote(num_cpus=1)(_Worker)
+        worker = ray.remote(num_cpus=1, runtime_env={"env_vars": ONE_THREAD})(Runner)
         pool = ActorPool([worker.remote(settings) for _ in range(count)])
         yield from pool.map(lambda actor, job: actor.run.remote(job), jobs)
     finally:
@@ -51,28 +54,9 @@ def run_ray(settings: Settings, jobs: list[Job], *, address: str | None = None) 
             ray.shutdown()
 
 
-class _Worker:
-    """A `Runner` in a process of its own."""
-
-    def __init__(self, settings):
-        use_one_thread()
-        self._runner = Runner(settings)
-
-    def run(self, job):
-        return self._runner.run(job)
-
-
-def use_one_thread() -> None:
-    """TensorFlow's operators run on one thread; to be called before the first of them runs."""
-    import tensorflow as tf
-
-    tf.config.threading.set_intra_op_parallelism_threads(1)
-    tf.config.threading.set_inter_op_parallelism_threads(1)
-
-
 def _start(settings):
     global _runner
-    _runner = _Worker(settings)
+    _runner = Runner(settings)
 
 
 def _run(job):

@@ -17,7 +17,8 @@ from keras_tinytrain.domains import load_domain
 from keras_tinytrain.fewshot.adapt import adapt, prototype_classifier
 from keras_tinytrain.fewshot.augmentation import fixed_views
 from keras_tinytrain.layers import layer_table
-from keras_tinytrain.selection import full_plan
+from keras_tinytrain.schemes import scheme_plan
+from keras_tinytrain.selection import full_plan, last_layer_plan
 from keras_tinytrain.strategies import make_task, static_plan
 
 ACCOUNTING = cost.PaperAccounting()
@@ -32,7 +33,7 @@ class Runner:
     def __init__(self, settings: Settings):
         self.settings = settings
         self.budget = settings.chosen_budget
-        self.backbone = find_network(settings.backbone).build(settings.weights)
+        self.backbone = _backbone(settings.backbone, settings.weights)
         self.table = layer_table(self.backbone)
         self._domain = functools.lru_cache(load_domain)
 
@@ -78,10 +79,20 @@ class Runner:
         if method.strategy == "tinytl":
             network = self._lite_residual_network(method.drop)
             return self._adapt(network, method, task, {"plan": tiny_tl_plan(network)})
-        if method.strategy == "static":
-            return self._adapt(self.backbone, method, task, {"plan": self.static_plan})
+        fixed = self._fixed_plan(method.strategy)
+        if fixed is not None:
+            return self._adapt(self.backbone, method, task, {"plan": fixed})
         options = {"strategy": method.strategy, "rule": method.rule, "kinds": method.kinds}
         return self._adapt(self.backbone, method, task, {"budget": self.budget, "accounting": ACCOUNTING, **options})
+
+    @functools.cache
+    def _fixed_plan(self, strategy):
+        """The plan of a strategy that does not look at the task; None of one that does."""
+        if strategy == "static":
+            return self.static_plan
+        if strategy.startswith("sparse_update "):
+            return scheme_plan(self.table, strategy.removeprefix("sparse_update "))
+        return {"last_layer": last_layer_plan, "full": full_plan}.get(strategy, lambda table: None)(self.table)
 
     def _adapt(self, network, method, task, choice):
         classifier = adapt(
@@ -135,6 +146,12 @@ class Runner:
             "device_bytes": device.memory_bytes(table, choice) if on_device else "",
             "backward_macs": cost.backward_macs(table, choice),
         }
+
+
+@functools.lru_cache(maxsize=1)
+def _backbone(name, weights):
+    """One network per process, so that what `adapt` compiled for it serves the next `Runner` too."""
+    return find_network(name).build(weights)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,9 +1,9 @@
 """TinyTL (Cai et al., NeurIPS 2020): small residual modules beside frozen blocks, trained together with all biases.
 
-The module of its section 3.2 and public code: the block's input is pooled 2x2, goes through a grouped 5x5 convolution of 2 groups
-and a 1x1 convolution, and is upsampled bilinearly onto the block's output. Ours has no normalisation, which does not learn at batch
-sizes of a few samples; the 1x1 convolution starts at zero, where the original's last scale does, so that the network starts as the
-backbone. The original pre-trains its modules on ImageNet; there are no such weights for these backbones.
+The module as in its section 3.2 and public code: the block's input is pooled 2x2, goes through a 5x5 convolution in 2 groups
+and a 1x1 convolution, and is upsampled bilinearly onto the block's output. Ours has no normalisation, which does not learn from
+a few samples; the 1x1 convolution starts at zero, as the original's last scale does, so that the network starts as the backbone. The
+original pre-trains its modules on ImageNet; there are no such weights for these backbones.
 
 AdapterDrop (Ruecklé et al., EMNLP 2021) leaves out the modules of the first blocks; the backward pass ends where they begin.
 """
@@ -32,9 +32,10 @@ def lite_residual_network(backbone: keras.Model, *, drop: float = 0.0, seed: int
         ValueError: the model has no such blocks.
     """
     names = [node.layer.name for node in walk(flatten(backbone))]
-    members = {block: [name for name in names if _block(name) == block] for block in dict.fromkeys(map(_block, names)) if block}
-    if not members:
-        raise ValueError(f"TinyTL needs blocks with layers called b0.dw, b1.pw1, ... Model '{backbone.name}' has {names[:8]} ...")
+    blocks = [block for block in dict.fromkeys(map(_block, names)) if block]
+    if not blocks:
+        raise ValueError(f"TinyTL needs blocks of layers called b0.dw, b1.pw1, ... Model '{backbone.name}' has {names[:8]} ...")
+    members = {block: [name for name in names if _block(name) == block] for block in blocks}
     kept = list(members)[round(drop * len(members)) :]
     first, last = ({members[block][end]: block for block in kept} for end in (0, -1))
     inputs, copies = {}, {}

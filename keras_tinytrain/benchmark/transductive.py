@@ -4,8 +4,8 @@ Dhillon et al., "A Baseline for Few-Shot Image Classification", ICLR 2020, equat
 
     1/N_s sum_s -log p(y_s | x_s)  +  1/N_q sum_q H(p(. | x_q)),      H(p) = -sum_k p_k log p_k
 
-The classifier starts from the support set's class means; here it stays at them, recomputed each step, as in every other method. The
-paper that compares with it (Kwon et al., 2024) says no more than its name. Queries are seen without labels, and not augmented.
+The classifier starts from the support set's class means; here it stays at them, recomputed each step, as in every other method.
+The paper that compares with it (Kwon et al., 2024) says no more than its name. Queries are seen without labels, not augmented.
 """
 
 import keras

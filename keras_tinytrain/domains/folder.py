@@ -30,8 +30,9 @@ def load_folder(path: str | os.PathLike, *, size: int = 128, drawings: bool = Fa
     num_classes = sum(entry.is_dir() for entry in path.iterdir())
     if num_classes < 2:
         raise ValueError(f"{path} needs one folder of pictures per class, at least two. Received: {num_classes}")
+    colours = "grayscale" if drawings else "rgb"
     pairs = keras.utils.image_dataset_from_directory(
-        path, image_size=(size, size), color_mode="grayscale" if drawings else "rgb", batch_size=None, shuffle=False, verbose=False
+        path, image_size=(size, size), color_mode=colours, batch_size=None, shuffle=False, verbose=False
     )
     images, labels = zip(*((image.numpy(), label.numpy()) for image, label in pairs))
     pixels = np.clip(np.stack(images) / np.float32(255), 0, 1)

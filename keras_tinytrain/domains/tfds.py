@@ -27,8 +27,8 @@ class Source:
     objects: bool = False
 
 
-# Meta-Dataset without ImageNet, the paper's nine targets. tensorflow-datasets has no Fungi: use a folder. Its only Traffic Signs
-# and Aircraft are those of the Visual Domain Decathlon, shrunk to a shorter side of 72 pixels.
+# Meta-Dataset without ImageNet, the paper's nine targets. tensorflow-datasets has no Fungi: use a folder. Its only traffic
+# signs and aircraft are those of the Visual Domain Decathlon, shrunk to a shorter side of 72 pixels.
 META_DATASET = {
     "traffic_sign": Source("visual_domain_decathlon/gtsrb", "train+validation"),
     "omniglot": Source("omniglot", "train+test", drawn="black"),
@@ -62,8 +62,8 @@ def load_tfds(
     """
     if name not in META_DATASET:
         raise ValueError(
-            f"tensorflow-datasets has {list(META_DATASET)} of Meta-Dataset's domains; others come from a folder with a folder of "
-            f"images per class. Received: {name!r}"
+            f"tensorflow-datasets has {list(META_DATASET)} of Meta-Dataset's domains; others come from a folder with a "
+            f"folder of images per class. Received: {name!r}"
         )
     source, tfds = META_DATASET[name], _tensorflow_datasets()
     builder = tfds.builder(source.builder, data_dir=data_dir)

@@ -1,7 +1,7 @@
 """Meta-Dataset's sampler: tasks of varying way and shot whose classes are as unequal as the data are.
 
 All formulas: Triantafillou et al., "Meta-Dataset: A Dataset of Datasets for Learning to Learn from Few Examples", ICLR 2020,
-section 3.2 and appendix. Its class hierarchies (ImageNet's tree, Omniglot's alphabets) are left out: classes are drawn uniformly.
+section 3.2 and appendix. Class hierarchies (ImageNet's tree, Omniglot's alphabets) are left out: classes are drawn uniformly.
 """
 
 import dataclasses
