@@ -10,6 +10,7 @@ from keras_tinytrain.benchmark.accuracy_tables import Accuracies, Interval, repo
 from keras_tinytrain.benchmark.results import FIELDS, append_results, key, read_results
 
 ABOUT = {"backbone": "nanonet", "pretrained": "omniglot", "task": "t", "seed": 0, "iterations": 20, "budget": "b"}
+ABOUT |= {"learning_rate": 0.1}
 FIGURES = {"trained_weights": 10, "memory_bytes": 2**20, "device_bytes": 2048, "backward_macs": 3e6, "seconds": 0.5}
 # accuracy of (none, tinytrain, last_layer) by task; last_layer was not run on the last
 VALUES = {("a", 0): (50, 60, 49), ("a", 1): (70, 76, 67), ("b", 0): (20, 17.5, None)}
@@ -18,7 +19,7 @@ VALUES = {("a", 0): (50, 60, 49), ("a", 1): (70, 76, 67), ("b", 0): (20, 17.5, N
 @pytest.fixture
 def rows():
     return [
-        {**ABOUT, **FIGURES, "learning_rate": 0.1, "domain": domain, "episode": episode, "method": method, "accuracy": value / 100}
+        {**ABOUT, **FIGURES, "domain": domain, "episode": episode, "method": method, "accuracy": value / 100}
         for (domain, episode), values in VALUES.items()
         for method, value in zip(("none", "tinytrain", "last_layer"), values)
         if value is not None

@@ -75,9 +75,10 @@ def accuracy_table(accuracies: Accuracies, methods) -> str:
     """Mean accuracy by domain and over all tasks."""
     lines = [("accuracy %", "tasks", *accuracies.domains, "all")]
     for method in methods:
-        means = [f"{accuracies.mean(method, domain).mean:.1f}" for domain in accuracies.domains]
+        means = [accuracies.mean(method, domain) for domain in accuracies.domains]
         overall = accuracies.mean(method)
-        lines.append((method, str(overall.count), *means, str(overall)))
+        cells = [f"{each.mean:.1f}" if each.count else "-" for each in means]
+        lines.append((method, str(overall.count), *cells, str(overall)))
     return aligned(lines)
 
 

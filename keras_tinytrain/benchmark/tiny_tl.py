@@ -2,8 +2,8 @@
 
 The module as in its section 3.2 and public code: the block's input is pooled 2x2, goes through a 5x5 convolution in 2 groups
 and a 1x1 convolution, and is upsampled bilinearly onto the block's output. Ours has no normalisation, which does not learn from
-a few samples; the 1x1 convolution starts at zero, as the original's last scale does, so that the network starts as the backbone. The
-original pre-trains its modules on ImageNet; there are no such weights for these backbones.
+a few samples; the 1x1 convolution starts at zero, as the original's last scale does, so that the network starts as the
+backbone. The original pre-trains its modules on ImageNet; there are no such weights for these backbones.
 
 AdapterDrop (Ruecklé et al., EMNLP 2021) leaves out the modules of the first blocks; the backward pass ends where they begin.
 """
