@@ -176,14 +176,15 @@ def _run_check(args):
 
 
 def _benchmark_arguments(parser):
+    from keras_tinytrain.benchmark import accuracy_arguments
+
     benchmarks = parser.add_subparsers(required=True, metavar="BENCHMARK")
     cost = benchmarks.add_parser("cost", help="memory and compute of every method beside the paper's figures")
     cost.add_argument("--json", action="store_true", help="print the rows of the paper's table as JSON")
     cost.add_argument("--equal-batch", action="store_true", help="only the second table: batch 1, nothing left out")
     cost.set_defaults(run=_run_benchmark, benchmark="cost")
     accuracy = benchmarks.add_parser("accuracy", help="methods side by side on the same few-shot tasks")
-    _task_arguments(accuracy, num_episodes=10)
-    accuracy.add_argument("--methods", nargs="+", default=["none", "last_layer", "tinytrain"], help="the first is compared with")
+    accuracy_arguments.add_arguments(accuracy)
     accuracy.set_defaults(run=_run_benchmark, benchmark="accuracy")
     device = benchmarks.add_parser("device", help="the exported C++ in int8 beside Keras in float, on the same tasks and plans")
     _task_arguments(device, num_episodes=4)
@@ -205,8 +206,12 @@ def _task_arguments(parser, *, num_episodes):
 
 
 def _run_benchmark(args):
-    load_tensorflow()
     import importlib
+    import os
+
+    if getattr(args, "threads", None):  # TensorFlow reads it when it starts
+        os.environ.update(TF_NUM_INTRAOP_THREADS=str(args.threads), TF_NUM_INTEROP_THREADS=str(args.threads))
+    load_tensorflow()
 
     return importlib.import_module(f"keras_tinytrain.benchmark.{args.benchmark}").run(args)
 

@@ -142,6 +142,18 @@ def full(task: Task) -> Plan:
     return full_plan(task.table)
 
 
+def static_plan(tasks: list[Task], *, name: str = "static") -> Plan:
+    """One plan for every task: that of "fisher" by the mean Fisher information over `tasks`, within the first one's budget.
+
+    Args:
+        tasks: of one model, with the same candidates.
+        name: what the plan's strategy is called.
+    """
+    rows = tasks[0].rows
+    mean = {row.name: np.mean([task.delta[row.name] for task in tasks], axis=0) for row in rows}
+    return tasks[0].select(fisher_ranking(rows, mean), name)
+
+
 @strategy("none")
 def none(task: Task) -> Plan:
     """Nothing."""

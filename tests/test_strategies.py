@@ -9,7 +9,7 @@ from keras_tinytrain.fisher import fisher_information
 from keras_tinytrain.plan import Budget
 from keras_tinytrain.planner import summed_cross_entropy
 from keras_tinytrain.selection import Ranking
-from keras_tinytrain.strategies import STRATEGIES, find_strategy, make_task, redraw, strategy
+from keras_tinytrain.strategies import STRATEGIES, find_strategy, make_task, redraw, static_plan, strategy
 
 BUDGET = Budget("10KB", 0.6)
 OWN = [name for name in STRATEGIES if not name.startswith("sparse_update")]
@@ -61,6 +61,14 @@ def test_scores_are_computed_when_asked_for_and_once(task, monkeypatch):
     for name in ("fisher", "fisher P", "redrawn"):
         find_strategy(name)(fresh)
     assert len(calls) == 1
+
+
+def test_static_plan_is_that_of_the_mean_scores(task):
+    other = make_task(task.model, -task.x, task.loss, BUDGET, kinds="all", accounting=task.accounting)
+    assert static_plan([task, task]).layers == find_strategy("fisher")(task).layers
+    assert static_plan([task, other]) == static_plan([other, task]) and static_plan([task, other]).strategy == "static"
+    louder = make_task(task.model, other.x, lambda *a: 1e3 * task.loss(*a), BUDGET, kinds="all", accounting=task.accounting)
+    assert static_plan([task, louder]).layers == find_strategy("fisher")(louder).layers  # 10^6 times the scores
 
 
 def test_fisher_is_the_papers_criterion(task):

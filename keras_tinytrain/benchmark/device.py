@@ -8,8 +8,10 @@ import tempfile
 import numpy as np
 from rich.progress import track
 
-from keras_tinytrain.benchmark import accuracy
-from keras_tinytrain.benchmark.results import append_row, mean_and_interval, read_rows
+from keras_tinytrain.benchmark.accuracy_tables import Interval
+from keras_tinytrain.benchmark.networks import find_network
+from keras_tinytrain.benchmark.results import append_results, read_results
+from keras_tinytrain.benchmark.tasks import TaskShape, draw_task
 from keras_tinytrain.benchmark.text import aligned
 from keras_tinytrain.cost import PaperAccounting, num_channels, num_trained_weights
 from keras_tinytrain.domains import load_npz
@@ -34,9 +36,9 @@ def run(args: argparse.Namespace) -> int:
         ImportError: tflite-micro or the compiled runtime is not installed.
     """
     path = pathlib.Path(args.out)
-    rows = read_rows(path, FIELDS + LOSSES)
+    rows, network = read_results(path, FIELDS + LOSSES), find_network(args.backbone)
     done = {(row["backbone"], row["domain"], int(row["episode"]), int(row["iterations"])) for row in rows}
-    backbone = accuracy.load_backbone(args.backbone, args.weights)
+    backbone = network.build(args.weights)
     domains = [load_npz(each, size=None) for each in args.domains]
     work = [
         (domain, episode)
@@ -44,10 +46,10 @@ def run(args: argparse.Namespace) -> int:
         if (args.backbone, domain.name, episode, args.iterations) not in done
     ]
     for domain, episode in track(work, description="episodes"):
-        task = accuracy.sample_task(domain, episode, args.seed)
+        task = draw_task(domain, TaskShape(), backbone.input_shape[1:], seed=args.seed, episode=episode)
         row = {"backbone": args.backbone, "domain": domain.name, "episode": episode, "iterations": args.iterations}
-        row |= run_task(backbone, task, accuracy.BUDGETS[args.backbone], args.iterations)
-        append_row(path, FIELDS + LOSSES, row)
+        row |= run_task(backbone, task, network.budget, args.iterations)
+        append_results(path, [row], FIELDS + LOSSES)
         rows.append(row)
     shown = [row for row in rows if row["backbone"] == args.backbone and int(row["iterations"]) == args.iterations]
     print(summary_text(shown))
@@ -75,8 +77,8 @@ def run_task(backbone, task, budget, iterations) -> dict:
         answers = host.predict(task.query_x).argmax(axis=1)
     return {
         "weights": num_trained_weights(layer_table(backbone), num_channels(learned.plan)),
-        "float": learned.evaluate(task.query_x, task.query_y),
-        "dequantised": twin.evaluate(task.query_x, task.query_y),
+        "float": float(learned.evaluate(task.query_x, task.query_y)),
+        "dequantised": float(twin.evaluate(task.query_x, task.query_y)),
         "device": float(np.mean(answers == task.query_y)),
         "losses_dequantised": _text(twin.losses),
         "losses_device": _text(losses),
@@ -95,7 +97,7 @@ def summary_text(rows) -> str:
             name,
             str(len(own)),
             *(f"{np.mean(values):.2f}" for values in percent.values()),
-            mean_and_interval(np.subtract(percent["device"], percent["float"])),
+            str(Interval.of(np.subtract(percent["device"], percent["float"]))),
             f"{100 * np.mean([mean for mean, _ in apart]):.2f} %",
             f"{100 * max((largest for _, largest in apart), default=float('nan')):.2f} %",
         ))

@@ -1,35 +1,52 @@
-"""Results of long benchmarks: a CSV to which each finished row is appended, so that a run that was cut off goes on."""
+"""Results of long benchmarks: a CSV to which finished rows are appended; what is in it is not run again."""
 
 import csv
-import math
 import os
 import pathlib
 
-import numpy as np
+FIELDS = (
+    "backbone", "pretrained", "domain", "task", "seed", "episode", "iterations", "budget", "method", "learning_rate",
+    "accuracy", "trained_weights", "memory_bytes", "device_bytes", "backward_macs", "seconds",
+)  # fmt: skip
+KEY = FIELDS[:10]  # what a row is about; the rest was found out
 
 
-def read_rows(path: str | os.PathLike, fields: tuple[str, ...]) -> list[dict[str, str]]:
-    """Rows of a file of results; none where there is no file yet. Raises ValueError where its columns are not `fields`."""
-    if not pathlib.Path(path).exists():
+def read_results(path: str | os.PathLike, fields: tuple[str, ...] = FIELDS) -> list[dict[str, str]]:
+    """Rows of the file, [] where there is none. A last line that was cut off in writing is dropped, from the file too.
+
+    Args:
+        path: a file that `append_results` wrote.
+        fields: its columns; those of `benchmark accuracy` have one row per backbone, task and method.
+
+    Raises:
+        ValueError: the file has other columns.
+    """
+    path = pathlib.Path(path)
+    if not path.exists():
         return []
-    with open(path, newline="", encoding="utf-8") as file:
-        reader = csv.DictReader(file)
-        if tuple(reader.fieldnames or ()) != fields:
-            raise ValueError(f"{path} is not a file of results: its columns are {reader.fieldnames}. Name another --out.")
-        return list(reader)
+    text = path.read_text(encoding="utf-8")
+    if text and not text.endswith("\n"):
+        text = text[: text.rfind("\n") + 1]
+        path.write_text(text, encoding="utf-8")
+    if not text:
+        return []
+    reader = csv.DictReader(text.splitlines())
+    if tuple(reader.fieldnames or ()) != fields:
+        raise ValueError(f"{path} is not a file of results: its columns are {reader.fieldnames}. Name another --out.")
+    return list(reader)
 
 
-def append_row(path: str | os.PathLike, fields: tuple[str, ...], row: dict) -> None:
-    """Write one row behind the others, the names of the columns first in a new file."""
-    new = not pathlib.Path(path).exists()
+def append_results(path: str | os.PathLike, rows: list[dict], fields: tuple[str, ...] = FIELDS) -> None:
+    """Add rows to the file, with a header where it is new."""
+    path = pathlib.Path(path)
+    new = not path.exists() or path.stat().st_size == 0
     with open(path, "a", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, fields)
+        writer = csv.DictWriter(file, fields, lineterminator="\n")
         if new:
             writer.writeheader()
-        writer.writerow(row)
+        writer.writerows(rows)
 
 
-def mean_and_interval(values) -> str:
-    """mean +- half the 95 % confidence interval."""
-    half = 1.96 * np.std(values, ddof=1) / math.sqrt(len(values)) if len(values) > 1 else float("nan")
-    return f"{np.mean(values):.2f} +- {half:.2f}"
+def key(row: dict) -> tuple[str, ...]:
+    """What a row is about, as text."""
+    return tuple(str(row[field]) for field in KEY)

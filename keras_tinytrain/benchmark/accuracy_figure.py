@@ -1,0 +1,48 @@
+"""`benchmark accuracy --figure`: what each method gains, domain by domain and beside its memory."""
+
+from keras_tinytrain.benchmark.accuracy_tables import Accuracies
+
+
+def write_accuracy_figure(rows, methods, reference: str, path) -> None:
+    """Draw paired differences with 95 % intervals by domain, and accuracy against memory.
+
+    Args:
+        rows: of one backbone, as `results.read_results` gives them.
+        methods: which to draw.
+        reference: the method that the others are compared with.
+        path: the file to write; its suffix is the format, such as .png or .svg.
+
+    Raises:
+        ImportError: matplotlib is not installed.
+    """
+    from matplotlib.figure import Figure
+
+    accuracies = Accuracies(rows)
+    figure = Figure(figsize=(11, 9), layout="constrained")
+    gains, costs = figure.subplots(2)
+    _draw_gains(gains, accuracies, [method for method in methods if method != reference], reference)
+    _draw_costs(costs, accuracies, methods)
+    figure.savefig(path)
+
+
+def _draw_gains(axes, accuracies, methods, reference):
+    places, width = [*accuracies.domains, None], 0.8 / max(1, len(methods))
+    for number, method in enumerate(methods):
+        found = [accuracies.difference(method, reference, domain) for domain in places]
+        positions = [place + (number - (len(methods) - 1) / 2) * width for place in range(len(places))]
+        halves = [interval.half for interval in found]
+        axes.bar(positions, [interval.mean for interval in found], width, yerr=halves, label=method, capsize=2)
+    axes.axhline(0, color="0.3", linewidth=0.8)
+    axes.set_xticks(range(len(places)), [domain or "all" for domain in places])
+    axes.set(title=f"Accuracy minus {reference}, paired, with 95 % intervals", ylabel="points")
+    axes.legend(fontsize="small", ncols=2)
+
+
+def _draw_costs(axes, accuracies, methods):
+    for method in methods:
+        overall, memory = accuracies.mean(method), accuracies.average(method, "memory_bytes") / 2**20
+        axes.errorbar([memory], [overall.mean], yerr=[overall.half], marker="o", capsize=2)
+        axes.annotate(method, (memory, overall.mean), xytext=(5, 5), textcoords="offset points", fontsize="small")
+    axes.set(
+        title="Accuracy and memory of training (batch 1, float32, the paper's accounting)", xlabel="MB", ylabel="accuracy %"
+    )

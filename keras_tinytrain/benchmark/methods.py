@@ -1,0 +1,95 @@
+"""The methods of `benchmark accuracy` by name: what each trains, at which learning rate, and whether it averages."""
+
+import dataclasses
+
+from keras_tinytrain.benchmark.networks import find_network
+from keras_tinytrain.schemes import SCHEMES
+
+
+@dataclasses.dataclass(frozen=True)
+class Method:
+    """One way to learn a task.
+
+    Args:
+        name: as in tables and on the command line.
+        strategy: a key of `strategies.STRATEGIES`, or one of the methods that are more than a choice of channels: "none",
+            "static", "transductive", "tinytl".
+        learning_rate: Adam's.
+        drop: of the lite residual modules ("tinytl"), the fraction of blocks from the first on that get none.
+        rule, kinds: of `planner.choose`.
+        average: weight of the original network in what is predicted, see `fewshot.adapt.adapt`; 0 for none.
+        leave_one_out: whether a sample's own image is left out of its prototype while training.
+    """
+
+    name: str
+    strategy: str
+    learning_rate: float
+    drop: float = 0.0
+    rule: str = "layers"
+    kinds: str = "pointwise"
+    average: float = 0.0
+    leave_one_out: bool = False
+
+
+# Learning rates: see docs/results.md for the tasks on which they were compared.
+_BASES = {
+    method.name: method
+    for method in (
+        Method("none", "none", 0.0),
+        Method("last_layer", "last_layer", 3e-3),
+        Method("full", "full", 1e-4),
+        Method("transductive", "transductive", 1e-4),
+        Method("tinytl", "tinytl", 1e-3),
+        Method("adapterdrop_25", "tinytl", 1e-3, drop=0.25),
+        Method("adapterdrop_50", "tinytl", 1e-3, drop=0.5),
+        Method("adapterdrop_75", "tinytl", 1e-3, drop=0.75),
+        Method("tinytrain", "fisher", 3e-3),
+        Method("tinytrain_knapsack", "fisher", 3e-3, rule="channels"),
+        Method("tinytrain_all", "fisher", 3e-3, kinds="all"),
+        Method("l2", "l2", 3e-3),
+        Method("random", "random", 3e-3),
+        Method("static", "static", 3e-3),
+        Method("bias_only", "bias_only", 3e-3),
+    )
+}
+_SUFFIXES = {"_avg": {"average": 0.5}, "_loo": {"leave_one_out": True}}
+
+
+def find_method(name: str, backbone: str, learning_rates: dict[str, float] | None = None) -> Method:
+    """The method called `name`.
+
+    Args:
+        name: one of `method_names(backbone)`; with "_loo" behind it prototypes leave one out while training, with "_avg" the
+            answers are averaged with the original network's, with "_loo_avg" both.
+        backbone: a key of `networks.NETWORKS`; SparseUpdate's schemes depend on it.
+        learning_rates: {base name or full name: Adam's rate} in place of the built-in ones.
+
+    Raises:
+        ValueError: there is no such method.
+    """
+    base, options = name, {}
+    for suffix in ("_avg", "_loo"):
+        if base.endswith(suffix):
+            base, options = base.removesuffix(suffix), {**options, **_SUFFIXES[suffix]}
+    methods = _methods(backbone)
+    if base not in methods or (base == "none" and options):
+        raise ValueError(
+            f"Known methods: {', '.join(methods)}; but for none each also with _loo, _avg or _loo_avg. Received: {name}"
+        )
+    rates = learning_rates or {}
+    rate = rates.get(name, rates.get(base, methods[base].learning_rate))
+    return dataclasses.replace(methods[base], name=name, learning_rate=rate, **options)
+
+
+def method_names(backbone: str) -> list[str]:
+    """Names of the methods of a backbone, without suffixes."""
+    return list(_methods(backbone))
+
+
+def _methods(backbone):
+    """SparseUpdate's schemes by their own names, the one that the paper's table is nearest to as "sparse_update" too."""
+    schemes = {f"sparse_update_{scheme}": scheme for scheme in SCHEMES.get(backbone, ())}
+    nearest = find_network(backbone).scheme
+    schemes |= {"sparse_update": nearest} if nearest else {}
+    updates = {name: Method(name, f"sparse_update {scheme}", 1e-3) for name, scheme in schemes.items()}
+    return {**_BASES, **updates}

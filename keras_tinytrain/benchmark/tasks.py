@@ -1,0 +1,67 @@
+"""The tasks of `benchmark accuracy`: the same for every method, engine and machine, by seed and number alone."""
+
+import dataclasses
+
+import numpy as np
+
+from keras_tinytrain.benchmark.networks import network_images
+from keras_tinytrain.domains import Domain
+from keras_tinytrain.fewshot.episodes import Episode, sample_episode
+from keras_tinytrain.fewshot.meta_dataset import sample_varied_episode
+
+
+@dataclasses.dataclass(frozen=True)
+class TaskShape:
+    """How tasks are drawn.
+
+    Args:
+        sampler: "fixed" ways and shots, or "meta-dataset": its sampler of way, shot and imbalance.
+        ways, shots, queries: of the "fixed" sampler; queries per class.
+
+    Raises:
+        ValueError: there is no such sampler.
+    """
+
+    sampler: str = "fixed"
+    ways: int = 5
+    shots: int = 5
+    queries: int = 15
+
+    def __post_init__(self):
+        if self.sampler not in ("fixed", "meta-dataset"):
+            raise ValueError(f'sampler expects "fixed" or "meta-dataset". Received: {self.sampler!r}')
+
+    def __str__(self):
+        return f"{self.ways}-way {self.shots}-shot {self.queries} queries" if self.sampler == "fixed" else self.sampler
+
+
+@dataclasses.dataclass(frozen=True)
+class NumberedTask(Episode):
+    """An Episode and what else a method may know of it.
+
+    Args:
+        number: seed of its augmented views, and of methods that draw.
+        style: of `augmentation.fixed_views`: only photographs are mirrored and change their colours.
+    """
+
+    number: int
+    style: str
+
+
+def draw_task(domain: Domain, shape: TaskShape, input_shape, *, seed: int, episode: int) -> NumberedTask:
+    """Task number `episode` of a domain, its images as a backbone with inputs of `input_shape` wants them.
+
+    Returns:
+        A NumberedTask with images float32 (N, *input_shape), see `networks.network_images`.
+
+    Raises:
+        ValueError: the domain has too few classes or samples.
+    """
+    rng = np.random.default_rng([seed, episode])
+    if shape.sampler == "fixed":
+        task = sample_episode(domain, ways=shape.ways, shots=shape.shots, queries=shape.queries, rng=rng)
+    else:
+        task = sample_varied_episode(domain, rng=rng)
+    support_x, query_x = network_images(task.support_x, input_shape), network_images(task.query_x, input_shape)
+    style = "photo" if domain.images.shape[-1] == 3 and input_shape[-1] == 3 else "ink"
+    return NumberedTask(support_x, task.support_y, query_x, task.query_y, number=episode, style=style)

@@ -1,0 +1,31 @@
+"""One name for every kind of domain: what the command line accepts."""
+
+import pathlib
+
+from keras_tinytrain.domains.digits import load_digits
+from keras_tinytrain.domains.domain import Domain
+from keras_tinytrain.domains.folder import load_folder
+from keras_tinytrain.domains.npz import load_npz
+
+
+def load_domain(name: str, *, size: int | None = None) -> Domain:
+    """The domain that `name` stands for.
+
+    Args:
+        name: "digits"; "tfds:<one of `tfds.META_DATASET`>"; an .npz file (see `load_npz`); a folder of class folders, with
+            "drawings:" before it where they are dark ink on a light background (see `load_folder`).
+        size: images are resized to size x size pixels; None keeps those of an .npz and gives the others 128.
+
+    Raises:
+        ValueError, FileNotFoundError, ImportError: as the loaders do.
+    """
+    if name == "digits":
+        return load_digits(size=size or 128)
+    if name.startswith("tfds:"):
+        from keras_tinytrain.domains.tfds import load_tfds
+
+        return load_tfds(name.removeprefix("tfds:"), size=size or 128)
+    folder = name.removeprefix("drawings:")
+    if folder != name or pathlib.Path(name).is_dir():
+        return load_folder(folder, size=size or 128, drawings=folder != name)
+    return load_npz(name, size=size)
