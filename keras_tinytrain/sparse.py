@@ -50,7 +50,7 @@ class ChannelSlice:
     @property
     def watched(self) -> tf.Variable:
         """The source as a gradient tape knows it."""
-        return self.source if isinstance(self.source, tf.Variable) else self.source.value
+        return _tf_variable(self.source)
 
     def chosen(self, values) -> tf.Tensor:
         """The chosen channels of a tensor of the source's shape, such as its gradient."""
@@ -70,6 +70,10 @@ class ChannelSlice:
 
     def store(self) -> None:
         self.source.assign(self.merged())
+
+
+def _tf_variable(variable):
+    return variable if isinstance(variable, tf.Variable) else variable.value
 
 
 def channel_slices(model: keras.Model, plan: Plan) -> list[ChannelSlice]:
@@ -115,9 +119,9 @@ def channel_optimizer(optimizer, slices: list[ChannelSlice]):
     """A fresh optimizer of the same kind and settings, with state for the chosen channels only."""
     fresh = type(optimizer).from_config(optimizer.get_config())
     variables = [part.variable for part in slices]
-    source_of = {id(part.variable): part.source for part in slices}
+    source_of = {id(_tf_variable(part.variable)): part.watched for part in slices}
     # What was excluded from weight decay is no part of the configuration; ask the user's optimizer of the layer's own weight.
-    fresh._use_weight_decay = lambda variable: optimizer._use_weight_decay(source_of[id(variable)])
+    fresh._use_weight_decay = lambda variable: optimizer._use_weight_decay(source_of[id(_tf_variable(variable))])
     fresh.build(variables)
 
     def finalize_variable_values(_):  # Keras passes the model's trainable weights; exponential averages end here
