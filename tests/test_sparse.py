@@ -28,6 +28,7 @@ def train_masked(model, optimizer, plan=PLAN, steps=3):
     """The same by hand: gradients of everything, zero but for the chosen channels; BatchNorm in inference mode."""
     model.get_layer("norm").trainable = False
     masks, variables, (x, y) = chosen_masks(model, plan), model.trainable_variables, batch()
+    before = [np.array(variable) for variable in variables]
     optimizer.build(variables)
 
     @tf.function  # as a graph, like what it is compared with: Adam magnifies the rounding of small gradients
@@ -36,6 +37,8 @@ def train_masked(model, optimizer, plan=PLAN, steps=3):
             loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)(y, model(x, training=True)) + sum(model.losses)
         gradients = tape.gradient(loss, [variable.value for variable in variables])
         optimizer.apply_gradients([(gradient * masks[v.path], v) for gradient, v in zip(gradients, variables)])
+        for variable, value in zip(variables, before):  # weight decay pulls at everything
+            variable.assign(tf.where(masks[variable.path], variable.value, value))
 
     for _ in range(steps):
         step(x, y)
