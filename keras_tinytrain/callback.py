@@ -32,8 +32,8 @@ class TinyTrainCallback(keras.callbacks.Callback):
     and from then on nothing else is computed or moved: every other weight stays bit-identical, BatchNorm runs in inference
     mode, the optimizer holds state for the chosen channels only. When training ends the model is the user's again.
 
-    Goes with Keras 3 and tf_keras, and beside other callbacks in any order. TensorBoard shows the plan and its scores; a training
-    that BackupAndRestore resumes goes on with the plan it had.
+    Goes with Keras 3 and tf_keras, and beside other callbacks in any order. TensorBoard shows the plan and its scores; a
+    training that BackupAndRestore resumes goes on with the plan it had.
 
     Args:
         budget: `Budget` of memory and compute.
@@ -43,14 +43,14 @@ class TinyTrainCallback(keras.callbacks.Callback):
         support: (x, y) to score on; None: the first batch.
         plan: a `Plan` to train as it is, instead of choosing one.
         accounting: what the memory budget counts; None: `DeviceAccounting()`.
-        cache_prefix: run all before the earliest trained layer once per distinct sample and keep its output; True for up to 1024 MB
-            of it, or a limit such as "64MB". For samples (or augmented views) that repeat; see `PrefixCache`.
+        cache_prefix: run all before the earliest trained layer once per distinct sample and keep its output; True for up
+            to 1024 MB of it, or a limit such as "64MB". For samples (or augmented views) that repeat; see `PrefixCache`.
         verbose: 0 silent, 1 one line about what is trained.
 
     Attributes:
         plan: the `Plan` that is trained, once the first batch has arrived; `plan.explain()` says why.
-        delta: the `Delta` from the model before training to the model after it, once training has ended. Of a tf_keras model it is
-            the delta of its twin (see `keras2.twin`).
+        delta: the `Delta` from the model before training to the model after it, once training has ended. Of a tf_keras
+            model it is the delta of its twin (see `keras2.twin`).
         cache: the `PrefixCache`, once the first batch has arrived; None without `cache_prefix`.
 
     Example:

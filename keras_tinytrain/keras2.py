@@ -1,4 +1,4 @@
-"""Models of Keras 2 (`tf_keras`): which of the two a model is of, and its Keras 3 twin, on which plans are chosen and deltas taken."""
+"""Models of Keras 2 (`tf_keras`): telling them, and their Keras 3 twins, on which plans are chosen and deltas taken."""
 
 import sys
 

@@ -14,9 +14,9 @@ from keras_tinytrain.split import split_model
 class PrefixCache:
     """Features of samples, found again by the sample's bytes.
 
-    A callback cannot replace the data that `fit` was given, and batches are shuffled; but a sample is known by its SHA-256. So data
-    sets, weights, validation and other callbacks stay as they are, and what repeats is not computed again. Data that
-    never repeat are still trained on correctly; nothing is gained then.
+    A callback cannot replace the data that `fit` was given, and batches are shuffled; but a sample is known by its SHA-256.
+    So data sets, weights, validation and other callbacks stay as they are, and what repeats is not computed again. Data
+    that never repeat are still trained on correctly; nothing is gained then.
 
     Args:
         frozen: samples (N, ...) -> features (N, ...); nothing in it changes or is drawn at random.
@@ -29,9 +29,8 @@ class PrefixCache:
 
     def __init__(self, frozen: keras.Model, limit_bytes: int):
         self._run = tf.function(lambda x: frozen(x, training=False), jit_compile=False, reduce_retracing=True)
-        self._free_bytes = limit_bytes
-        self._features: dict[bytes, np.ndarray] = {}
-        self.num_computed = self.num_read = 0
+        self._limit_bytes = limit_bytes
+        self.clear()
 
     def __call__(self, x) -> tf.Tensor:
         """Features of the samples x (N, ...)."""
@@ -45,6 +44,12 @@ class PrefixCache:
         self.num_computed += len(new)
         self.num_read += len(keys) - len(new)
         return features
+
+    def clear(self) -> None:
+        """Forget all features and counts."""
+        self._features: dict[bytes, np.ndarray] = {}
+        self._free_bytes = self._limit_bytes
+        self.num_computed = self.num_read = 0
 
     def _keep(self, key, value):
         if value.nbytes <= self._free_bytes:
@@ -65,7 +70,7 @@ def split_for_cache(model: keras.Model, plan: Plan) -> tuple[keras.Model, keras.
     frozen, rest = split_model(flat, first.name)
     if frozen is None:
         raise ValueError(
-            f"cache_prefix=True: nothing in model '{model.name}' lies before layer '{first.name}', which must run at every step. "
+            f"cache_prefix: nothing in model '{model.name}' lies before layer '{first.name}', which must run at every step. "
             "Leave cache_prefix out; or, where that layer augments, augment the data instead, so that its views repeat."
         )
     return frozen, rest
