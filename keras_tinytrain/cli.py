@@ -194,6 +194,10 @@ def _benchmark_arguments(parser):
     timing.add_argument("--repeats", type=_positive, default=7, help="medians over so many runs (%(default)s)")
     timing.add_argument("--json", action="store_true", help="print the seconds as JSON")
     timing.set_defaults(run=_run_benchmark, benchmark="timing")
+    step = benchmarks.add_parser("step", help="time and memory of a sparse training step beside full fine-tuning")
+    step.add_argument("--repeats", type=_positive, default=15, help="medians over so many steps of each (%(default)s)")
+    step.add_argument("--json", action="store_true", help="print seconds, bytes and counts as JSON")
+    step.set_defaults(run=_run_benchmark, benchmark="step")
 
 
 def _task_arguments(parser, *, num_episodes):

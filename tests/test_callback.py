@@ -1,5 +1,6 @@
 """`TinyTrainCallback` in `fit`: what it chooses, what it moves, and that the model is the user's again afterwards."""
 
+import json
 import re
 
 import keras
@@ -9,6 +10,7 @@ import tensorflow as tf
 from models import batch, small_net
 
 from keras_tinytrain import Budget, Delta, LayerPlan, Plan, TinyTrainCallback
+from keras_tinytrain.cost import PaperAccounting
 
 BUDGET = Budget(memory="64KB", compute=0.3)
 
@@ -195,3 +197,156 @@ def test_only_biases_move_where_the_plan_says_so():
 def test_a_strategy_that_trains_nothing_is_named():
     with pytest.raises(ValueError, match="strategy 'none'.* trains nothing"):
         compiled().fit(*batch(), callbacks=[callback(strategy="none")], verbose=0)
+
+
+PLAN = Plan((LayerPlan("project", (1, 4)), LayerPlan("depthwise", (0, 2, 5)), LayerPlan("logits", (2,))))
+
+
+def tensorboard_values(log_dir):
+    """{tag: value} of the event files of the callback in TensorBoard's run `train`."""
+    (path,) = (log_dir / "train").glob("*.tinytrain")
+    events = [tf.compat.v1.Event.FromString(record.numpy()) for record in tf.data.TFRecordDataset(str(path))]
+    return {value.tag: tf.make_ndarray(value.tensor) for event in events for value in event.summary.value}
+
+
+def test_callbacks_beside_it_work_in_any_order(tmp_path):
+    """An order and its reverse hold every pair of callbacks in both orders."""
+    weights = []
+    for name in ("forward", "backward"):
+        folder, model, tiny = tmp_path / name, compiled(keras.optimizers.SGD(0.5, momentum=0.9)), callback()
+        beside = [
+            tiny,
+            keras.callbacks.EarlyStopping(monitor="val_loss", patience=2, restore_best_weights=True),
+            keras.callbacks.ModelCheckpoint(folder / "last.keras"),
+            keras.callbacks.LearningRateScheduler(lambda epoch: 0.5 / (epoch + 1)),
+            keras.callbacks.BackupAndRestore(folder / "backup"),
+            keras.callbacks.TensorBoard(folder / "logs"),
+        ]
+        order = beside if name == "forward" else beside[::-1]
+        x, y = batch(count=32)
+        model.fit(x, y, batch_size=16, epochs=6, shuffle=False, validation_data=batch(seed=5), callbacks=order, verbose=0)
+        assert moved_channels(model, small_net()) == {layer.name: layer.channels for layer in tiny.plan.layers}
+        weights.append(model.get_weights())
+        saved = keras.models.load_model(folder / "last.keras")
+        assert saved.get_layer("norm").trainable
+        assert moved_channels(saved, small_net()) == moved_channels(model, small_net())
+        assert not (folder / "backup").exists()
+        logged, ranking = tensorboard_values(folder / "logs"), tiny.plan.explanation.ranking
+        assert logged["tinytrain/plan"].item().decode().strip("`\n") == tiny.plan.explain().strip()
+        for layer, score in ranking.layers.items():
+            assert logged[f"tinytrain/score/{layer}"] == pytest.approx(score, rel=1e-6)
+            assert logged[f"tinytrain/channel_scores/{layer}"][:, 2].sum() == len(ranking.channels[layer])
+        assert all(logged[f"tinytrain/num_channels/{layer.name}"] == len(layer.channels) for layer in tiny.plan.layers)
+    assert all(np.array_equal(a, b) for a, b in zip(*weights, strict=True))
+
+
+class PowerCut(keras.callbacks.Callback):
+    def on_epoch_begin(self, epoch, logs=None):
+        if epoch == 2:
+            raise KeyboardInterrupt
+
+
+def test_interrupted_training_goes_on_as_if_it_had_not_been(tmp_path):
+    def trained(*others):
+        model, tiny = compiled(keras.optimizers.Adam(0.02)), callback()
+        backup = keras.callbacks.BackupAndRestore(tmp_path / "backup")
+        model.fit(*batch(count=24), batch_size=8, epochs=4, shuffle=False, callbacks=[tiny, backup, *others], verbose=0)
+        return model, tiny
+
+    whole, uninterrupted = trained()
+    with pytest.raises(KeyboardInterrupt):
+        trained(PowerCut())
+    assert json.loads((tmp_path / "backup" / "tinytrain_plan.json").read_text())["strategy"] == "fisher"
+    with pytest.warns(UserWarning, match="Skipping variable loading for optimizer"):  # Keras, of the optimizer set aside
+        resumed, tiny = trained()
+    assert tiny.plan == uninterrupted.plan and tiny.delta.base_hash == uninterrupted.delta.base_hash
+    for ours, expected in zip(resumed.weights, whole.weights, strict=True):
+        np.testing.assert_allclose(ours, expected, rtol=0, atol=1e-6, err_msg=ours.path)
+    tiny.delta.revert(resumed)
+    assert moved_channels(resumed, small_net()) == {}
+
+
+def masked_fit(data, fit_options, compile_options):
+    """The weights after `fit` of a model whose own train_step zeroes the gradients of what PLAN does not train."""
+    plain = small_net()
+
+    class Masked(keras.Model):
+        def train_step(self, data):
+            x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+            with tf.GradientTape() as tape:
+                loss = self.compute_loss(x, y, self(x, training=True), sample_weight)
+            variables = [(self.get_layer(part.name), part.channels) for part in PLAN.layers]
+            pairs = []
+            for layer, channels in variables:
+                axis = -2 if isinstance(layer, keras.layers.DepthwiseConv2D) else -1
+                pairs += [(layer.kernel, axis, channels), (layer.bias, -1, channels)]
+            gradients = tape.gradient(loss, [variable.value for variable, _, _ in pairs])
+            masks = [
+                np.isin(np.arange(variable.shape[axis]), channels).reshape((-1,) + (1,) * (-axis - 1)).astype(np.float32)
+                for variable, axis, channels in pairs
+            ]
+            self.optimizer.apply_gradients([(g * mask, v) for g, mask, (v, _, _) in zip(gradients, masks, pairs)])
+            return {"loss": loss}
+
+    model = Masked(plain.input, plain.output)
+    model.get_layer("norm").trainable = False
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(keras.optimizers.SGD(0.1, momentum=0.9, clipnorm=0.5), loss, **compile_options)
+    model.fit(*data, verbose=0, **fit_options)
+    return model.weights
+
+
+@pytest.mark.parametrize("case", ["weighted classes", "weighted samples, eager", "tf.data, late epochs"])
+def test_fit_equals_hand_masked_gradients(case):
+    x, y = batch(count=20)
+    data, compile_options = (x, y), {"steps_per_execution": 2}
+    fit_options = {"batch_size": 8, "epochs": 2, "shuffle": False, "class_weight": {0: 2.0, 1: 0.5, 2: 1.0}}
+    if case == "weighted samples, eager":
+        fit_options = {"batch_size": 8, "epochs": 1, "shuffle": False, "sample_weight": np.linspace(0, 2, 20)}
+        compile_options = {"run_eagerly": True}
+    if case == "tf.data, late epochs":
+        data, fit_options = (tf.data.Dataset.from_tensor_slices((x, y)).batch(8),), {"initial_epoch": 3, "epochs": 5}
+    model = compiled(keras.optimizers.SGD(0.1, momentum=0.9, clipnorm=0.5), **compile_options)
+    model.fit(*data, callbacks=[callback(plan=PLAN)], verbose=0, **fit_options)
+    for ours, expected in zip(model.weights, masked_fit(data, fit_options, compile_options), strict=True):
+        np.testing.assert_allclose(ours, expected, rtol=0, atol=1e-6, err_msg=ours.path)
+
+
+def test_two_fits_with_two_plans_move_only_what_they_name_with_state_of_their_own():
+    model = compiled(keras.optimizers.AdamW(0.01, weight_decay=0.1, use_ema=True, global_clipnorm=1.0))
+    model.fit(*batch(), epochs=2, callbacks=[callback(plan=PLAN)], verbose=0)
+    between = keras.models.clone_model(model)
+    between.set_weights(model.get_weights())
+    second = Plan((LayerPlan("stem", (2,)), LayerPlan("project", (0,))))
+    model.fit(*batch(), epochs=2, callbacks=[callback(plan=second)], verbose=0)
+    assert moved_channels(model, between) == {"stem": (2,), "project": (0,)}
+
+
+def test_a_callback_is_rebuilt_from_its_config():
+    accounting = PaperAccounting(copies=3)
+    tiny = callback(inspect=["project"], strategy="l2", plan=PLAN, accounting=accounting, cache_prefix="1MB")
+    config = json.loads(json.dumps(tiny.get_config()))
+    again = TinyTrainCallback.from_config(config)
+    assert (again.budget, again.plan, again.accounting) == (tiny.budget, PLAN, accounting)
+    assert again.get_config() == tiny.get_config()
+    assert TinyTrainCallback.from_config(TinyTrainCallback().get_config()).get_config() == TinyTrainCallback().get_config()
+
+
+def test_trained_weights_are_not_known_before_the_first_batch():
+    with pytest.raises(ValueError, match="not known before the first batch"):
+        callback().print_trainable_parameters()
+
+
+def test_what_would_go_wrong_silently_is_refused():
+    class Own(keras.Model):
+        def train_step(self, data):
+            return {}
+
+    plain = small_net()
+    own = Own(plain.input, plain.output)
+    own.compile("sgd", "mse")
+    with pytest.raises(ValueError, match="has a train_step of its own"):
+        own.fit(*batch(), callbacks=[callback()], verbose=0)
+    averaged = compiled(keras.optimizers.SGD(0.1, use_ema=True))
+    with pytest.raises(ValueError, match="SwapEMAWeights does not go with"):
+        averaged.fit(*batch(), callbacks=[callback(), keras.callbacks.SwapEMAWeights()], verbose=0)

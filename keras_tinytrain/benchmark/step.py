@@ -1,0 +1,143 @@
+"""`keras-tinytrain benchmark step`: time and memory of a sparse training step beside a step of full fine-tuning."""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from keras_tinytrain import backbones
+from keras_tinytrain.benchmark.cost import method_plans
+from keras_tinytrain.benchmark.text import aligned
+from keras_tinytrain.fold import fold_batch_norm
+from keras_tinytrain.layers import layer_table
+from keras_tinytrain.plan import Plan
+from keras_tinytrain.prefix_cache import PrefixCache, split_for_cache
+from keras_tinytrain.sparse import channel_optimizer, channel_slices, sparse_train_step
+
+NUM_SAMPLES, NUM_CLASSES, IMAGE_SIZE = 25, 5, 128
+METHODS = ("full", "sparse", "cached")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print the table. Returns the exit code 0."""
+    result = measure(args.repeats)
+    if args.json:
+        print(json.dumps(result))
+        return 0
+    full = result["methods"]["full"]
+    lines = [("MCUNet at 128x128, 25 samples, Adam", "ms", "of full", "peak MiB", "of full", "optimizer state")]
+    for name, of in result["methods"].items():
+        peak = f"{of['peak_bytes'] / 2**20:.1f}", f"{of['peak_bytes'] / full['peak_bytes']:.2f}"
+        speed = f"{1000 * of['seconds']:.0f}", f"{of['seconds'] / full['seconds']:.2f}"
+        lines.append((name, *speed, *peak, f"{of['optimizer_state']:,}"))
+    print(f"{aligned(lines)}\n\ntrained: {result['plan']}\n{_NOTES}")
+    return 0
+
+
+_NOTES = """full: all weights, BatchNorm folded into them, as in the other rows. sparse: the plan of `benchmark cost`, which fills the
+paper's budget. cached: the same with cache_prefix, once the samples are known; hashing them to find their features is in its time.
+Medians, the three taken in turn in one process. Peak: the most bytes that TensorFlow's CPU allocator held at once in two
+steps, weights, optimizer, samples and cached's one pass through the frozen part included; each method in a process of its own,
+with the allocator that keeps count (TF_CPU_ALLOCATOR_USE_BFC=1). Optimizer state: numbers held beside the weights."""
+
+
+def measure(repeats: int) -> dict:
+    """{"plan": {layer: channels}, "methods": {method: {"seconds", "peak_bytes", "optimizer_state"}}}."""
+    steps, times = {method: Step(method) for method in METHODS}, {method: [] for method in METHODS}
+    for _ in range(repeats + 1):  # the first round warms up
+        for method, step in steps.items():
+            start = time.perf_counter()
+            step()
+            times[method].append(time.perf_counter() - start)
+    methods = {
+        method: {
+            "seconds": statistics.median(times[method][1:]),
+            "peak_bytes": _peak_bytes_elsewhere(method),
+            "optimizer_state": step.optimizer_state,
+        }
+        for method, step in steps.items()
+    }
+    return {"plan": {layer.name: len(layer.channels) for layer in steps["sparse"].plan.layers}, "methods": methods}
+
+
+class Step:
+    """A training step that is called without arguments: "full", "sparse" or "cached" on one fixed batch.
+
+    Attributes:
+        plan: the plan; not used by "full".
+        optimizer_state: numbers that the optimizer holds for the weights.
+    """
+
+    def __init__(self, method: str):
+        model, self.plan = classifier()
+        rng = np.random.default_rng(0)
+        self._x = rng.normal(size=(NUM_SAMPLES, IMAGE_SIZE, IMAGE_SIZE, 3)).astype(np.float32)
+        self._y = tf.constant(np.arange(NUM_SAMPLES) % NUM_CLASSES)
+        self._prepare = tf.constant
+        if method == "full":
+            model.optimizer.build(model.trainable_variables)
+            step = model.train_step
+        else:
+            slices, forward = channel_slices(model, self.plan), None
+            model.optimizer = channel_optimizer(model.optimizer, slices)
+            if method == "cached":
+                frozen, forward = split_for_cache(model, self.plan)
+                self._prepare = PrefixCache(frozen, 2**30)
+
+            def step(data):
+                return sparse_train_step(model, slices, data, forward=forward)
+
+        self._step = tf.function(step, jit_compile=False)
+        state = model.optimizer.variables[2:]  # behind iteration and learning rate
+        self.optimizer_state = sum(int(np.prod(variable.shape)) for variable in state)
+
+    def forget_features(self) -> None:
+        """Let "cached" run the frozen part once more."""
+        if isinstance(self._prepare, PrefixCache):
+            self._prepare.clear()
+
+    def __call__(self) -> float:
+        """The loss."""
+        return float(self._step((self._prepare(self._x), self._y))["loss"])
+
+
+def classifier() -> tuple[keras.Model, Plan]:
+    """MCUNet in canonical form with a dense head, compiled with Adam; and the plan that fills the paper's budget.
+
+    Neither time nor memory depends on the values, so that weights are random and the plan is of the layers that TinyTrain chooses
+    on most tasks.
+    """
+    keras.utils.set_random_seed(0)
+    backbone = fold_batch_norm(backbones.MCUNet((IMAGE_SIZE, IMAGE_SIZE, 3), weights=None))
+    model = keras.Model(backbone.input, keras.layers.Dense(NUM_CLASSES, name="logits")(backbone.output))
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(optimizer=keras.optimizers.Adam(1e-3), loss=loss, jit_compile=False)
+    return model, method_plans("MCUNet", layer_table(backbone))["TinyTrain"]
+
+
+def peak_bytes(method: str) -> int:
+    """Most bytes that TensorFlow's allocator held at once while two compiled steps ran; for a process of its own."""
+    step = Step(method)
+    step()  # compiles
+    step.forget_features()
+    tf.config.experimental.reset_memory_stats("CPU:0")
+    step()
+    step()
+    return tf.config.experimental.get_memory_info("CPU:0")["peak"]
+
+
+def _peak_bytes_elsewhere(method):
+    """`peak_bytes` in a fresh process with the allocator that keeps count."""
+    code = f"from keras_tinytrain.benchmark.step import peak_bytes; print(peak_bytes({method!r}))"
+    environment = {**os.environ, "TF_CPU_ALLOCATOR_USE_BFC": "1", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+    if done.returncode:
+        raise OSError(f"measuring the memory of '{method}' failed: {done.stderr.strip().splitlines()[-1]}")
+    return int(done.stdout.split()[-1])
