@@ -80,7 +80,7 @@ def training_memory(graph, settings, *, head: str, image_bytes: int, num_views: 
 
 
 def prototype_bytes(settings, dimension, num_views):
-    """What the head "prototypes" keeps, in bytes: prototypes, one embedding, logits, samples per class, and by the settings more."""
+    """Bytes of the head "prototypes": prototypes, one embedding, logits, samples per class, and more by the settings."""
     num_classes = settings.num_classes
     num_bytes = align(4 * num_classes * dimension) + align(4 * dimension) + 2 * align(4 * num_classes)
     if settings.leave_one_out:

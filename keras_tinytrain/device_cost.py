@@ -57,7 +57,7 @@ class DeviceAccounting:
         }
 
     def _prototype_bytes(self, embedding):
-        """Adapted and original prototypes, logits of both, samples per class; two embeddings and, with views, each sample's."""
+        """Adapted and original prototypes and logits, samples per class, two embeddings and, with views, each sample's."""
         both = 2 * (align16(4 * self.num_classes * embedding) + align16(4 * self.num_classes))
         own = align16(self.num_samples * embedding) if self.num_views else 0
         return both + align16(4 * self.num_classes) + 2 * align16(4 * embedding) + own

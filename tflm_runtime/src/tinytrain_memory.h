@@ -21,7 +21,7 @@ struct MemoryParts {
   std::size_t weights;               // per trained layer, whole: [int8 kernel], [4 * output channels] if there is a bias
   std::size_t masters;               // [4 * P], float32, selected channels only; 0 for WeightStorage::kInt8
   std::size_t weight_gradients;      // [4 * P]
-  std::size_t optimizer;             // [4 * P * slots], slots = 0, 1 or 2 for SGD, momentum, Adam; kAdamPerChannel: [4 * (P + R)]
+  std::size_t optimizer;             // [4 * P * slots], slots = 0, 1, 2 for SGD, momentum, Adam; kAdamPerChannel: [4 * (P + R)]
   std::size_t activation_gradients;  // [max(gradient_bytes, F)]; Predict keeps the frozen part's output there
   std::size_t prototypes;            // [4 * K] logits; Head::kPrototypes also has [4 * K * D] prototypes, [4 * D] one embedding
                                      // and [4 * K] samples of each class; leave_one_out: [4 * D] a prototype set aside and,
