@@ -6,6 +6,8 @@ import pytest
 from models import tiny_net
 
 from keras_tinytrain.device_cost import DeviceAccounting, align16
+from keras_tinytrain.export.memory import prototype_bytes
+from keras_tinytrain.export.settings import TrainingSettings
 from keras_tinytrain.layers import layer_table
 
 CHOICE = {"b3_conv": 5, "logits": 5}
@@ -30,6 +32,15 @@ def test_parts_by_hand(table):
     assert parts["masters"] == parts["weight_gradients"] == align16(4 * parameters)
     assert parts["optimizer"] == align16(8 * parameters)
     assert parts["image"] == 0
+    prototypes, logits, embedding = align16(4 * 5 * 5), align16(4 * 5), align16(4 * 5)
+    assert parts["prototypes"] == 2 * (prototypes + logits) + align16(4 * 5) + 2 * embedding  # adapted and original
+
+
+def test_prototypes_are_those_of_the_exporters_default_settings(table):
+    settings = TrainingSettings(num_classes=5)
+    for views in (0, 2):
+        parts = DeviceAccounting(num_views=views).parts(table, CHOICE)
+        assert parts["prototypes"] == prototype_bytes(settings, 5, views)
 
 
 def test_memory_is_the_sum_of_its_parts(table):
@@ -41,6 +52,11 @@ def test_memory_is_the_sum_of_its_parts(table):
 def test_more_of_anything_takes_more(table, change):
     small = DeviceAccounting()
     assert dataclasses.replace(small, **change).memory_bytes(table, CHOICE) > small.memory_bytes(table, CHOICE)
+
+
+def test_weights_in_int8_alone_need_no_masters(table):
+    with_masters, without = (DeviceAccounting(masters=masters).parts(table, CHOICE) for masters in (True, False))
+    assert without == {**with_masters, "masters": 0} != with_masters
 
 
 def test_sgd_needs_no_optimizer_state(table):
