@@ -154,19 +154,17 @@ Status Trainer::Embed(const std::int8_t* features, float* embedding, const std::
 // p_k = mean of the embeddings of class k, with the weights that are bound. `embeddings` keeps each, unless it is nullptr.
 Status Trainer::MeanEmbeddings(float* prototypes, std::int8_t* embeddings) {
   const std::int32_t dimension = buffers_.dimension;
+  const Tensor& tensor = tables_->tensors[tables_->num_tensors - 1];
   const std::int8_t* outputs[kMaxOutputs] = {};
   for (std::int32_t i = 0; i < settings_.num_classes * dimension; ++i) prototypes[i] = 0.0f;
   for (std::int32_t s = 0; s < num_samples_; ++s) {
-    const Status status = Embed(Sample(s, 0), buffers_.embedding, outputs);
-    if (status != Status::kOk) return status;
-    float* prototype = prototypes + buffers_.labels[s] * dimension;
-    for (std::int32_t i = 0; i < dimension; ++i) prototype[i] += buffers_.embedding[i];
-    if (embeddings == nullptr) continue;
-    std::memcpy(embeddings + s * dimension, outputs[tables_->head_output], static_cast<std::size_t>(dimension));
+    if (!model_.run_trainable(model_.context, Sample(s, 0), outputs)) return Status::kModelFailed;
+    const std::int8_t* embedding = outputs[tables_->head_output];
+    AddEmbedding(prototypes + buffers_.labels[s] * dimension, embedding, tensor.zero_point, dimension);
+    if (embeddings != nullptr) std::memcpy(embeddings + s * dimension, embedding, static_cast<std::size_t>(dimension));
   }
   for (std::int32_t k = 0; k < settings_.num_classes; ++k) {
-    const float mean = 1.0f / static_cast<float>(buffers_.counts[k]);
-    for (std::int32_t i = 0; i < dimension; ++i) prototypes[k * dimension + i] *= mean;
+    MeanOfSums(prototypes + k * dimension, tensor.scale, buffers_.counts[k], dimension);
   }
   return Status::kOk;
 }
