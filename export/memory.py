@@ -140,12 +140,12 @@ def training_memory(
         training={
             "weight_gradients": align(4 * num_trained),
             "activation_gradients": align(graph.gradient_bytes),
-            "head": align(4 * num_classes) + (_prototype_scratch(settings, dimension, num_views) if has_prototypes else 0),
+            "head": align(4 * num_classes) + (prototype_scratch_bytes(settings, dimension, num_views) if has_prototypes else 0),
         },
     )
 
 
-def _prototype_scratch(settings, dimension, num_views):
+def prototype_scratch_bytes(settings, dimension: int, num_views: int) -> int:
     """What the head "prototypes" needs beside the logits: one embedding, samples per class, and by the settings more."""
     num_bytes = align(4 * dimension) + align(4 * settings.num_classes)
     if settings.leave_one_out:

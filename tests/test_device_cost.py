@@ -6,6 +6,8 @@ import pytest
 from models import tiny_net
 
 from keras_tinytrain.device_cost import DeviceAccounting, align16
+from keras_tinytrain.export.memory import prototype_scratch_bytes
+from keras_tinytrain.export.settings import TrainingSettings
 from keras_tinytrain.layers import layer_table
 
 CHOICE = {"b3_conv": 5, "logits": 5}
@@ -30,6 +32,13 @@ def test_parts_by_hand(table):
     assert parts["masters"] == align16(4 * parameters)
     assert parts["optimizer"] == align16(8 * parameters)
     assert parts["prototypes"] == 2 * align16(4 * 5 * 5)  # adapted and original
+
+
+def test_scratch_of_the_head_is_that_of_the_exporters_default_settings():
+    settings = TrainingSettings(num_classes=5)
+    for views in (0, 2):
+        expected = align16(4 * 5) + prototype_scratch_bytes(settings, 7, views)
+        assert DeviceAccounting(num_views=views)._head_bytes(7) == expected
 
 
 def test_the_arena_holds_the_larger_of_both_turns(table):
@@ -62,6 +71,11 @@ def test_more_of_anything_takes_more(table, change):
 def test_features_are_checked():
     with pytest.raises(ValueError, match="features expects 'ram' or 'flash'"):
         DeviceAccounting(features="disk")
+
+
+def test_weights_in_int8_alone_need_no_masters(table):
+    with_masters, without = (DeviceAccounting(masters=masters).parts(table, CHOICE) for masters in (True, False))
+    assert without == {**with_masters, "masters": 0} != with_masters
 
 
 def test_sgd_needs_no_optimizer_state(table):

@@ -84,10 +84,17 @@ def reference_gradients(case, host):
         kept = {name: (t, outputs[t.kept].astype(np.float64)) for name, t in values.items()}
         return run_float64(canonical, first, real(graph.tensors[0], features.astype(np.float64)), weights, kept)
 
-    prototypes = np.stack([np.mean([embed(i, 0) for i in np.flatnonzero(case.y == k)], axis=0) for k in range(WAYS)])
+    own = np.stack([embed(i, 0) for i in range(len(case.y))])
+    means = np.stack([own[case.y == k].mean(axis=0) for k in range(WAYS)])
+
+    def prototypes(sample):
+        """The means of the classes, `sample` itself left out of its own."""
+        others = (case.y == case.y[sample]) & (np.arange(len(case.y)) != sample)
+        return np.where((np.arange(WAYS) == case.y[sample])[:, None], own[others].mean(axis=0), means)
+
     with tf.GradientTape() as tape:
         tape.watch([tensor for name in operators for tensor in weights[name]])
-        loss = tf.add_n([sample_loss(embed(i, view), prototypes, case.head, label) for i, label in enumerate(case.y)])
+        loss = tf.add_n([sample_loss(embed(i, view), prototypes(i), case.head, label) for i, label in enumerate(case.y)])
         loss /= len(case.y)
     gradients = tape.gradient(loss, {name: weights[name] for name in operators})
     return float(loss), {name: by_channel(canonical, name, case.plan, *gradients[name]) for name in operators}

@@ -227,6 +227,11 @@ def test_what_does_not_fit_is_refused_with_the_largest_parts():
     ("field", "value"),
     [
         ("optimizer", "rmsprop"),
+        ("weights", "float16"),
+        ("updates", "sometimes"),
+        ("average", 1.5),
+        ("average", float("nan")),
+        ("seed", -1),
         ("learning_rate", -1.0),
         ("momentum", 1.0),
         ("epsilon", 0.0),

@@ -36,7 +36,7 @@ def host_run(net, tables, library, images, labels):
     lines = [("loss", np.float32(trainer.step()).tobytes()) for _ in range(trainer.settings["iterations"])]
     trainer.update_prototypes()
     for name, method in (("masters", trainer.masters), ("gradients", trainer.weight_gradients)):
-        parts = [part for i in range(trainer.num_trained) for part in method(i) if part is not None]
+        parts = [part for i in range(trainer.num_trained) for part in method(i) or () if part is not None]
         lines.append((name, b"".join(part.tobytes() for part in parts)))
     lines.append(("delta", trainer.save_delta(1)))
     lines.append(("logits", trainer.predict(images[0])[1].tobytes()))
@@ -60,14 +60,23 @@ def recording(images, labels, calls, arena_bytes):
         f"constexpr std::size_t kFeatureBytes = {features.size}, kArenaBytes = {arena_bytes};", "}  // namespace", ""])
 
 
-@pytest.mark.parametrize("optimizer, learning_rate", [("kSgd", 0.3), ("kMomentum", 0.1), ("kAdam", 0.01)])
+IMMEDIATE = {"updates": "kImmediate", "leave_one_out": True, "average": 0.5}
+SETTINGS = {
+    "sgd": {"optimizer": "kSgd", "learning_rate": 0.3},
+    "momentum": {"optimizer": "kMomentum", "learning_rate": 0.1, "leave_one_out": True, "average": 0.25},
+    "adam": {"optimizer": "kAdam", "learning_rate": 0.01},
+    "int8": {"optimizer": "kAdamPerChannel", "learning_rate": 0.01, "weights": "kInt8", "seed": 2**32 - 5, **IMMEDIATE},
+}
+
+
+@pytest.mark.parametrize("name", SETTINGS)
 @pytest.mark.parametrize("flags", [["-Os", "-mfloat-abi=softfp"], ["-O3", "-mfloat-abi=hard"]], ids=["nano33", "O3"])
-def test_training_is_the_same_on_the_board(optimizer, learning_rate, flags, tmp_path):
-    net = small_net(by_channel=optimizer == "kAdam", picking=optimizer == "kSgd")
-    net.split = SPLIT if optimizer == "kMomentum" else ()
+def test_training_is_the_same_on_the_board(name, flags, tmp_path):
+    net = small_net(by_channel=name in ("adam", "int8"), picking=name == "sgd")
+    net.split = SPLIT if name in ("momentum", "int8") else ()
     net.image_shape = net.tensors[0].shape  # no frozen part: images are features
     net.views = ((0, 1), (-1, 0))
-    net.settings.update(optimizer=optimizer, learning_rate=learning_rate, iterations=3)
+    net.settings.update(SETTINGS[name], iterations=3)
     images, labels = samples(shape=net.image_shape)
     expected, calls, arena_bytes = host_run(net, *net.load(tmp_path), images, labels)
     (tmp_path / "recording.h").write_text(recording(images, labels, calls, arena_bytes))

@@ -28,7 +28,7 @@ def softmax(tmp_path_factory):
     return Setup(small_net("softmax"), tmp_path_factory.mktemp("softmax"))
 
 
-# ---- what an iteration is --------------------------------------------------------------------------------------------------
+# ---- what an iteration is -----------------------------------------------------------------------------------------------
 
 def trainer_with(setup, labels, **settings):
     trainer = setup.trainer(add=False, **settings)
@@ -94,7 +94,7 @@ def test_compute_gradients_moves_nothing_with_immediate_updates_too(setup):
     np.testing.assert_allclose(all_of(trainer, "weight_gradients"), expected, rtol=0, atol=1e-5 * np.abs(expected).max())
 
 
-# ---- Adam with one second moment per channel ---------------------------------------------------------------------------------
+# ---- Adam with one second moment per channel ----------------------------------------------------------------------------
 
 def test_adam_per_channel_has_one_second_moment_for_all_weights_of_a_channel(setup):
     trainer = setup.trainer(optimizer="adam_per_channel", learning_rate=0.01)
@@ -125,7 +125,7 @@ def adam_per_row(gradients, state, learning_rate=0.01):
     return -alpha * state["m"] / (np.sqrt(state["v"]) + 1e-7)
 
 
-# ---- weights in int8 alone -----------------------------------------------------------------------------------------------------
+# ---- weights in int8 alone ----------------------------------------------------------------------------------------------
 
 def test_philox_gives_the_known_answers():
     """Of Random123, the authors' own implementation: philox2x32, 10 rounds, first word."""
@@ -247,7 +247,7 @@ def test_the_seed_names_the_run(setup):
     assert weights(1) == weights(1) != weights(2)
 
 
-# ---- averaging with the original network ------------------------------------------------------------------------------------------
+# ---- averaging with the original network --------------------------------------------------------------------------------
 
 def original(setup, labels):
     """Float64 embedding and prototypes of the weights in flash."""

@@ -14,20 +14,21 @@ from tests.runtime.tflm import tflm  # noqa: F401
 
 WAYS, SHOTS = 3, 2
 MAIN = ROOT / "tests" / "runtime" / "tflm_host" / "main.cpp"
-CASES = {  # model, trained channels, head, views; "views" and "softmax" keep their features in flash
-    "blocks": (tiny_net, {"b1_project": (1, 3), "b2_depthwise": (0, 5), "b3_conv": (2, 11), "logits": (0,)}, "prototypes", ()),
-    "views": (tiny_net, {"b1_expand": (0, 9), "b1_depthwise": (3,)}, "prototypes", ((0, 1), (-2, 0))),
-    "no_frozen_part": (pooled_net, {"first": (0, 5), "hidden": (1, 7)}, "prototypes", ()),
-    "softmax": (lambda: tiny_net(classes=WAYS), {"b3_conv": (0, 3), "logits": (0, 1, 2)}, "softmax", ()),
+BLOCKS = {"b1_project": (1, 3), "b2_depthwise": (0, 5), "b3_conv": (2, 11), "logits": (0,)}
+CASES = {  # model, trained channels, head, views, settings; "views" and "softmax" keep their features in flash
+    "blocks": (tiny_net, BLOCKS, "prototypes", (), {"weights": "int8", "updates": "immediate", "seed": 5}),
+    "views": (tiny_net, {"b1_expand": (0, 9), "b1_depthwise": (3,)}, "prototypes", ((0, 1), (-2, 0)), {}),
+    "no_frozen_part": (pooled_net, {"first": (0, 5), "hidden": (1, 7)}, "prototypes", (), {"average": 0.0}),
+    "softmax": (lambda: tiny_net(classes=WAYS), {"b3_conv": (0, 3), "logits": (0, 1, 2)}, "softmax", (), {}),
 }
 
 
 @pytest.fixture(scope="module", params=CASES)
 def bundle(request, tmp_path_factory):
-    build, trained, head, views = CASES[request.param]
+    build, trained, head, views, settings = CASES[request.param]
     model = build()
     plan = Plan(tuple(LayerPlan(name, channels) for name, channels in trained.items()))
-    training = TrainingSettings(learning_rate=0.01, iterations=6, num_classes=WAYS, max_samples=WAYS * SHOTS)
+    training = TrainingSettings(learning_rate=0.01, iterations=6, num_classes=WAYS, max_samples=WAYS * SHOTS, **settings)
     out = tmp_path_factory.mktemp("tflm") / request.param
     exported = export_tflm(
         model, plan, calibration=images(model, 8), out=out, head=head, training=training, views=views,

@@ -349,7 +349,8 @@ def aligned_arena(num_bytes, offset=0):
 
 @pytest.mark.parametrize("settings", [
     {}, {"leave_one_out": True, "average": 0.5},
-    {"leave_one_out": True, "average": 0.5, "weights": "int8", "updates": "immediate", "optimizer": "adam_per_channel"}], ids=len)
+    {"leave_one_out": True, "average": 0.5, "weights": "int8", "updates": "immediate", "optimizer": "adam_per_channel"},
+], ids=len)
 def test_arena_is_checked_and_never_overrun(setup, settings):
     total = _runtime.required_bytes(setup.tables, settings)["state"]
     with pytest.raises(ValueError, match=f"received {total - 1} bytes, required {total}"):
@@ -483,8 +484,8 @@ def test_no_prototypes_yet(setup):
 @pytest.mark.parametrize("settings", [
     {"learning_rate": -1.0}, {"learning_rate": float("nan")}, {"optimizer": "adam", "beta_2": 1.0},
     {"optimizer": "adam", "epsilon": 0.0}, {"optimizer": "momentum", "momentum": 1.5}, {"num_classes": 0}, {"num_classes": 256},
-    {"max_samples": 0}, {"iterations": -1}, {"logit_scale": 0.0}, {"max_samples": 2**31 - 1}, {"average": -0.1}, {"average": 1.1},
-    {"average": float("nan")}, {"optimizer": "adam_per_channel", "epsilon": 0.0}])
+    {"max_samples": 0}, {"iterations": -1}, {"logit_scale": 0.0}, {"max_samples": 2**31 - 1}, {"average": -0.1},
+    {"average": 1.1}, {"average": float("nan")}, {"optimizer": "adam_per_channel", "epsilon": 0.0}])
 def test_settings_out_of_range(setup, settings):
     with pytest.raises(ValueError, match="setting is out of range"):
         setup.trainer(**settings)

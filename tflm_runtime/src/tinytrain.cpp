@@ -48,7 +48,7 @@ const char* StatusText(Status status) {
     case Status::kFull: return "max_samples are stored already; call ClearSamples first";
     case Status::kNotEnoughSamples: return "every class needs a stored sample, and there must be two classes";
     case Status::kModelFailed: return "a function of the model failed";
-    case Status::kNotTrained: return "there are no prototypes yet (average > 0 needs those of the original weights, too); call Train or LoadDelta first";
+    case Status::kNotTrained: return "there are no prototypes yet (for averaging, not both); call Train or LoadDelta first";
     case Status::kBufferTooSmall: return "the buffer does not hold the delta; it takes DeltaBytes";
     case Status::kDeltaCorrupt: return "the delta is cut short, altered, or not a delta";
     case Status::kDeltaForeign: return "the delta belongs to another base model or plan";
@@ -193,22 +193,20 @@ Status Trainer::Embed(const std::int8_t* features, float* embedding, const std::
   return Status::kOk;
 }
 
-// p_k = mean of the embeddings of class k, with the weights that are bound. `embeddings`, if not nullptr, keeps them one by one.
+// p_k = mean of the embeddings of class k, with the weights that are bound. `embeddings` keeps each, unless it is nullptr.
 Status Trainer::MeanEmbeddings(float* prototypes, std::int8_t* embeddings) {
   const std::int32_t dimension = buffers_.dimension;
+  const Tensor& tensor = tables_->tensors[tables_->num_tensors - 1];
   const std::int8_t* outputs[kMaxOutputs] = {};
   for (std::int32_t i = 0; i < settings_.num_classes * dimension; ++i) prototypes[i] = 0.0f;
   for (std::int32_t s = 0; s < num_samples_; ++s) {
-    const Status status = Embed(StoredSample(s, 0), buffers_.embedding, outputs);
-    if (status != Status::kOk) return status;
-    float* prototype = prototypes + buffers_.labels[s] * dimension;
-    for (std::int32_t i = 0; i < dimension; ++i) prototype[i] += buffers_.embedding[i];
-    if (embeddings == nullptr) continue;
-    std::memcpy(embeddings + s * dimension, outputs[tables_->head_output], static_cast<std::size_t>(dimension));
+    if (!model_.run_trainable(model_.context, StoredSample(s, 0), outputs)) return Status::kModelFailed;
+    const std::int8_t* embedding = outputs[tables_->head_output];
+    AddEmbedding(prototypes + buffers_.labels[s] * dimension, embedding, tensor.zero_point, dimension);
+    if (embeddings != nullptr) std::memcpy(embeddings + s * dimension, embedding, static_cast<std::size_t>(dimension));
   }
   for (std::int32_t k = 0; k < settings_.num_classes; ++k) {
-    const float mean = 1.0f / static_cast<float>(buffers_.counts[k]);
-    for (std::int32_t i = 0; i < dimension; ++i) prototypes[k * dimension + i] *= mean;
+    MeanOfSums(prototypes + k * dimension, tensor.scale, buffers_.counts[k], dimension);
   }
   return Status::kOk;
 }
@@ -249,7 +247,8 @@ float Trainer::PrototypeLoss(std::int32_t sample, const std::int8_t* const* outp
         buffers_.embeddings != nullptr ? buffers_.embeddings + sample * dimension : outputs[tables_->head_output];
     LeaveOut(prototype, buffers_.set_aside, own, tensor.scale, tensor.zero_point, buffers_.counts[label], dimension);
   }
-  CosineLogits(buffers_.logits, buffers_.embedding, buffers_.prototypes, settings_.logit_scale, settings_.num_classes, dimension);
+  CosineLogits(buffers_.logits, buffers_.embedding, buffers_.prototypes, settings_.logit_scale, settings_.num_classes,
+               dimension);
   const float loss = SoftmaxCrossEntropy(buffers_.logits, label, settings_.num_classes);
   CosineBackward(d_embedding, buffers_.logits, buffers_.embedding, buffers_.prototypes, settings_.logit_scale,
                  settings_.num_classes, dimension);

@@ -19,15 +19,15 @@
 //   loss  = mean over samples of cross-entropy(softmax(logit_scale * cos(z_view, p)), label)
 //   one optimizer step on the selected channels (kernel and bias) from the gradient of that mean
 // and in Predict: logits = logit_scale * cos(z, p). What the settings change of that:
-//   leave_one_out         in the loss of sample i, its own class c has the prototype (n_c p_c - z_i) / (n_c - 1), where z_i is the
-//                         stored sample's own embedding, as in p_c; if it is the only one of its class, p_c
-//   Updates::kImmediate   p and z_i once, at the iteration's beginning; then sample by sample, in the order stored: gradient of its
-//                         loss alone, one optimizer step. An iteration takes as many steps as there are samples; its loss is
-//                         the mean of their losses, each before its own step
+//   leave_one_out         in the loss of sample i, its own class c has the prototype (n_c p_c - z_i) / (n_c - 1), where z_i is
+//                         the stored sample's own embedding, as in p_c; if it is the only one of its class, p_c
+//   Updates::kImmediate   p and z_i once, at the iteration's beginning; then sample by sample, in the order stored: gradient of
+//                         its loss alone, one optimizer step. An iteration takes as many steps as there are samples; its loss
+//                         is the mean of their losses, each before its own step
 //   WeightStorage         kFloatMasters: weights live twice, as float32 masters, and rounded into the int8 kernels and int32
 //                         biases that the forward pass reads. kInt8: in the latter alone, and a step rounds by chance
-//   average               Predict's logits are (1 - average) * those above + average * those of the original weights, in flash,
-//                         with prototypes of their own; one more run of the trainable part for each prediction
+//   average               Predict's logits are (1 - average) * those above + average * those of the original weights, in
+//                         flash, with prototypes of their own; one more run of the trainable part for each prediction
 //
 // What can go wrong is in tinytrain_status.h, what the arena's parts hold and how large each is in tinytrain_memory.h, the
 // format of a delta in tinytrain_delta.h. At most kMaxOutputs outputs of trainable.tflite can be followed.

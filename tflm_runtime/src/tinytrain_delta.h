@@ -1,4 +1,4 @@
-// What was learned, as bytes: the changed channels and the prototypes. keras_tinytrain.Delta (Python) reads and writes the same.
+// What was learned, as bytes: the changed channels and the prototypes. keras_tinytrain.Delta (Python) reads and writes it, too.
 //
 // Little-endian, no padding (read with memcpy):
 //   0   4   "TTDL"

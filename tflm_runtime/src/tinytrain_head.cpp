@@ -33,13 +33,21 @@ void CosineLogits(float* logits, const float* embedding, const float* prototypes
   }
 }
 
+void AddEmbedding(float* sums, const std::int8_t* q, std::int32_t zero_point, std::int32_t dimension) {
+  for (std::int32_t i = 0; i < dimension; ++i) sums[i] += static_cast<float>(q[i] - zero_point);
+}
+
+void MeanOfSums(float* sums, float scale, std::int32_t count, std::int32_t dimension) {
+  const float mean = scale / static_cast<float>(count);
+  for (std::int32_t i = 0; i < dimension; ++i) sums[i] *= mean;
+}
+
 void LeaveOut(float* prototype, float* saved, const std::int8_t* q, float scale, std::int32_t zero_point, std::int32_t count,
               std::int32_t dimension) {
-  const auto all = static_cast<float>(count);
-  const float others = 1.0f / static_cast<float>(count - 1);
+  const float all = scale / static_cast<float>(count), others = scale / static_cast<float>(count - 1);
   for (std::int32_t i = 0; i < dimension; ++i) {
     saved[i] = prototype[i];
-    prototype[i] = (all * prototype[i] - scale * static_cast<float>(q[i] - zero_point)) * others;
+    prototype[i] = (RoundToEven(prototype[i] / all) - static_cast<float>(q[i] - zero_point)) * others;
   }
 }
 
@@ -48,7 +56,8 @@ void AverageLogits(float* logits, const float* original, float average, std::int
 }
 
 // With u = z / ||z|| and v_k = p_k / ||p_k||:  logits[k] = logit_scale * u . v_k
-// d_u = logit_scale * sum over k of d_logits[k] * v_k;  d_z = (d_u - u (u . d_u)) / ||z||
+// d_u = logit_scale * sum over k of d_logits[k] * (v_k - u);  d_z = (d_u - u (u . d_u)) / ||z||
+// What u adds to d_u has no part in d_z; without it d_u is a sum of what almost cancels, where all v_k point about the same way.
 void CosineBackward(float* d_embedding, const float* d_logits, const float* embedding, const float* prototypes,
                     float logit_scale, std::int32_t num_classes, std::int32_t dimension) {
   const float inverse_norm = InverseNorm(embedding, dimension);
@@ -56,8 +65,10 @@ void CosineBackward(float* d_embedding, const float* d_logits, const float* embe
   const float factor = has_direction ? logit_scale * inverse_norm : 0.0f;
   for (std::int32_t i = 0; i < dimension; ++i) d_embedding[i] = 0.0f;
   for (std::int32_t k = 0; k < num_classes; ++k, prototypes += dimension) {
-    const float weight = factor * d_logits[k] * InverseNorm(prototypes, dimension);
-    for (std::int32_t i = 0; i < dimension; ++i) d_embedding[i] += weight * prototypes[i];
+    const float weight = factor * d_logits[k], inverse = InverseNorm(prototypes, dimension);
+    for (std::int32_t i = 0; i < dimension; ++i) {
+      d_embedding[i] += weight * (prototypes[i] * inverse - embedding[i] * inverse_norm);
+    }
   }
   const float along = Dot(embedding, d_embedding, dimension) * inverse_norm * inverse_norm;
   for (std::int32_t i = 0; i < dimension; ++i) d_embedding[i] -= along * embedding[i];

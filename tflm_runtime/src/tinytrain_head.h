@@ -16,8 +16,13 @@ void Dequantize(float* real, const std::int8_t* q, float scale, std::int32_t zer
 void CosineLogits(float* logits, const float* embedding, const float* prototypes, float logit_scale,
                   std::int32_t num_classes, std::int32_t dimension);
 
-// A class's prototype, the mean of `count` > 1 embeddings, becomes the mean of the others: p <- (count * p - z) / (count - 1),
-// z[i] = scale * (q[i] - zero_point). `saved` keeps what it was.
+// sums[i] += q[i] - zero_point, exact; and the mean of `count` embeddings from their sums: sums[i] * (scale / count).
+void AddEmbedding(float* sums, const std::int8_t* q, std::int32_t zero_point, std::int32_t dimension);
+void MeanOfSums(float* sums, float scale, std::int32_t count, std::int32_t dimension);
+
+// A class's prototype, a mean of `count` > 1 embeddings, becomes the mean of the others: p <- (count * p - z) / (count - 1),
+// z[i] = scale * (q[i] - zero_point). Takes the sums, which are integers, back from the mean, so that only the result is
+// rounded. `saved` keeps what the prototype was.
 void LeaveOut(float* prototype, float* saved, const std::int8_t* q, float scale, std::int32_t zero_point, std::int32_t count,
               std::int32_t dimension);
 

@@ -22,8 +22,8 @@ struct AdamCorrection {
 //
 // kSgd:             change = -learning_rate * g
 // kMomentum:        v = momentum * v - learning_rate * g;  change = v
-// kAdam:            m += (g - m)(1 - beta_1);  v += (g^2 - v)(1 - beta_2);  alpha = learning_rate * sqrt(1 - beta_2^t) / (1 - beta_1^t)
-//                   change = -alpha * m / (sqrt(v) + epsilon)
+// kAdam:            m += (g - m)(1 - beta_1);  v += (g^2 - v)(1 - beta_2);  change = -alpha * m / (sqrt(v) + epsilon)
+//                   with alpha = learning_rate * sqrt(1 - beta_2^t) / (1 - beta_1^t)
 // kAdamPerChannel:  the same, but for one v per run, of the mean of its g^2
 class OptimizerStep {
  public:

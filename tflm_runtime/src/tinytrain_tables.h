@@ -119,7 +119,7 @@ struct TrainingSettings {
   float beta_2;       // Adam
   float epsilon;      // Adam
   float logit_scale;  // Head::kPrototypes
-  float average;      // Head::kPrototypes: Predict's share of the original weights' logits, 0 to 1; 0: of the adapted ones alone
+  float average;      // Head::kPrototypes: share of the original weights in Predict's logits, 0 to 1
   std::int32_t iterations;
   std::int32_t num_classes;  // at most 255
   std::int32_t max_samples;

@@ -1,4 +1,4 @@
-// Trained weights: the int8 kernels and int32 biases that the forward pass reads, their float32 masters, and how a step moves them.
+// Trained weights: int8 kernels and int32 biases, which the forward pass reads, their float32 masters, and how they move.
 #ifndef TINYTRAIN_WEIGHTS_H_
 #define TINYTRAIN_WEIGHTS_H_
 

@@ -44,7 +44,7 @@ void Main() {
   }
   Require(trainer.UpdatePrototypes());
   const tinytrain::Buffers& buffers = trainer.buffers();
-  PrintBytes("masters", buffers.masters, buffers.num_weights * sizeof(float));
+  PrintBytes("masters", buffers.masters, buffers.masters == nullptr ? 0 : buffers.num_weights * sizeof(float));
   PrintBytes("gradients", buffers.weight_gradients, buffers.num_weights * sizeof(float));
   std::size_t written = 0;
   Require(trainer.SaveDelta(1, delta, sizeof(delta), &written));

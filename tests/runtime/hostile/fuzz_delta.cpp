@@ -34,8 +34,9 @@ std::vector<std::uint8_t> DescribedDelta(const std::uint8_t* data, std::size_t s
   const tinytrain::Tables& tables = TheTables();
   std::vector<std::uint8_t> delta(48);
   for (int r = 0; r < 4 && size >= 7; ++r, data += 7, size -= 7) {
-    const std::int32_t layer = data[0] % (tables.num_trained + 1);
-    const char* name = layer < tables.num_trained ? tables.trained[layer].name : tinytrain::kPrototypesName;
+    const std::int32_t layer = data[0] % (tables.num_trained + 2);
+    const char* prototypes = layer == tables.num_trained ? tinytrain::kPrototypesName : tinytrain::kOriginalPrototypesName;
+    const char* name = layer < tables.num_trained ? tables.trained[layer].name : prototypes;
     const std::uint32_t type = data[1] % 3, has_bias = data[1] / 3 % 2;
     const std::uint32_t num_values = data[3] % 4 == 0 ? data[2] + 64u : data[2] % 64;
     const std::uint32_t num_channels = data[4] % 8;
@@ -69,7 +70,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   const bool loaded = trainer.LoadDelta(delta.data(), delta.size()) == tinytrain::Status::kOk;
   const std::size_t half = delta.size() / 2;
   tinytrain::NewestDelta(delta.data(), delta.data() + half, half);
-  if (!loaded || !trainer.has_prototypes()) return 0;
+  if (!loaded || !trainer.has_prototypes() || !trainer.has_original_prototypes()) return 0;
   std::vector<std::uint8_t> saved(trainer.DeltaBytes());  // what was taken over can be written, and read again
   if (trainer.SaveDelta(1, saved.data(), saved.size(), nullptr) != tinytrain::Status::kOk) std::abort();
   if (trainer.LoadDelta(saved.data(), saved.size()) != tinytrain::Status::kOk) std::abort();

@@ -111,9 +111,13 @@ void Mutate(Copy* copy, const std::uint8_t* edit) {
     }
     case 5: {
       tinytrain::TrainingSettings& t = copy->tables.training;
-      float* const fields[] = {&t.learning_rate, &t.momentum, &t.beta_2, &t.epsilon, &t.logit_scale};
-      std::memcpy(fields[index % 5], value, 4);
-      if (index % 8 == 7) t.optimizer = static_cast<tinytrain::Optimizer>(Modulo(value[0], 4));
+      float* const fields[] = {&t.learning_rate, &t.momentum, &t.beta_2, &t.epsilon, &t.logit_scale, &t.average};
+      std::memcpy(fields[index % 6], value, 4);
+      if (index % 8 != 7) return;
+      t.optimizer = static_cast<tinytrain::Optimizer>(Modulo(value[0], 5));
+      t.weights = static_cast<tinytrain::WeightStorage>(Modulo(value[1], 3));
+      t.updates = static_cast<tinytrain::Updates>(Modulo(value[2], 3));
+      t.leave_one_out = value[3] % 2 == 1;
       return;
     }
   }

@@ -112,7 +112,11 @@ void RunHead() {
 // A whole life of a trainer in exactly the bytes it asked for; the delta that came of it.
 std::vector<std::uint8_t> RunTrainer(const tinytrain::Tables& tables) {
   tinytrain::TrainingSettings settings = tables.training;
-  settings.optimizer = static_cast<tinytrain::Optimizer>(Between(0, 2));
+  settings.optimizer = static_cast<tinytrain::Optimizer>(Between(0, 3));
+  settings.weights = static_cast<tinytrain::WeightStorage>(Between(0, 1));
+  settings.updates = static_cast<tinytrain::Updates>(Between(0, 1));
+  settings.leave_one_out = Between(0, 1) == 1;
+  settings.average = Between(0, 1) == 1 ? 0.5f : 0.0f;
   settings.learning_rate = Between(0, 3) == 0 ? 1e30f : 0.05f;  // weights overflow, and must be clipped
   settings.iterations = Between(0, 3);
   settings.max_samples = Between(3, 9);
