@@ -15,6 +15,7 @@ import numpy as np
 from keras_tinytrain.fold import fold_batch_norm
 from keras_tinytrain.plan import Plan
 
+from . import qat
 from .arena import smallest_arena
 from .boards import Board, board as find_board
 from .bundle_folder import MANIFEST, SCHEMA_VERSION, Bundle
@@ -28,6 +29,10 @@ from .settings import TrainingSettings
 from .tables import identifier, image_input, render, render_sources, tables_bytes
 
 _HEADS = ("prototypes", "softmax")
+_ENDS_IN_SOFTMAX = (
+    "Model '{}' ends in a softmax, but head='prototypes' takes embeddings. Pass keras.Model(model.input, model.layers[-2].output), "
+    'or head="softmax".'
+)
 _WEIGHTS_IN_RAM = {"cheapest": None, "selected": True, "whole": False}
 
 
@@ -35,7 +40,7 @@ def export_tflm(
     model: keras.Model,
     plan: Plan,
     *,
-    calibration: np.ndarray,
+    calibration: np.ndarray | None = None,
     out: str | os.PathLike,
     board: str | Board = "nano33ble",
     head: str = "prototypes",
@@ -50,9 +55,11 @@ def export_tflm(
 
     Args:
         model: a built Functional or Sequential model with one input. BatchNorm is folded first; a softmax at its end is left
-            away, the device computes it.
+            away, the device computes it. Or a quantisation-aware model of tensorflow-model-optimization, as it is: its ranges are
+            kept, and the plan speaks of the layers that it wraps.
         plan: layers and channels to train.
-        calibration: (N, ...) representative inputs in the model's own convention; a hundred are plenty.
+        calibration: (N, ...) representative inputs in the model's own convention; a hundred are plenty. Not needed
+            for a quantisation-aware model.
         out: the folder to write; its name names the bundle.
         board: one of `BOARDS`, or a `Board`.
         head: "prototypes": the model's output is an embedding, classes are told apart by cosine similarity to the mean
@@ -86,11 +93,12 @@ def export_tflm(
     if weights_in_ram not in _WEIGHTS_IN_RAM:
         raise ValueError(f"weights_in_ram expects one of {', '.join(_WEIGHTS_IN_RAM)}. Received: {weights_in_ram!r}")
     _check_free(out, overwrite)
-    canonical = _canonical(model, head)
+    _check_head(head)
+    canonical = model if qat.is_tf_keras(model) else _canonical(model, head)
     training = _with_classes(training, head, math.prod(canonical.output_shape[1:]))
     _check_features(features, target)
     views = _checked_views(views)
-    whole = convert_int8(canonical, calibration)
+    whole = _converted(canonical, head, calibration)
     frozen, trainable, operators = cut_model(whole, canonical, plan, split=split)
     trainable, graph = read_trainable(trainable, operators, plan)
     frozen_arena = smallest_arena(frozen) if frozen else 0
@@ -151,7 +159,7 @@ def export_tflm(
         "trained": {trained.name: len(trained.channels) for trained in graph.trained},
         "weights_in_ram": [dataclasses.asdict(choice) for choice in in_ram],
         "operators": sorted(operator_names(frozen) | operator_names(trainable)),
-        "layers": [layer.name for layer in canonical.layers],
+        "layers": qat.layer_names(model) if qat.is_tf_keras(model) else [layer.name for layer in canonical.layers],
         "training": dataclasses.asdict(training),
         "views": [list(view) for view in views],
         "sram": sram,
@@ -190,15 +198,27 @@ def check_fits(target: Board, sram: dict[str, int], flash: dict[str, int]) -> No
             )
 
 
-def _canonical(model, head):
+def _check_head(head):
     if head not in _HEADS:
         raise ValueError(f"head expects one of {', '.join(_HEADS)}. Received: {head!r}")
+
+
+def _converted(canonical, head, calibration):
+    """The whole int8 model, up to the embedding or the logits."""
+    if not qat.is_tf_keras(canonical):
+        if calibration is None:
+            raise ValueError("calibration expects samples that show the model's ranges; only a quantisation-aware model knows them.")
+        return convert_int8(canonical, calibration)
+    whole = qat.convert_quantize_aware(canonical)
+    if head == "prototypes" and qat.ends_in_softmax(whole):
+        raise ValueError(_ENDS_IN_SOFTMAX.format(canonical.name))
+    return qat.without_softmax(whole)
+
+
+def _canonical(model, head):
     canonical = fold_batch_norm(model)
     if head == "prototypes" and is_softmax(canonical.layers[-1]):
-        raise ValueError(
-            f"Model '{model.name}' ends in a softmax, but head='prototypes' takes embeddings. Pass "
-            'keras.Model(model.input, model.layers[-2].output), or head="softmax".'
-        )
+        raise ValueError(_ENDS_IN_SOFTMAX.format(model.name))
     return without_softmax(canonical)
 
 

@@ -45,7 +45,19 @@ def convert_int8(model: keras.Model, calibration: np.ndarray) -> bytes:
             raise ValueError(
                 f"TensorFlow could not convert model '{model.name}' to int8: {error}\n{output()[-2000:]}"
             ) from error
-    model_bytes = _name_tensors(model_bytes, [layer.name for layer in model.layers])
+    names = [layer.name for layer in model.layers]
+    return finished(model_bytes, names, lambda whole, operator: layers_in(tensor_name(whole, operator.outputs[0]), names))
+
+
+def finished(model_bytes: bytes, layer_names: list[str], layers_of) -> bytes:
+    """What the converter wrote, with tensors named after their layers. Raises ValueError where a scale is degenerate.
+
+    Args:
+        model_bytes: what the converter wrote.
+        layer_names: in execution order.
+        layers_of: (model, operator) -> the layers that an operator computes, by the converter's names, in any order.
+    """
+    model_bytes = _name_tensors(model_bytes, layer_names, layers_of)
     check_scales(model_bytes)
     return model_bytes
 
@@ -101,15 +113,16 @@ def layers_in(name: str, layer_names: list[str]) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def _name_tensors(model_bytes, layer_names):
+def _name_tensors(model_bytes, layer_names, layers_of):
     """Replace the converter's names, which hold counters of this Python process, by those of the Keras layers."""
     model = read_model(model_bytes)
     graph = model.subgraphs[0]
-    names = {int(graph.inputs[0]): layer_names[0], int(graph.outputs[0]): layer_names[-1]}
+    names = {int(graph.inputs[0]): layer_names[0]}
     for operator in graph.operators:
         output = int(operator.outputs[0])
-        found = sorted(layers_in(tensor_name(model, output), layer_names), key=layer_names.index, reverse=True)
-        names.setdefault(output, ";".join(found) or operator_name(model, operator))
+        found = sorted(layers_of(model, operator), key=layer_names.index, reverse=True)
+        nameless = layer_names[-1] if output in graph.outputs else operator_name(model, operator)
+        names.setdefault(output, ";".join(found) or nameless)
     for index, tensor in enumerate(graph.tensors):
         tensor.name = names.get(index, "").encode()
     model.signatureDefs = None  # it names tensors, too

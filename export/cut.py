@@ -12,6 +12,7 @@ from keras_tinytrain.plan import Plan
 from keras_tinytrain.split import latest_cut
 
 from . import flatbuffer as fb
+from . import qat
 from .pads import absorb_pads
 
 _TRAINABLE = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D, keras.layers.Dense)
@@ -24,7 +25,7 @@ def cut_model(
 
     Args:
         model_bytes: `convert_int8(model, ...)`.
-        model: the canonical Keras model that was converted.
+        model: the canonical Keras model that was converted, or the quantisation-aware one.
         plan: layers and channels to train.
         split: False leaves the model in one piece.
 
@@ -52,12 +53,9 @@ def find_trained(whole, model: keras.Model, plan: Plan) -> dict[str, int]:
         raise ValueError("The plan trains no layer: nothing to export.")
     found = {}
     for layer_plan in plan.layers:
-        layer = find_layer(model, layer_plan.name)
-        if not isinstance(layer, _TRAINABLE):
-            kinds = ", ".join(kind.__name__ for kind in _TRAINABLE)
-            raise ValueError(f"Layer '{layer.name}' is a {type(layer).__name__}; layers that can be trained: {kinds}.")
-        found[layer.name] = _operator_of(whole, layer)
-        _check_channels(whole, found[layer.name], layer_plan)
+        find = qat.operator_of if qat.is_tf_keras(model) else _operator_named
+        found[layer_plan.name] = find(whole, model, layer_plan.name)
+        _check_channels(whole, found[layer_plan.name], layer_plan)
     return dict(sorted(found.items(), key=lambda item: item[1]))
 
 
@@ -70,6 +68,14 @@ def _check_channels(whole, index, layer_plan):
             f"All kernels that the plan trains in layer '{layer_plan.name}' are zero, so that their int8 scale leaves no room "
             "for any other value. Give the layer weights of the size that training will reach before the export."
         )
+
+
+def _operator_named(whole, model, name):
+    layer = find_layer(model, name)
+    if not isinstance(layer, _TRAINABLE):
+        kinds = ", ".join(kind.__name__ for kind in _TRAINABLE)
+        raise ValueError(f"Layer '{layer.name}' is a {type(layer).__name__}; layers that can be trained: {kinds}.")
+    return _operator_of(whole, layer)
 
 
 def _operator_of(whole, layer):

@@ -244,25 +244,22 @@ class Pass {
       PadBackward(d_input, d_output, shape);
     } else if (layer.op == Operator::kDepthwiseConv2D) {
       DepthwiseBackwardInput(d_input, d_output, kernel.whole(), layer.kernel_scales, shape);
+    } else if (kernel.whole() == nullptr) {
+      ConvBackwardInputRows(d_input, d_output, kernel, layer.kernel_scales, layer.op == Operator::kDense ? OnePixel(shape) : shape);
     } else if (layer.op == Operator::kDense) {
-      PointwiseInputBackward(d_input, d_output, kernel, layer.kernel_scales, 1, NumElements(input));
+      PointwiseBackwardInput(d_input, d_output, kernel.whole(), layer.kernel_scales, 1, NumElements(input),
+                             shape.output_channels);
     } else if (IsPointwise(tables_, layer)) {
-      PointwiseInputBackward(d_input, d_output, kernel, layer.kernel_scales, shape.input_height * shape.input_width,
-                             shape.input_channels);
-    } else if (kernel.whole() != nullptr) {
-      ConvBackwardInput(d_input, d_output, kernel.whole(), layer.kernel_scales, shape);
+      PointwiseBackwardInput(d_input, d_output, kernel.whole(), layer.kernel_scales, shape.input_height * shape.input_width,
+                             shape.input_channels, shape.output_channels);
     } else {
-      ConvBackwardInputRows(d_input, d_output, kernel, layer.kernel_scales, shape);
+      ConvBackwardInput(d_input, d_output, kernel.whole(), layer.kernel_scales, shape);
     }
   }
 
-  static void PointwiseInputBackward(float* d_input, const float* d_output, const KernelRows& kernel, const float* kernel_scales,
-                                     std::int32_t num_pixels, std::int32_t input_channels) {
-    if (kernel.whole() != nullptr) {
-      PointwiseBackwardInput(d_input, d_output, kernel.whole(), kernel_scales, num_pixels, input_channels, kernel.num_channels());
-    } else {
-      PointwiseBackwardInputRows(d_input, d_output, kernel, kernel_scales, num_pixels, input_channels);
-    }
+  // A dense layer as a 1 x 1 convolution.
+  static WindowShape OnePixel(const WindowShape& s) {
+    return {1, 1, s.input_height * s.input_width * s.input_channels, 1, 1, s.output_channels, 1, 1, 1, 1, 0, 0};
   }
 
   const Tables& tables_;

@@ -58,16 +58,6 @@ void ConvBackwardInputRows(float* d_input, const float* d_output, const KernelRo
   }
 }
 
-void PointwiseBackwardInputRows(float* d_input, const float* d_output, const KernelRows& kernel, const float* kernel_scales,
-                                std::int32_t num_pixels, std::int32_t input_channels) {
-  for (std::int32_t p = 0; p < num_pixels; ++p, d_input += input_channels, d_output += kernel.num_channels()) {
-    for (Run run{0, 0, nullptr}; run.first < kernel.num_channels(); run.first += run.count) {
-      run = kernel.RunFrom(run.first);
-      PointwiseBackwardInput(d_input, d_output + run.first, run.rows, kernel_scales + run.first, 1, input_channels, run.count);
-    }
-  }
-}
-
 // d_input[p][channel] = sum over o of kernel[o][channel] * d_output[p][o]
 void PointwiseBackwardPlaneRows(float* d_input, const float* d_output, const KernelRows& kernel, std::int32_t channel,
                                 std::int32_t num_pixels, std::int32_t input_channels) {

@@ -43,11 +43,9 @@ class KernelRows {
   const std::int8_t* whole_;
 };
 
-// As ConvBackwardInput and PointwiseBackwardInput, for a kernel in two pieces.
+// As ConvBackwardInput and, with a window of 1 x 1, PointwiseBackwardInput, for a kernel in two pieces.
 void ConvBackwardInputRows(float* d_input, const float* d_output, const KernelRows& kernel, const float* kernel_scales,
                            const WindowShape& shape);
-void PointwiseBackwardInputRows(float* d_input, const float* d_output, const KernelRows& kernel, const float* kernel_scales,
-                                std::int32_t num_pixels, std::int32_t input_channels);
 
 // As PointwiseBackwardPlane.
 void PointwiseBackwardPlaneRows(float* d_input, const float* d_output, const KernelRows& kernel, std::int32_t channel,
