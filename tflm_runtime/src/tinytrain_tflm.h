@@ -4,7 +4,7 @@
 // Both interpreters and the trainer's scratch in one arena; at most one interpreter exists at a time, and the trainable one leaves
 // the arena's end to the scratch (the exporter's kModelArenaBytes is what that takes):
 //   static tinytrain::SharedArenaModel<tflite::MicroInterpreter, tflite::Model, Resolver, kNumBindings> models(
-//       frozen_model, trainable_model, resolver, model_arena, sizeof(model_arena), kScratchBytes, kImageBytes);
+//       frozen_model, trainable_model, resolver, model_arena, sizeof(model_arena), kScratchBytes, kViewBytes);
 //   if (!models.Check()) ...;  // the arena is too small, or an operator is missing
 //   trainer.Init(tables, tables.training, models.model(), arena, sizeof(arena));
 //

@@ -55,7 +55,7 @@ alignas(16) std::uint8_t model_arena[BUNDLE::kModelArenaBytes + kOlderBytes];
 
 bool Start(const Resolver& resolver, tinytrain::Model* model) {
   static tinytrain::SharedArenaModel<MicroInterpreter, TFLM::Model, Resolver, BUNDLE::kNumBindings> models(
-      FrozenModel(), TrainableModel(), resolver, model_arena, sizeof(model_arena), BUNDLE::kScratchBytes, BUNDLE::kImageBytes);
+      FrozenModel(), TrainableModel(), resolver, model_arena, sizeof(model_arena), BUNDLE::kScratchBytes, BUNDLE::kViewBytes);
   *model = models.model();
   return models.Check();
 }
