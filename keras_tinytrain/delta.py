@@ -232,7 +232,7 @@ def _combine_records(earlier, later, keep):
     """(new, previous) of the channels that are kept, ascending; None where there are none."""
     sources = [records for records in (earlier, later) if records]
     if len({_kind(new) for new, _ in sources}) > 1:
-        raise ValueError(f"Layer {later[0].name!r} has values of another kind in each of these deltas: they are of different plans.")
+        raise ValueError(f"Layer {later[0].name!r} has values of another kind in each delta, so they cannot be combined.")
     mine, its = (_rows(records) for records in (earlier, later))
     channels = sorted(channel for channel in {**mine, **its} if keep(mine.get(channel), its.get(channel)))
     places = {

@@ -113,7 +113,8 @@ def test_the_later_of_two_deltas_wins_per_channel():
 
 
 def test_a_diff_holds_what_is_new(learned):
-    earlier, later = made(project=((0, 1), 10), logits=((2,), 5)), made(project=((1, 4), 11), logits=((2,), 5), depthwise=((3,), 1))
+    earlier = made(project=((0, 1), 10), logits=((2,), 5))
+    later = made(project=((1, 4), 11), logits=((2,), 5), depthwise=((3,), 1))
     diff = earlier.diff(later)  # project 1 has its values already, and so has all of logits
     assert [(r.name, r.channels) for r in diff.records] == [("project", (4,)), ("depthwise", (3,))]
     assert earlier.merge(diff).to_bytes() == earlier.merge(later).to_bytes()

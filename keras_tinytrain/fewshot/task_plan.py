@@ -18,7 +18,9 @@ def head_for(model: keras.Model, num_classes: int) -> str:
     return "softmax" if isinstance(last, keras.layers.Dense) and last.units == num_classes else "prototypes"
 
 
-def choose_for_task(model: keras.Model, x, y, budget: Budget, *, inspect=6, strategy: str = "fisher", features: str = "ram") -> Plan:
+def choose_for_task(
+    model: keras.Model, x, y, budget: Budget, *, inspect=6, strategy: str = "fisher", features: str = "ram"
+) -> Plan:
     """The plan for labelled samples, with the loss of the model's head.
 
     Args:

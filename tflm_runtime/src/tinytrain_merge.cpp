@@ -102,7 +102,9 @@ bool Combine(const Record& earlier, const Record& later, Keep keep, DeltaWriter*
   if (num_kept == 0) return false;
   writer->RecordHead(some.name, some.name_bytes, some.type, some.flags, some.num_values, num_kept);
   const auto column = [&](const std::uint8_t* Record::*values, std::size_t bytes) {
-    ForEachKept(earlier, later, keep, [&](const Record& from, std::uint32_t n) { writer->Bytes(from.*values + n * bytes, bytes); });
+    ForEachKept(earlier, later, keep, [&](const Record& from, std::uint32_t n) {
+      writer->Bytes(from.*values + n * bytes, bytes);
+    });
   };
   column(&Record::channels, 2);
   column(&Record::values, some.ChannelBytes());

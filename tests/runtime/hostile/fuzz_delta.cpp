@@ -58,13 +58,14 @@ std::vector<std::uint8_t> DescribedDelta(const std::uint8_t* data, std::size_t s
 // Two deltas that both may be anything: combined into as many bytes as were measured, or refused.
 void Combine(const std::vector<std::uint8_t>& earlier, const std::vector<std::uint8_t>& later) {
   for (const auto combine : {&tinytrain::MergeDeltas, &tinytrain::DiffDeltas}) {
+    const auto run = [&](std::uint8_t* out, std::size_t room, std::size_t* bytes) {
+      return combine(earlier.data(), earlier.size(), later.data(), later.size(), out, room, bytes) == tinytrain::Status::kOk;
+    };
     std::size_t bytes = 0;
-    if (combine(earlier.data(), earlier.size(), later.data(), later.size(), nullptr, 0, &bytes) != tinytrain::Status::kOk) continue;
+    if (!run(nullptr, 0, &bytes)) continue;
     std::vector<std::uint8_t> out(bytes);
-    if (combine(earlier.data(), earlier.size(), later.data(), later.size(), out.data(), bytes, nullptr) != tinytrain::Status::kOk ||
-        tinytrain::CheckDelta(out.data(), out.size(), nullptr) != tinytrain::Status::kOk) {
-      std::abort();
-    }
+    if (!run(out.data(), bytes, nullptr)) std::abort();
+    if (tinytrain::CheckDelta(out.data(), bytes, nullptr) != tinytrain::Status::kOk) std::abort();
   }
 }
 
