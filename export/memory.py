@@ -90,7 +90,7 @@ class TrainingMemory:
         return {**self.frozen, **self.training}
 
     def model_arena(self, frozen_arena: int, trainable_arena: int) -> int:
-        """Bytes of the one arena (SharedArenaModel): of the frozen part and the view it reads, or the trainable part and scratch."""
+        """Bytes of the one arena (SharedArenaModel): for the frozen part and its view, or the trainable part and scratch."""
         return max(frozen_arena + self.frozen["image"], trainable_arena + self.scratch_bytes)
 
     def sram(self, frozen_arena: int, trainable_arena: int) -> dict[str, int]:

@@ -77,6 +77,7 @@ def _plan_arguments(parser):
     parser.add_argument("--compute", type=float, default=0.15, help="share of a full backward pass, or MACs (%(default)s)")
     parser.add_argument("--inspect", type=_positive, default=6, help="choose among the last so many blocks (%(default)s)")
     parser.add_argument("--strategy", default="fisher", help="how to choose (%(default)s); 'l2', 'random', 'fisher P/W', ...")
+    _features_argument(parser)
     parser.add_argument("--explain", action="store_true", help="say why, and what more memory would add")
     parser.add_argument("--figure", help="draw scores, channels and memory into this file, .png or .svg")
     parser.add_argument("--out", help="write the plan to this JSON file")
@@ -97,7 +98,7 @@ def _run_plan(args):
     x, y = load_samples(args.samples, model.input_shape[1:], scale=args.scale, offset=args.offset)
     with _spinner("scoring layers and channels"):
         budget = Budget(args.memory, args.compute)
-        plan = choose_for_task(model, x, y, budget, inspect=args.inspect, strategy=args.strategy)
+        plan = choose_for_task(model, x, y, budget, inspect=args.inspect, strategy=args.strategy, features=args.features)
     if args.figure:
         from keras_tinytrain.figure import write_figure
 
@@ -121,6 +122,7 @@ def _export_arguments(parser):
                         help="two models, the first run once per sample; --no-split: one, run as a whole in each iteration")
     parser.add_argument("--weights-in-ram", default="cheapest", choices=("cheapest", "selected", "whole"),
                         help="of each trained layer: its trained channels, all of it, or what takes fewer bytes (%(default)s)")
+    _features_argument(parser)
     parser.add_argument("--out", required=True, help="folder to write; must not exist, or --overwrite")
     parser.add_argument("--overwrite", action="store_true", help="replace the folder")
     parser.add_argument("--json", action="store_true", help="print the promised bytes as JSON")
@@ -151,6 +153,7 @@ def _run_export(args):
             training=TrainingSettings(num_classes=num_classes, max_samples=args.max_samples),
             split=args.split,
             weights_in_ram=args.weights_in_ram,
+            features=args.features,
             overwrite=args.overwrite,
         )
     if args.json:
@@ -238,6 +241,11 @@ def _model_arguments(parser):
     parser.add_argument("model", help="a .keras file: a backbone (images to embeddings) or a classifier")
     parser.add_argument("--scale", type=float, default=1.0, help="multiply stored sample values by this (%(default)s)")
     parser.add_argument("--offset", type=float, default=0.0, help="then add this (%(default)s)")
+
+
+def _features_argument(parser):
+    text = "where the device keeps what the frozen part made of the samples (%(default)s)"
+    parser.add_argument("--features", choices=("ram", "flash"), default="ram", help=text)
 
 
 def _load_model(path):

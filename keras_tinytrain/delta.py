@@ -90,6 +90,25 @@ class Delta:
             raise ValueError(f"Model '{model.name}' does not hold this delta's values, so there is nothing to revert.")
         _write_channels(model, self.previous)
 
+    def merge(self, later: "Delta") -> "Delta":
+        """The delta of every channel of either; of those in both, the values of `later`. `Delta.merge(a, b)` is the same.
+
+        Records stand in the order of this delta, behind them those that only `later` has; the sequence number is the later
+        one's. The device's `MergeDeltas` (tinytrain_merge.h) gives the same bytes.
+
+        Raises:
+            ValueError: the deltas were learned on different base models, or hold different kinds of values of one layer.
+        """
+        return self._combined(later, lambda mine, its: True)
+
+    def diff(self, later: "Delta") -> "Delta":
+        """The channels of `later` that this delta does not hold with the same values.
+
+        What to send to who has this delta already: `a.merge(a.diff(b))` equals `a.merge(b)`. The device's `DiffDeltas` gives
+        the same bytes. Raises as `merge`.
+        """
+        return self._combined(later, lambda mine, its: its is not None and mine != its)
+
     def save(self, path: str | os.PathLike) -> int:
         """Write the delta to `path` (by way of a temporary file beside it). Returns its length in bytes."""
         data = self.to_bytes()
@@ -105,6 +124,19 @@ class Delta:
             return cls.from_bytes(pathlib.Path(path).read_bytes())
         except ValueError as error:
             raise ValueError(f"{os.fspath(path)}: {error}") from error
+
+    def _combined(self, later, keep):
+        """`later` over this delta; of each channel, keep((name, channel) as bytes here or None, the same there) decides."""
+        if later.base_hash != self.base_hash:
+            raise ValueError(
+                f"These deltas were learned on different base models, {self.base_hash.hex()[:12]} and "
+                f"{later.base_hash.hex()[:12]}: only deltas of one model can be combined."
+            )
+        if self.records and later.records and bool(self.previous) != bool(later.previous):
+            raise ValueError("Only one of these deltas holds the base model's values, for `revert`: save both in the same way.")
+        kept = [records for pair in _pairs(self, later) if (records := _combine_records(*pair, keep))]
+        new, previous = zip(*kept) if kept else ((), ())
+        return Delta(later.base_hash, new, previous if self.previous or later.previous else (), later.sequence)
 
     def to_bytes(self) -> bytes:
         previous = self.previous or (None,) * len(self.records)
@@ -125,6 +157,8 @@ class Delta:
         reader = _Reader(data[_HEADER.size : -4])
         pairs = [_unpack(reader) for _ in range(num_records)]
         previous = tuple(old for _, old in pairs if old is not None)
+        if previous and len(previous) != len(pairs):
+            raise ValueError("a delta of which only some records hold the base model's values.")
         return cls(base_hash, tuple(new for new, _ in pairs), previous, sequence)
 
 
@@ -183,6 +217,50 @@ def _equal_values(records, others):
         np.array_equal(a.values, b.values) and (a.biases is None or np.array_equal(a.biases, b.biases))
         for a, b in zip(records, others, strict=True)
     )
+
+
+def _pairs(earlier, later):
+    """(its records here, its records there) of each layer; records are (new, previous), or None where there is none."""
+    here, there = ({new.name: (new, old) for new, old in zip(d.records, d.previous or d.records)} for d in (earlier, later))
+    for delta, by_name in ((earlier, here), (later, there)):
+        if len(by_name) != len(delta.records):
+            raise ValueError("A delta with two records of one layer is none that was written by this library.")
+    return [(here.get(name), there.get(name)) for name in {**here, **there}]
+
+
+def _combine_records(earlier, later, keep):
+    """(new, previous) of the channels that are kept, ascending; None where there are none."""
+    sources = [records for records in (earlier, later) if records]
+    if len({_kind(new) for new, _ in sources}) > 1:
+        raise ValueError(f"Layer {later[0].name!r} has values of another kind in each delta, so they cannot be combined.")
+    mine, its = (_rows(records) for records in (earlier, later))
+    channels = sorted(channel for channel in {**mine, **its} if keep(mine.get(channel), its.get(channel)))
+    places = {
+        channel: (records, n) for records in sources for n, channel in enumerate(records[0].channels) if channel in channels
+    }
+    taken = [places[channel] for channel in channels]
+    return tuple(_take(taken, which, channels) for which in (0, 1)) if taken else None
+
+
+def _kind(record):
+    return record.values.dtype, record.values.shape[1], record.biases is None
+
+
+def _rows(records):
+    """{channel: its new values and bias as bytes}."""
+    if records is None:
+        return {}
+    new, biases = records[0], records[0].biases
+    tails = [b""] * len(new.channels) if biases is None else [bias.tobytes() for bias in biases]
+    return {channel: row.tobytes() + tail for channel, row, tail in zip(new.channels, new.values, tails)}
+
+
+def _take(taken, which, channels):
+    """One record of the channels [(records, position), ...], of their new (0) or previous (1) values."""
+    first = taken[0][0][which]
+    values = np.stack([records[which].values[n] for records, n in taken])
+    biases = None if first.biases is None else np.array([records[which].biases[n] for records, n in taken])
+    return ChannelValues(first.name, tuple(channels), values, biases)
 
 
 def _pack(record, previous):

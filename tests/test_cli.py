@@ -13,6 +13,7 @@ from models import labelled_images, tiny_net
 
 from keras_tinytrain import Plan, __version__
 from keras_tinytrain.cli import main
+from keras_tinytrain.export import Bundle
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +49,7 @@ def test_every_command_has_help_with_an_example(command, capsys):
 def test_plan_then_export(folder, tmp_path, model, capsys):
     plan, bundle = tmp_path / "plan.json", tmp_path / "bundle"
     choose = ["plan", str(folder / model), "--samples", str(folder / "task.npz"), "--memory", "100KB", "--compute", "0.4"]
-    assert main([*choose, "--out", str(plan), "--json"]) == 0
+    assert main([*choose, "--out", str(plan), "--json", "--features", "flash"]) == 0
     assert json.loads(capsys.readouterr().out)["layers"] and Plan.load(plan).num_channels
     write = ["export", str(folder / model), "--plan", str(plan), "--calibration", str(folder / "task.npz"), "--out", str(bundle)]
     assert main([*write, "--json"]) == 0
@@ -56,8 +57,9 @@ def test_plan_then_export(folder, tmp_path, model, capsys):
     assert (bundle / "trainable.tflite").is_file() and (bundle / "sketch" / "sketch.ino").is_file()
     assert main(write) == 2
     assert "is there already" in capsys.readouterr().err
-    assert main([*write, "--overwrite"]) == 0
+    assert main([*write, "--overwrite", "--features", "flash"]) == 0
     assert "model_arena" in capsys.readouterr().out
+    assert Bundle.load(bundle).promised_bytes["flash"]["features"] > 0
     assert main(["check", str(bundle)]) == 0 and "as exported" in capsys.readouterr().out
     (bundle / "tables.cpp").write_text("altered")
     assert main(["check", str(bundle)]) == 2 and "tables.cpp was altered" in capsys.readouterr().err

@@ -1,10 +1,15 @@
 """Deltas: saved, loaded, applied and reverted bit for bit; refused where they do not belong or were altered."""
 
+import dataclasses
+
 import keras
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from models import batch, small_net
 
+from keras_tinytrain import _runtime
 from keras_tinytrain.delta import ChannelValues, Delta, model_hash, snapshot
 from keras_tinytrain.plan import LayerPlan, Plan
 
@@ -95,3 +100,106 @@ def test_the_hash_does_not_depend_on_automatic_names():
 
     assert model_hash(unnamed()) == model_hash(unnamed())
     assert model_hash(small_net()) != model_hash(small_net(seed=1))
+
+
+def test_the_later_of_two_deltas_wins_per_channel():
+    earlier, later = made(project=((1, 4), 10), depthwise=((0,), 20), sequence=8), made(logits=((2,), 40), project=((0, 4), 30))
+    merged = Delta.merge(earlier, later)
+    assert [(r.name, r.channels) for r in merged.records] == [("project", (0, 1, 4)), ("depthwise", (0,)), ("logits", (2,))]
+    assert merged.records[0].values[:, 0].tolist() == [30, 10, 31] and merged.records[0].biases.tolist() == [30, 10, 31]
+    assert merged.sequence == later.sequence == 0
+    assert Delta.from_bytes(merged.to_bytes()).to_bytes() == merged.to_bytes()
+    assert earlier.merge(earlier).records[0].values.tobytes() == earlier.records[0].values.tobytes()
+
+
+def test_a_diff_holds_what_is_new(learned):
+    earlier = made(project=((0, 1), 10), logits=((2,), 5))
+    later = made(project=((1, 4), 11), logits=((2,), 5), depthwise=((3,), 1))
+    diff = earlier.diff(later)  # project 1 has its values already, and so has all of logits
+    assert [(r.name, r.channels) for r in diff.records] == [("project", (4,)), ("depthwise", (3,))]
+    assert earlier.merge(diff).to_bytes() == earlier.merge(later).to_bytes()
+    assert learned[1].diff(learned[1]).records == ()
+    assert learned[1].merge(learned[1].diff(learned[1])).to_bytes() == learned[1].to_bytes()
+
+
+def test_a_merged_delta_is_applied_and_reverted(learned):
+    model, delta = learned
+    before = small_net()
+    half = Delta.between(snapshot(before, Plan(PLAN.layers[:1])), model)
+    rest = Delta.between(snapshot(before, Plan(PLAN.layers[1:])), model)
+    merged = half.merge(rest)
+    assert merged.to_bytes() == delta.to_bytes()
+    merged.apply(before)
+    assert np.array_equal(before(batch()[0]), model(batch()[0]))
+    merged.revert(before)
+    for weight, original in zip(before.weights, small_net().weights, strict=True):
+        assert np.array_equal(weight, original)
+
+
+def test_deltas_that_do_not_belong_together_are_not_merged(learned):
+    delta = made(project=((0,), 1))
+    with pytest.raises(ValueError, match="different base models, 000102030405 and"):
+        delta.merge(dataclasses.replace(delta, base_hash=bytes(32)))
+    with pytest.raises(ValueError, match="'project' has values of another kind"):
+        delta.diff(dataclasses.replace(delta, records=(ChannelValues("project", (0,), np.ones((1, 3), np.float32), None),)))
+    with pytest.raises(ValueError, match="Only one of these deltas holds the base model's values"):
+        dataclasses.replace(delta, base_hash=learned[1].base_hash).merge(learned[1])
+    with pytest.raises(ValueError, match="two records of one layer"):
+        delta.merge(dataclasses.replace(delta, records=delta.records * 2))
+
+
+@given(st.data())
+@settings(max_examples=60, deadline=None)
+def test_host_and_device_merge_to_the_same_bytes(data):
+    earlier, later = data.draw(deltas()), data.draw(deltas())
+    if bool(earlier.previous) != bool(later.previous) and earlier.records and later.records:
+        for combine in (_runtime.merge_deltas, _runtime.diff_deltas):
+            with pytest.raises(ValueError, match="another base model or plan"):
+                combine(earlier.to_bytes(), later.to_bytes())
+        return
+    a, b = earlier.to_bytes(), later.to_bytes()
+    assert _runtime.merge_deltas(a, b) == earlier.merge(later).to_bytes()
+    assert _runtime.diff_deltas(a, b) == earlier.diff(later).to_bytes()
+    assert _runtime.merge_deltas(a, _runtime.diff_deltas(a, b)) == _runtime.merge_deltas(a, b)
+
+
+def test_the_device_refuses_what_the_host_refuses(learned):
+    delta = made(project=((0,), 1))
+    other = dataclasses.replace(delta, records=(ChannelValues("project", (0,), np.ones((1, 3), np.float32), None),))
+    for later, message in (
+        (dataclasses.replace(delta, base_hash=bytes(32)).to_bytes(), "another base model"),
+        (other.to_bytes(), "another base model or plan"),
+        (dataclasses.replace(delta, records=delta.records * 2).to_bytes(), "not a delta"),
+        (delta.to_bytes()[:-1], "cut short"),
+    ):
+        for combine in (_runtime.merge_deltas, _runtime.diff_deltas):
+            with pytest.raises(ValueError, match=message):
+                combine(delta.to_bytes(), later)
+
+
+def made(*, sequence=0, base_hash=bytes(range(32)), **layers):
+    """A device's delta: {layer: (channels, value of the first one)}."""
+    records = []
+    for name, (channels, first) in layers.items():
+        column = np.arange(first, first + len(channels))
+        values = np.repeat(column[:, None], 5, axis=1).astype(np.int8)
+        records.append(ChannelValues(name, channels, values, column.astype(np.int32)))
+    return Delta(base_hash, tuple(records), sequence=sequence)
+
+
+@st.composite
+def deltas(draw):
+    """Records of up to four layers, two of them int8, of one kind of values each; all with previous values, or none."""
+    kinds = {"a": ("i1", 3, True), "b": ("f4", 2, False), "c": ("f4", 1, True), "long name, \u00e9": ("i1", 40, False)}
+    names = draw(st.permutations(list(kinds)).map(lambda order: order[: len(order) - draw(st.integers(0, 4))]))
+    with_previous, records, previous = draw(st.booleans()), [], []
+    for name in names:
+        dtype, width, has_bias = kinds[name]
+        channels = tuple(sorted(draw(st.sets(st.integers(0, 9), min_size=1))))
+        rng = np.random.default_rng(draw(st.integers(0, 1)))  # few seeds: equal values in both deltas, too
+        rows = rng.integers(-9, 9, (10, width)).astype(dtype)[list(channels)]
+        biases = np.arange(10).astype("<f4" if dtype == "f4" else "<i4")[list(channels)] if has_bias else None
+        records.append(ChannelValues(name, channels, rows, biases))
+        previous.append(ChannelValues(name, channels, rows + 1, biases))
+    sequence = draw(st.integers(0, 2**32 - 1))
+    return Delta(bytes(range(32)), tuple(records), tuple(previous) if with_previous else (), sequence)

@@ -18,7 +18,9 @@ def head_for(model: keras.Model, num_classes: int) -> str:
     return "softmax" if isinstance(last, keras.layers.Dense) and last.units == num_classes else "prototypes"
 
 
-def choose_for_task(model: keras.Model, x, y, budget: Budget, *, inspect=6, strategy: str = "fisher") -> Plan:
+def choose_for_task(
+    model: keras.Model, x, y, budget: Budget, *, inspect=6, strategy: str = "fisher", features: str = "ram"
+) -> Plan:
     """The plan for labelled samples, with the loss of the model's head.
 
     Args:
@@ -28,9 +30,10 @@ def choose_for_task(model: keras.Model, x, y, budget: Budget, *, inspect=6, stra
         budget: memory and compute, in the device's accounting.
         inspect: the last blocks to choose from, or layer names.
         strategy: a key of `strategies.STRATEGIES`.
+        features: "ram" or "flash": where the device keeps what the frozen part made of the samples.
     """
     num_classes = int(np.max(y)) + 1
-    accounting = DeviceAccounting(num_samples=len(x), num_classes=num_classes)
+    accounting = DeviceAccounting(num_samples=len(x), num_classes=num_classes, features=features)
     if head_for(model, num_classes) == "prototypes":
         model, loss = prototype_classifier(model, x, y).model, planner.summed_cross_entropy(y)
     else:

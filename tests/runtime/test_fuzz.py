@@ -12,7 +12,8 @@ from tests.runtime.small_net import ROOT, SOURCES, samples, small_net
 
 HOSTILE = ROOT / "tests" / "runtime" / "hostile"
 FLAGS = ["-std=c++17", "-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-g", "-O1", f"-I{SOURCES}"]
-FOLLOWED = ("fuzz_", "tinytrain_check", "tinytrain_delta")  # whose branches guide the fuzzer; kernels would only slow it down
+# Whose branches guide the fuzzer; kernels would only slow it down.
+FOLLOWED = ("fuzz_", "tinytrain_check", "tinytrain_delta", "tinytrain_merge")
 SECONDS = int(os.environ.get("TINYTRAIN_FUZZ_SECONDS", "30" if os.environ.get("CI") == "true" else "5"))  # of each target
 
 

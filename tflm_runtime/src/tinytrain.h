@@ -60,7 +60,7 @@ struct Model {
   bool (*bind)(void* context, std::int32_t tensor_index, const void* data, std::size_t data_bytes);
   // Readies the trainable part: from now to the next run_frozen, the scratch is the trainer's. nullptr: nothing to do.
   bool (*open_trainable)(void* context) = nullptr;
-  // Memory that only the frozen part uses, at least MemoryParts::scratch bytes, aligned to 16. nullptr: the arena has room for it.
+  // Memory that only the frozen part uses, at least MemoryParts::scratch bytes, aligned to 16. nullptr: it is in the arena.
   std::uint8_t* scratch = nullptr;
   std::size_t scratch_bytes = 0;
 };

@@ -187,7 +187,8 @@ Status CheckDelta(const std::uint8_t* data, std::size_t data_bytes, std::uint32_
   if (std::memcmp(data, kDeltaMagic, sizeof(kDeltaMagic)) != 0) return Status::kDeltaCorrupt;
   const std::size_t length = DeltaReader(data + 12, 4).U32();
   if (length < kDeltaHeaderBytes + kDeltaCrcBytes || length > data_bytes) return Status::kDeltaCorrupt;
-  if (DeltaReader(data + length - kDeltaCrcBytes, 4).U32() != Crc32(data, length - kDeltaCrcBytes)) return Status::kDeltaCorrupt;
+  const std::size_t before_crc = length - kDeltaCrcBytes;
+  if (DeltaReader(data + before_crc, 4).U32() != Crc32(data, before_crc)) return Status::kDeltaCorrupt;
   if (DeltaReader(data + 4, 2).U16() != kDeltaVersion) return Status::kVersionMismatch;
   if (sequence != nullptr) *sequence = DeltaReader(data + 8, 4).U32();
   return Status::kOk;

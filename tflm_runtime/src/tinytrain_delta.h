@@ -22,8 +22,8 @@
 //   channels * 4                 biases, if any
 // A record holds the new values, not differences.
 //
-// Two slots in flash, each of Trainer::DeltaBytes() rounded up to whole pages: Trainer::SaveDelta(slots) writes the next sequence
-// number into the one that NewestDelta does not name. Power lost at any byte then leaves the old delta or the new one.
+// Two slots in flash, each of Trainer::DeltaBytes() rounded up to whole pages: Trainer::SaveDelta(slots) writes the next
+// sequence number into the one that NewestDelta does not name. Power lost at any byte leaves the old delta or the new one.
 #ifndef TINYTRAIN_DELTA_H_
 #define TINYTRAIN_DELTA_H_
 

@@ -32,6 +32,24 @@ std::uint32_t Crc32(const std::uint8_t* data, std::size_t data_bytes, std::uint3
   return ~crc;
 }
 
+void DeltaWriter::Bytes(const void* bytes, std::size_t count) {
+  written_ += count;
+  if (put_ == nullptr) return;
+  const auto* data = static_cast<const std::uint8_t*>(bytes);
+  crc_ = Crc32(data, count, crc_);
+  put_(context_, data, count);
+}
+
+void DeltaWriter::U16(std::uint16_t value) {
+  U8(static_cast<std::uint8_t>(value & 0xffu));
+  U8(static_cast<std::uint8_t>(value >> 8));
+}
+
+void DeltaWriter::U32(std::uint32_t value) {
+  U16(static_cast<std::uint16_t>(value & 0xffffu));
+  U16(static_cast<std::uint16_t>(value >> 16));
+}
+
 void DeltaWriter::Header(std::uint16_t num_records, std::uint32_t sequence, std::size_t length, const std::uint8_t* base_hash) {
   Bytes(kDeltaMagic, sizeof(kDeltaMagic));
   U16(kDeltaVersion);
@@ -49,6 +67,32 @@ void DeltaWriter::RecordHead(const void* name, std::size_t name_bytes, std::uint
   U8(flags);
   U32(num_values);
   U16(static_cast<std::uint16_t>(num_channels));
+}
+
+const std::uint8_t* DeltaReader::Bytes(std::size_t count) {
+  if (!ok_ || count > left_) {
+    ok_ = false;
+    return nullptr;
+  }
+  const std::uint8_t* bytes = data_;
+  data_ += count;
+  left_ -= count;
+  return bytes;
+}
+
+std::uint8_t DeltaReader::U8() {
+  const std::uint8_t* bytes = Bytes(1);
+  return bytes == nullptr ? std::uint8_t{0} : bytes[0];
+}
+
+std::uint16_t DeltaReader::U16() {
+  const std::uint8_t* bytes = Bytes(2);
+  return bytes == nullptr ? std::uint16_t{0} : static_cast<std::uint16_t>(bytes[0] | (bytes[1] << 8));
+}
+
+std::uint32_t DeltaReader::U32() {
+  const std::uint32_t low = U16();
+  return low | (static_cast<std::uint32_t>(U16()) << 16);
 }
 
 void PutIntoRam(void* next, const std::uint8_t* bytes, std::size_t count) {

@@ -24,22 +24,10 @@ class DeltaWriter {
   using Put = void (*)(void* context, const std::uint8_t* bytes, std::size_t count);
   DeltaWriter(Put put, void* context) : put_(put), context_(context) {}
 
-  void Bytes(const void* bytes, std::size_t count) {
-    written_ += count;
-    if (put_ == nullptr) return;
-    const auto* data = static_cast<const std::uint8_t*>(bytes);
-    crc_ = Crc32(data, count, crc_);
-    put_(context_, data, count);
-  }
+  void Bytes(const void* bytes, std::size_t count);
   void U8(std::uint8_t value) { Bytes(&value, 1); }
-  void U16(std::uint16_t value) {
-    U8(static_cast<std::uint8_t>(value & 0xffu));
-    U8(static_cast<std::uint8_t>(value >> 8));
-  }
-  void U32(std::uint32_t value) {
-    U16(static_cast<std::uint16_t>(value & 0xffffu));
-    U16(static_cast<std::uint16_t>(value >> 16));
-  }
+  void U16(std::uint16_t value);
+  void U32(std::uint32_t value);
   void F32(float value) { U32(BitsFromFloat(value)); }
   void Header(std::uint16_t num_records, std::uint32_t sequence, std::size_t length, const std::uint8_t* base_hash);
   void RecordHead(const void* name, std::size_t name_bytes, std::uint8_t type, std::uint8_t flags, std::uint32_t num_values,
@@ -66,28 +54,10 @@ class DeltaReader {
   bool ok() const { return ok_; }
   std::size_t left() const { return left_; }
 
-  const std::uint8_t* Bytes(std::size_t count) {
-    if (!ok_ || count > left_) {
-      ok_ = false;
-      return nullptr;
-    }
-    const std::uint8_t* bytes = data_;
-    data_ += count;
-    left_ -= count;
-    return bytes;
-  }
-  std::uint8_t U8() {
-    const std::uint8_t* bytes = Bytes(1);
-    return bytes == nullptr ? std::uint8_t{0} : bytes[0];
-  }
-  std::uint16_t U16() {
-    const std::uint8_t* bytes = Bytes(2);
-    return bytes == nullptr ? std::uint16_t{0} : static_cast<std::uint16_t>(bytes[0] | (bytes[1] << 8));
-  }
-  std::uint32_t U32() {
-    const std::uint32_t low = U16();
-    return low | (static_cast<std::uint32_t>(U16()) << 16);
-  }
+  const std::uint8_t* Bytes(std::size_t count);
+  std::uint8_t U8();
+  std::uint16_t U16();
+  std::uint32_t U32();
 
  private:
   const std::uint8_t* data_;

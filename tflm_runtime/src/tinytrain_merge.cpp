@@ -16,6 +16,7 @@ struct Saved {
   std::size_t length;
   std::int32_t num_records;
   std::uint32_t sequence;
+  bool has_previous;  // of its records, all or none
 
   const std::uint8_t* base_hash() const { return data + 16; }
   DeltaReader records() const {
@@ -50,9 +51,17 @@ Status Open(const std::uint8_t* data, std::size_t data_bytes, Saved* delta) {
   for (std::int32_t i = 0; i < delta->num_records; ++i) {
     Record record{};
     if (!ReadRecord(&reader, &record)) return Status::kDeltaCorrupt;
+    if (i == 0) delta->has_previous = record.has_previous();
+    if (record.has_previous() != delta->has_previous) return Status::kDeltaCorrupt;
     if (Find(*delta, record).channels != record.channels) return Status::kDeltaCorrupt;  // two of one name
   }
   return reader.left() == 0 ? Status::kOk : Status::kDeltaCorrupt;
+}
+
+// Whether two deltas may be combined: of one base model, and in both or neither the base model's values, where there are any.
+bool BelongTogether(const Saved& a, const Saved& b) {
+  if (std::memcmp(a.base_hash(), b.base_hash(), 32) != 0) return false;
+  return a.num_records == 0 || b.num_records == 0 || a.has_previous == b.has_previous;
 }
 
 // Whether two records hold the same kind of values of as many weights; one that is absent fits any.
@@ -93,7 +102,9 @@ bool Combine(const Record& earlier, const Record& later, Keep keep, DeltaWriter*
   if (num_kept == 0) return false;
   writer->RecordHead(some.name, some.name_bytes, some.type, some.flags, some.num_values, num_kept);
   const auto column = [&](const std::uint8_t* Record::*values, std::size_t bytes) {
-    ForEachKept(earlier, later, keep, [&](const Record& from, std::uint32_t n) { writer->Bytes(from.*values + n * bytes, bytes); });
+    ForEachKept(earlier, later, keep, [&](const Record& from, std::uint32_t n) {
+      writer->Bytes(from.*values + n * bytes, bytes);
+    });
   };
   column(&Record::channels, 2);
   column(&Record::values, some.ChannelBytes());
@@ -129,7 +140,7 @@ Status Combine(const std::uint8_t* earlier_data, std::size_t earlier_bytes, cons
   Status status = Open(earlier_data, earlier_bytes, &earlier);
   if (status == Status::kOk) status = Open(later_data, later_bytes, &later);
   if (status != Status::kOk) return status;
-  if (std::memcmp(earlier.base_hash(), later.base_hash(), 32) != 0) return Status::kDeltaForeign;
+  if (!BelongTogether(earlier, later)) return Status::kDeltaForeign;
   std::uint32_t num_records = 0;
   DeltaWriter measure(nullptr, nullptr);
   status = CombineAll(earlier, later, keep, &measure, &num_records);

@@ -1,10 +1,10 @@
 // From two TensorFlow Lite Micro interpreters to a Model. Includes nothing of it and names none of its namespaces: the
 // interpreter's type is a template argument, so that any version will do (tflite::MicroInterpreter, another namespace, a fork).
 //
-// Both interpreters and the trainer's scratch in one arena; at most one interpreter exists at a time, and the trainable one leaves
-// the arena's end to the scratch (the exporter's kModelArenaBytes is what that takes):
+// Both interpreters and the trainer's scratch in one arena; at most one interpreter exists at a time, and the trainable one
+// leaves the arena's end to the scratch (the exporter's kModelArenaBytes is what that takes):
 //   static tinytrain::SharedArenaModel<tflite::MicroInterpreter, tflite::Model, Resolver, kNumBindings> models(
-//       frozen_model, trainable_model, resolver, model_arena, sizeof(model_arena), kScratchBytes, kImageBytes);
+//       frozen_model, trainable_model, resolver, model_arena, sizeof(model_arena), kScratchBytes, kViewBytes);
 //   if (!models.Check()) ...;  // the arena is too small, or an operator is missing
 //   trainer.Init(tables, tables.training, models.model(), arena, sizeof(arena));
 //
@@ -128,7 +128,8 @@ class SharedArenaModel {
 
   Model model() {
     std::uint8_t* scratch = scratch_bytes_ == 0 ? nullptr : arena_ + (arena_bytes_ - scratch_bytes_);
-    return {this, frozen_ == nullptr ? nullptr : &RunFrozen, &RunTrainable, &BindTensor, &OpenTrainable, scratch, scratch_bytes_};
+    auto* run_frozen = frozen_ == nullptr ? nullptr : &RunFrozen;
+    return {this, run_frozen, &RunTrainable, &BindTensor, &OpenTrainable, scratch, scratch_bytes_};
   }
 
  private:

@@ -1,4 +1,5 @@
 // Kernels, trainer and deltas on random data, for the address and undefined behaviour sanitizers. Prints what it did.
+#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 #include <limits>
@@ -109,7 +110,29 @@ void RunHead() {
   tinytrain::CosineBackward(d_embedding.data(), logits.data(), embedding.data(), prototypes.data(), 10.0f, num_classes, dimension);
 }
 
-// A whole life of a trainer in exactly the bytes it asked for; the delta that came of it.
+// Flash of whole pages, in exactly as many bytes, whose writes can only clear bits.
+struct RandomFlash {
+  explicit RandomFlash(std::size_t bytes) : page(256 * static_cast<std::size_t>(Between(1, 4))) {
+    const Bytes content = RandomBytes(&generator, tinytrain::RoundUpTo(page, bytes));
+    data.assign(content.begin(), content.end());
+  }
+  tinytrain::Flash flash() { return {this, data.data(), data.size(), page, &Erase, &Write}; }
+  static bool Erase(void* context, std::size_t offset) {
+    auto* self = static_cast<RandomFlash*>(context);
+    std::fill_n(self->data.begin() + static_cast<std::ptrdiff_t>(offset), self->page, std::uint8_t{0xff});
+    return true;
+  }
+  static bool Write(void* context, std::size_t offset, const std::uint8_t* block) {
+    EXPECT(reinterpret_cast<std::uintptr_t>(block) % 16 == 0);
+    for (std::size_t i = 0; i < 256; ++i) static_cast<RandomFlash*>(context)->data[offset + i] &= block[i];
+    return true;
+  }
+  std::size_t page;
+  std::vector<std::uint8_t> data;
+};
+
+// A whole life of a trainer in exactly the bytes it asked for, samples in RAM or flash, its scratch in the arena or apart; the
+// delta that came of it.
 std::vector<std::uint8_t> RunTrainer(const tinytrain::Tables& tables) {
   tinytrain::TrainingSettings settings = tables.training;
   settings.optimizer = static_cast<tinytrain::Optimizer>(Between(0, 3));
@@ -121,11 +144,25 @@ std::vector<std::uint8_t> RunTrainer(const tinytrain::Tables& tables) {
   settings.iterations = Between(0, 3);
   settings.max_samples = Between(3, 9);
   hostile::RandomModel model(tables, static_cast<std::uint32_t>(generator()));
-  hostile::GuardedArena arena(tinytrain::Trainer::RequiredBytes(tables, settings, nullptr));
+  const bool in_flash = Between(0, 1) == 1, shares = Between(0, 1) == 1;
+  tinytrain::MemoryParts parts;
+  tinytrain::Trainer::RequiredBytes(tables, settings, &parts, in_flash);
+  hostile::GuardedArena arena(shares ? parts.state : parts.total), scratch(parts.scratch);
+  RandomFlash samples(tinytrain::FlashSamplesBytes(tables, settings));
+  const tinytrain::Flash sample_flash = samples.flash();
+  const tinytrain::Flash* flash = in_flash ? &sample_flash : nullptr;
+  tinytrain::Model with_scratch = model.model();
+  if (shares) {
+    with_scratch.scratch = scratch.data();
+    with_scratch.scratch_bytes = scratch.size() - 1;
+    tinytrain::Trainer refused;
+    EXPECT(refused.Init(tables, settings, with_scratch, arena.data(), arena.size(), flash) == Status::kArenaTooSmall);
+    with_scratch.scratch_bytes = scratch.size();
+  }
   tinytrain::Trainer trainer;
-  EXPECT(trainer.Init(tables, settings, model.model(), arena.data(), arena.size() - 1) == Status::kArenaTooSmall);
-  EXPECT(trainer.Init(tables, settings, model.model(), arena.data() + 4, arena.size()) == Status::kArenaMisaligned);
-  EXPECT(trainer.Init(tables, settings, model.model(), arena.data(), arena.size()) == Status::kOk);
+  EXPECT(trainer.Init(tables, settings, with_scratch, arena.data(), arena.size() - 1, flash) == Status::kArenaTooSmall);
+  EXPECT(trainer.Init(tables, settings, with_scratch, arena.data() + 4, arena.size(), flash) == Status::kArenaMisaligned);
+  EXPECT(trainer.Init(tables, settings, with_scratch, arena.data(), arena.size(), flash) == Status::kOk);
   const Bytes image =
       RandomBytes(&generator, static_cast<std::size_t>(tables.image_height * tables.image_width * tables.image_channels));
   for (std::int32_t i = 0; i < settings.max_samples; ++i) {
@@ -137,6 +174,11 @@ std::vector<std::uint8_t> RunTrainer(const tinytrain::Tables& tables) {
   std::vector<std::uint8_t> delta(trainer.DeltaBytes());
   EXPECT(trainer.SaveDelta(1, delta.data(), delta.size() - 1, nullptr) == Status::kBufferTooSmall);
   EXPECT(trainer.SaveDelta(1, delta.data(), delta.size(), nullptr) == Status::kOk);
+  RandomFlash slots(2 * tinytrain::RoundUpTo(1024, delta.size()));
+  if (2 * tinytrain::DeltaSlotBytes(slots.flash()) == slots.data.size()) {  // pages go up in two slots
+    EXPECT(trainer.SaveDelta(slots.flash()) == Status::kOk);
+    EXPECT(std::equal(delta.begin(), delta.end(), slots.data.begin()));
+  }
   for (std::int32_t i = 0; i < 20; ++i) {  // altered and cut short: refused, and nothing is read outside
     std::vector<std::uint8_t> damaged(delta.begin(), delta.begin() + Between(0, static_cast<std::int32_t>(delta.size())));
     if (!damaged.empty()) damaged[static_cast<std::size_t>(Between(0, static_cast<std::int32_t>(damaged.size()) - 1))] ^= 0x10;

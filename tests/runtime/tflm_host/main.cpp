@@ -1,8 +1,8 @@
 // A bundle over the real C++ TensorFlow Lite Micro: reads a task from a file, learns it, prints every bit that came of it.
 //
 // Compiled with -DBUNDLE=namespace -DRESOLVER="resolver.AddAdd(); ..." -DTFLM=the namespace of TensorFlow Lite Micro; with
-// -DFROZEN where the bundle has a frozen part, with -DTWO_ARENAS for an arena of each part's own and one for all of the trainer,
-// with -DFLASH where features are kept in flash.
+// -DFROZEN where the bundle has a frozen part, with -DTWO_ARENAS for an arena of each part's own and one for all of the
+// trainer, with -DFLASH where features are kept in flash.
 #include <tensorflow/lite/micro/micro_interpreter.h>
 #include <tensorflow/lite/micro/micro_mutable_op_resolver.h>
 #include <tensorflow/lite/schema/schema_generated.h>
@@ -55,7 +55,7 @@ alignas(16) std::uint8_t model_arena[BUNDLE::kModelArenaBytes + kOlderBytes];
 
 bool Start(const Resolver& resolver, tinytrain::Model* model) {
   static tinytrain::SharedArenaModel<MicroInterpreter, TFLM::Model, Resolver, BUNDLE::kNumBindings> models(
-      FrozenModel(), TrainableModel(), resolver, model_arena, sizeof(model_arena), BUNDLE::kScratchBytes, BUNDLE::kImageBytes);
+      FrozenModel(), TrainableModel(), resolver, model_arena, sizeof(model_arena), BUNDLE::kScratchBytes, BUNDLE::kViewBytes);
   *model = models.model();
   return models.Check();
 }
@@ -125,7 +125,8 @@ int main(int, char** arguments) {
                                      &ErasePage, &WriteFlashBlock};
   sample_flash = &features;
 #endif
-  if (Failed("Init", trainer.Init(tables, tables.training, model, training_arena, sizeof(training_arena), sample_flash))) return 4;
+  const auto ready = trainer.Init(tables, tables.training, model, training_arena, sizeof(training_arena), sample_flash);
+  if (Failed("Init", ready)) return 4;
   const auto image_bytes = static_cast<std::size_t>(tables.image_height * tables.image_width * tables.image_channels);
   const std::vector<std::int8_t> task = ReadAll(arguments[1]);
   for (std::size_t at = 0; at < task.size(); at += 1 + image_bytes) {
