@@ -276,7 +276,7 @@ def _refuse_what_cannot_be(model, beside):
     if getattr(model.train_step, "__func__", None) is not house.Model.train_step:
         raise ValueError(
             f"Model '{model.name}' has a train_step of its own, which TinyTrainCallback would replace. Call "
-            "keras_tinytrain.sparse_train_step in it instead of using the callback, or override compute_loss."
+            "keras_tinytrain.sparse.sparse_train_step in it instead of using the callback, or override compute_loss."
         )
     refused = [getattr(house.callbacks, "SwapEMAWeights", ())]  # pairs the optimizer's averages with all weights of the model
     refused += [house.callbacks.BackupAndRestore] * is_keras2(model)  # restores into an optimizer of all weights
