@@ -61,7 +61,7 @@ def settings_from(args: argparse.Namespace) -> Settings:
 def _run_jobs(args, settings, jobs):
     if args.engine == "ray":
         return engines.run_ray(settings, jobs, address=args.ray_address)
-    return engines.run_local(settings, jobs, processes=args.processes)
+    return engines.run_local(settings, jobs)
 
 
 def _rate(text):

@@ -31,7 +31,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--figure", help="draw the gains into this file, .png or .svg")
     parser.add_argument("--engine", default="local", choices=("local", "ray"), help="where tasks run (%(default)s)")
     parser.add_argument("--ray-address", help="of a running Ray cluster; else one is found or started here")
-    parser.add_argument("--processes", type=_positive, default=1, help="local processes, one thread each (%(default)s)")
     parser.add_argument("--threads", type=_positive, help="of TensorFlow's operators (default: as many as there are)")
 
 

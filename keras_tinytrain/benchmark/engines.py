@@ -1,29 +1,19 @@
-"""Where the tasks of `benchmark accuracy` run: in this process, in others of this machine, or on a Ray cluster.
+"""Where the tasks of `benchmark accuracy` run: in this process, or on a Ray cluster.
 
-All of them yield the rows of one job after the other in the order of the jobs, so that the CSV is the same.
+Both yield the rows of one job after the other in the order of the jobs, so that the CSV is the same.
 """
 
-import concurrent.futures
-import multiprocessing
-import os
 from collections.abc import Iterator
 
 from keras_tinytrain.benchmark.jobs import Job, Settings
 from keras_tinytrain.benchmark.runner import Runner
 
 ONE_THREAD = {"TF_NUM_INTRAOP_THREADS": "1", "TF_NUM_INTEROP_THREADS": "1"}  # read when TensorFlow starts
-_runner = None  # of a worker process
 
 
-def run_local(settings: Settings, jobs: list[Job], *, processes: int = 1) -> Iterator[list[dict]]:
-    """Rows of each job; with `processes` of them at once, each with a backbone of its own and one thread."""
-    if processes == 1:
-        yield from map(Runner(settings).run, jobs)
-        return
-    os.environ.update(ONE_THREAD)  # inherited by the workers
-    context = multiprocessing.get_context("spawn")  # TensorFlow does not survive a fork
-    with concurrent.futures.ProcessPoolExecutor(processes, context, _start, (settings,)) as pool:
-        yield from pool.map(_run, jobs)
+def run_local(settings: Settings, jobs: list[Job]) -> Iterator[list[dict]]:
+    """Rows of each job, from this process."""
+    yield from map(Runner(settings).run, jobs)
 
 
 def run_ray(settings: Settings, jobs: list[Job], *, address: str | None = None) -> Iterator[list[dict]]:
@@ -52,12 +42,3 @@ def run_ray(settings: Settings, jobs: list[Job], *, address: str | None = None) 
     finally:
         if started:
             ray.shutdown()
-
-
-def _start(settings):
-    global _runner
-    _runner = Runner(settings)
-
-
-def _run(job):
-    return _runner.run(job)
