@@ -25,8 +25,11 @@ def dequantised_model(model: keras.Model, bundle: Bundle) -> keras.Model:
         A canonical model of its own; `model` is not changed.
 
     Raises:
-        ValueError: the bundle was exported from another model.
+        ValueError: the bundle was exported from another model, or holds layers in two parts.
     """
+    parts = [choice["name"] for choice in bundle.manifest["weights_in_ram"] if choice["split"]]
+    if parts:
+        raise ValueError(f"Bundle {bundle.path} holds layers {parts} in two parts: export it with weights_in_ram='whole'.")
     canonical = without_softmax(fold_batch_norm(model))
     copy = keras.models.clone_model(canonical)
     copy.set_weights(canonical.get_weights())

@@ -152,8 +152,6 @@ def _export(backbone, plan, episode, board, folder):
         iterations=ITERATIONS,
         num_classes=WAYS,
         max_samples=WAYS * SHOTS,
-        leave_one_out=False,  # as Keras learns here
-        average=0.0,
     )
     samples = np.concatenate([episode.support_x, *views])
     return export_tflm(backbone, plan, calibration=samples, out=folder, board=board, training=settings, views=SHIFTS)

@@ -121,7 +121,14 @@ def _export(backbone, plan, task, options, folder):
     )
     samples = np.concatenate([task.support_x, *shift_views(task.support_x, options["shifts"])])
     return export_tflm(
-        backbone, plan, calibration=samples, out=folder, board=_ROOMY, training=settings, views=options["shifts"]
+        backbone,
+        plan,
+        calibration=samples,
+        out=folder,
+        board=_ROOMY,
+        training=settings,
+        views=options["shifts"],
+        weights_in_ram="whole",  # what is learned is the same, and `dequantised_model` reads it
     )
 
 
