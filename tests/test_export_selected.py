@@ -132,7 +132,7 @@ def large_and_small():
 
 def test_a_layer_is_split_where_that_saves_more_than_the_arena_grows_by(large_and_small):
     before = smallest_arena(large_and_small[0])
-    after, graph, (large, small) = selected.choose_split(*large_and_small, frozen_arena=0)
+    after, graph, (large, small) = selected.choose_split(*large_and_small, model_arena=lambda trainable_arena: trainable_arena)
     assert (large.whole_bytes, large.selected_bytes) == (64 * 72 + 64 * 4, 2 * 72 + 16)
     assert large.split and large.arena_growth == smallest_arena(after) - before < large.whole_bytes - large.selected_bytes
     assert not small.split and small.arena_growth > small.whole_bytes - small.selected_bytes
@@ -141,7 +141,7 @@ def test_a_layer_is_split_where_that_saves_more_than_the_arena_grows_by(large_an
 
 def test_what_is_free_is_split(large_and_small):
     """The frozen model needs the larger arena, so that the trainable one may grow for nothing."""
-    choices = selected.choose_split(*large_and_small, frozen_arena=1 << 20)[2]
+    choices = selected.choose_split(*large_and_small, model_arena=lambda trainable_arena: max(1 << 20, trainable_arena))[2]
     assert all(choice.split and choice.arena_growth == 0 for choice in choices)
 
 
