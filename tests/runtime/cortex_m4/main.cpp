@@ -2,6 +2,7 @@
 #include <cstdint>
 #include <cstring>
 
+#include "board.h"
 #include "recording.h"  // written by the test: kImages, kLabels, kCalls, kNumOutputs, kOutputBytes, kArenaBytes, settings
 #include "tinytrain.h"
 
@@ -9,42 +10,25 @@ extern "C" const void* tinytrain_tables();
 
 namespace {
 
-// ---- semihosting -------------------------------------------------------------------------------------------------------
-
-int Semihost(int operation, const void* argument) {
-  register int r0 asm("r0") = operation;
-  register const void* r1 asm("r1") = argument;
-  asm volatile("bkpt 0xab" : "+r"(r0) : "r"(r1) : "memory");
-  return r0;
-}
-
-void Print(const char* text) { Semihost(0x04, text); }
-
-[[noreturn]] void Exit(bool good) {
-  Semihost(0x18, reinterpret_cast<const void*>(good ? 0x20026 : 0x20023));
-  for (;;) {
-  }
-}
-
 void PrintBytes(const char* name, const void* data, std::size_t count) {
   static const char kDigits[] = "0123456789abcdef";
   const auto* bytes = static_cast<const std::uint8_t*>(data);
   char text[3] = {0, 0, 0};
-  Print(name);
-  Print(" ");
+  board::Print(name);
+  board::Print(" ");
   for (std::size_t i = 0; i < count; ++i) {
     text[0] = kDigits[bytes[i] >> 4];
     text[1] = kDigits[bytes[i] & 15];
-    Print(text);
+    board::Print(text);
   }
-  Print("\n");
+  board::Print("\n");
 }
 
 void Require(tinytrain::Status status) {
   if (status == tinytrain::Status::kOk) return;
-  Print(tinytrain::StatusText(status));
-  Print("\n");
-  Exit(false);
+  board::Print(tinytrain::StatusText(status));
+  board::Print("\n");
+  board::Exit(false);
 }
 
 // ---- the model, played back ----------------------------------------------------------------------------------------------
@@ -68,7 +52,9 @@ bool Bind(void*, std::int32_t, const void*, std::size_t) { return true; }
 alignas(16) std::uint8_t arena[kArenaBytes];
 std::uint8_t delta[4096];
 
-void Main() {
+}  // namespace
+
+int main() {
   const auto& tables = *static_cast<const tinytrain::Tables*>(tinytrain_tables());
   static tinytrain::Trainer trainer;
   Playback playback;
@@ -89,26 +75,5 @@ void Main() {
   float logits[16];
   Require(trainer.Predict(kImages[0], logits, nullptr));
   PrintBytes("logits", logits, static_cast<std::size_t>(tables.training.num_classes) * sizeof(float));
-}
-
-}  // namespace
-
-extern "C" {
-extern std::uint32_t stack_top;
-
-[[noreturn]] void Reset() {
-  *reinterpret_cast<volatile std::uint32_t*>(0xE000ED88) |= 0xFu << 20;  // the FPU on
-  asm volatile("dsb\nisb");
-  Main();
-  Exit(true);
-}
-
-[[noreturn]] void Fault() {
-  Print("fault\n");
-  Exit(false);
-}
-
-__attribute__((section(".vectors"), used)) const void* const vectors[16] = {
-    &stack_top, reinterpret_cast<const void*>(&Reset), reinterpret_cast<const void*>(&Fault),
-    reinterpret_cast<const void*>(&Fault)};
+  return 0;
 }
