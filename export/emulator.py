@@ -58,7 +58,7 @@ class EmulatedTask:
 
 
 def emulate_task(bundle: Bundle | str | os.PathLike, x, y, *, iterations: int | None = None, queries=None,
-                 progress=None) -> EmulatedTask:
+                 program=None, progress=None) -> EmulatedTask:
     """Learn labelled samples on the emulated board.
 
     Args:
@@ -66,6 +66,7 @@ def emulate_task(bundle: Bundle | str | os.PathLike, x, y, *, iterations: int | 
         x, y: samples (N, ...) in the model's own convention, and their labels (N,).
         iterations: of training; None: as exported.
         queries: (M, ...) samples to classify afterwards.
+        program: what `build_firmware` made of the bundle; None: it is built here.
         progress: called as progress(what) when a step begins.
 
     Raises:
@@ -82,7 +83,7 @@ def emulate_task(bundle: Bundle | str | os.PathLike, x, y, *, iterations: int | 
     check_tools()
     with tempfile.TemporaryDirectory(prefix="keras_tinytrain_") as folder:
         progress("compiling the firmware")
-        program = build_firmware(bundle, folder)
+        program = program or build_firmware(bundle, folder)
         with EmulatedBoard(bundle, program, progress) as board:
             board.ask(b"i" + struct.pack("<I", iterations or 0))
             progress("storing samples")

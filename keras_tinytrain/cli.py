@@ -1,4 +1,4 @@
-"""The command line: `keras-tinytrain demo | plan | export | check | benchmark | metatrain`."""
+"""The command line: `keras-tinytrain demo | plan | export | check | emulate | benchmark | metatrain`."""
 
 import argparse
 import json
@@ -21,7 +21,7 @@ def main(argv: list[str] | None = None) -> int:
     args = _parser().parse_args(argv)
     try:
         return args.run(args)
-    except (ValueError, OSError, ImportError) as error:
+    except (ValueError, OSError, ImportError, RuntimeError) as error:
         print(f"keras-tinytrain: {_first_paragraph(error)}", file=sys.stderr)
         return 2
 
@@ -42,6 +42,8 @@ def _parser():
         ("export", "write the firmware bundle for a model and a plan", _export_arguments,
          "export model.keras --plan plan.json --calibration task.npz --out bundle/"),
         ("check", "verify that a bundle is as it was exported", _check_arguments, "check bundle/"),
+        ("emulate", "learn a task with a bundle's firmware on an emulated Cortex-M4F: bytes and instructions", _emulate_arguments,
+         "emulate demo"),
         ("benchmark", "the paper's tables, computed", _benchmark_arguments, "benchmark cost --json"),
         ("metatrain", "pre-train and meta-train the demo's backbone", _metatrain_arguments,
          "metatrain --data omniglot_background.npz --out weights.npz"),
@@ -166,6 +168,23 @@ def _run_check(args):
     return 0
 
 
+def _emulate_arguments(parser):
+    parser.add_argument("bundle", help="folder that `keras-tinytrain export` wrote; or `demo`: the demo's own bundle and task")
+    parser.add_argument("--samples", help="labelled samples to learn: an .npz with x and y, or a folder of class folders")
+    parser.add_argument("--queries", help="labelled samples to answer afterwards, likewise")
+    parser.add_argument("--iterations", type=_positive, help="of training (as exported)")
+    _value_arguments(parser)
+    parser.add_argument("--json", action="store_true", help="print one JSON object instead of tables")
+    parser.set_defaults(run=_run_emulate)
+
+
+def _run_emulate(args):
+    load_tensorflow()
+    from keras_tinytrain import emulate
+
+    return emulate.run(args)
+
+
 def _benchmark_arguments(parser):
     benchmarks = parser.add_subparsers(required=True, metavar="BENCHMARK")
     cost = benchmarks.add_parser("cost", help="memory and compute of every method beside the paper's figures")
@@ -210,6 +229,10 @@ def _run_metatrain(args):
 
 def _model_arguments(parser):
     parser.add_argument("model", help="a .keras file: a backbone (images to embeddings) or a classifier")
+    _value_arguments(parser)
+
+
+def _value_arguments(parser):
     parser.add_argument("--scale", type=float, default=1.0, help="multiply stored sample values by this (%(default)s)")
     parser.add_argument("--offset", type=float, default=0.0, help="then add this (%(default)s)")
 
