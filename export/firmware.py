@@ -19,6 +19,7 @@ _CORE = ("-mcpu=cortex-m4", "-mthumb", "-mfpu=fpv4-sp-d16", "-fno-rtti", "-fno-e
          "-fno-threadsafe-statics", "-ffunction-sections", "-fdata-sections")
 ARDUINO = ("-mfloat-abi=softfp", "-Os")  # as the Nano 33 BLE's core has it, so that figures are those of a sketch
 _LINK = ("-Wl,--gc-sections", "-nostartfiles", "--specs=nano.specs", "--specs=nosys.specs", "-Wl,--no-warn-rwx-segments")
+_SSRAM, _SSRAM_BYTES, _PSRAM = 0x20000000, 4 << 20, 0x21000000  # of the emulated machine: 4 MB, and 16 MB for larger boards
 _OVERFLOW = re.compile(r"region `(FLASH|RAM)' overflowed by (\d+) bytes")
 _MEMORY = {"FLASH": "flash", "RAM": "SRAM"}
 
@@ -133,8 +134,9 @@ def _compile(source, folder, flags):
 def _link(objects, board, options, program):
     from keras_tinytrain.tflm_runtime import firmware_dir
 
-    sizes = {"flash_bytes": board.flash_bytes, "ram_bytes": board.sram_bytes, "stack_bytes": STACK_BYTES}
-    symbols = [f"-Wl,--defsym={name}={size}" for name, size in sizes.items()]
+    origin = _SSRAM if board.sram_bytes <= _SSRAM_BYTES else _PSRAM
+    values = {"flash_bytes": board.flash_bytes, "ram_bytes": board.sram_bytes, "ram_origin": origin, "stack_bytes": STACK_BYTES}
+    symbols = [f"-Wl,--defsym={name}={value}" for name, value in values.items()]
     script = firmware_dir() / "link.ld"
     try:
         _run([COMPILER, *_CORE, *options, *_LINK, *symbols, "-T", script, *objects, "-lm", "-o", program])
@@ -144,7 +146,8 @@ def _link(objects, board, options, program):
             raise
         lacks = " and ".join(f"{int(count):,} B of {_MEMORY[name]}" for name, count in over.items())
         raise ValueError(
-            f"The firmware does not fit board {board.name!r}: it lacks {lacks}. Plan fewer or later layers, or keep fewer samples."
+            f"The firmware does not fit board {board.name!r}: it lacks {lacks}. Plan fewer or later layers, or keep fewer "
+            "samples."
         ) from error
     return program
 

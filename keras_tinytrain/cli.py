@@ -42,8 +42,7 @@ def _parser():
         ("export", "write the firmware bundle for a model and a plan", _export_arguments,
          "export model.keras --plan plan.json --calibration task.npz --out bundle/"),
         ("check", "verify that a bundle is as it was exported", _check_arguments, "check bundle/"),
-        ("emulate", "learn a task with a bundle's firmware on an emulated Cortex-M4F: bytes and instructions", _emulate_arguments,
-         "emulate demo"),
+        ("emulate", "learn a task on an emulated Cortex-M4F: bytes and instructions", _emulate_arguments, "emulate demo"),
         ("benchmark", "the paper's tables, computed", _benchmark_arguments, "benchmark cost --json"),
         ("metatrain", "pre-train and meta-train the demo's backbone", _metatrain_arguments,
          "metatrain --data omniglot_background.npz --out weights.npz"),
@@ -200,6 +199,19 @@ def _benchmark_arguments(parser):
     accuracy.add_argument("--seed", type=int, default=0, help="of the tasks (%(default)s)")
     accuracy.add_argument("--out", required=True, help="CSV of results; what it holds already is not run again")
     accuracy.set_defaults(run=_run_benchmark, benchmark="accuracy")
+    emulated = benchmarks.add_parser("emulated", help="bytes and instructions of a network's task on an emulated Cortex-M4F")
+    networks = ("mcunet", "mobilenet_v2", "proxylessnas")
+    emulated.add_argument("--backbone", default="mcunet", choices=networks, help="(%(default)s)")
+    emulated.add_argument("--weights", default="imagenet", help="imagenet, or a file of weights (%(default)s)")
+    emulated.add_argument("--domain", required=True, help=".npz file with images and labels")
+    emulated.add_argument("--methods", nargs="+", default=["tinytrain"], choices=("tinytrain", "full"), help="(tinytrain)")
+    emulated.add_argument("--iterations", type=_positive, default=1, help="that are emulated (%(default)s)")
+    emulated.add_argument("--optimizer", default="adam", choices=("sgd", "momentum", "adam"), help="(%(default)s)")
+    emulated.add_argument("--memory", default="640KB", help="memory budget of the plan (%(default)s)")
+    emulated.add_argument("--sram-kb", type=_positive, default=1024, help="SRAM of the board, a power of two (%(default)s)")
+    emulated.add_argument("--seed", type=int, default=0, help="of the task (%(default)s)")
+    emulated.add_argument("--json", action="store_true", help="print the figures as JSON")
+    emulated.set_defaults(run=_run_benchmark, benchmark="emulated")
     timing = benchmarks.add_parser("timing", help="time of choosing a plan beside one step of full training")
     timing.add_argument("--repeats", type=_positive, default=7, help="medians over so many runs (%(default)s)")
     timing.add_argument("--json", action="store_true", help="print the seconds as JSON")

@@ -21,8 +21,8 @@ from keras_tinytrain.fewshot.episodes import sample_episode
 from keras_tinytrain.plan import Budget
 from keras_tinytrain.samples import load_samples
 
-# Cycles by the Cortex-M4's Technical Reference Manual: 1 for arithmetic, integer or float, 2 for a load that stands alone, 2 to 4
-# for a taken branch, 14 for a float division. The kernels' mix comes to about this; a flash that keeps the core waiting to more.
+# An assumption between 1 and 2 cycles. The Cortex-M4's Technical Reference Manual: 1 for arithmetic, integer or float, 2 for a
+# load that stands alone, 2 to 4 for a taken branch, 14 for a float division; a flash that keeps the core waiting adds to it.
 CYCLES_PER_INSTRUCTION = 1.4
 MILLIAMPERES = {"nano33ble": 3.3}  # nRF52840 Product Specification: CPU running from flash at 64 MHz, DC/DC regulator, 3 V
 VOLTS = 3.0
@@ -97,7 +97,7 @@ def _show(bundle, emulated: EmulatedTask, queries):
     if board["name"] in MILLIAMPERES:
         milliamperes = MILLIAMPERES[board["name"]]
         joules = _seconds(emulated.instructions["total"], hertz) * milliamperes * 1e-3 * VOLTS
-        console.print(f"Energy: {joules:.3f} J in all at {milliamperes} mA and {VOLTS:.0f} V, the data sheet's for a running CPU.")
+        console.print(f"Energy: {joules:.3f} J at {milliamperes} mA and {VOLTS:.0f} V, the data sheet's for a running CPU.")
     console.print(f"Stack {emulated.stack_bytes:,} B at most, heap {emulated.heap_bytes} B. Loss {_losses(emulated)}.")
     if queries is not None:
         right = np.mean(emulated.logits.argmax(axis=1) == queries[1])

@@ -62,7 +62,9 @@ bool Measured(Part part, bool (*run)(const std::int8_t*, void*), const std::int8
 }
 
 bool RunFrozen(void*, const std::int8_t* input, std::int8_t* features) {
-  const auto run = [](const std::int8_t* x, void* y) { return model.run_frozen(model.context, x, static_cast<std::int8_t*>(y)); };
+  const auto run = [](const std::int8_t* x, void* y) {
+    return model.run_frozen(model.context, x, static_cast<std::int8_t*>(y));
+  };
   return Measured(kPrefix, run, input, features);
 }
 

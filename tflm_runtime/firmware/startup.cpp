@@ -18,13 +18,14 @@ void Reset();
 namespace {
 
 constexpr std::uint32_t kPaint = 0xC5C5C5C5;
-constexpr std::uint32_t kCounterPeriod = 1u << 20;  // ticks; SysTick could count to 2^24, but a wrap is to be seen in tests, too
+constexpr std::uint32_t kCounterPeriod = 1u << 20;  // ticks, fewer than SysTick's 2^24: tests see it wrap
 constexpr std::uint32_t kInstructionsPerTick = 40;
 
 volatile std::uint32_t& Register(std::uint32_t address) { return *reinterpret_cast<volatile std::uint32_t*>(address); }
 constexpr std::uint32_t kSysTickControl = 0xE000E010, kSysTickReload = 0xE000E014, kSysTickValue = 0xE000E018;
 constexpr std::uint32_t kInterruptState = 0xE000ED04, kFaultStatus = 0xE000ED28, kMemoryFaultAddress = 0xE000ED34;
-constexpr std::uint32_t kCoprocessors = 0xE000ED88, kMpuControl = 0xE000ED94, kMpuBase = 0xE000ED9C, kMpuAttributes = 0xE000EDA0;
+constexpr std::uint32_t kCoprocessors = 0xE000ED88;
+constexpr std::uint32_t kMpuControl = 0xE000ED94, kMpuBase = 0xE000ED9C, kMpuAttributes = 0xE000EDA0;
 
 volatile std::uint32_t counter_wraps;
 std::size_t heap_requested;
