@@ -22,7 +22,7 @@ setup(
         "keras_tinytrain": ["py.typed"],
         "keras_tinytrain.backbones": ["weights/*"],
         "keras_tinytrain.export": ["templates/*"],
-        "keras_tinytrain.tflm_runtime": ["src/*", "CMakeLists.txt", "library.properties", "keywords.txt"],
+        "keras_tinytrain.tflm_runtime": ["src/*", "firmware/*", "CMakeLists.txt", "library.properties", "keywords.txt"],
     },
     ext_modules=[
         Pybind11Extension(

@@ -88,7 +88,7 @@ class ReadTables:
             return float(value.rstrip("f"))
         if kind is ctypes.c_bool:
             return {"true": True, "false": False}[value]
-        return self._names[value.removeprefix("tinytrain::")] if "k" in value else int(value)
+        return self._names[value.removeprefix("tinytrain::")] if "k" in value else int(value.rstrip("u"))
 
     def _address(self, value):
         """Of another constant by its name, or of an initial weight by its offset into the model; None for nullptr."""

@@ -1,4 +1,4 @@
-"""The command line: `keras-tinytrain demo | plan | export | check | benchmark | metatrain`."""
+"""The command line: `keras-tinytrain demo | plan | export | check | emulate | benchmark | metatrain`."""
 
 import argparse
 import json
@@ -21,7 +21,7 @@ def main(argv: list[str] | None = None) -> int:
     args = _parser().parse_args(argv)
     try:
         return args.run(args)
-    except (ValueError, OSError, ImportError) as error:
+    except (ValueError, OSError, ImportError, RuntimeError) as error:
         print(f"keras-tinytrain: {_first_paragraph(error)}", file=sys.stderr)
         return 2
 
@@ -42,6 +42,7 @@ def _parser():
         ("export", "write the firmware bundle for a model and a plan", _export_arguments,
          "export model.keras --plan plan.json --calibration task.npz --out bundle/"),
         ("check", "verify that a bundle is as it was exported", _check_arguments, "check bundle/"),
+        ("emulate", "learn a task on an emulated Cortex-M4F: bytes and instructions", _emulate_arguments, "emulate demo"),
         ("benchmark", "the paper's tables, computed", _benchmark_arguments, "benchmark cost --json"),
         ("metatrain", "meta-train a backbone: the demo's on glyphs, an ImageNet one on any domains", _metatrain_arguments,
          "metatrain --data omniglot_background.npz --out weights.npz"),
@@ -178,6 +179,23 @@ def _run_check(args):
     return 0
 
 
+def _emulate_arguments(parser):
+    parser.add_argument("bundle", help="folder that `keras-tinytrain export` wrote; or `demo`: the demo's own bundle and task")
+    parser.add_argument("--samples", help="labelled samples to learn: an .npz with x and y, or a folder of class folders")
+    parser.add_argument("--queries", help="labelled samples to answer afterwards, likewise")
+    parser.add_argument("--iterations", type=_positive, help="of training (as exported)")
+    _value_arguments(parser)
+    parser.add_argument("--json", action="store_true", help="print one JSON object instead of tables")
+    parser.set_defaults(run=_run_emulate)
+
+
+def _run_emulate(args):
+    load_tensorflow()
+    from keras_tinytrain import emulate
+
+    return emulate.run(args)
+
+
 def _benchmark_arguments(parser):
     from keras_tinytrain.benchmark import accuracy_arguments
 
@@ -193,6 +211,19 @@ def _benchmark_arguments(parser):
     _task_arguments(device, num_episodes=4)
     device.add_argument("--iterations", type=_positive, default=40, help="training steps of a task (%(default)s)")
     device.set_defaults(run=_run_benchmark, benchmark="device")
+    emulated = benchmarks.add_parser("emulated", help="bytes and instructions of a network's task on an emulated Cortex-M4F")
+    networks = ("mcunet", "mobilenet_v2", "proxylessnas")
+    emulated.add_argument("--backbone", default="mcunet", choices=networks, help="(%(default)s)")
+    emulated.add_argument("--weights", default="imagenet", help="imagenet, or a file of weights (%(default)s)")
+    emulated.add_argument("--domain", required=True, help=".npz file with images and labels")
+    emulated.add_argument("--methods", nargs="+", default=["tinytrain"], choices=("tinytrain", "full"), help="(tinytrain)")
+    emulated.add_argument("--iterations", type=_positive, default=1, help="that are emulated (%(default)s)")
+    emulated.add_argument("--optimizer", default="adam", choices=("sgd", "momentum", "adam"), help="(%(default)s)")
+    emulated.add_argument("--memory", default="640KB", help="memory budget of the plan (%(default)s)")
+    emulated.add_argument("--sram-kb", type=_positive, default=1024, help="SRAM of the board, a power of two (%(default)s)")
+    emulated.add_argument("--seed", type=int, default=0, help="of the task (%(default)s)")
+    emulated.add_argument("--json", action="store_true", help="print the figures as JSON")
+    emulated.set_defaults(run=_run_benchmark, benchmark="emulated")
     timing = benchmarks.add_parser("timing", help="time of choosing a plan beside one step of full training")
     timing.add_argument("--repeats", type=_positive, default=7, help="medians over so many runs (%(default)s)")
     timing.add_argument("--json", action="store_true", help="print the seconds as JSON")
@@ -239,6 +270,10 @@ def _run_metatrain(args):
 
 def _model_arguments(parser):
     parser.add_argument("model", help="a .keras file: a backbone (images to embeddings) or a classifier")
+    _value_arguments(parser)
+
+
+def _value_arguments(parser):
     parser.add_argument("--scale", type=float, default=1.0, help="multiply stored sample values by this (%(default)s)")
     parser.add_argument("--offset", type=float, default=0.0, help="then add this (%(default)s)")
 

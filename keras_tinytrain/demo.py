@@ -93,7 +93,7 @@ def _run_task(backbone, episode: Episode, board, folder, step) -> TaskResult:
     learned = classifiers["tiny_train"]
 
     step("export: int8 models, tables, sketch")
-    bundle = _export(backbone, learned.plan, episode, board, folder)
+    bundle = export_task(backbone, learned.plan, episode, board, folder)
     step("the bundle's C++ on this machine: learning")
     runtime = HostRuntime(bundle)
     runtime.add_samples(episode.support_x, episode.support_y)
@@ -144,7 +144,8 @@ def _learn_in_keras(backbone, episode, board, step):
     return classifiers
 
 
-def _export(backbone, plan, episode, board, folder):
+def export_task(backbone, plan, episode, board, folder):
+    """Export a task with the demo's views and training."""
     views = shift_views(episode.support_x, SHIFTS)
     settings = TrainingSettings(
         optimizer="adam",

@@ -1,4 +1,4 @@
-"""The C++ runtime that trains on the device: where its sources lie once installed."""
+"""The C++ runtime that trains on the device, and a firmware around it: where their sources lie once installed."""
 
 import pathlib
 
@@ -14,3 +14,13 @@ def source_dir():
         True
     """
     return pathlib.Path(__file__).resolve().parent / "src"
+
+
+def firmware_dir():
+    """Return the folder of the firmware for an emulated Cortex-M4F board: startup, linker script, main.
+
+    Example:
+        >>> (firmware_dir() / "link.ld").is_file()
+        True
+    """
+    return pathlib.Path(__file__).resolve().parent / "firmware"

@@ -1,24 +1,17 @@
 """The same training on an emulated Cortex-M4F and on this machine, equal bit for bit."""
 
-import shutil
 import subprocess
 
 import numpy as np
 import pytest
 
 from keras_tinytrain import _runtime
+from keras_tinytrain.export import board
+from keras_tinytrain.export.emulator import COMMAND
+from keras_tinytrain.export.firmware import ARDUINO, build_program, compile_sources
 from tests.runtime.small_net import ROOT, SOURCES, SPLIT, samples, small_net
 
-COMPILER, EMULATOR = "arm-none-eabi-g++", "qemu-system-arm"
-BOARD = ROOT / "tests" / "runtime" / "cortex_m4"
-# Deliberately without -ffp-contract=off: an Arduino build does not pass it, the sources must see to it themselves.
-FLAGS = ["-mcpu=cortex-m4", "-mthumb", "-mfpu=fpv4-sp-d16", "-std=gnu++14", "-fno-rtti", "-fno-exceptions", "-funsigned-char",
-         "-fno-threadsafe-statics", "-ffunction-sections", "-fdata-sections", "-Wl,--gc-sections", "--specs=nano.specs",
-         "-nostartfiles"]
-
-pytestmark = pytest.mark.skipif(
-    not (shutil.which(COMPILER) and shutil.which(EMULATOR)),
-    reason="needs apt-get install gcc-arm-none-eabi libnewlib-arm-none-eabi libstdc++-arm-none-eabi-newlib qemu-system-arm")
+MAIN = ROOT / "tests" / "runtime" / "cortex_m4" / "main.cpp"
 
 
 def host_run(net, tables, library, images, labels):
@@ -69,9 +62,16 @@ SETTINGS = {
 }
 
 
+@pytest.fixture(scope="module", params=[ARDUINO, ("-O3", "-mfloat-abi=hard")], ids=["nano33", "O3"])
+def runtime(request, tmp_path_factory):
+    """The compiler's options, and the runtime's objects. Deliberately without -ffp-contract=off: an Arduino build does not pass
+    it, the sources must see to it themselves."""
+    folder = tmp_path_factory.mktemp("runtime")
+    return request.param, compile_sources(sorted(SOURCES.glob("*.cpp")), folder, flags=["-std=gnu++14"], options=request.param)
+
+
 @pytest.mark.parametrize("name", SETTINGS)
-@pytest.mark.parametrize("flags", [["-Os", "-mfloat-abi=softfp"], ["-O3", "-mfloat-abi=hard"]], ids=["nano33", "O3"])
-def test_training_is_the_same_on_the_board(name, flags, tmp_path):
+def test_training_is_the_same_on_the_board(name, runtime, tmp_path):
     net = small_net(by_channel=name in ("adam", "int8"), picking=name == "sgd")
     net.split = SPLIT if name in ("momentum", "int8") else ()
     net.image_shape = net.tensors[0].shape  # no frozen part: images are features
@@ -80,11 +80,9 @@ def test_training_is_the_same_on_the_board(name, flags, tmp_path):
     images, labels = samples(shape=net.image_shape)
     expected, calls, arena_bytes = host_run(net, *net.load(tmp_path), images, labels)
     (tmp_path / "recording.h").write_text(recording(images, labels, calls, arena_bytes))
-    program = tmp_path / "program.elf"
-    subprocess.run([COMPILER, *FLAGS, *flags, f"-I{tmp_path}", f"-I{SOURCES}", "-T", BOARD / "link.ld", BOARD / "main.cpp",
-                    tmp_path / "tables.cpp", *sorted(SOURCES.glob("*.cpp")), "-lm", "-o", program], check=True)
-    run = subprocess.run([EMULATOR, "-machine", "mps2-an386", "-nographic", "-monitor", "none", "-serial", "none", "-chardev",
-                          "stdio,id=sh", "-semihosting-config", "enable=on,target=native,chardev=sh", "-icount", "shift=0",
-                          "-kernel", program], capture_output=True, text=True, timeout=120)
+    options, objects = runtime
+    program = build_program([MAIN, tmp_path / "tables.cpp", *objects], tmp_path, board=board("nano33ble"), options=options,
+                            flags=[f"-I{tmp_path}", f"-I{SOURCES}", "-std=gnu++14"])
+    run = subprocess.run([*COMMAND, "-kernel", program], capture_output=True, text=True, timeout=120)
     assert run.returncode == 0, run.stdout + run.stderr
-    assert run.stdout.split("\n")[:-1] == expected
+    assert run.stderr.split("\n")[:-1] == expected

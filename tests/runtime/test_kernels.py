@@ -26,7 +26,7 @@ def windows(draw, depthwise=False, pointwise=False):
     output_channels = input_channels if depthwise else draw(st.integers(1, 6))
     if pointwise:
         return (input_height, input_width, input_channels, input_height, input_width, output_channels, 1, 1, 1, 1, 0, 0)
-    kernel_height, kernel_width = draw(st.integers(1, 5)), draw(st.integers(1, 5))
+    kernel_height, kernel_width = draw(st.integers(1, 7)), draw(st.integers(1, 7))
     stride_height, stride_width = draw(st.integers(1, 3)), draw(st.integers(1, 3))
     pad_top, pad_left = draw(st.integers(0, kernel_height - 1)), draw(st.integers(0, kernel_width - 1))
     output_height = draw(st.integers(1, (input_height - 1 + pad_top) // stride_height + 1))
@@ -147,6 +147,23 @@ def test_large_maps_stay_within_tolerance():
     actual = _runtime.pointwise_backward_kernel(d_output, x, zero_point, channels, shape)
     assert_gradient(actual[0], d_kernel)
     assert_gradient(actual[1], d_bias)
+
+
+@pytest.mark.parametrize("window", [
+    (3, 3, 1, 1, 1, 1), (5, 5, 2, 2, 2, 2), (7, 7, 1, 1, 3, 3), (2, 4, 1, 1, 0, 1), (3, 3, 3, 3, 1, 1)])
+def test_wide_rows(window):
+    """Rows longer than a panel."""
+    height, width, channels = 9, 71, 5
+    output = [(size + 2 * pad - kernel) // stride + 1 for size, kernel, stride, pad in zip(
+        (height, width), window[:2], window[2:4], window[4:])]
+    shape = (height, width, channels, *output, channels, *window)
+    d_output, x, zero_point, kernel, scales, chosen = operands(shape, 4, depthwise=True)
+    d = d_output.astype(np.float64)
+    d_input = scatter(np.einsum("yxc,abc->yxabc", d, kernel.astype(np.float64) * scales.astype(np.float64)), shape)
+    taken, inside, _ = patches(x.astype(np.float64) - zero_point, shape)
+    d_kernel = np.einsum("yxc,yxabc->cab", d, np.where(inside[..., None], taken, 0))[chosen]
+    assert_gradient(_runtime.depthwise_backward_input(d_output, kernel, scales, shape), d_input)
+    assert_gradient(_runtime.depthwise_backward_kernel(d_output, x, zero_point, chosen, shape)[0], d_kernel)
 
 
 def test_pointwise_equals_convolution_bit_for_bit():

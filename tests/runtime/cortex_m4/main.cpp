@@ -2,13 +2,34 @@
 #include <cstdint>
 #include <cstring>
 
+#include "board.h"
 #include "recording.h"  // written by the test: kImages, kLabels, kCalls, kNumOutputs, kOutputBytes, kArenaBytes, settings
-#include "semihosting.h"
 #include "tinytrain.h"
 
 extern "C" const void* tinytrain_tables();
 
 namespace {
+
+void PrintBytes(const char* name, const void* data, std::size_t count) {
+  static const char kDigits[] = "0123456789abcdef";
+  const auto* bytes = static_cast<const std::uint8_t*>(data);
+  char text[3] = {0, 0, 0};
+  board::Print(name);
+  board::Print(" ");
+  for (std::size_t i = 0; i < count; ++i) {
+    text[0] = kDigits[bytes[i] >> 4];
+    text[1] = kDigits[bytes[i] & 15];
+    board::Print(text);
+  }
+  board::Print("\n");
+}
+
+void Require(tinytrain::Status status) {
+  if (status == tinytrain::Status::kOk) return;
+  board::Print(tinytrain::StatusText(status));
+  board::Print("\n");
+  board::Exit(false);
+}
 
 // ---- the model, played back ----------------------------------------------------------------------------------------------
 
@@ -31,7 +52,9 @@ bool Bind(void*, std::int32_t, const void*, std::size_t) { return true; }
 alignas(16) std::uint8_t arena[kArenaBytes];
 std::uint8_t delta[4096];
 
-void Main() {
+}  // namespace
+
+int main() {
   const auto& tables = *static_cast<const tinytrain::Tables*>(tinytrain_tables());
   static tinytrain::Trainer trainer;
   Playback playback;
@@ -52,6 +75,5 @@ void Main() {
   float logits[16];
   Require(trainer.Predict(kImages[0], logits, nullptr));
   PrintBytes("logits", logits, static_cast<std::size_t>(tables.training.num_classes) * sizeof(float));
+  return 0;
 }
-
-}  // namespace

@@ -1,0 +1,139 @@
+"""A whole task on the emulated board: what it learns equals the host run bit for bit, and its figures add up."""
+
+import functools
+import hashlib
+import json
+
+import numpy as np
+import pytest
+
+from keras_tinytrain import cli, emulate
+from keras_tinytrain.export import HostRuntime, TrainingSettings, board, export_tflm
+from keras_tinytrain.export.emulator import INSTRUCTIONS_PER_MAC, EmulatedBoard, emulate_task
+from keras_tinytrain.export.firmware import build_firmware
+from keras_tinytrain.export.macs import forward_macs
+from keras_tinytrain.plan import LayerPlan, Plan
+from models import images, labelled_images, pooled_net, tiny_net
+
+KEYS = {"sram_bytes", "flash_bytes", "instructions", "stack_bytes", "heap_bytes", "delta_sha256"}
+NANO = board("nano33ble")
+WAYS, SHOTS = 3, 2
+CASES = {  # model, trained channels, head, views
+    "softmax": (lambda: tiny_net(classes=WAYS), {"b2_expand": (0, 1), "logits": (0, 1, 2)}, "softmax", ((0, 1), (-2, 0))),
+    "no_frozen_part": (pooled_net, {"first": (0, 5), "hidden": (1, 7)}, "prototypes", ()),
+}
+
+
+def host_run(bundle, x, y, iterations, queries):
+    host = HostRuntime(bundle, settings={"iterations": iterations})
+    host.add_samples(x, y)
+    losses = host.train()
+    return losses, host.trainer.save_delta(0), host.predict(queries)
+
+
+@pytest.fixture(scope="module")
+def digits(tmp_path_factory):
+    """The demo's own bundle and task."""
+    return emulate._demo_task(tmp_path_factory.mktemp("digits"))
+
+
+@pytest.fixture(scope="module")
+def learned(digits):
+    bundle, (x, y), (queries, _) = digits
+    return emulate_task(bundle, x, y, iterations=1, queries=queries[:3])
+
+
+def test_digits_are_learned_as_on_the_host(digits, learned):
+    bundle, (x, y), (queries, _) = digits
+    losses, delta, logits = host_run(bundle, x, y, 1, queries[:3])
+    assert learned.losses == losses
+    assert learned.delta == delta
+    np.testing.assert_array_equal(learned.logits, logits)
+
+
+def test_digits_fit_the_board(digits, learned):
+    sram, flash, promised = learned.sram_bytes, learned.flash_bytes, digits[0].promised_bytes["sram"]
+    assert sram["total"] == sum(sram.values()) - sram["total"] <= NANO.sram_bytes
+    assert flash["total"] == sum(flash.values()) - flash["total"] <= NANO.flash_bytes
+    assert sram["arena"] + sram["training"] + sram["features"] == promised["total"]
+    assert sram["features"] == promised["samples"]
+    assert sram["image"] == 32 * 32
+    assert 0 < learned.stack_bytes == sram["stack"] < 4096
+    assert learned.heap_bytes == 0
+    models = len(digits[0].frozen) + len(digits[0].trainable)
+    assert models <= flash["weights"] < models + 64
+    assert flash["code"] < 40 * 1024
+
+
+def test_instructions_are_those_of_the_task(digits, learned):
+    """25 samples in 3 views; one iteration embeds 25 samples and 25 views, and the end 25 samples with adapted and original weights."""
+    bundle = digits[0]
+    assert learned.calls == {"prefix_forward": 75, "tail_forward": 100}
+    parts = learned.instructions
+    assert parts["total"] == sum(parts.values()) - parts["total"]
+    for part, model in (("prefix_forward", bundle.frozen), ("tail_forward", bundle.trainable)):
+        assert parts[part] == round(learned.calls[part] * forward_macs(model) * INSTRUCTIONS_PER_MAC) > 0
+    num_weights = sum(digits[0].manifest["trained"].values())
+    assert parts["backward"] > 25 * 100_000 and parts["update"] > 20 * num_weights
+    assert parts["update"] < parts["backward"]
+
+
+@pytest.fixture(scope="module", params=CASES)
+def small(request, tmp_path_factory):
+    build, trained, head, views = CASES[request.param]
+    model = build()
+    plan = Plan(tuple(LayerPlan(name, channels) for name, channels in trained.items()))
+    training = TrainingSettings(learning_rate=0.01, iterations=3, num_classes=WAYS, max_samples=WAYS * SHOTS)
+    folder = tmp_path_factory.mktemp("emulate")
+    bundle = export_tflm(
+        model, plan, calibration=images(model, 8), out=folder / request.param, head=head, training=training, views=views
+    )
+    return bundle, *labelled_images(model, per_class=SHOTS, classes=WAYS), build_firmware(bundle, folder)
+
+
+def test_other_models_learn_as_on_the_host(small):
+    bundle, x, y, program = small
+    task = emulate_task(bundle, x, y, queries=x[:2], program=program)
+    losses, delta, logits = host_run(bundle, x, y, 3, x[:2])
+    assert (task.losses, task.delta) == (losses, delta)
+    np.testing.assert_array_equal(task.logits, logits)
+    again = emulate_task(bundle, x, y, program=program)
+    assert again.to_json() == task.to_json()  # predictions are not part of the task, and counts repeat exactly
+
+
+def test_the_command_prints_the_figures(small, tmp_path, capsys, monkeypatch):
+    bundle, x, y, program = small
+    monkeypatch.setattr(emulate, "emulate_task", functools.partial(emulate_task, program=program))
+    np.savez(tmp_path / "task.npz", x=x, y=y)
+    command = ["emulate", str(bundle.path), "--samples", str(tmp_path / "task.npz"), "--iterations", "1"]
+    assert cli.main([*command, "--json"]) == 0
+    printed = capsys.readouterr()
+    figures = json.loads(printed.out)
+    assert set(figures) == KEYS
+    assert "estimated as MACs x 3.8" in " ".join(printed.err.split())
+    _, delta, _ = host_run(bundle, x, y, 1, x[:1])
+    assert figures["delta_sha256"] == hashlib.sha256(delta).hexdigest()
+    assert cli.main([*command, "--queries", str(tmp_path / "task.npz")]) == 0
+    table = capsys.readouterr().out
+    assert f"{figures['sram_bytes']['total']:,}" in table and "tail_forward (estimate)" in table
+    assert f"{figures['instructions']['backward']:,}" in table and f"of {len(x)} samples" in table
+
+
+def test_what_the_board_refuses_is_said(small):
+    bundle, x, y, program = small
+    with pytest.raises(RuntimeError, match="'s': max_samples are stored already"):
+        emulate_task(bundle, np.concatenate([x, x]), np.concatenate([y, y]), program=program)
+    with pytest.raises(RuntimeError, match="'l': every class needs a stored sample"):
+        emulate_task(bundle, x[:0], y[:0], program=program)
+    with pytest.raises(ValueError, match="x expects samples of shape"):
+        emulate_task(bundle, x[:, 1:], y, program=program)
+
+
+def test_a_board_that_stops_is_reported(small):
+    with EmulatedBoard(small[0], small[3]) as running, pytest.raises(RuntimeError, match="stopped: it said nothing"):
+        running.ask(b"?")
+
+
+def test_samples_must_be_named(capsys):
+    assert cli.main(["emulate", "nowhere"]) == 2
+    assert "--samples task.npz" in capsys.readouterr().err

@@ -1,0 +1,247 @@
+// The whole online stage of a bundle on the emulated board: the host gives the commands, the board does the work and counts.
+//
+// A command is one byte and its operands; numbers are little-endian, float32 or uint32. It is answered by 'a', the Status as a
+// byte, the number of bytes that follow, and those (a sentence where the status is not kOk). Before its answer the board may
+// make requests of its own: 'f', 't', 'b' of model_on_host.cpp, and 'p', a loss, after each iteration.
+//   'i' iterations          make a trainer that learns in so many; as exported where 0
+//   's' label, image        keep a sample
+//   'l'                     learn
+//   'p' image               -> logits
+//   'd'                     -> delta; the last command but 'r' and 'q', since the delta takes the models' place in RAM
+//   'r'                     -> the figures below, as lines "name value"
+//   'q'                     end the run
+#include <cstdint>
+
+#include "board.h"
+#include "bundle.h"
+
+alignas(16) std::uint8_t model_arena[exported::kModelArenaBytes];
+
+namespace {
+
+using tinytrain::Status;
+
+alignas(16) std::uint8_t training_arena[exported::kTrainingArenaBytes];
+std::int8_t image[IMAGE_BYTES];
+tinytrain::Trainer trainer;
+tinytrain::TrainingSettings settings;
+tinytrain::Model model;  // the real one
+
+// ---- instructions by part --------------------------------------------------------------------------------------------------
+
+// From kSamples on: the task's. Before: waiting for the host, predictions, and what is done only to measure.
+enum Part { kIdle, kProbe, kSamples, kPrefix, kTail, kTraining, kNumParts };
+
+// What runs now, and what each part has taken until it began.
+struct Meter {
+  Part part = kIdle;
+  std::uint64_t since = 0;
+  std::uint64_t spent[kNumParts] = {};
+  std::uint32_t calls[kNumParts] = {};
+
+  Part Switch(Part next) {
+    const std::uint64_t now = board::Instructions();
+    const Part previous = part;
+    spent[part] += now - since;
+    part = next;
+    since = now;
+    return previous;
+  }
+};
+Meter meter;
+std::uint64_t probe_instructions;   // of the gradients of one iteration, without its forward passes
+std::uint64_t first_instructions;   // of the first iteration, likewise
+std::uint64_t training_began;
+
+bool Measured(Part part, bool (*run)(const std::int8_t*, void*), const std::int8_t* input, void* output) {
+  const Part caller = meter.Switch(meter.part > kProbe ? part : kIdle);
+  if (caller > kProbe) ++meter.calls[part];
+  const bool good = run(input, output);
+  meter.Switch(caller);
+  return good;
+}
+
+bool RunFrozen(void*, const std::int8_t* input, std::int8_t* features) {
+  const auto run = [](const std::int8_t* x, void* y) {
+    return model.run_frozen(model.context, x, static_cast<std::int8_t*>(y));
+  };
+  return Measured(kPrefix, run, input, features);
+}
+
+bool RunTrainable(void*, const std::int8_t* features, const std::int8_t** outputs) {
+  const auto run = [](const std::int8_t* x, void* y) {
+    return model.run_trainable(model.context, x, static_cast<const std::int8_t**>(y));
+  };
+  return Measured(kTail, run, features, outputs);
+}
+
+bool Bind(void*, std::int32_t tensor_index, const void* data, std::size_t num_bytes) {
+  return model.bind(model.context, tensor_index, data, num_bytes);
+}
+
+bool OpenTrainable(void*) { return model.open_trainable(model.context); }
+
+// ---- flash that is written while the firmware runs -----------------------------------------------------------------------
+
+#ifdef FEATURE_FLASH
+bool ErasePage(void*, std::size_t offset) {
+  board::EraseFlash(exported::g_flash + offset, exported::kFlashPageBytes);
+  return true;
+}
+bool WriteBlock(void*, std::size_t offset, const std::uint8_t* block) {
+  board::WriteFlash(exported::g_flash + offset, block, tinytrain::kFlashBlockBytes);
+  return true;
+}
+const tinytrain::Flash feature_flash = {nullptr, exported::g_flash, exported::kFeatureFlashBytes, exported::kFlashPageBytes,
+                                        &ErasePage, &WriteBlock};
+const tinytrain::Flash* const sample_flash = &feature_flash;
+#else
+const tinytrain::Flash* const sample_flash = nullptr;
+#endif
+#ifdef FLASH_PAGES
+constexpr std::size_t kFeatureFlashBytes = exported::kFeatureFlashBytes, kDeltaFlashBytes = exported::kDeltaFlashBytes;
+#else
+constexpr std::size_t kFeatureFlashBytes = 0, kDeltaFlashBytes = 0;
+#endif
+
+// ---- commands ------------------------------------------------------------------------------------------------------------
+
+bool Answer(Status status, const void* data = nullptr, std::uint32_t num_bytes = 0) {
+  const char* text = tinytrain::StatusText(status);
+  if (status != Status::kOk) {
+    data = text;
+    for (num_bytes = 0; text[num_bytes] != '\0';) ++num_bytes;
+  }
+  const char head[] = {'a', static_cast<char>(status)};
+  return board::Write(head, 2) && board::Write(&num_bytes, sizeof(num_bytes)) && board::Write(data, num_bytes);
+}
+
+bool Init() {
+  std::uint32_t iterations = 0;
+  if (!board::Read(&iterations, sizeof(iterations))) return false;
+  settings = exported::kTables.training;
+  if (iterations > 0) settings.iterations = static_cast<std::int32_t>(iterations);
+  if (!OpenModel(&model)) return Answer(Status::kModelFailed);
+  tinytrain::Model measured = {nullptr, model.run_frozen == nullptr ? nullptr : &RunFrozen, &RunTrainable, &Bind};
+  measured.open_trainable = model.open_trainable == nullptr ? nullptr : &OpenTrainable;
+  measured.scratch = model.scratch;
+  measured.scratch_bytes = model.scratch_bytes;
+  return Answer(trainer.Init(exported::kTables, settings, measured, training_arena, sizeof(training_arena), sample_flash));
+}
+
+bool AddSample() {
+  std::uint8_t label = 0;
+  if (!board::Read(&label, 1) || !board::Read(image, IMAGE_BYTES)) return false;
+  meter.Switch(kSamples);
+  const Status status = trainer.AddSample(image, label);
+  meter.Switch(kIdle);
+  return Answer(status);
+}
+
+// An iteration is the gradients and an update. To tell the two apart, the first iteration's gradients are computed twice.
+Status Learn() {
+  meter.Switch(kProbe);
+  Status status = trainer.ComputeGradients(nullptr);
+  meter.Switch(kTraining);
+  probe_instructions = meter.spent[kProbe];
+  training_began = meter.spent[kTraining];
+  const auto report = [](void*, std::int32_t, float loss) {
+    meter.Switch(kIdle);
+    if (first_instructions == 0) first_instructions = meter.spent[kTraining] - training_began;
+    const bool good = board::Write("p", 1) && board::Write(&loss, sizeof(loss));
+    meter.Switch(kTraining);
+    return good;
+  };
+  if (status == Status::kOk) status = trainer.Train(report, nullptr);
+  meter.Switch(kIdle);
+  return status;
+}
+
+bool Predict() {
+  if (!board::Read(image, IMAGE_BYTES)) return false;
+  const Status status = trainer.Predict(image, nullptr, nullptr);
+  return Answer(status, trainer.buffers().logits, static_cast<std::uint32_t>(settings.num_classes) * sizeof(float));
+}
+
+bool SendDelta() {
+  std::size_t written = 0;
+  const Status status = trainer.SaveDelta(0, model_arena, sizeof(model_arena), &written);
+  return Answer(status, model_arena, static_cast<std::uint32_t>(written));
+}
+
+// ---- figures -----------------------------------------------------------------------------------------------------------
+
+class Report {
+ public:
+  void Add(const char* name, std::uint64_t value) {
+    char digits[21];
+    char* digit = digits + 20;
+    *digit = '\0';
+    do *--digit = static_cast<char>('0' + value % 10); while ((value /= 10) > 0);
+    Put(name);
+    Put(" ");
+    Put(digit);
+    Put("\n");
+  }
+  bool Send() const { return Answer(Status::kOk, text_, length_); }
+
+ private:
+  void Put(const char* text) {
+    while (*text != '\0' && length_ < sizeof(text_)) text_[length_++] = *text++;
+  }
+  char text_[1024];
+  std::uint32_t length_ = 0;
+};
+
+bool SendReport() {
+  tinytrain::MemoryParts parts{};
+  tinytrain::Trainer::RequiredBytes(exported::kTables, settings, &parts, sample_flash != nullptr);
+  const std::uint64_t training = meter.spent[kTraining];
+  const std::uint64_t once = first_instructions > probe_instructions ? first_instructions - probe_instructions : 0;
+  const std::uint64_t update = once * static_cast<std::uint64_t>(trainer.iteration());
+  const std::size_t stack_bytes = board::StackHighWater();
+  Report report;
+  report.Add("sram.arena", sizeof(model_arena));
+  report.Add("sram.features", parts.samples);
+  report.Add("sram.training", sizeof(training_arena) - parts.samples);
+  report.Add("sram.image", sizeof(image));
+  report.Add("sram.other", board::StaticRam() - sizeof(model_arena) - sizeof(training_arena) - sizeof(image));
+  report.Add("sram.stack", stack_bytes);
+  report.Add("flash.weights", board::WeightsInFlash() - kFeatureFlashBytes - kDeltaFlashBytes);
+  report.Add("flash.features", kFeatureFlashBytes);
+  report.Add("flash.deltas", kDeltaFlashBytes);
+  report.Add("flash.tables", board::TablesInFlash());
+  report.Add("flash.code", board::FlashUsed() - board::WeightsInFlash() - board::TablesInFlash());
+  report.Add("instructions.samples", meter.spent[kSamples]);
+  report.Add("instructions.prefix_forward", meter.spent[kPrefix]);
+  report.Add("instructions.tail_forward", meter.spent[kTail]);
+  report.Add("instructions.backward", training - update);
+  report.Add("instructions.update", update);
+  report.Add("calls.prefix_forward", meter.calls[kPrefix]);
+  report.Add("calls.tail_forward", meter.calls[kTail]);
+  report.Add("stack", stack_bytes);
+  report.Add("heap", board::HeapRequested());
+  return report.Send();
+}
+
+bool Run(char command) {
+  switch (command) {
+    case 'i': return Init();
+    case 's': return AddSample();
+    case 'l': return Answer(Learn());
+    case 'p': return Predict();
+    case 'd': return SendDelta();
+    case 'r': return SendReport();
+    default: return false;
+  }
+}
+
+}  // namespace
+
+int main() {
+  for (char command = 0; board::Read(&command, 1);) {
+    if (command == 'q') return 0;
+    if (!Run(command)) return 1;
+  }
+  return 1;
+}

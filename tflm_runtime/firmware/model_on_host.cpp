@@ -1,0 +1,76 @@
+// Forward passes by the host, for machines without a TensorFlow Lite Micro for Cortex-M: the host runs the very models, with
+// the trained weights as they are on the board, which go along with each request. Everything else stays on the board.
+#include "board.h"
+#include "bundle.h"
+
+namespace {
+
+struct Binding {
+  std::int32_t tensor_index;
+  std::uint32_t num_bytes;
+  const void* data;
+};
+Binding bindings[exported::kNumBindings];
+int num_bindings;
+
+bool Ask(char request, const void* input, std::size_t num_bytes) {
+  return board::Write(&request, 1) && board::Write(input, num_bytes);
+}
+
+std::size_t Elements(const tinytrain::Tensor& tensor) {
+  return static_cast<std::size_t>(tensor.height) * static_cast<std::size_t>(tensor.width) *
+         static_cast<std::size_t>(tensor.channels);
+}
+
+// 'f', image -> features
+bool RunFrozen(void*, const std::int8_t* image, std::int8_t* features) {
+  return Ask('f', image, IMAGE_BYTES) && board::Read(features, Elements(exported::kTables.tensors[0]));
+}
+
+// 't', features, trained kernels and biases in the order of their bindings -> outputs, which lie in the models' arena, below the
+// trainer's scratch
+bool RunTrainable(void*, const std::int8_t* features, const std::int8_t** outputs) {
+  const tinytrain::Tables& tables = exported::kTables;
+  if (!Ask('t', features, Elements(tables.tensors[0]))) return false;
+  for (int i = 0; i < num_bindings; ++i) {
+    if (!board::Write(bindings[i].data, bindings[i].num_bytes)) return false;
+  }
+  std::size_t used = 0;
+  for (std::int32_t output = 0; output < tables.num_outputs; ++output) {
+    std::int32_t t = 0;
+    while (t < tables.num_tensors && tables.tensors[t].kept != output) ++t;
+    if (t == tables.num_tensors) return false;
+    const std::size_t num_bytes = Elements(tables.tensors[t]);
+    const bool fits = used + num_bytes <= sizeof(model_arena) - exported::kScratchBytes;
+    if (!fits || !board::Read(model_arena + used, num_bytes)) return false;
+    outputs[output] = reinterpret_cast<const std::int8_t*>(model_arena + used);
+    used += num_bytes;
+  }
+  return true;
+}
+
+// 'b', tensor index and bytes as uint32: what the host will be sent from now on. A tensor that is bound again is not told anew.
+bool Bind(void*, std::int32_t tensor_index, const void* data, std::size_t num_bytes) {
+  for (int i = 0; i < num_bindings; ++i) {
+    if (bindings[i].tensor_index != tensor_index) continue;
+    bindings[i].data = data;
+    return bindings[i].num_bytes == num_bytes;
+  }
+  if (num_bindings == exported::kNumBindings) return false;
+  Binding& binding = bindings[num_bindings++];
+  binding = {tensor_index, static_cast<std::uint32_t>(num_bytes), data};
+  return Ask('b', &binding, 8);
+}
+
+}  // namespace
+
+bool OpenModel(tinytrain::Model* model) {
+#ifdef FROZEN
+  constexpr bool kHasFrozen = true;
+#else
+  constexpr bool kHasFrozen = false;
+#endif
+  std::uint8_t* scratch = model_arena + (sizeof(model_arena) - exported::kScratchBytes);
+  *model = {nullptr, kHasFrozen ? &RunFrozen : nullptr, &RunTrainable, &Bind, nullptr, scratch, exported::kScratchBytes};
+  return true;
+}

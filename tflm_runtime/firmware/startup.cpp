@@ -1,0 +1,228 @@
+// From reset to main: floating point unit, memory protection, painted stack, initialised data; and the fault handler.
+#include <cstdint>
+#include <cstring>
+
+#include "board.h"
+
+int main();
+
+extern "C" {
+extern std::uint32_t stack_begin[], stack_end[], handler_stack_end[], ram_begin[];
+extern std::uint8_t data_begin[], data_end[], data_in_flash[], bss_begin[], bss_end[];
+extern std::uint8_t weights_begin[], weights_end[], tables_begin[], tables_end[], flash_used[];
+extern void (*init_begin[])();
+extern void (*init_end[])();
+void Reset();
+}
+
+namespace {
+
+constexpr std::uint32_t kPaint = 0xC5C5C5C5;
+constexpr std::uint32_t kCounterPeriod = 1u << 20;  // ticks, fewer than SysTick's 2^24: tests see it wrap
+constexpr std::uint32_t kInstructionsPerTick = 40;
+
+volatile std::uint32_t& Register(std::uint32_t address) { return *reinterpret_cast<volatile std::uint32_t*>(address); }
+constexpr std::uint32_t kSysTickControl = 0xE000E010, kSysTickReload = 0xE000E014, kSysTickValue = 0xE000E018;
+constexpr std::uint32_t kInterruptState = 0xE000ED04, kFaultStatus = 0xE000ED28, kMemoryFaultAddress = 0xE000ED34;
+constexpr std::uint32_t kCoprocessors = 0xE000ED88;
+constexpr std::uint32_t kMpuControl = 0xE000ED94, kMpuBase = 0xE000ED9C, kMpuAttributes = 0xE000EDA0;
+
+volatile std::uint32_t counter_wraps;
+std::size_t heap_requested;
+
+// ---- memory protection -------------------------------------------------------------------------------------------------
+
+constexpr std::uint32_t kReadOnly = 6u << 24, kReadWrite = 3u << 24, kNoExecute = 1u << 28, kNothing = kNoExecute;
+
+// A region is a power of two bytes that begins at a multiple of its size; of two that overlap the later one counts.
+void Protect(std::uint32_t region, std::uint32_t begin, std::uint32_t num_bytes, std::uint32_t attributes) {
+  std::uint32_t log2 = 5;
+  while ((1u << log2) < num_bytes) ++log2;
+  Register(kMpuBase) = begin | 1u << 4 | region;
+  Register(kMpuAttributes) = attributes | (log2 - 1) << 1 | 1u;
+}
+
+constexpr std::uint32_t PowerOfTwo(std::uint32_t at_least) {
+  std::uint32_t power = 32;
+  while (power < at_least) power *= 2;
+  return power;
+}
+
+void ProtectFlash(std::uint32_t attributes) {
+  Protect(0, 0, PowerOfTwo(FLASH_BYTES), attributes);
+  asm volatile("dsb\nisb" ::: "memory");
+}
+
+// Readable: [0, FLASH_BYTES); writable: the RAM_BYTES from the beginning of RAM. Flash that is no power of two is the next one
+// less its last piece, which must be a power of two.
+void ProtectMemory() {
+  const std::uint32_t whole = PowerOfTwo(FLASH_BYTES);
+  ProtectFlash(kReadOnly);
+  if (whole > FLASH_BYTES) Protect(1, FLASH_BYTES, whole - FLASH_BYTES, kNothing);
+  Protect(2, reinterpret_cast<std::uint32_t>(ram_begin), RAM_BYTES, kReadWrite | kNoExecute);
+  Register(kMpuControl) = 1;  // no default map, not even for privileged code
+  asm volatile("dsb\nisb" ::: "memory");
+}
+static_assert((RAM_BYTES & (RAM_BYTES - 1)) == 0, "the memory protection unit wants RAM to be a power of two");
+
+// ---- reset ---------------------------------------------------------------------------------------------------------------
+
+void StartCounter() {
+  Register(kSysTickReload) = kCounterPeriod - 1;
+  Register(kSysTickValue) = 0;
+  Register(kSysTickControl) = 7;  // from the core's clock, with an interrupt at each wrap
+}
+
+void Paint() {
+  std::uint32_t here;
+  asm volatile("mov %0, sp" : "=r"(here));
+  for (std::uint32_t* word = stack_begin; reinterpret_cast<std::uint32_t>(word) + 64 < here; ++word) *word = kPaint;
+}
+
+}  // namespace
+
+extern "C" {
+
+[[noreturn]] __attribute__((used, noinline)) void Start() {
+  Register(kCoprocessors) |= 0xFu << 20;  // the FPU on
+  asm volatile("dsb\nisb" ::: "memory");
+  Paint();
+  std::memcpy(data_begin, data_in_flash, static_cast<std::size_t>(data_end - data_begin));
+  std::memset(bss_begin, 0, static_cast<std::size_t>(bss_end - bss_begin));
+  ProtectMemory();
+  StartCounter();
+  for (void (**constructor)() = init_begin; constructor != init_end; ++constructor) (*constructor)();
+  board::Exit(main() == 0);
+}
+
+// Threads run on a stack of their own, so that its overflow can still be reported.
+__attribute__((naked, used)) void Reset() {
+  asm volatile(
+      "ldr r0, =stack_end\n"
+      "msr psp, r0\n"
+      "movs r0, #2\n"
+      "msr control, r0\n"
+      "isb\n"
+      "b Start\n");
+}
+
+void CountWrap() { counter_wraps = counter_wraps + 1; }
+
+[[noreturn]] void Fault() {
+  const std::uint32_t status = Register(kFaultStatus);
+  char text[] = "fault: status 0x00000000, address 0x00000000\n";
+  const auto hex = [&text](int last, std::uint32_t value) {
+    for (int i = 0; i < 8; ++i, value >>= 4) text[last - i] = "0123456789abcdef"[value & 15];
+  };
+  hex(23, status);
+  hex(43, Register(kMemoryFaultAddress));
+  board::Print(status & 0xFF ? "memory protection " : "");
+  board::Print(text);
+  board::Exit(false);
+}
+
+// The heap grants nothing.
+void* _sbrk(std::ptrdiff_t num_bytes) {
+  heap_requested += static_cast<std::size_t>(num_bytes);
+  return reinterpret_cast<void*>(-1);
+}
+
+__attribute__((section(".vectors"), used)) const void* const vectors[16] = {
+    handler_stack_end,                        // initial stack pointer
+    reinterpret_cast<const void*>(&Reset),    //
+    reinterpret_cast<const void*>(&Fault),    // NMI
+    reinterpret_cast<const void*>(&Fault),    // hard fault, to which the others escalate
+    reinterpret_cast<const void*>(&Fault), reinterpret_cast<const void*>(&Fault), reinterpret_cast<const void*>(&Fault),
+    nullptr, nullptr, nullptr, nullptr,       //
+    reinterpret_cast<const void*>(&Fault), reinterpret_cast<const void*>(&Fault), nullptr,
+    reinterpret_cast<const void*>(&Fault),    //
+    reinterpret_cast<const void*>(&CountWrap)};
+}
+
+namespace board {
+namespace {
+
+int Semihost(int operation, const void* argument) {
+  register int r0 asm("r0") = operation;
+  register const void* r1 asm("r1") = argument;
+  asm volatile("bkpt 0xab" : "+r"(r0) : "r"(r1) : "memory");
+  return r0;
+}
+
+constexpr int kOpen = 0x01, kPrint = 0x04, kWrite = 0x05, kRead = 0x06, kExit = 0x18;
+constexpr std::uint32_t kReadBinary = 1, kWriteBinary = 5;
+
+std::uint32_t Open(const char* path, std::uint32_t mode) {
+  const std::uint32_t block[] = {reinterpret_cast<std::uint32_t>(path), mode, static_cast<std::uint32_t>(std::strlen(path))};
+  return static_cast<std::uint32_t>(Semihost(kOpen, block));
+}
+
+// A pipe takes and gives as much as it has room for: until all is through, or nothing moves any more.
+bool Transfer(int operation, std::uint32_t file, std::uint32_t address, std::size_t num_bytes) {
+  while (num_bytes > 0) {
+    const std::uint32_t block[] = {file, address, num_bytes};
+    const auto left = static_cast<std::uint32_t>(Semihost(operation, block));
+    if (left >= num_bytes) return false;
+    address += num_bytes - left;
+    num_bytes = left;
+  }
+  return true;
+}
+
+}  // namespace
+
+void Print(const char* text) { Semihost(kPrint, text); }
+
+void Exit(bool good) {
+  Semihost(kExit, reinterpret_cast<const void*>(good ? 0x20026 : 0x20023));
+  for (;;) {
+  }
+}
+
+bool Read(void* data, std::size_t num_bytes) {
+  static const std::uint32_t file = Open("/dev/stdin", kReadBinary);
+  return Transfer(kRead, file, reinterpret_cast<std::uint32_t>(data), num_bytes);
+}
+
+bool Write(const void* data, std::size_t num_bytes) {
+  static const std::uint32_t file = Open("/dev/stdout", kWriteBinary);
+  return Transfer(kWrite, file, reinterpret_cast<std::uint32_t>(data), num_bytes);
+}
+
+void EraseFlash(const std::uint8_t* begin, std::size_t num_bytes) {
+  ProtectFlash(kReadWrite);
+  std::memset(const_cast<std::uint8_t*>(begin), 0xFF, num_bytes);
+  ProtectFlash(kReadOnly);
+}
+
+void WriteFlash(const std::uint8_t* begin, const std::uint8_t* data, std::size_t num_bytes) {
+  ProtectFlash(kReadWrite);
+  auto* flash = const_cast<std::uint8_t*>(begin);
+  for (std::size_t i = 0; i < num_bytes; ++i) flash[i] = static_cast<std::uint8_t>(flash[i] & data[i]);
+  ProtectFlash(kReadOnly);
+}
+
+std::uint64_t Instructions() {
+  for (;;) {
+    const std::uint32_t wraps = counter_wraps;
+    const std::uint32_t ticks = (kCounterPeriod - Register(kSysTickValue)) % kCounterPeriod;  // the interrupt comes at 0
+    const bool wrap_pending = (Register(kInterruptState) & 1u << 26) != 0;
+    if (wraps == counter_wraps && !wrap_pending) {
+      return (static_cast<std::uint64_t>(wraps) * kCounterPeriod + ticks) * kInstructionsPerTick;
+    }
+  }
+}
+
+std::size_t StackHighWater() {
+  const std::uint32_t* word = stack_begin;
+  while (word != stack_end && *word == kPaint) ++word;
+  return static_cast<std::size_t>(stack_end - word) * sizeof(*word);
+}
+
+std::size_t HeapRequested() { return heap_requested; }
+std::size_t WeightsInFlash() { return static_cast<std::size_t>(weights_end - weights_begin); }
+std::size_t TablesInFlash() { return static_cast<std::size_t>(tables_end - tables_begin); }
+std::size_t FlashUsed() { return reinterpret_cast<std::size_t>(flash_used); }
+std::size_t StaticRam() { return static_cast<std::size_t>((data_end - data_begin) + (bss_end - bss_begin)); }
+
+}  // namespace board
