@@ -235,8 +235,8 @@ def _benchmark_arguments(parser):
 
 
 def _task_arguments(parser, *, num_episodes):
-    parser.add_argument("--backbone", default="mcunet", help="mcunet, mobilenet_v2 or proxylessnas (%(default)s)")
-    parser.add_argument("--weights", default="imagenet", help="imagenet, or a file of weights (%(default)s)")
+    parser.add_argument("--backbone", default="mcunet", help="mcunet, mobilenet_v2, proxylessnas or nanonet (%(default)s)")
+    parser.add_argument("--weights", help="a file of weights (those of the network that are public)")
     parser.add_argument("--domains", nargs="+", required=True, help=".npz files with images and labels")
     parser.add_argument("--episodes", type=_positive, default=num_episodes, help="tasks per domain (%(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="of the tasks (%(default)s)")

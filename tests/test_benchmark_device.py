@@ -58,10 +58,9 @@ def test_tasks_are_averaged_and_not_learned_again(tmp_path, monkeypatch, capsys)
         return {"weights": 7, "float": 0.5, "dequantised": 0.5, "device": 0.5 + 0.02 * len(learned), **dict.fromkeys(device.LOSSES, curve)}
 
     monkeypatch.setattr(device, "run_task", run_task)
-    monkeypatch.setattr(device.accuracy, "load_backbone", lambda name, weights: None)
     labels = np.repeat(np.arange(5), 20)
     np.savez(tmp_path / "grey.npz", images=np.zeros((100, 8, 8, 3), np.uint8), labels=labels)
-    command = ["benchmark", "device", "--domains", str(tmp_path / "grey.npz"), "--out", str(tmp_path / "results.csv")]
+    command = ["benchmark", "device", "--backbone", "nanonet", "--domains", str(tmp_path / "grey.npz"), "--out", str(tmp_path / "results.csv")]
     assert main([*command, "--episodes", "1"]) == 0
     assert main([*command, "--episodes", "2"]) == 0
     assert len(learned) == 2
