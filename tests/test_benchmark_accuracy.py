@@ -7,7 +7,8 @@ import pytest
 
 from keras_tinytrain.benchmark.jobs import Job, Settings, row_key
 from keras_tinytrain.benchmark.methods import find_method, method_names
-from keras_tinytrain.benchmark.networks import NETWORKS, network_images
+from keras_tinytrain.backbones.images import network_images
+from keras_tinytrain.benchmark.networks import NETWORKS
 from keras_tinytrain.benchmark.runner import Runner
 from keras_tinytrain.benchmark.tasks import TaskShape, draw_task
 from keras_tinytrain.cli import main

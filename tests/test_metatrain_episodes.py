@@ -10,7 +10,7 @@ from test_episodic import blocks
 
 from keras_tinytrain.backbones import MCUNet
 from keras_tinytrain.fewshot import metatrain_arguments
-from keras_tinytrain.fewshot.metatrain_episodes import as_network_input, every_second_class, run, save_weights
+from keras_tinytrain.fewshot.metatrain_episodes import every_second_class, run, save_weights
 
 
 def arguments(*options):
@@ -59,8 +59,3 @@ def test_every_second_class():
     even, odd = (every_second_class(domain, which) for which in ("even", "odd"))
     assert set(even.labels) == {0, 2, 4} and set(odd.labels) == {1, 3, 5} and every_second_class(domain, "all") is domain
     assert len(even.images) + len(odd.images) == len(domain.images)
-
-
-def test_ink_becomes_black_on_white():
-    ink = np.array([0.0, 1.0], np.float32).reshape(1, 1, 2, 1)
-    np.testing.assert_allclose(as_network_input(ink)[0, 0], [[127 / 127.5] * 3, [-128 / 127.5] * 3])

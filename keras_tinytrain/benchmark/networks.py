@@ -4,11 +4,9 @@ import dataclasses
 import os
 
 import keras
-import numpy as np
 
 from keras_tinytrain import backbones
 from keras_tinytrain.benchmark.cost import SPARSE_UPDATE
-from keras_tinytrain.domains import resize
 from keras_tinytrain.plan import Budget
 
 
@@ -47,21 +45,3 @@ def find_network(name: str) -> Network:
     if name not in NETWORKS:
         raise ValueError(f"Known backbones: {', '.join(NETWORKS)}. Received: {name}")
     return NETWORKS[name]
-
-
-def network_images(images: np.ndarray, input_shape: tuple[int, int, int]) -> np.ndarray:
-    """Images of a domain as a backbone wants them.
-
-    Args:
-        images: float32 (N, H, W, 1) with ink 1, or photographs (N, H, W, 3), in [0, 1].
-        input_shape: of the backbone. With 3 channels it sees photographs, and glyphs as black ink on white, in [-1, 1]
-            (`backbones.preprocess_input`); with 1 channel it sees ink, or grey values, in [0, 1].
-
-    Returns:
-        float32 (N, *input_shape).
-    """
-    height, width, channels = input_shape
-    images = resize(images, height, width)
-    if channels == 1:
-        return images.mean(axis=-1, keepdims=True)
-    return backbones.preprocess_input(255 * (images if images.shape[-1] == 3 else np.repeat(1 - images, 3, axis=-1)))

@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 
-from keras_tinytrain.benchmark.networks import network_images
+from keras_tinytrain.backbones.images import network_images
 from keras_tinytrain.domains import Domain
 from keras_tinytrain.fewshot.episodes import Episode, sample_episode
 from keras_tinytrain.fewshot.meta_dataset import sample_varied_episode
@@ -52,7 +52,7 @@ def draw_task(domain: Domain, shape: TaskShape, input_shape, *, seed: int, episo
     """Task number `episode` of a domain, its images as a backbone with inputs of `input_shape` wants them.
 
     Returns:
-        A NumberedTask with images float32 (N, *input_shape), see `networks.network_images`.
+        A NumberedTask with images float32 (N, *input_shape), see `backbones.images.network_images`.
 
     Raises:
         ValueError: the domain has too few classes or samples.

@@ -94,7 +94,7 @@ class Adapter:
         """(head, canonical model with it), one for each number of classes."""
         if num_classes not in self._classifiers:
             head, canonical = PrototypeHead(num_classes, scale=SCALE), self._canonical
-            model = keras.Model(canonical.input, head(canonical.output), name=f"{self.model.name}_classifier")
+            model = keras.Model(canonical.input, head(canonical.output), name=self.model.name)  # schemes go by the name
             self._classifiers[num_classes] = head, model
         return self._classifiers[num_classes]
 

@@ -3,6 +3,7 @@
 import argparse
 import contextlib
 import dataclasses
+import functools
 import os
 
 import numpy as np
@@ -10,7 +11,8 @@ import tensorflow as tf
 from rich.progress import Progress
 
 from keras_tinytrain import backbones
-from keras_tinytrain.domains import Domain, load_npz, resize
+from keras_tinytrain.backbones.images import network_images
+from keras_tinytrain.domains import Domain, load_npz
 from keras_tinytrain.fewshot.episodic import EpisodicRecipe, EpisodicTrainer
 from keras_tinytrain.fewshot.metatrain import check_writable, measure, write_story
 
@@ -33,7 +35,8 @@ def run(args: argparse.Namespace) -> int:
     domains = [every_second_class(load_npz(path, size=STORED_SIZE), args.classes) for path in args.data]
     recipe = EpisodicRecipe(**({} if args.episodes is None else {"episodes": args.episodes}))
     backbone = _BUILDERS[args.backbone]((args.size, args.size, 3), weights=args.weights)
-    trainer = EpisodicTrainer(backbone, domains, to_input=as_network_input, recipe=recipe, seed=args.seed, strategy=strategy)
+    to_input = functools.partial(network_images, input_shape=backbone.input_shape[1:])
+    trainer = EpisodicTrainer(backbone, domains, to_input=to_input, recipe=recipe, seed=args.seed, strategy=strategy)
     first = strategy is None or not strategy.cluster_resolver or strategy.cluster_resolver.task_id in (None, 0)
     train(trainer, checkpoint=args.checkpoint, log_dir=args.log_dir if first else None, writes=first)
     if first:
@@ -79,11 +82,6 @@ def every_second_class(domain: Domain, which: str) -> Domain:
     return dataclasses.replace(domain, name=name, images=domain.images[kept], labels=domain.labels[kept], groups=groups)
 
 
-def as_network_input(images: np.ndarray) -> np.ndarray:
-    """Images [0, 1] as the ImageNet backbones see them, RGB in [-1, 1]; glyphs and sketches as black ink on white."""
-    return backbones.preprocess_input(255 * (images if images.shape[-1] == 3 else np.repeat(1 - images, 3, axis=-1)))
-
-
 def save_weights(backbone, path) -> None:
     """Write the .npz that `MCUNet(weights=path)` and the like read."""
     roles = {"kernel_f32": "kernel", "bias_f32": "bias"}
@@ -100,7 +98,7 @@ def _held_out(path, args):
     """A domain to measure on: of a file that was trained on, the other classes."""
     others = {"all": "all", "even": "odd", "odd": "even"}[args.classes] if path in args.data else "all"
     domain = every_second_class(load_npz(path, size=args.size), others)
-    return dataclasses.replace(domain, images=as_network_input(domain.images))
+    return dataclasses.replace(domain, images=network_images(domain.images, (args.size, args.size, 3)))
 
 
 def _strategy(name):
