@@ -27,9 +27,9 @@ setup(
     ext_modules=[
         Pybind11Extension(
             "keras_tinytrain._runtime",
-            ["tflm_runtime/python/binding.cpp", *sorted(glob.glob("tflm_runtime/src/*.cpp"))],
+            sorted(glob.glob("tflm_runtime/python/*.cpp") + glob.glob("tflm_runtime/src/*.cpp")),
             include_dirs=["tflm_runtime/src"],
-            depends=sorted(glob.glob("tflm_runtime/src/*.h")),
+            depends=sorted(glob.glob("tflm_runtime/*/*.h")),
             cxx_std=17,
             extra_compile_args=["-O2", "-ffp-contract=off"],  # the same floats as on the device
         )

@@ -98,7 +98,7 @@ def test_an_added_class_is_told_apart_after_training(net, task, options, tmp_pat
 
 @pytest.mark.parametrize("bad", [np.zeros((0, 12, 12, 1)), np.zeros((2, 11, 12, 1)), np.zeros((12, 12, 1))])
 def test_a_class_without_fitting_samples_is_refused(net, task, bad):
-    with pytest.raises(ValueError, match="A new class expects one or more samples of shape"):
+    with pytest.raises(ValueError, match=r"A new class expects samples \(N, "):
         prototype_classifier(net, *task).add_class(bad)
 
 

@@ -113,7 +113,7 @@ class FewShotClassifier:
         """
         expected = self._adapter.model.input_shape[1:]
         if len(x) == 0 or np.shape(x)[1:] != expected:
-            raise ValueError(f"A new class expects one or more samples of shape {expected}. Received: {np.shape(x)}")
+            raise ValueError(f"A new class expects samples (N, {', '.join(map(str, expected))}), N > 0. Received: {np.shape(x)}")
         features = self._adapter.features(self._tail, x)
         adapted, original = (np.mean(self._embed(features, values), axis=0) for values in (self._values, self._originals))
         self._head, self._original = self._head.with_class(adapted), self._original.with_class(original)
