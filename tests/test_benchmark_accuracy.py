@@ -93,6 +93,11 @@ def test_methods_of_each_kind(runner, domain, name):
     assert name not in ("static", "tinytrain") or row["memory_bytes"] <= NETWORKS["nanonet"].budget.memory_bytes
 
 
+def test_a_row_tells_half_a_domain_from_the_whole():
+    settings = Settings("nanonet", "", ("odd:a/signs.npz",))
+    assert [row_key(settings, name, 0)["domain"] for name in ("a/signs.npz", "odd:a/signs.npz")] == ["signs", "signs (odd classes)"]
+
+
 def test_averaging_learns_once(runner, domain, monkeypatch):
     calls, timed = [], runner._timed
     monkeypatch.setattr(runner, "_timed", lambda method, task: calls.append(method.name) or timed(method, task))

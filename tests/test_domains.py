@@ -5,7 +5,7 @@ import sys
 import numpy as np
 import pytest
 
-from keras_tinytrain.domains import Domain, load_digits, load_npz, resize
+from keras_tinytrain.domains import Domain, every_second_class, load_digits, load_domain, load_npz, resize
 
 
 def test_packed_bits(tmp_path):
@@ -73,3 +73,12 @@ def test_real_domains(shared_data):
     assert 0.03 < omniglot.images.mean() < 0.12  # thin ink on an empty background
     signs = load_npz(shared_data / "domains" / "traffic_sign_gtsrb_dev.npz", size=None)
     assert signs.images.shape == (880, 64, 64, 3) and signs.groups is not None
+
+
+def test_every_second_class(tmp_path):
+    images, labels = np.zeros((8, 6, 6, 3), np.uint8), np.int16([3, 3, 5, 5, 7, 7, 9, 9])
+    np.savez(tmp_path / "signs.npz", images=images, labels=labels, group=np.arange(8))
+    domain = load_domain(str(tmp_path / "signs.npz"))
+    even, odd = (load_domain(f"{which}:{tmp_path / 'signs.npz'}") for which in ("even", "odd"))
+    assert even.labels.tolist() == [3, 3, 7, 7] and odd.labels.tolist() == [5, 5, 9, 9] and odd.groups.tolist() == [2, 3, 6, 7]
+    assert odd.name == "signs (odd classes)" and every_second_class(domain, "all") is domain

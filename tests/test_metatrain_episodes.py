@@ -10,7 +10,7 @@ from test_episodic import blocks
 
 from keras_tinytrain.backbones import MCUNet
 from keras_tinytrain.fewshot import metatrain_arguments
-from keras_tinytrain.fewshot.metatrain_episodes import every_second_class, run, save_weights
+from keras_tinytrain.fewshot.metatrain_episodes import run, save_weights
 
 
 def arguments(*options):
@@ -52,10 +52,3 @@ def test_command(files):
     assert run(arguments(*options, "--out", folder / "again.npz")) == 0
     with np.load(folder / "out.npz") as first, np.load(folder / "again.npz") as again:
         assert all((first[name] == again[name]).all() for name in first.files)
-
-
-def test_every_second_class():
-    domain = blocks()
-    even, odd = (every_second_class(domain, which) for which in ("even", "odd"))
-    assert set(even.labels) == {0, 2, 4} and set(odd.labels) == {1, 3, 5} and every_second_class(domain, "all") is domain
-    assert len(even.images) + len(odd.images) == len(domain.images)

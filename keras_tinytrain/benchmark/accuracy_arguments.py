@@ -9,7 +9,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--weights", default="", help="a file of weights, meta-trained ones for instance (default: ImageNet's)")
     parser.add_argument(
         "--domains", nargs="+", required=True,
-        help=".npz files, folders of class folders (drawings:FOLDER for ink on white), tfds:NAME of Meta-Dataset, or digits",
+        help=".npz files, folders of class folders (drawings:FOLDER for ink on white), tfds:NAME of Meta-Dataset, or digits; "
+        "odd: or even: before one leaves every second class of it, such as those that metatrain --classes did not see",
     )  # fmt: skip
     parser.add_argument(
         "--methods", nargs="+", default=["none", "last_layer", "tinytrain", "tinytrain_loo_avg"],

@@ -82,5 +82,8 @@ def row_key(settings: Settings, domain: str, episode: int) -> dict:
 
 
 def _stem(name):
-    """A file's or folder's name without path and suffix; "dtd" of "tfds:dtd"."""
+    """A file's or folder's name without path and suffix; "dtd" of "tfds:dtd"; "signs (odd classes)" of "odd:data/signs.npz"."""
+    which, _, all_of_it = name.partition(":")
+    if which in ("even", "odd"):
+        return f"{_stem(all_of_it)} ({which} classes)"
     return name.rpartition(":")[2].rstrip("/").rpartition("/")[2].removesuffix(".npz").removesuffix(".pkl")

@@ -39,6 +39,17 @@ class Domain:
         return np.unique(self.labels).size
 
 
+def every_second_class(domain: Domain, which: str) -> Domain:
+    """The classes with even or odd numbers in the sorted order of labels; "all" of them."""
+    if which == "all":
+        return domain
+    numbers = np.unique(domain.labels, return_inverse=True)[1]
+    kept = numbers % 2 == ("even", "odd").index(which)
+    groups = None if domain.groups is None else domain.groups[kept]
+    name = f"{domain.name} ({which} classes)"
+    return dataclasses.replace(domain, name=name, images=domain.images[kept], labels=domain.labels[kept], groups=groups)
+
+
 def resize(images: np.ndarray, height: int, width: int) -> np.ndarray:
     """Bilinear resize with half-pixel centres; antialiased where it shrinks.
 

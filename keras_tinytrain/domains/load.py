@@ -3,7 +3,7 @@
 import pathlib
 
 from keras_tinytrain.domains.digits import load_digits
-from keras_tinytrain.domains.domain import Domain
+from keras_tinytrain.domains.domain import Domain, every_second_class
 from keras_tinytrain.domains.folder import load_folder
 from keras_tinytrain.domains.npz import load_npz
 
@@ -13,12 +13,16 @@ def load_domain(name: str, *, size: int | None = None) -> Domain:
 
     Args:
         name: "digits"; "tfds:<one of `tfds.META_DATASET`>"; an .npz file (see `load_npz`); a folder of class folders, with
-            "drawings:" before it where they are dark ink on a light background (see `load_folder`).
+            "drawings:" before it where they are dark ink on a light background (see `load_folder`). "even:" or "odd:" before any
+            of these leaves every second class of it (see `every_second_class`).
         size: images are resized to size x size pixels; None keeps those of an .npz and gives the others 128.
 
     Raises:
         ValueError, FileNotFoundError, ImportError: as the loaders do.
     """
+    which, _, all_of_it = name.partition(":")
+    if which in ("even", "odd"):
+        return every_second_class(load_domain(all_of_it, size=size), which)
     if name == "digits":
         return load_digits(size=size or 128)
     if name.startswith("tfds:"):

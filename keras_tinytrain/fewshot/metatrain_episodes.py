@@ -12,7 +12,7 @@ from rich.progress import Progress
 
 from keras_tinytrain import backbones
 from keras_tinytrain.backbones.images import network_images
-from keras_tinytrain.domains import Domain, load_npz
+from keras_tinytrain.domains import every_second_class, load_npz
 from keras_tinytrain.fewshot.episodic import EpisodicRecipe, EpisodicTrainer
 from keras_tinytrain.fewshot.metatrain import check_writable, measure, write_story
 
@@ -69,17 +69,6 @@ def train(trainer: EpisodicTrainer, *, checkpoint=None, log_dir=None, writes: bo
                 trainer.save(checkpoint)
     if log_dir:
         logs.close()
-
-
-def every_second_class(domain: Domain, which: str) -> Domain:
-    """The classes with even or odd numbers in the sorted order of labels; "all" of them."""
-    if which == "all":
-        return domain
-    numbers = np.unique(domain.labels, return_inverse=True)[1]
-    kept = numbers % 2 == ("even", "odd").index(which)
-    groups = None if domain.groups is None else domain.groups[kept]
-    name = f"{domain.name} ({which} classes)"
-    return dataclasses.replace(domain, name=name, images=domain.images[kept], labels=domain.labels[kept], groups=groups)
 
 
 def save_weights(backbone, path) -> None:
