@@ -22,7 +22,12 @@ namespace {
 using tinytrain::Status;
 
 alignas(16) std::uint8_t training_arena[exported::kTrainingArenaBytes];
-std::int8_t image[IMAGE_BYTES];
+#ifdef FROZEN
+constexpr std::size_t kImageBytes = 0;  // it is read to where the frozen part has its input
+#else
+constexpr std::size_t kImageBytes = IMAGE_BYTES;
+std::int8_t image_buffer[kImageBytes];
+#endif
 tinytrain::Trainer trainer;
 tinytrain::TrainingSettings settings;
 tinytrain::Model model;  // the real one
@@ -81,6 +86,8 @@ bool Bind(void*, std::int32_t tensor_index, const void* data, std::size_t num_by
 
 bool OpenTrainable(void*) { return model.open_trainable(model.context); }
 
+std::int8_t* FrozenInput(void*) { return model.frozen_input(model.context); }
+
 // ---- flash that is written while the firmware runs -----------------------------------------------------------------------
 
 #ifdef FEATURE_FLASH
@@ -124,14 +131,27 @@ bool Init() {
   if (!OpenModel(&model)) return Answer(Status::kModelFailed);
   tinytrain::Model measured = {nullptr, model.run_frozen == nullptr ? nullptr : &RunFrozen, &RunTrainable, &Bind};
   measured.open_trainable = model.open_trainable == nullptr ? nullptr : &OpenTrainable;
+  measured.frozen_input = model.frozen_input == nullptr ? nullptr : &FrozenInput;
   measured.scratch = model.scratch;
   measured.scratch_bytes = model.scratch_bytes;
   return Answer(trainer.Init(exported::kTables, settings, measured, training_arena, sizeof(training_arena), sample_flash));
 }
 
+// The image that the host sends; nullptr where none came.
+const std::int8_t* ReadImage() {
+#ifdef FROZEN
+  std::int8_t* image = trainer.ImageBuffer();
+#else
+  std::int8_t* image = image_buffer;
+#endif
+  return image != nullptr && board::Read(image, IMAGE_BYTES) ? image : nullptr;
+}
+
 bool AddSample() {
   std::uint8_t label = 0;
-  if (!board::Read(&label, 1) || !board::Read(image, IMAGE_BYTES)) return false;
+  if (!board::Read(&label, 1)) return false;
+  const std::int8_t* image = ReadImage();
+  if (image == nullptr) return false;
   meter.Switch(kSamples);
   const Status status = trainer.AddSample(image, label);
   meter.Switch(kIdle);
@@ -158,7 +178,8 @@ Status Learn() {
 }
 
 bool Predict() {
-  if (!board::Read(image, IMAGE_BYTES)) return false;
+  const std::int8_t* image = ReadImage();
+  if (image == nullptr) return false;
   const Status status = trainer.Predict(image, nullptr, nullptr);
   return Answer(status, trainer.buffers().logits, static_cast<std::uint32_t>(settings.num_classes) * sizeof(float));
 }
@@ -204,8 +225,8 @@ bool SendReport() {
   report.Add("sram.arena", sizeof(model_arena));
   report.Add("sram.features", parts.samples);
   report.Add("sram.training", sizeof(training_arena) - parts.samples);
-  report.Add("sram.image", sizeof(image));
-  report.Add("sram.other", board::StaticRam() - sizeof(model_arena) - sizeof(training_arena) - sizeof(image));
+  report.Add("sram.image", kImageBytes);
+  report.Add("sram.other", board::StaticRam() - sizeof(model_arena) - sizeof(training_arena) - kImageBytes);
   report.Add("sram.stack", stack_bytes);
   report.Add("flash.weights", board::WeightsInFlash() - kFeatureFlashBytes - kDeltaFlashBytes);
   report.Add("flash.features", kFeatureFlashBytes);

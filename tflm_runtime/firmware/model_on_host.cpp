@@ -22,10 +22,18 @@ std::size_t Elements(const tinytrain::Tensor& tensor) {
          static_cast<std::size_t>(tensor.channels);
 }
 
+#ifdef FROZEN
 // 'f', image -> features
 bool RunFrozen(void*, const std::int8_t* image, std::int8_t* features) {
   return Ask('f', image, IMAGE_BYTES) && board::Read(features, Elements(exported::kTables.tensors[0]));
 }
+
+// Where the image waits: in the arena, as in TensorFlow Lite Micro's.
+std::int8_t* FrozenInput(void*) {
+  static_assert(IMAGE_BYTES + exported::kViewBytes <= sizeof(model_arena), "the frozen part's arena holds its input");
+  return reinterpret_cast<std::int8_t*>(model_arena);
+}
+#endif
 
 // 't', features, trained kernels and biases in the order of their bindings -> outputs, which lie in the models' arena, below the
 // trainer's scratch
@@ -65,12 +73,11 @@ bool Bind(void*, std::int32_t tensor_index, const void* data, std::size_t num_by
 }  // namespace
 
 bool OpenModel(tinytrain::Model* model) {
-#ifdef FROZEN
-  constexpr bool kHasFrozen = true;
-#else
-  constexpr bool kHasFrozen = false;
-#endif
   std::uint8_t* scratch = model_arena + (sizeof(model_arena) - exported::kScratchBytes);
-  *model = {nullptr, kHasFrozen ? &RunFrozen : nullptr, &RunTrainable, &Bind, nullptr, scratch, exported::kScratchBytes};
+  *model = {nullptr, nullptr, &RunTrainable, &Bind, nullptr, nullptr, scratch, exported::kScratchBytes};
+#ifdef FROZEN
+  model->run_frozen = &RunFrozen;
+  model->frozen_input = &FrozenInput;
+#endif
   return true;
 }

@@ -140,10 +140,18 @@ Status Trainer::StoreView(const std::int8_t* image, std::int32_t view) {
 // From here to the next run of the frozen part the scratch is the trainer's: to be called before anything is written there.
 bool Trainer::ClaimScratch() { return model_.open_trainable == nullptr || model_.open_trainable(model_.context); }
 
-// out[y][x] = image[clamp(y - shift_y)][clamp(x - shift_x)]
-void Trainer::MakeView(const std::int8_t* image, const View& view) {
+// With views the image has to outlive the run of the frozen part, whose input is then where the views are made.
+std::int8_t* Trainer::ImageBuffer() {
+  if (model_.frozen_input == nullptr) return nullptr;
+  return tables_->num_views > 0 ? buffers_.image : model_.frozen_input(model_.context);
+}
+
+// view[y][x] = image[clamp(y - shift_y)][clamp(x - shift_x)]
+const std::int8_t* Trainer::MakeView(const std::int8_t* image, const View& view) {
   const std::int32_t channels = tables_->image_channels;
-  std::int8_t* out = buffers_.image;
+  std::int8_t* const made = model_.frozen_input == nullptr ? buffers_.image : model_.frozen_input(model_.context);
+  std::int8_t* out = made;
+  if (out == nullptr) return nullptr;
   for (std::int32_t y = 0; y < tables_->image_height; ++y) {
     const std::int32_t from_y = Clamp(y - view.shift_y, 0, tables_->image_height - 1);
     for (std::int32_t x = 0; x < tables_->image_width; ++x, out += channels) {
@@ -151,6 +159,7 @@ void Trainer::MakeView(const std::int8_t* image, const View& view) {
       std::memcpy(out, image + (from_y * tables_->image_width + from_x) * channels, static_cast<std::size_t>(channels));
     }
   }
+  return made;
 }
 
 bool Trainer::RunFrozen(const std::int8_t* image, std::int8_t* features) {
@@ -163,8 +172,8 @@ Status Trainer::AddSample(const std::int8_t* image, std::int32_t label) {
   if (label < 0 || label >= settings_.num_classes) return Status::kLabelOutOfRange;
   if (num_samples_ >= settings_.max_samples) return Status::kFull;
   for (std::int32_t view = 0; view <= tables_->num_views; ++view) {
-    if (view > 0) MakeView(image, tables_->views[view - 1]);
-    const Status status = StoreView(view > 0 ? buffers_.image : image, view);
+    const std::int8_t* seen = view > 0 ? MakeView(image, tables_->views[view - 1]) : image;
+    const Status status = seen == nullptr ? Status::kModelFailed : StoreView(seen, view);
     if (status != Status::kOk) return status;
   }
   buffers_.labels[num_samples_++] = static_cast<std::uint8_t>(label);

@@ -60,6 +60,9 @@ struct Model {
   bool (*bind)(void* context, std::int32_t tensor_index, const void* data, std::size_t data_bytes);
   // Readies the trainable part: from now to the next run_frozen, the scratch is the trainer's. nullptr: nothing to do.
   bool (*open_trainable)(void* context) = nullptr;
+  // Readies the frozen part and returns its input: a caller that fills it and passes it to run_frozen saves a buffer and a copy.
+  // nullptr: none has to be offered.
+  std::int8_t* (*frozen_input)(void* context) = nullptr;
   // Memory that only the frozen part uses, at least MemoryParts::scratch bytes, aligned to 16. nullptr: it is in the arena.
   std::uint8_t* scratch = nullptr;
   std::size_t scratch_bytes = 0;
@@ -85,6 +88,9 @@ class Trainer {
   // Runs the frozen part once per view and keeps the results. `image` has image_height * image_width * image_channels int8.
   // In flash, a page is erased when the first sample comes that begins on it or crosses into it.
   Status AddSample(const std::int8_t* image, std::int32_t label);
+  // Where the image of the very next AddSample or Predict can be put, so that a sketch needs no buffer for it; it takes the place
+  // of gradients. nullptr where the model has no Model::frozen_input.
+  std::int8_t* ImageBuffer();
   void ClearSamples();
   std::int32_t num_samples() const { return num_samples_; }
 
@@ -141,7 +147,7 @@ class Trainer {
   Status SampleGradient(std::int32_t sample, std::int32_t view, float* loss);
   float PrototypeLoss(std::int32_t sample, const std::int8_t* const* outputs, float* d_embedding);
   Status AverageWithOriginal(const std::int8_t* features);
-  void MakeView(const std::int8_t* image, const View& view);
+  const std::int8_t* MakeView(const std::int8_t* image, const View& view);
   bool RunFrozen(const std::int8_t* image, std::int8_t* features);
   void ForgetGradients();
   void UpdateWeights();

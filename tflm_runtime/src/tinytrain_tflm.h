@@ -48,12 +48,12 @@ class BindableInterpreter : public Interpreter {
   }
 };
 
-// Copies the input in and runs; false if the interpreter failed.
+// Copies the input in, unless it is there already, and runs; false if the interpreter failed.
 template <class Interpreter>
 bool InvokeWith(Interpreter* interpreter, const std::int8_t* input) {
   auto* tensor = interpreter->input(0);
   if (tensor == nullptr) return false;
-  std::memcpy(tensor->data.int8, input, tensor->bytes);
+  if (tensor->data.int8 != input) std::memcpy(tensor->data.int8, input, tensor->bytes);
   return static_cast<int>(interpreter->Invoke()) == 0;  // kTfLiteOk
 }
 
@@ -129,7 +129,8 @@ class SharedArenaModel {
   Model model() {
     std::uint8_t* scratch = scratch_bytes_ == 0 ? nullptr : arena_ + (arena_bytes_ - scratch_bytes_);
     auto* run_frozen = frozen_ == nullptr ? nullptr : &RunFrozen;
-    return {this, run_frozen, &RunTrainable, &BindTensor, &OpenTrainable, scratch, scratch_bytes_};
+    auto* frozen_input = frozen_ == nullptr ? nullptr : &FrozenInput;
+    return {this, run_frozen, &RunTrainable, &BindTensor, &OpenTrainable, frozen_input, scratch, scratch_bytes_};
   }
 
  private:
@@ -165,6 +166,10 @@ class SharedArenaModel {
     if (self->Holds(features)) self->Close();  // its own structs lie there
     std::memmove(features, from, self->feature_bytes_);
     return true;
+  }
+  static std::int8_t* FrozenInput(void* context) {
+    auto* self = static_cast<SharedArenaModel*>(context);
+    return self->Open(self->frozen_) ? self->interpreter_->input(0)->data.int8 : nullptr;
   }
   bool Holds(const void* data) const {
     const auto at = reinterpret_cast<std::uintptr_t>(data), begin = reinterpret_cast<std::uintptr_t>(arena_);

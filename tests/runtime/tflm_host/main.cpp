@@ -103,9 +103,18 @@ std::vector<std::int8_t> ReadAll(const char* path) {
   return data;
 }
 
+// An image where the trainer wants it, if it does.
+const std::int8_t* Placed(tinytrain::Trainer* trainer, const std::int8_t* image) {
+  const tinytrain::Tables& tables = trainer->tables();
+  std::int8_t* buffer = trainer->ImageBuffer();
+  if (buffer == nullptr) return image;
+  std::memcpy(buffer, image, static_cast<std::size_t>(tables.image_height * tables.image_width * tables.image_channels));
+  return buffer;
+}
+
 bool PrintLogits(tinytrain::Trainer* trainer, const std::int8_t* image) {
   std::vector<float> logits(static_cast<std::size_t>(trainer->settings().num_classes));
-  if (Failed("Predict", trainer->Predict(image, logits.data(), nullptr))) return false;
+  if (Failed("Predict", trainer->Predict(Placed(trainer, image), logits.data(), nullptr))) return false;
   PrintBytes("logits", logits.data(), logits.size() * sizeof(float));
   return true;
 }
@@ -130,7 +139,7 @@ int main(int, char** arguments) {
   const auto image_bytes = static_cast<std::size_t>(tables.image_height * tables.image_width * tables.image_channels);
   const std::vector<std::int8_t> task = ReadAll(arguments[1]);
   for (std::size_t at = 0; at < task.size(); at += 1 + image_bytes) {
-    if (Failed("AddSample", trainer.AddSample(&task[at + 1], task[at]))) return 5;
+    if (Failed("AddSample", trainer.AddSample(Placed(&trainer, &task[at + 1]), task[at]))) return 5;
   }
   if (Failed("Train", trainer.Train(&PrintLoss, nullptr))) return 6;
   for (std::size_t at = 0; at < task.size(); at += 1 + image_bytes) {
