@@ -2,10 +2,11 @@
 
 import dataclasses
 
+from keras_tinytrain.device_cost import OPTIMIZERS
+
 from .flash import BLOCK_BYTES
 
 ALIGNMENT = 16
-NUM_OPTIMIZER_SLOTS = {"sgd": (0, 0), "momentum": (1, 0), "adam": (2, 0), "adam_per_channel": (1, 1)}  # a weight, a run of them
 
 
 @dataclasses.dataclass(frozen=True)
@@ -124,7 +125,7 @@ def training_memory(
         num_runs += len(trained.channels) * (1 + (layer.bias is not None))  # a channel's kernel, and its bias
     num_samples, num_classes = settings.max_samples, settings.num_classes
     has_prototypes, in_flash, averages = head == "prototypes", features == "flash", head == "prototypes" and settings.average > 0
-    slots, run_slots = NUM_OPTIMIZER_SLOTS[settings.optimizer]
+    slots, run_slots = OPTIMIZERS[settings.optimizer]
     return TrainingMemory(
         state={
             "samples": (0 if in_flash else align(num_samples * (1 + num_views) * num_features)) + align(num_samples),

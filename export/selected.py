@@ -74,11 +74,14 @@ def choose_split(
 
 
 def _cheapest(arena_with, savings):
-    """(names whose saving is more than the arena then grows, {name: growth}); one question, where splitting all is free."""
+    """(names whose saving is more than the arena then grows, or all if that saves more, {name: growth}).
+
+    One question, where splitting all is free.
+    """
     if not savings:
         return [], {}
-    arena = arena_with([])
-    if arena_with(list(savings)) == arena:
+    arena, arena_of_all = arena_with([]), arena_with(list(savings))
+    if arena_of_all == arena:
         return list(savings), dict.fromkeys(savings, 0)
     chosen, growth = [], {}
     for name, saving in savings.items():
@@ -86,6 +89,8 @@ def _cheapest(arena_with, savings):
         growth[name] = with_it - arena
         if growth[name] < saving:
             chosen, arena = [*chosen, name], with_it
+    if arena_of_all - sum(savings.values()) < arena - sum(savings[name] for name in chosen):
+        chosen = list(savings)
     return chosen, growth
 
 

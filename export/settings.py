@@ -3,9 +3,11 @@
 import dataclasses
 import math
 
+from keras_tinytrain.device_cost import OPTIMIZERS, WEIGHTS
+
 _CHOICES = {  # in the order of the C++ enumerations
-    "optimizer": ("sgd", "momentum", "adam", "adam_per_channel"),
-    "weights": ("float_masters", "int8"),
+    "optimizer": tuple(OPTIMIZERS),
+    "weights": WEIGHTS,
     "updates": ("accumulated", "immediate"),
 }
 

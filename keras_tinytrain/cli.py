@@ -78,7 +78,7 @@ def _plan_arguments(parser):
     parser.add_argument("--compute", type=float, default=0.15, help="share of a full backward pass, or MACs (%(default)s)")
     parser.add_argument("--inspect", type=_positive, default=6, help="choose among the last so many blocks (%(default)s)")
     parser.add_argument("--strategy", default="fisher", help="how to choose (%(default)s); 'l2', 'random', 'fisher P/W', ...")
-    _features_argument(parser)
+    _device_arguments(parser)
     parser.add_argument("--explain", action="store_true", help="say why, and what more memory would add")
     parser.add_argument("--figure", help="draw scores, channels and memory into this file, .png or .svg")
     parser.add_argument("--out", help="write the plan to this JSON file")
@@ -90,6 +90,7 @@ def _run_plan(args):
     load_tensorflow()
     from rich import print as rich_print
 
+    from keras_tinytrain.device_cost import DeviceAccounting
     from keras_tinytrain.fewshot.task_plan import choose_for_task
     from keras_tinytrain.plan import Budget
     from keras_tinytrain.report import plan_table
@@ -99,7 +100,8 @@ def _run_plan(args):
     x, y = load_samples(args.samples, model.input_shape[1:], scale=args.scale, offset=args.offset)
     with _spinner("scoring layers and channels"):
         budget = Budget(args.memory, args.compute)
-        plan = choose_for_task(model, x, y, budget, inspect=args.inspect, strategy=args.strategy, features=args.features)
+        accounting = DeviceAccounting(args.optimizer, args.trained_weights, features=args.features)
+        plan = choose_for_task(model, x, y, budget, inspect=args.inspect, strategy=args.strategy, accounting=accounting)
     if args.figure:
         from keras_tinytrain.figure import write_figure
 
@@ -123,7 +125,7 @@ def _export_arguments(parser):
                         help="two models, the first run once per sample; --no-split: one, run as a whole in each iteration")
     parser.add_argument("--weights-in-ram", default="cheapest", choices=("cheapest", "selected", "whole"),
                         help="of each trained layer: its trained channels, all of it, or what takes fewer bytes (%(default)s)")
-    _features_argument(parser)
+    _device_arguments(parser)
     parser.add_argument("--out", required=True, help="folder to write; must not exist, or --overwrite")
     parser.add_argument("--overwrite", action="store_true", help="replace the folder")
     parser.add_argument("--json", action="store_true", help="print the promised bytes as JSON")
@@ -151,7 +153,7 @@ def _run_export(args):
             out=args.out,
             board=args.board,
             head=head_for(model, num_classes),
-            training=TrainingSettings(num_classes=num_classes, max_samples=args.max_samples),
+            training=TrainingSettings(args.optimizer, args.trained_weights, num_classes=num_classes, max_samples=args.max_samples),
             split=args.split,
             weights_in_ram=args.weights_in_ram,
             features=args.features,
@@ -278,9 +280,14 @@ def _value_arguments(parser):
     parser.add_argument("--offset", type=float, default=0.0, help="then add this (%(default)s)")
 
 
-def _features_argument(parser):
+def _device_arguments(parser, optimizer="adam"):
+    """How the device trains and what it keeps where: the same for `plan`, which counts it, and `export`, which does it."""
     text = "where the device keeps what the frozen part made of the samples (%(default)s)"
     parser.add_argument("--features", choices=("ram", "flash"), default="ram", help=text)
+    text = "floats in RAM of each trained weight: sgd none, momentum and adam_per_channel 1, adam 2 (%(default)s)"
+    parser.add_argument("--optimizer", choices=("sgd", "momentum", "adam", "adam_per_channel"), default=optimizer, help=text)
+    text = "trained weights with a float beside their int8, or int8 alone, rounded by chance (%(default)s)"
+    parser.add_argument("--trained-weights", choices=("float_masters", "int8"), default="float_masters", help=text)
 
 
 def _load_model(path):

@@ -24,7 +24,7 @@ def test_align16(num_bytes, aligned):
 
 
 def test_parts_by_hand(table):
-    parts = DeviceAccounting(optimizer_slots=2, num_samples=25, num_classes=5).parts(table, CHOICE)
+    parts = DeviceAccounting(num_samples=25, num_classes=5).parts(table, CHOICE)
     features = 3 * 3 * 12  # the output of b2_project, where the frozen part ends
     parameters = 5 * (3 * 3 * 12 + 1) + 5 * (12 + 1)
     assert parts["samples"] == align16(25 * features) + align16(25)
@@ -44,11 +44,25 @@ def test_scratch_of_the_head_is_that_of_the_exporters_default_settings():
 def test_the_arena_holds_the_larger_of_both_turns(table):
     """The frozen part of stem to b2_project needs more than the trainable one alone, and less than that with its scratch."""
     few, more = ({"b3_conv": count} for count in (1, 12))
-    arena = lambda choice, **options: DeviceAccounting(**options).parts(table, choice)["model_arena"]
+    arena = lambda choice, **options: DeviceAccounting(**options)._parts(table, choice, split=False)["model_arena"]
     assert arena(few) == arena({"b3_conv": 2})  # more gradients, where the frozen part's tensors are
     assert arena(more) > arena({"b3_conv": 11}) > arena(few)
     image = align16(12 * 12 * 3)
     assert arena(few) < arena(few, num_views=1) <= arena(few) + image
+
+
+def test_the_trained_channels_alone_are_in_ram_where_that_takes_less(table):
+    accounting = DeviceAccounting()
+    assert accounting.parts(table, {"b3_conv": 1})["weights"] == align16(3 * 3 * 12) + align16(4)
+    assert accounting.parts(table, {"b3_conv": 12})["weights"] == align16(12 * 3 * 3 * 12) + align16(4 * 12)
+    assert accounting.parts(table, {"b1_depthwise": 1})["weights"] == accounting.parts(table, {"b1_depthwise": 2})["weights"]
+    whole = sum(accounting._parts(table, {"b3_conv": 1}, split=False).values())
+    assert accounting.memory_bytes(table, {"b3_conv": 1}) < whole
+
+
+def test_one_second_moment_a_channel(table):
+    parts = DeviceAccounting(optimizer="adam_per_channel").parts(table, CHOICE)
+    assert parts["optimizer"] == align16(4 * (5 * (3 * 3 * 12 + 1) + 5 * (12 + 1) + 2 * 5 + 2 * 5))
 
 
 def test_features_in_flash_cost_labels_only(table):
@@ -69,17 +83,17 @@ def test_more_of_anything_takes_more(table, change):
 
 
 def test_features_are_checked():
-    with pytest.raises(ValueError, match="features expects 'ram' or 'flash'"):
+    with pytest.raises(ValueError, match="features expects one of ram, flash"):
         DeviceAccounting(features="disk")
 
 
 def test_weights_in_int8_alone_need_no_masters(table):
-    with_masters, without = (DeviceAccounting(masters=masters).parts(table, CHOICE) for masters in (True, False))
+    with_masters, without = (DeviceAccounting(weights=kept).parts(table, CHOICE) for kept in ("float_masters", "int8"))
     assert without == {**with_masters, "masters": 0} != with_masters
 
 
 def test_sgd_needs_no_optimizer_state(table):
-    assert DeviceAccounting(optimizer_slots=0).parts(table, CHOICE)["optimizer"] == 0
+    assert DeviceAccounting(optimizer="sgd").parts(table, CHOICE)["optimizer"] == 0
 
 
 @pytest.mark.parametrize("name", ["stem", "b1_depthwise", "b3_conv", "logits"])

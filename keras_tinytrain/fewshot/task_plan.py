@@ -1,5 +1,7 @@
 """Choose a plan for any model and the labelled samples of a task: which head it has, hence which loss."""
 
+import dataclasses
+
 import keras
 import numpy as np
 
@@ -19,7 +21,7 @@ def head_for(model: keras.Model, num_classes: int) -> str:
 
 
 def choose_for_task(
-    model: keras.Model, x, y, budget: Budget, *, inspect=6, strategy: str = "fisher", features: str = "ram"
+    model: keras.Model, x, y, budget: Budget, *, inspect=6, strategy: str = "fisher", accounting: DeviceAccounting = DeviceAccounting()
 ) -> Plan:
     """The plan for labelled samples, with the loss of the model's head.
 
@@ -30,10 +32,10 @@ def choose_for_task(
         budget: memory and compute, in the device's accounting.
         inspect: the last blocks to choose from, or layer names.
         strategy: a key of `strategies.STRATEGIES`.
-        features: "ram" or "flash": where the device keeps what the frozen part made of the samples.
+        accounting: how the device trains; its numbers of samples and classes are those of `x` and `y`.
     """
     num_classes = int(np.max(y)) + 1
-    accounting = DeviceAccounting(num_samples=len(x), num_classes=num_classes, features=features)
+    accounting = dataclasses.replace(accounting, num_samples=len(x), num_classes=num_classes)
     if head_for(model, num_classes) == "prototypes":
         model, loss = prototype_classifier(model, x, y).model, planner.summed_cross_entropy(y)
     else:
