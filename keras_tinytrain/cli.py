@@ -220,9 +220,8 @@ def _benchmark_arguments(parser):
     emulated.add_argument("--domain", required=True, help=".npz file with images and labels")
     emulated.add_argument("--methods", nargs="+", default=["tinytrain"], choices=("tinytrain", "full"), help="(tinytrain)")
     emulated.add_argument("--iterations", type=_positive, default=1, help="that are emulated (%(default)s)")
-    emulated.add_argument("--optimizer", default="adam", choices=("sgd", "momentum", "adam"), help="(%(default)s)")
-    emulated.add_argument("--memory", default="640KB", help="memory budget of the plan (%(default)s)")
-    emulated.add_argument("--sram-kb", type=_positive, default=1024, help="SRAM of the board, a power of two (%(default)s)")
+    _device_arguments(emulated, features="flash", optimizer="adam_per_channel", weights="int8")
+    emulated.add_argument("--memory", help="memory budget of the plan (what the board's core leaves)")
     emulated.add_argument("--seed", type=int, default=0, help="of the task (%(default)s)")
     emulated.add_argument("--json", action="store_true", help="print the figures as JSON")
     emulated.set_defaults(run=_run_benchmark, benchmark="emulated")
@@ -280,14 +279,14 @@ def _value_arguments(parser):
     parser.add_argument("--offset", type=float, default=0.0, help="then add this (%(default)s)")
 
 
-def _device_arguments(parser, optimizer="adam"):
+def _device_arguments(parser, features="ram", optimizer="adam", weights="float_masters"):
     """How the device trains and what it keeps where: the same for `plan`, which counts it, and `export`, which does it."""
     text = "where the device keeps what the frozen part made of the samples (%(default)s)"
-    parser.add_argument("--features", choices=("ram", "flash"), default="ram", help=text)
+    parser.add_argument("--features", choices=("ram", "flash"), default=features, help=text)
     text = "floats in RAM of each trained weight: sgd none, momentum and adam_per_channel 1, adam 2 (%(default)s)"
     parser.add_argument("--optimizer", choices=("sgd", "momentum", "adam", "adam_per_channel"), default=optimizer, help=text)
     text = "trained weights with a float beside their int8, or int8 alone, rounded by chance (%(default)s)"
-    parser.add_argument("--trained-weights", choices=("float_masters", "int8"), default="float_masters", help=text)
+    parser.add_argument("--trained-weights", choices=("float_masters", "int8"), default=weights, help=text)
 
 
 def _load_model(path):

@@ -1,6 +1,6 @@
-"""`keras-tinytrain benchmark emulated`: bytes and instructions of real networks on an emulated Cortex-M4F.
+"""`keras-tinytrain benchmark emulated`: bytes and instructions of real networks on an emulated Nano 33 BLE.
 
-Training is emulated for a few iterations, since all take nearly the same instructions; a whole task's are computed from them.
+With fewer than 40 iterations a whole task's instructions are computed from those: all iterations take nearly the same.
 """
 
 import argparse
@@ -11,18 +11,21 @@ import tempfile
 
 import numpy as np
 
-from keras_tinytrain import backbones, cost, selection
+from keras_tinytrain import backbones, cost, planner, selection
+from keras_tinytrain.benchmark.tasks import TaskShape, draw_task
 from keras_tinytrain.benchmark.text import aligned
-from keras_tinytrain.domains import load_npz, resize
-from keras_tinytrain.export import TrainingSettings, board, export_tflm
+from keras_tinytrain.domains import load_npz
+from keras_tinytrain.device_cost import DeviceAccounting
+from keras_tinytrain.export import HostRuntime, TrainingSettings, board, export_tflm
 from keras_tinytrain.export.emulator import INSTRUCTIONS_PER_MAC, emulate_task
 from keras_tinytrain.export.macs import forward_macs
-from keras_tinytrain.fewshot.adapt import adapt
-from keras_tinytrain.fewshot.episodes import sample_episode
+from keras_tinytrain.fewshot.adapt import prototype_classifier
 from keras_tinytrain.layers import layer_table
 from keras_tinytrain.plan import Budget
 
 WAYS, SHOTS, ITERATIONS = 5, 5, 40
+BOARD = board("nano33ble")
+LARGE = dataclasses.replace(BOARD, name="a pretended nano33ble with 16 MB", sram_bytes=16 << 20, flash_bytes=4 << 20, reserved_sram_bytes=0)
 NETWORKS = {  # network, side of its images, backward MACs of the paper's budget
     "mcunet": (backbones.MCUNet, 128, 6.51e6),
     "proxylessnas": (backbones.ProxylessNASNet, 128, 5.00e6),
@@ -44,18 +47,26 @@ def emulate_method(backbone, domain, method, args) -> dict:
     """Figures of one method on one task; see the keys."""
     build, side, macs = NETWORKS[backbone]
     model = build((side, side, 3), weights=args.weights)
-    x, y = _task(load_npz(domain, size=None), side, args.seed)
-    target = dataclasses.replace(board("nano33ble"), name=f"nano33ble with {args.sram_kb} KB", sram_bytes=args.sram_kb << 10,
-                                 flash_bytes=max(board("nano33ble").flash_bytes, 3 << 20), reserved_sram_bytes=0)
-    plan = _plan(model, x, y, method, Budget(args.memory, macs))
-    settings = TrainingSettings(iterations=args.iterations, num_classes=WAYS, max_samples=len(x), optimizer=args.optimizer)
+    task = _task(load_npz(domain, size=None), side, args.seed)
+    x, y = task.support_x, task.support_y
+    target = BOARD if method == "tinytrain" else LARGE
+    accounting = DeviceAccounting(args.optimizer, args.trained_weights, len(x), num_classes=WAYS, features=args.features)
+    plan = _plan(model, x, y, method, Budget(args.memory or target.available_sram_bytes, macs), accounting)
+    settings = TrainingSettings(
+        args.optimizer, args.trained_weights, iterations=args.iterations, num_classes=WAYS, max_samples=len(x)
+    )
     with tempfile.TemporaryDirectory(prefix="keras_tinytrain_") as folder:
         out = pathlib.Path(folder, "bundle")
-        bundle = export_tflm(model, plan, calibration=x, out=out, board=target, training=settings)
-        task = emulate_task(bundle, x, y)
+        bundle = export_tflm(
+            model, plan, calibration=x, out=out, board=target, training=settings, features=args.features
+        )
+        host = HostRuntime(bundle)
+        host.add_samples(x, y)
+        host.train()
+        emulated = emulate_task(bundle, x, y, queries=task.query_x)
         prefix, tail = (round(forward_macs(part) * INSTRUCTIONS_PER_MAC) for part in (bundle.frozen, bundle.trainable))
     steps = len(x) * args.iterations
-    backward, update = round(task.instructions["backward"] / steps), round(task.instructions["update"] / steps)
+    backward, update = (round(emulated.instructions[part] / steps) for part in ("backward", "update"))
     passes = len(x) * (2 * ITERATIONS + 1)  # of the tail: prototypes and queries each iteration, prototypes at the end
     cached = len(x) * prefix + passes * tail + len(x) * ITERATIONS * (backward + update)
     choice, table = cost.num_channels(plan), layer_table(model)
@@ -63,36 +74,41 @@ def emulate_method(backbone, domain, method, args) -> dict:
         "method": method,
         "trained_weights": cost.num_trained_weights(table, choice),
         "backward_macs": cost.backward_macs(table, choice),
-        "sram_bytes": task.sram_bytes,
-        "flash_bytes": task.flash_bytes,
-        "stack_bytes": task.stack_bytes,
-        "heap_bytes": task.heap_bytes,
+        "layers": {layer.name: len(layer.channels) for layer in plan.layers if method == "tinytrain"},
+        "sram_bytes": emulated.sram_bytes,
+        "sram_promised": bundle.promised_bytes["sram"]["total"],
+        "flash_bytes": emulated.flash_bytes,
+        "stack_bytes": emulated.stack_bytes,
+        "heap_bytes": emulated.heap_bytes,
         "prefix_forward_estimate": prefix,
         "tail_forward_estimate": tail,
         "backward_a_sample": backward,
         "update_a_sample": update,
         "task": cached,
         "task_without_cached_prefix": cached + (passes - len(x)) * prefix,
-        "losses": [task.losses[0], task.losses[-1]],
+        "losses": [emulated.losses[0], emulated.losses[-1]],
+        "query_accuracy": float(np.mean(emulated.logits.argmax(axis=1) == task.query_y)),
+        "same_as_host": emulated.delta == host.trainer.save_delta(0),
     }
 
 
 def _task(domain, side, seed):
-    episode = sample_episode(domain, ways=WAYS, shots=SHOTS, rng=np.random.default_rng([seed, 0]))
-    images = resize(episode.support_x, side, side)
-    return backbones.preprocess_input(255 * images), episode.support_y
+    return draw_task(domain, TaskShape(ways=WAYS, shots=SHOTS), (side, side, 3), seed=seed, episode=0)
 
 
-def _plan(model, x, y, method, budget):
+def _plan(model, x, y, method, budget, accounting):
     if method == "full":
         return selection.full_plan(layer_table(model))
-    return adapt(model, x, y, budget=budget, iterations=1).plan
+    loss, classifier = planner.summed_cross_entropy(y), prototype_classifier(model, x, y).model
+    return planner.choose(classifier, x, loss, budget, accounting=accounting)
 
 
 def _lines(rows):
     """(name, figure of each method) for every figure, those by part line by line."""
     for key, value in rows[0].items():
-        if isinstance(value, dict):
+        if key == "layers":
+            yield (key, *(" ".join(f"{name}:{count}" for name, count in row[key].items()) or "all" for row in rows))
+        elif isinstance(value, dict):
             for part in value:
                 yield (f"{key} {part}", *(f"{row[key][part]:,}" for row in rows))
         elif isinstance(value, list):
