@@ -75,26 +75,24 @@ class BundleRuntime:
 
     def quantise(self, x: np.ndarray) -> np.ndarray:
         """x as the device sees it: q = round(x / scale) + zero_point, half to even, clipped to int8."""
-        return quantise(self.bundle, x)
+        return quantise(self.bundle.input, x)
 
     def _quantised(self, x):
-        return quantise_samples(self.bundle, x)
+        return quantise_samples(self.bundle.input, x)
 
 
-def quantise(bundle: Bundle, x: np.ndarray) -> np.ndarray:
-    """x as the device sees it: q = round(x / scale) + zero_point, half to even, clipped to int8."""
-    entry = bundle.input
+def quantise(entry: dict, x: np.ndarray) -> np.ndarray:
+    """x as the device sees it: q = round(x / scale) + zero_point, half to even, clipped to int8; `entry`: `Bundle.input`."""
     q = np.rint(np.asarray(x, np.float32) / np.float32(entry["scale"])) + entry["zero_point"]
     return np.clip(q, -128, 127).astype(np.int8)
 
 
-def quantise_samples(bundle: Bundle, x: np.ndarray) -> np.ndarray:
-    """`quantise` of samples (N, ...). Raises ValueError where they are not of the shape of the bundle's input."""
-    x, entry = np.asarray(x, np.float32), bundle.input
-    shape = (entry["height"], entry["width"], entry["channels"])
+def quantise_samples(entry: dict, x: np.ndarray) -> np.ndarray:
+    """`quantise` of samples (N, ...). Raises ValueError where they are not of the shape that `entry`, a `Bundle.input`, says."""
+    x, shape = np.asarray(x, np.float32), (entry["height"], entry["width"], entry["channels"])
     if x.ndim < 2 or len(x) and x[0].size != np.prod(shape):
         raise ValueError(f"x expects samples of shape {shape}, with a batch axis. Received shape: {x.shape}")
-    return quantise(bundle, x)
+    return quantise(entry, x)
 
 
 def checked_bundle(bundle: Bundle | str | os.PathLike) -> Bundle:

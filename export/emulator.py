@@ -80,7 +80,7 @@ def emulate_task(bundle: Bundle | str | os.PathLike, x, y, *, iterations: int | 
     """
     bundle = bundle if isinstance(bundle, Bundle) else Bundle.load(bundle)
     progress = progress or (lambda what: None)
-    images, labels = quantise_samples(bundle, x), np.asarray(y, np.uint8)
+    images, labels = quantise_samples(bundle.input, x), np.asarray(y, np.uint8)
     check_tools()
     with tempfile.TemporaryDirectory(prefix="keras_tinytrain_") as folder:
         progress("compiling the firmware")
@@ -95,7 +95,7 @@ def emulate_task(bundle: Bundle | str | os.PathLike, x, y, *, iterations: int | 
             logits = None
             if queries is not None:
                 progress("answering")
-                rows = [board.ask(b"p" + image.tobytes()) for image in quantise_samples(bundle, queries)]
+                rows = [board.ask(b"p" + image.tobytes()) for image in quantise_samples(bundle.input, queries)]
                 logits = np.stack([np.frombuffer(row, np.float32) for row in rows])
             delta = board.ask(b"d")
             report = dict(line.rsplit(" ", 1) for line in board.ask(b"r").decode().splitlines())

@@ -43,6 +43,8 @@ def _parser():
          "export model.keras --plan plan.json --calibration task.npz --out bundle/"),
         ("check", "verify that a bundle is as it was exported", _check_arguments, "check bundle/"),
         ("emulate", "learn a task on an emulated Cortex-M4F: bytes and instructions", _emulate_arguments, "emulate demo"),
+        ("device", "teach a board that runs a bundle's sketch, over its serial port", _device_command_arguments,
+         "device --port /dev/ttyACM0 teach --samples task.npz"),
         ("benchmark", "the paper's tables, computed", _benchmark_arguments, "benchmark cost --json"),
         ("metatrain", "meta-train a backbone: the demo's on glyphs, an ImageNet one on any domains", _metatrain_arguments,
          "metatrain --data omniglot_background.npz --out weights.npz"),
@@ -196,6 +198,22 @@ def _run_emulate(args):
     from keras_tinytrain import emulate
 
     return emulate.run(args)
+
+
+def _device_command_arguments(parser):
+    parser.add_argument("action", choices=("status", "teach", "train", "predict", "save", "revert", "reset"),
+                        help="teach and predict want --samples; save: keep in flash what was learned; revert: forget what was "
+                        "learned; reset: and the samples")
+    parser.add_argument("--port", required=True, help="such as /dev/ttyACM0, COM3, or a URL of pyserial")
+    parser.add_argument("--samples", help="labelled samples: an .npz with x and y, or a folder of class folders")
+    _value_arguments(parser)
+    parser.set_defaults(run=_run_device)
+
+
+def _run_device(args):
+    from keras_tinytrain import device
+
+    return device.run(args)
 
 
 def _benchmark_arguments(parser):

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from keras_tinytrain.export import Board, Bundle, TrainingSettings, export_tflm
 from keras_tinytrain.export import bundle as bundle_module
 from keras_tinytrain.export.convert import convert_int8
+from keras_tinytrain.export.firmware import compile_sources
 from keras_tinytrain.export.tables import TABLES_VERSION, _float32, _resolver_method, identifier
 from keras_tinytrain.fold import fold_batch_norm
 from keras_tinytrain.plan import LayerPlan, Plan
@@ -230,19 +231,8 @@ def test_sketch_without_flash_and_with_features_in_it(tmp_path, converted):
     compile_sketch(with_features, tmp_path)
 
 
+ARDUINO_HEADERS = pathlib.Path(__file__).parent / "runtime" / "arduino"
 STAND_IN = {
-    "TensorFlowLite.h": """
-        #pragma once
-        #include <cstddef>
-        #include <cstdint>
-        struct SerialPort {
-          void begin(long); void setTimeout(long); operator bool(); int available();
-          size_t readBytes(char*, size_t); size_t readBytesUntil(char, char*, size_t);
-          template <class T> void print(T); void print(float, int); template <class T> void println(T);
-        };
-        extern SerialPort Serial;
-        unsigned long millis();
-        void delay(unsigned long);""",
     "FlashIAP.h": """
         #pragma once
         #include <cstdint>
@@ -282,12 +272,12 @@ STAND_IN = {
 
 
 def compile_sketch(bundle, folder):
+    """With the options of the Nano 33 BLE's core, against stand-ins of Arduino's headers and TensorFlow Lite Micro's."""
     for name, text in STAND_IN.items():
         file = folder / "stand_in" / name
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(f"#pragma once\n{text}\n" if "#pragma once" not in text else text)
-    sketch = bundle.path / "sketch" / "sketch.ino"
-    flags = ["-std=gnu++14", "-fno-exceptions", "-fno-rtti", "-Wall", "-Wextra", "-Werror", "-fsyntax-only", "-x", "c++"]
-    command = ["c++", *flags, f"-I{folder / 'stand_in'}", f"-I{source_dir()}", str(sketch)]
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    (folder / "stand_in" / "sketch.cpp").write_text(f'#include "{bundle.path / "sketch" / "sketch.ino"}"\n')
+    includes = [f"-I{path}" for path in (folder / "stand_in", ARDUINO_HEADERS, source_dir())]
+    flags = ["-std=gnu++14", "-Wall", "-Wextra", "-Werror", *includes]
+    assert compile_sources([folder / "stand_in" / "sketch.cpp"], folder, flags=flags)[0].exists()

@@ -1,0 +1,118 @@
+"""A bundle's sketch over the real C++ TensorFlow Lite Micro, taught through a terminal by `keras_tinytrain.device`."""
+
+import os
+import subprocess
+
+import numpy as np
+import pytest
+
+from keras_tinytrain.cli import main
+from keras_tinytrain.device import Device
+from keras_tinytrain.export import HostRuntime, TrainingSettings, export_tflm
+from keras_tinytrain.plan import LayerPlan, Plan
+from models import images, labelled_images, tiny_net
+from tests.runtime.small_net import ROOT, SOURCES
+from tests.runtime.tflm import NAMESPACE, tflm  # noqa: F401
+
+WAYS, SHOTS, ITERATIONS = 3, 2, 4
+ARDUINO = ROOT / "tests" / "runtime" / "arduino"
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory):
+    plan = Plan((LayerPlan("b3_conv", (0, 3)), LayerPlan("logits", (0, 1))))
+    training = TrainingSettings(iterations=ITERATIONS, num_classes=WAYS, max_samples=WAYS * SHOTS)
+    model = tiny_net()
+    return export_tflm(
+        model, plan, calibration=images(model, 8), out=tmp_path_factory.mktemp("sketch") / "net", training=training, features="flash"
+    )
+
+
+@pytest.fixture(scope="module")
+def program(bundle, tflm, tmp_path_factory):  # noqa: F811
+    sketch, target = bundle.path / "sketch", tmp_path_factory.mktemp("program") / "sketch"
+    sources = [ARDUINO / "main.cpp", sketch / "tables.cpp", sketch / "models.cpp", *sorted(SOURCES.glob("*.cpp"))]
+    # Older TensorFlow Lite Micro's arena takes a few percent more than the one whose bytes were promised.
+    text = (sketch / "sketch.ino").read_text()
+    assert text.count("model_arena[exported::kModelArenaBytes]") == 1
+    folder = target.parent
+    (folder / "sketch.ino").write_text(text.replace("[exported::kModelArenaBytes]", "[exported::kModelArenaBytes + 4096]"))
+    flags = ["-std=gnu++17", "-O1", "-no-pie", "-fno-pie", f"-Dtflite={NAMESPACE}", *tflm.flags]
+    includes = [f"-I{path}" for path in (folder, ARDUINO, sketch, SOURCES)]
+    subprocess.run(["c++", *flags, *includes, *sources, *tflm.library, "-o", target], check=True)
+    return target
+
+
+@pytest.fixture
+def port(program):
+    """The terminal at which a freshly started sketch listens."""
+    ours, theirs = os.openpty()
+    running = subprocess.Popen([program], stdin=ours, stdout=ours)
+    yield os.ttyname(theirs)
+    running.kill()
+    running.wait()
+    os.close(ours)
+    os.close(theirs)
+
+
+def test_what_is_taught_over_the_port_is_learned_as_on_the_host(bundle, port):
+    x, y = labelled_images(tiny_net(), per_class=SHOTS, classes=WAYS)
+    host = HostRuntime(bundle)
+    host.add_samples(x, y)
+    with Device(port) as board:
+        status = board.status()
+        assert {name: status[name] for name in bundle.input if name in status} == pytest.approx(bundle.input)
+        assert (status["samples"], status["classes"], status["max_samples"]) == (0, WAYS, WAYS * SHOTS)
+        assert board.teach(x, y) == WAYS * SHOTS
+        heard = []
+        losses = board.train(lambda iteration, loss: heard.append((iteration, loss)))
+        assert losses == pytest.approx(host.train(), abs=1e-6)  # printed with six digits
+        assert heard == list(enumerate(losses))
+        np.testing.assert_array_equal(board.predict(x), host.predict(x).argmax(axis=1))
+        board.save()
+        assert board.status()["iterations"] == ITERATIONS
+        board.revert()
+        assert (board.status()["samples"], board.status()["iterations"]) == (WAYS * SHOTS, 0)
+        board.reset()
+        assert board.status()["samples"] == 0
+
+
+def test_the_board_refuses_in_its_own_words(bundle, port):
+    x, _ = labelled_images(tiny_net(), per_class=1, classes=WAYS)
+    with Device(port) as board:
+        with pytest.raises(RuntimeError, match="The board answered to TRAIN: "):
+            board.train()
+        with pytest.raises(RuntimeError, match="The board answered to PREDICT: "):
+            board.predict(x[:1])
+        with pytest.raises(RuntimeError, match=f"The board answered to TEACH {WAYS}: "):
+            board.teach(x[:1], [WAYS])
+        with pytest.raises(ValueError, match="x expects samples of shape"):
+            board.teach(x[:, :-1], range(WAYS))
+        with pytest.raises(RuntimeError, match="The board answered to HELLO: commands are TEACH"):
+            board._ask("HELLO")
+        assert board.teach(x, range(WAYS)) == WAYS  # nothing of it went out of step
+
+
+def test_commands(port, tmp_path, capsys):
+    x, y = labelled_images(tiny_net(), per_class=SHOTS, classes=WAYS)
+    np.savez(tmp_path / "task.npz", x=x, y=y)
+    samples = ["--samples", str(tmp_path / "task.npz")]
+    for words, said in (
+        (["teach", *samples], f"{WAYS * SHOTS} samples"),
+        (["train"], f"{ITERATIONS} iterations, loss "),
+        (["predict", *samples], "accuracy "),
+        (["status"], f"iterations   {ITERATIONS}"),
+        (["reset"], ""),
+    ):
+        assert main(["device", "--port", port, *words]) == 0
+        assert said in capsys.readouterr().out
+    assert main(["device", "--port", port, "teach"]) == 2
+    assert "teach needs --samples" in capsys.readouterr().err
+
+
+def test_nobody_answers():
+    ours, theirs = os.openpty()
+    with pytest.raises(RuntimeError, match="Nobody answers at .* within 1 s"):
+        Device(os.ttyname(theirs), patience=1)
+    os.close(ours)
+    os.close(theirs)
