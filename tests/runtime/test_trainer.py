@@ -298,6 +298,7 @@ def promised_parts(net, optimizer, *, num_classes=3, max_samples=8, masters=True
         "samples": (0 if in_flash else align16(max_samples * (1 + len(net.views)) * elements(0))) + align16(max_samples),
         "weights": sum(align16(net.layers[i].kernel.size) + (align16(4 * net.layers[i].bias.size) if has_bias(i) else 0)
                        for i in net.trained),
+        "plan": 0,
         "masters": align16(4 * num_weights) if masters else 0,
         "optimizer": align16(4 * {"sgd": 0, "momentum": num_weights, "adam": 2 * num_weights,
                                   "adam_per_channel": num_weights + num_runs}[optimizer]),
