@@ -16,6 +16,7 @@ from keras_tinytrain.fold import fold_batch_norm
 from keras_tinytrain.plan import Plan
 
 from . import qat
+from .adaptive import Candidates, Room, divide
 from .arena import smallest_arena
 from .boards import Board, board as find_board
 from .bundle_folder import MANIFEST, SCHEMA_VERSION, Bundle
@@ -38,7 +39,7 @@ _WEIGHTS_IN_RAM = {"cheapest": None, "selected": True, "whole": False}
 
 def export_tflm(
     model: keras.Model,
-    plan: Plan,
+    plan: Plan | Candidates,
     *,
     calibration: np.ndarray | None = None,
     out: str | os.PathLike,
@@ -57,7 +58,7 @@ def export_tflm(
         model: a built Functional or Sequential model with one input. BatchNorm is folded first; a softmax at its end is left
             away, the device computes it. Or a quantisation-aware model of tensorflow-model-optimization, as it is: its ranges are
             kept, and the plan speaks of the layers that it wraps.
-        plan: layers and channels to train.
+        plan: layers and channels to train; or `Candidates`, among which the device chooses for each task.
         calibration: (N, ...) representative inputs in the model's own convention; a hundred are plenty. Not needed
             for a quantisation-aware model.
         out: the folder to write; its name names the bundle.
@@ -71,7 +72,7 @@ def export_tflm(
             that are kept are then images.
         weights_in_ram: of a layer of which some channels are trained, RAM holds "whole": all weights; "selected": those of the
             trained channels, which become a convolution of their own; "cheapest": what takes fewer bytes in all, layer by layer.
-            What is learned is the same, bit for bit.
+            What is learned is the same, bit for bit. Of candidates RAM holds the chosen layers whole.
         features: where the device keeps what the frozen part made of each sample and its views: "ram" or "flash".
         overwrite: replace a bundle that is there already.
 
@@ -98,30 +99,41 @@ def export_tflm(
     training = _with_classes(training, head, math.prod(canonical.output_shape[1:]))
     _check_features(features, target)
     views = _checked_views(views)
+    candidates = _checked_candidates(plan, canonical)
+    plan = plan if candidates is None else candidates.plan(canonical)
     whole = _converted(canonical, head, calibration)
     frozen, trainable, operators = cut_model(whole, canonical, plan, split=split)
-    trainable, graph = read_trainable(trainable, operators, plan)
+    trainable, graph = read_trainable(trainable, operators, plan, adaptive=candidates is not None)
     frozen_arena = smallest_arena(frozen) if frozen else 0
     image = image_input(frozen or trainable)
     image_bytes = image["height"] * image["width"] * image["channels"]
     accounted = {"head": head, "image_bytes": image_bytes, "num_views": len(views), "features": features}
     scratch = training_memory(graph, training, **accounted)  # the same, whatever is split
-    trainable, graph, in_ram = choose_split(
-        trainable,
-        graph,
-        model_arena=lambda trainable_arena: scratch.model_arena(frozen_arena, trainable_arena),
-        only=_WEIGHTS_IN_RAM[weights_in_ram],
-    )
+    in_ram = ()
+    if candidates is None:
+        trainable, graph, in_ram = choose_split(
+            trainable,
+            graph,
+            model_arena=lambda trainable_arena: scratch.model_arena(frozen_arena, trainable_arena),
+            only=_WEIGHTS_IN_RAM[weights_in_ram],
+        )
     memory = training_memory(graph, training, **accounted)
     arenas = {"frozen_arena": frozen_arena, "trainable_arena": smallest_arena(trainable)}
-    sram = memory.sram(**arenas)
+    sram, adaptive = memory.sram(**arenas), None
+    room = Room(sram["model_arena"], memory.scratch_bytes, memory.state_bytes)
+    largest_delta = delta_bytes(graph, training, head=head)
+    if candidates is not None:
+        sram_bytes = min(target.available_sram_bytes, candidates.budget.memory_bytes)
+        room = divide(graph, training, sram_bytes=sram_bytes, **arenas, **accounted)
+        sram, largest_delta = room.sram(memory.state["samples"]), largest_delta + room.arena_bytes
+        adaptive = candidates.limits(canonical, room)
     stored = feature_flash_bytes(graph, training, num_views=len(views)) if features == "flash" else 0
     flash = flash_bytes(
         frozen,
         trainable,
         tables=tables_bytes(graph, num_views=len(views)),
         features=whole_pages(stored, target.flash_page_bytes),
-        deltas=2 * whole_pages(delta_bytes(graph, training, head=head), target.flash_page_bytes),
+        deltas=2 * whole_pages(largest_delta, target.flash_page_bytes),
     )
     check_fits(target, sram, flash)
 
@@ -138,13 +150,14 @@ def export_tflm(
         arenas={
             **arenas,
             "model_arena": sram["model_arena"],
-            "training_arena": memory.state_bytes,
-            "scratch": memory.scratch_bytes,
+            "training_arena": room.arena_bytes,
+            "scratch": room.scratch_bytes,
             "image_scratch": memory.frozen["image"],
             "page_bytes": target.flash_page_bytes,
             "feature_flash": flash["features"],
             "delta_flash": flash["deltas"],
         },
+        adaptive=adaptive,
     )
     manifest = {
         "keras_tinytrain_bundle": SCHEMA_VERSION,
@@ -156,7 +169,8 @@ def export_tflm(
         "input": image,
         "output": {field: getattr(graph.tensors[-1], field) for field in ("size", "scale", "zero_point")},
         "features": {"size": graph.tensors[0].size, "memory": features},
-        "trained": {trained.name: len(trained.channels) for trained in graph.trained},
+        "trained": {trained.name: len(trained.channels) for trained in graph.trained or graph.candidates},
+        "adaptive": adaptive,
         "weights_in_ram": [dataclasses.asdict(choice) for choice in in_ram],
         "operators": sorted(operator_names(frozen) | operator_names(trainable)),
         "layers": qat.layer_names(model) if qat.is_tf_keras(model) else [layer.name for layer in canonical.layers],
@@ -196,6 +210,15 @@ def check_fits(target: Board, sram: dict[str, int], flash: dict[str, int]) -> No
                 f"parts: {named}. Plan fewer or later layers, keep fewer samples (TrainingSettings.max_samples), or keep "
                 'their features elsewhere (features="ram" or "flash"). Nothing was written.'
             )
+
+
+def _checked_candidates(plan, canonical):
+    """The candidates that were passed as `plan`; None where it is one."""
+    if not isinstance(plan, Candidates):
+        return None
+    if qat.is_tf_keras(canonical):
+        raise ValueError("Candidates expect a Keras 3 model: of a quantisation-aware one, export a plan.")
+    return plan
 
 
 def _check_head(head):

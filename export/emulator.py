@@ -9,11 +9,14 @@ import tempfile
 
 import numpy as np
 
+from keras_tinytrain.delta import Delta
+from keras_tinytrain.plan import Budget, Plan
+
 from .arena import smallest_arena
 from .bundle import Bundle
 from .firmware import EMULATOR, build_firmware, check_tools, with_tflm
 from .flatbuffer import read_model
-from .bundle_runtime import quantise_samples
+from .bundle_runtime import quantise_samples, selection_limits
 from .host import MicroModel
 from .macs import forward_macs
 
@@ -32,6 +35,7 @@ class EmulatedTask:
             else estimated, see `forward_is_estimated`.
         stack_bytes: the most stack that was in use.
         heap_bytes: what was asked of the heap, which grants nothing: 0.
+        plan: what was trained.
         delta: what was learned.
         losses: mean loss before each iteration.
         logits: (N, num_classes) of the queries; None without.
@@ -42,6 +46,7 @@ class EmulatedTask:
     instructions: dict[str, int]
     stack_bytes: int
     heap_bytes: int
+    plan: Plan
     delta: bytes
     losses: list[float]
     logits: np.ndarray | None
@@ -59,7 +64,7 @@ class EmulatedTask:
 
 
 def emulate_task(bundle: Bundle | str | os.PathLike, x, y, *, iterations: int | None = None, queries=None,
-                 program=None, progress=None) -> EmulatedTask:
+                 budget: Budget | None = None, program=None, progress=None) -> EmulatedTask:
     """Learn labelled samples on the emulated board.
 
     Args:
@@ -67,6 +72,7 @@ def emulate_task(bundle: Bundle | str | os.PathLike, x, y, *, iterations: int | 
         x, y: samples (N, ...) in the model's own convention, and their labels (N,).
         iterations: of training; None: as exported.
         queries: (M, ...) samples to classify afterwards.
+        budget: of a bundle with candidates: within which the board chooses what to train; None: all that it was exported for.
         program: what `build_firmware` made of the bundle; None: it is built here.
         progress: called as progress(what) when a step begins.
 
@@ -90,6 +96,9 @@ def emulate_task(bundle: Bundle | str | os.PathLike, x, y, *, iterations: int | 
             progress("storing samples")
             for image, label in zip(images, labels, strict=True):
                 board.ask(b"s" + bytes([label]) + image.tobytes())
+            if bundle.manifest.get("adaptive") or budget is not None:
+                progress("choosing what to train")
+                board.ask(b"c" + struct.pack("<II", *selection_limits(bundle, budget)))
             progress("learning")
             board.ask(b"l")
             logits = None
@@ -198,6 +207,7 @@ def _task(bundle, report, delta, losses, logits):
         instructions=_with_total(groups["instructions"]),
         stack_bytes=report["stack"],
         heap_bytes=report["heap"],
+        plan=Plan(tuple(layer for layer in Delta.from_bytes(delta).plan.layers if layer.name in bundle.manifest["trained"])),
         delta=delta,
         losses=losses,
         logits=logits,

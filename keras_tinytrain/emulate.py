@@ -39,8 +39,9 @@ def run(args) -> int:
             bundle, task, queries = _demo_task(folder)
         else:
             bundle, task, queries = _own_task(args)
-        x = None if queries is None else queries[0]
-        emulated = emulate_task(bundle, *task, iterations=args.iterations, queries=x, progress=status.update)
+        x, budget = None if queries is None else queries[0], _budget(bundle, args)
+        options = {"iterations": args.iterations, "queries": x, "budget": budget, "progress": status.update}
+        emulated = emulate_task(bundle, *task, **options)
     if emulated.forward_is_estimated:
         console.print(_ESTIMATE_NOTE, style="dim")
     if args.json:
@@ -64,6 +65,15 @@ def _own_task(args):
     read = {"scale": args.scale, "offset": args.offset}
     task = load_samples(args.samples, shape, **read)
     return bundle, task, load_samples(args.queries, shape, **read) if args.queries else None
+
+
+def _budget(bundle, args):
+    """Within which the board chooses; None: all that it was exported for."""
+    if args.memory is None and args.compute is None:
+        return None
+    room = bundle.manifest.get("adaptive") or {}
+    memory, compute = args.memory or bundle.manifest["sram"]["total"], args.compute or room.get("backward_macs", 1)
+    return Budget(memory, compute)
 
 
 def _demo_task(folder, seed=0):
@@ -102,6 +112,9 @@ def _show(bundle, emulated: EmulatedTask, queries):
     if queries is not None:
         right = np.mean(emulated.logits.argmax(axis=1) == queries[1])
         console.print(f"{100 * right:.1f} % of {len(queries[1])} samples not learned from answered right, on the board.")
+    if bundle.manifest.get("adaptive"):
+        chosen = ", ".join(f"{layer.name} {len(layer.channels)}" for layer in emulated.plan.layers)
+        console.print(f"Chosen on the board, channels: {chosen}.")
     console.print(f"Delta: {len(emulated.delta):,} B, SHA-256 {emulated.delta_sha256}")
 
 

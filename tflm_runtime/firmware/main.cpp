@@ -5,6 +5,7 @@
 // make requests of its own: 'f', 't', 'b' of model_on_host.cpp, and 'p', a loss, after each iteration.
 //   'i' iterations          make a trainer that learns in so many; as exported where 0
 //   's' label, image        keep a sample
+//   'c' bytes, macs         choose what to train: bytes of the training arena, MACs of a backward pass; all there is where 0
 //   'l'                     learn
 //   'p' image               -> logits
 //   'd'                     -> delta; the last command but 'r' and 'q', since the delta takes the models' place in RAM
@@ -35,7 +36,7 @@ tinytrain::Model model;  // the real one
 // ---- instructions by part --------------------------------------------------------------------------------------------------
 
 // From kSamples on: the task's. Before: waiting for the host, predictions, and what is done only to measure.
-enum Part { kIdle, kProbe, kSamples, kPrefix, kTail, kTraining, kNumParts };
+enum Part { kIdle, kProbe, kSamples, kPrefix, kTail, kSelection, kTraining, kNumParts };
 
 // What runs now, and what each part has taken until it began.
 struct Meter {
@@ -158,6 +159,15 @@ bool AddSample() {
   return Answer(status);
 }
 
+bool Choose() {
+  std::uint32_t limits[2] = {};
+  if (!board::Read(limits, sizeof(limits))) return false;
+  meter.Switch(kSelection);
+  const Status status = trainer.Select({limits[0], limits[1]});
+  meter.Switch(kIdle);
+  return Answer(status);
+}
+
 // An iteration is the gradients and an update. To tell the two apart, the first iteration's gradients are computed twice.
 Status Learn() {
   meter.Switch(kProbe);
@@ -215,8 +225,7 @@ class Report {
 };
 
 bool SendReport() {
-  tinytrain::MemoryParts parts{};
-  tinytrain::Trainer::RequiredBytes(exported::kTables, settings, &parts, sample_flash != nullptr);
+  const tinytrain::MemoryParts parts = trainer.memory_parts();
   const std::uint64_t training = meter.spent[kTraining];
   const std::uint64_t once = first_instructions > probe_instructions ? first_instructions - probe_instructions : 0;
   const std::uint64_t update = once * static_cast<std::uint64_t>(trainer.iteration());
@@ -236,6 +245,7 @@ bool SendReport() {
   report.Add("instructions.samples", meter.spent[kSamples]);
   report.Add("instructions.prefix_forward", meter.spent[kPrefix]);
   report.Add("instructions.tail_forward", meter.spent[kTail]);
+  report.Add("instructions.selection", meter.spent[kSelection]);
   report.Add("instructions.backward", training - update);
   report.Add("instructions.update", update);
   report.Add("calls.prefix_forward", meter.calls[kPrefix]);
@@ -249,6 +259,7 @@ bool Run(char command) {
   switch (command) {
     case 'i': return Init();
     case 's': return AddSample();
+    case 'c': return Choose();
     case 'l': return Answer(Learn());
     case 'p': return Predict();
     case 'd': return SendDelta();
