@@ -62,7 +62,7 @@ def test_nano_33_ble(tmp_path):
     text, data, bss = (sum(int(line.split()[i]) for line in sizes) for i in range(3))
     assert data == bss == 0  # no globals
     kernels = next(int(line.split()[0]) for line in sizes if "tinytrain_kernels" in line)
-    assert text - kernels < 22 * 1024  # 1.5 KB of it, the merging of deltas, is linked only where it is called
+    assert text - kernels < 24 * 1024  # 2 KB decide what to train; 1.5 KB, the merging of deltas, are linked only where it is called
     assert kernels < 18 * 1024  # unrolled: flash for speed
 
 

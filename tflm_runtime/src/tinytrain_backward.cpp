@@ -299,23 +299,24 @@ void BackwardFisher(const Tables& tables, const Buffers& buffers, const std::int
   Pass(tables, buffers, features, outputs, sums.candidates[0].layer, &sums).Run();
 }
 
-std::uint64_t ForwardMacs(const Tables& tables, const Layer& layer) {
-  if (layer.kernel == nullptr) return 0;
-  const KernelLayout layout = LayoutOf(tables, layer);
-  return static_cast<std::uint64_t>(NumElements(tables.tensors[layer.output])) *
-         static_cast<std::uint64_t>(layout.weights_per_channel);
+std::uint32_t ChannelMacs(const Tables& tables, const Layer& layer) {
+  if (!HasKernel(layer.op)) return 0;
+  const Tensor& output = tables.tensors[layer.output];
+  return static_cast<std::uint32_t>(output.height * output.width) *
+         static_cast<std::uint32_t>(LayoutOf(tables, layer).weights_per_channel);
 }
 
-std::uint64_t BackwardMacs(const Tables& tables) {
-  std::uint64_t macs = 0;
+std::uint32_t BackwardMacs(const Tables& tables) {
+  std::uint32_t macs = 0;
   for (std::int32_t t = 0; t < tables.num_trained; ++t) {
-    const Layer& layer = tables.layers[tables.trained[t].layer];
-    const auto trained = static_cast<std::uint64_t>(tables.trained[t].num_channels);
-    macs += ForwardMacs(tables, layer) * trained / static_cast<std::uint64_t>(tables.tensors[layer.output].channels);
+    const TrainedLayer& trained = tables.trained[t];
+    macs += ChannelMacs(tables, tables.layers[trained.layer]) * static_cast<std::uint32_t>(trained.num_channels);
   }
   for (std::int32_t l = tables.trained[0].layer + 1; l < tables.num_layers; ++l) {
     const Layer& layer = tables.layers[l];
-    if (tables.tensors[layer.output].gradient_offset != kNone) macs += ForwardMacs(tables, layer);
+    const Tensor& output = tables.tensors[layer.output];
+    if (output.gradient_offset == kNone) continue;
+    macs += ChannelMacs(tables, layer) * static_cast<std::uint32_t>(output.channels);
   }
   return macs;
 }

@@ -24,10 +24,11 @@ void Backward(const Tables& tables, const Buffers& buffers, const std::int8_t* f
 void BackwardFisher(const Tables& tables, const Buffers& buffers, const std::int8_t* features, const std::int8_t* const* outputs,
                     const FisherSums& sums);
 
-// Multiply-accumulates of Backward for one sample: weight gradients of the trained channels, M_l * trained / all of its
-// channels, and input gradients, M_l of all layers behind the earliest that is trained; M_l of its forward pass.
-std::uint64_t BackwardMacs(const Tables& tables);
-std::uint64_t ForwardMacs(const Tables& tables, const Layer& layer);
+// Multiply-accumulates of a layer's forward pass, for one of its output channels, and of Backward for one sample: weight gradients
+// of the trained channels, and input gradients of all layers behind the earliest that is trained. Of tables with candidates,
+// whose sums fit 32 bits.
+std::uint32_t ChannelMacs(const Tables& tables, const Layer& layer);
+std::uint32_t BackwardMacs(const Tables& tables);
 
 // After the last sample: from sums in units of the input scale to means.
 void FinishWeightGradients(const Tables& tables, const Buffers& buffers, std::int32_t num_samples);

@@ -43,10 +43,6 @@ bool TensorIsValid(const Tables& tables, std::int32_t index) {
   return static_cast<std::uint64_t>(GradientEnd(tensor)) <= tables.gradient_bytes;
 }
 
-bool HasKernel(Operator op) {
-  return op == Operator::kConv2D || op == Operator::kDepthwiseConv2D || op == Operator::kDense;
-}
-
 // Every window lies on at least one real row (or column): output positions 0..output_size - 1.
 bool WindowFits(std::int32_t input_size, std::int32_t output_size, std::int32_t kernel_size, std::int32_t stride,
                 std::int32_t pad) {
@@ -276,10 +272,23 @@ bool TrainedIsValid(const Tables& tables, std::int32_t index) {
   return true;
 }
 
+// Twice the multiply-accumulates of all layers, which no backward pass exceeds, fit 32 bits.
+bool MacsAreCountable(const Tables& tables) {
+  std::uint64_t macs = 0;
+  for (std::int32_t l = 0; l < tables.num_layers; ++l) {
+    const Layer& layer = tables.layers[l];
+    if (!HasKernel(layer.op)) continue;
+    const auto row = static_cast<std::uint64_t>(LayoutOf(tables, layer).weights_per_channel);
+    macs += 2 * row * static_cast<std::uint64_t>(NumElements(tables.tensors[layer.output]));
+  }
+  return macs < 0xffffffffu;
+}
+
 bool CandidatesAreValid(const Tables& tables) {
   const Candidates& candidates = tables.candidates;
   if (candidates.num_layers == 0) return true;
   if (candidates.num_layers != tables.num_trained || !InRange(candidates.num_layers, 1, kMaxCandidates)) return false;
+  if (!MacsAreCountable(tables)) return false;
   std::int64_t num_channels = 0;
   for (std::int32_t t = 0; t < tables.num_trained; ++t) num_channels += tables.trained[t].num_channels;
   return candidates.num_channels == num_channels && candidates.criterion <= Criterion::kPerWeightAndMac;

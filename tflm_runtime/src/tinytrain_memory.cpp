@@ -96,6 +96,10 @@ KernelLayout LayoutInRam(const Tables& tables, const TrainedLayer& trained) {
   return layout;
 }
 
+bool HasKernel(Operator op) {
+  return op == Operator::kConv2D || op == Operator::kDepthwiseConv2D || op == Operator::kDense;
+}
+
 bool IsPointwise(const Tables& tables, const Layer& layer) {
   const Tensor& input = tables.tensors[layer.input];
   const Tensor& output = tables.tensors[layer.output];

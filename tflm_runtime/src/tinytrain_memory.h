@@ -107,6 +107,9 @@ KernelLayout LayoutOf(const Tables& tables, const Layer& layer);
 // The same for what RAM holds of a trained layer: where it is split, output_channels are those that are trained.
 KernelLayout LayoutInRam(const Tables& tables, const TrainedLayer& trained);
 
+// Whether an operator has weights.
+bool HasKernel(Operator op);
+
 // Whether a layer is a 1 x 1 convolution that keeps height and width.
 bool IsPointwise(const Tables& tables, const Layer& layer);
 

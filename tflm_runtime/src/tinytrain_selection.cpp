@@ -59,7 +59,7 @@ class Filling {
 
   // Candidates in decreasing score, of equal ones the earlier layer first.
   void Rank() {
-    std::uint64_t most_weights = 1, most_macs = 1;
+    std::uint32_t most_weights = 1, most_macs = 1;
     for (std::int32_t i = 0; i < NumCandidates(); ++i) {
       if (Weights(i) > most_weights) most_weights = Weights(i);
       if (Macs(i) > most_macs) most_macs = Macs(i);
@@ -113,11 +113,12 @@ class Filling {
     return BackwardMacs(chosen_) <= backward_macs_ && room_.Holds(MeasureParts(chosen_, settings_, samples_in_flash_));
   }
 
-  std::uint64_t Weights(std::int32_t i) const {
-    const KernelLayout layout = LayoutOf(exported_, exported_.layers[exported_.trained[i].layer]);
-    return static_cast<std::uint64_t>(layout.output_channels) * static_cast<std::uint64_t>(layout.weights_per_channel);
+  const Layer& LayerOf(std::int32_t i) const { return exported_.layers[exported_.trained[i].layer]; }
+  std::uint32_t NumChannels(std::int32_t i) const { return static_cast<std::uint32_t>(exported_.trained[i].num_channels); }
+  std::uint32_t Weights(std::int32_t i) const {
+    return static_cast<std::uint32_t>(LayoutOf(exported_, LayerOf(i)).weights_per_channel) * NumChannels(i);
   }
-  std::uint64_t Macs(std::int32_t i) const { return ForwardMacs(exported_, exported_.layers[exported_.trained[i].layer]); }
+  std::uint32_t Macs(std::int32_t i) const { return ChannelMacs(exported_, LayerOf(i)) * NumChannels(i); }
 
   const Tables& exported_;
   const TrainingSettings& settings_;
