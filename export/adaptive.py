@@ -4,14 +4,13 @@ import dataclasses
 
 import keras
 
-from keras_tinytrain import selection
+from keras_tinytrain import filling, selection
 from keras_tinytrain.cost import full_backward_macs
-from keras_tinytrain.device_cost import OPTIMIZERS
 from keras_tinytrain.layers import layer_table
 from keras_tinytrain.plan import Budget, LayerPlan, Plan
 
 from .graph import TrainableGraph
-from .memory import TrainingMemory, align, training_memory, with_total
+from .memory import TrainingMemory, training_memory, with_total
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,10 +70,10 @@ class Room:
 def divide(
     graph: TrainableGraph, settings, *, sram_bytes: int, frozen_arena: int, trainable_arena: int, **accounted
 ) -> Room:
-    """Divide `sram_bytes` so that as many weights as can be are trained.
+    """Divide `sram_bytes` so that a plan which fills them finds room for what lasts and for its gradients.
 
-    While the trainable part runs, the frozen part's arena has room for gradients that costs nothing. More gradients take from what
-    lasts: of each trained weight the scratch holds 4 B, the trainer's arena its int8 (at least), master and optimizer state.
+    The plan by which is divided takes the largest layers, each with as many channels as fit. Another one has more or fewer gradients
+    for each byte that lasts, so that it may leave some of either. Below the frozen part's arena gradients cost nothing.
 
     Args:
         graph: with candidates.
@@ -86,27 +85,32 @@ def divide(
     Raises:
         ValueError: there is no room to score the candidates, or for one channel of any; says how much there would have to be.
     """
-    scoring = training_memory(graph, settings, **accounted)
-    gradients = scoring.training["activation_gradients"] + scoring.training["head"]
-    lasting = 1 + 4 * (settings.weights == "float_masters") + 4 * OPTIMIZERS[settings.optimizer][0]
-    free = sram_bytes - trainable_arena - gradients - scoring.state["samples"] - scoring.state["prototypes"]
-    balanced = align(gradients + 4 * max(0, free) // (4 + lasting))
-    scratch = max(scoring.scratch_bytes, frozen_arena - trainable_arena, balanced)
-    scratch = -(-scratch // 16) * 16
-    model_arena = max(frozen_arena + scoring.frozen["image"], trainable_arena + scratch)
+    arenas = {"frozen_arena": frozen_arena, "trainable_arena": trainable_arena}
+    layers = {candidate.name: candidate for candidate in graph.candidates}
+
+    def memory_of(choice):
+        trained = tuple(
+            dataclasses.replace(layers[name], channels=layers[name].channels[:count]) for name, count in choice.items()
+        )
+        return training_memory(dataclasses.replace(graph, trained=trained), settings, **accounted)
+
+    def total(memory):
+        return memory.model_arena(**arenas) + memory.state_bytes
+
+    def fits(choice):
+        return total(memory_of(choice)) <= sram_bytes
+
+    scoring = memory_of({})
+    sizes = {name: len(layer.channels) for name, layer in layers.items()}
+    order = sorted(sizes, key=lambda name: -graph.layers[layers[name].layer].kernel.size)
+    filled = memory_of(filling.top_up({}, order, sizes, fits))
+    model_arena = max(scoring.model_arena(**arenas), filled.model_arena(**arenas))
     room = Room(model_arena, model_arena - trainable_arena, (sram_bytes - model_arena) // 16 * 16)
-    least = [training_memory(_with_one_channel(graph, index), settings, **accounted) for index in range(len(graph.candidates))]
-    if not room.holds(scoring) or not any(map(room.holds, least)):
-        needed = min(memory.model_arena(frozen_arena, trainable_arena) + memory.state_bytes for memory in least)
-        needed = max(needed, scoring.model_arena(frozen_arena, trainable_arena) + scoring.state_bytes)
+    if not filled.state["weights"] or not room.holds(scoring):
+        needed = max(total(scoring), min(total(memory_of({name: 1})) for name in sizes))
         raise ValueError(
-            f"The device has no room to choose: {sram_bytes:,} B of SRAM, of which the models' arena takes {model_arena:,} B. To score "
-            f"these candidates and train one channel takes {needed:,} B. Inspect fewer blocks, keep fewer samples or keep their "
+            f"The device has no room to choose within {sram_bytes:,} B of SRAM, of which the models' arena takes {model_arena:,} B. To "
+            f"score these candidates and train one channel takes {needed:,} B. Inspect fewer blocks, keep fewer samples or keep their "
             'features in flash, or train with optimizer="sgd" or weights="int8". Nothing was written.'
         )
     return room
-
-
-def _with_one_channel(graph, index):
-    one = dataclasses.replace(graph.candidates[index], channels=(0,))
-    return dataclasses.replace(graph, trained=(one,))

@@ -141,7 +141,7 @@ def test_softmax_heads_choose_too(tmp_path):
 
 def test_what_cannot_be_is_said(case, tmp_path):
     arguments = {"calibration": images(case.model, 8), "out": tmp_path / "net", "board": NANO, "training": SETTINGS}
-    with pytest.raises(ValueError, match=r"no room to choose: 9,216 B of SRAM.*takes \d+,\d+ B.*Nothing was written"):
+    with pytest.raises(ValueError, match=r"no room to choose within 9,216 B of SRAM.*takes \d+,\d+ B.*Nothing was written"):
         export_tflm(case.model, Candidates(budget=Budget("9KB")), **arguments)
     with pytest.raises(ValueError, match="criterion expects one of"):
         Candidates(criterion="P/Q")
