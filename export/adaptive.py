@@ -5,7 +5,7 @@ import dataclasses
 import keras
 
 from keras_tinytrain import filling, selection
-from keras_tinytrain.cost import full_backward_macs
+from keras_tinytrain.cost import backward_macs, full_backward_macs
 from keras_tinytrain.layers import layer_table
 from keras_tinytrain.plan import Budget, LayerPlan, Plan
 
@@ -39,6 +39,12 @@ class Candidates:
         layers = tuple(LayerPlan(row.name, tuple(range(row.num_channels))) for row in rows)
         return Plan(layers, self.budget, "candidates")
 
+    def affordable(self, model: keras.Model):
+        """choice -> whether it keeps the compute limit on a canonical model."""
+        table = layer_table(model)
+        limit = self.budget.backward_macs(full_backward_macs(table))
+        return lambda choice: backward_macs(table, choice) <= limit
+
     def limits(self, model: keras.Model, room: "Room") -> dict:
         """What a bundle's manifest says of them: criterion, multiply-accumulates of one sample's backward pass, bytes."""
         full = full_backward_macs(layer_table(model))
@@ -68,16 +74,17 @@ class Room:
 
 
 def divide(
-    graph: TrainableGraph, settings, *, sram_bytes: int, frozen_arena: int, trainable_arena: int, **accounted
+    graph: TrainableGraph, settings, affordable, *, sram_bytes: int, frozen_arena: int, trainable_arena: int, **accounted
 ) -> Room:
     """Divide `sram_bytes` so that a plan which fills them finds room for what lasts and for its gradients.
 
-    The plan by which is divided takes the largest layers, each with as many channels as fit. Another one has more or fewer gradients
+    The plan by which is divided takes the layer of which most weights fit, then the next. Another one has more or fewer gradients
     for each byte that lasts, so that it may leave some of either. Below the frozen part's arena gradients cost nothing.
 
     Args:
         graph: with candidates.
         settings: a `TrainingSettings`.
+        affordable: whether a choice {layer name: channels} keeps the compute limit.
         sram_bytes: in all.
         frozen_arena, trainable_arena: what the models need.
         accounted: as for `memory.training_memory`.
@@ -98,19 +105,25 @@ def divide(
         return memory.model_arena(**arenas) + memory.state_bytes
 
     def fits(choice):
-        return total(memory_of(choice)) <= sram_bytes
+        return total(memory_of(choice)) <= sram_bytes and affordable(choice)
+
+    def most_weights(name):
+        fitting = filling.top_up({}, [name], sizes, fits)
+        return graph.layers[layers[name].layer].weights_per_channel * fitting.get(name, 0)
 
     scoring = memory_of({})
     sizes = {name: len(layer.channels) for name, layer in layers.items()}
-    order = sorted(sizes, key=lambda name: -graph.layers[layers[name].layer].kernel.size)
+    order = sorted(sizes, key=most_weights, reverse=True)
     filled = memory_of(filling.top_up({}, order, sizes, fits))
     model_arena = max(scoring.model_arena(**arenas), filled.model_arena(**arenas))
     room = Room(model_arena, model_arena - trainable_arena, (sram_bytes - model_arena) // 16 * 16)
     if not filled.state["weights"] or not room.holds(scoring):
-        needed = max(total(scoring), min(total(memory_of({name: 1})) for name in sizes))
+        least = [total(memory_of({name: 1})) for name in sizes if affordable({name: 1})]
+        if not least:
+            raise ValueError("The compute limit is too low for one channel of any candidate. Nothing was written.")
         raise ValueError(
             f"The device has no room to choose within {sram_bytes:,} B of SRAM, of which the models' arena takes {model_arena:,} B. To "
-            f"score these candidates and train one channel takes {needed:,} B. Inspect fewer blocks, keep fewer samples or keep their "
-            'features in flash, or train with optimizer="sgd" or weights="int8". Nothing was written.'
+            f"score these candidates and train one channel takes {max(total(scoring), min(least)):,} B. Inspect fewer blocks, keep fewer "
+            'samples or keep their features in flash, or train with optimizer="sgd" or weights="int8". Nothing was written.'
         )
     return room

@@ -124,7 +124,8 @@ def export_tflm(
     largest_delta = delta_bytes(graph, training, head=head)
     if candidates is not None:
         sram_bytes = min(target.available_sram_bytes, candidates.budget.memory_bytes)
-        room = divide(graph, training, sram_bytes=sram_bytes, **arenas, **accounted)
+        affordable = candidates.affordable(canonical)
+        room = divide(graph, training, affordable, sram_bytes=sram_bytes, **arenas, **accounted)
         sram, largest_delta = room.sram(memory.state["samples"]), largest_delta + room.arena_bytes
         adaptive = candidates.limits(canonical, room)
     stored = feature_flash_bytes(graph, training, num_views=len(views)) if features == "flash" else 0
