@@ -253,7 +253,9 @@ def _benchmark_arguments(parser):
     emulated.add_argument("--backbone", default="mcunet", choices=networks, help="(%(default)s)")
     emulated.add_argument("--weights", default="imagenet", help="imagenet, or a file of weights (%(default)s)")
     emulated.add_argument("--domain", required=True, help=".npz file with images and labels")
-    emulated.add_argument("--methods", nargs="+", default=["tinytrain"], choices=("tinytrain", "full"), help="(tinytrain)")
+    emulated.add_argument("--methods", nargs="+", default=["tinytrain"], choices=("tinytrain", "adaptive", "full"),
+                          help="a plan chosen beforehand, one that the board chooses, or everything (tinytrain)")
+    emulated.add_argument("--inspect", type=_positive, default=6, help="choose among the last so many blocks (%(default)s)")
     emulated.add_argument("--iterations", type=_positive, default=1, help="that are emulated (%(default)s)")
     _device_arguments(emulated, features="flash", optimizer="adam_per_channel", weights="int8")
     emulated.add_argument("--memory", help="memory budget of the plan (what the board's core leaves)")
