@@ -53,6 +53,7 @@ _BASES = {
     )
 }
 _SUFFIXES = {"_avg": {"average": 0.5}, "_loo": {"leave_one_out": True}}
+_WITHOUT_OPTIONS = ("none", "transductive")
 
 
 def find_method(name: str, backbone: str, learning_rates: dict[str, float] | None = None) -> Method:
@@ -72,9 +73,10 @@ def find_method(name: str, backbone: str, learning_rates: dict[str, float] | Non
         if base.endswith(suffix):
             base, options = base.removesuffix(suffix), {**options, **_SUFFIXES[suffix]}
     methods = _methods(backbone)
-    if base not in methods or (base == "none" and options):
+    if base not in methods or (base in _WITHOUT_OPTIONS and options):
         raise ValueError(
-            f"Known methods: {', '.join(methods)}; but for none each also with _loo, _avg or _loo_avg. Received: {name}"
+            f"Known methods: {', '.join(methods)}; each also with _loo, _avg or _loo_avg, but for "
+            f"{' and '.join(_WITHOUT_OPTIONS)}. Received: {name}"
         )
     rates = learning_rates or {}
     rate = rates.get(name, rates.get(base, methods[base].learning_rate))

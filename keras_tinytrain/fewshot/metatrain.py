@@ -123,4 +123,10 @@ def _options(args):
         values = getattr(args, action.dest)
         if values != action.default and action.dest not in ("checkpoint", "log_dir"):
             values = values if isinstance(values, list) else [values]
-            yield " ".join([action.option_strings[0], *(pathlib.Path(str(value)).name for value in values)])
+            yield " ".join([action.option_strings[0], *map(_without_folder, map(str, values))])
+
+
+def _without_folder(name):
+    """ "odd:signs.npz" of "odd:data/signs.npz"."""
+    prefix, colon, path = name.rpartition(":")
+    return f"{prefix}{colon}{pathlib.Path(path).name}"

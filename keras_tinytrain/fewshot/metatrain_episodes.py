@@ -12,7 +12,7 @@ from rich.progress import Progress
 
 from keras_tinytrain import backbones
 from keras_tinytrain.backbones.images import network_images
-from keras_tinytrain.domains import every_second_class, load_npz
+from keras_tinytrain.domains import every_second_class, load_domain
 from keras_tinytrain.fewshot.episodic import EpisodicRecipe, EpisodicTrainer
 from keras_tinytrain.fewshot.metatrain import check_writable, measure, write_story
 
@@ -32,7 +32,7 @@ def run(args: argparse.Namespace) -> int:
     for path in filter(None, (args.out, args.checkpoint)):
         check_writable(path)
     strategy = _strategy(args.distribute)  # before anything else touches the devices
-    domains = [every_second_class(load_npz(path, size=STORED_SIZE), args.classes) for path in args.data]
+    domains = [every_second_class(load_domain(name, size=STORED_SIZE), args.classes) for name in args.data]
     recipe = EpisodicRecipe(**({} if args.episodes is None else {"episodes": args.episodes}))
     backbone = _BUILDERS[args.backbone]((args.size, args.size, 3), weights=args.weights)
     to_input = functools.partial(network_images, input_shape=backbone.input_shape[1:])
@@ -41,7 +41,7 @@ def run(args: argparse.Namespace) -> int:
     train(trainer, checkpoint=args.checkpoint, log_dir=args.log_dir if first else None, writes=first)
     if first:
         save_weights(trainer.backbone, args.out)
-        write_story(args, recipe, domains, measure(trainer.backbone, [_held_out(path, args) for path in args.evaluate]))
+        write_story(args, recipe, domains, measure(trainer.backbone, [_held_out(name, args) for name in args.evaluate]))
     return 0
 
 
@@ -83,10 +83,10 @@ def save_weights(backbone, path) -> None:
     np.savez_compressed(path, **arrays)
 
 
-def _held_out(path, args):
-    """A domain to measure on: of a file that was trained on, the other classes."""
-    others = {"all": "all", "even": "odd", "odd": "even"}[args.classes] if path in args.data else "all"
-    domain = every_second_class(load_npz(path, size=args.size), others)
+def _held_out(name, args):
+    """A domain to measure on: of one that was trained on, the other classes."""
+    others = {"all": "all", "even": "odd", "odd": "even"}[args.classes] if name in args.data else "all"
+    domain = every_second_class(load_domain(name, size=args.size), others)
     return dataclasses.replace(domain, images=network_images(domain.images, (args.size, args.size, 3)))
 
 
