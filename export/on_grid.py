@@ -59,7 +59,7 @@ def multiply(x: tf.Tensor, factor) -> tf.Tensor:
     left, right = np.maximum(exponent, 0).astype(np.int64), np.maximum(-exponent, 0).astype(np.int64)
     product = tf.cast(x, tf.int64) * 2**left * mantissa
     high = tf.bitwise.right_shift(product + 2**30, tf.constant(31, tf.int64))
-    magnitude = tf.bitwise.right_shift(tf.abs(high) + np.where(right > 0, 2**right // 2, 0), tf.broadcast_to(right, tf.shape(high)))
+    magnitude = tf.bitwise.right_shift(tf.abs(high) + 2**right // 2, tf.broadcast_to(right, tf.shape(high)))
     return tf.cast(tf.sign(high) * magnitude, tf.float64)  # half a step away from zero
 
 
@@ -75,13 +75,12 @@ class Grid:
         self.kernel_scales = fb.quantisation(model, int(operator.inputs[1]))[0] if len(operator.inputs) > 1 else None
         activation = getattr(operator.builtinOptions, "fusedActivationFunction", 0)
         activation = {"RELU": _RELU, "RELU6": _RELU6}.get(self.kind, activation)
-        self.lowest, self.highest, self.clamps = -128, 127, (None, None)
+        self.lowest, self.highest = -128, 127
+        self.lower, self.upper = -129, 128  # strictly between them an activation lets a gradient through
         if activation in (_RELU, _RELU6):
-            self.lowest = max(self.lowest, self.zero_point)
-            self.clamps = (self.lowest, None)
+            self.lowest = self.lower = self.zero_point
         if activation == _RELU6:
-            self.highest = min(self.highest, self.zero_point + int(np.float32(6) / self.scale + np.float32(0.5)))
-            self.clamps = (self.lowest, self.highest)
+            self.highest = self.upper = min(127, self.zero_point + int(np.float32(6) / self.scale + np.float32(0.5)))
 
     def read(self, x, number=0):
         """Real values -> q - zero point of input `number`, float64; the gradient goes straight through."""
@@ -94,10 +93,8 @@ class Grid:
         It is 0 where an activation clamps; where only int8's own range does, it goes on.
         """
         q = tf.clip_by_value(rounded + self.zero_point, self.lowest, self.highest)
-        lower, upper = self.clamps
-        open_ = tf.ones_like(q) if lower is None else tf.cast(q > lower, q.dtype)
-        open_ = open_ if upper is None else open_ * tf.cast(q < upper, q.dtype)
-        out = _straight_through(open_ * steps, q - self.zero_point)
+        passes = tf.cast((q > self.lower) & (q < self.upper), q.dtype)
+        out = _straight_through(passes * steps, q - self.zero_point)
         return tf.cast(out * self.scale.astype(np.float64), tf.float32)
 
     def weigh(self, x, kernel, bias, kernel_scales, product):
