@@ -12,6 +12,7 @@ import tempfile
 import keras
 import numpy as np
 
+from keras_tinytrain.device_cost import DeviceAccounting
 from keras_tinytrain.fold import fold_batch_norm
 from keras_tinytrain.plan import Plan
 
@@ -81,7 +82,7 @@ def export_tflm(
 
     Raises:
         ValueError: the model cannot be trained on the device (the layer is named), or does not fit the board (the
-            largest parts are named).
+            largest parts are named, and the budget to plan with again).
         FileExistsError: `out` exists, and is no bundle or may not be overwritten.
         ImportError: tflite-micro is not installed.
 
@@ -136,7 +137,10 @@ def export_tflm(
         features=whole_pages(stored, target.flash_page_bytes),
         deltas=2 * whole_pages(largest_delta, target.flash_page_bytes),
     )
-    check_fits(target, sram, flash)
+    accounting = DeviceAccounting(
+        training.optimizer, training.weights, training.max_samples, len(views), training.num_classes, features
+    )
+    check_fits(target, sram, flash, remedy=_what_would_fit(target, frozen_arena + memory.frozen["image"], accounting))
 
     base_hash = hashlib.sha256(whole).digest()
     sources = render_sources(
@@ -197,19 +201,18 @@ def flash_bytes(frozen: bytes | None, trainable: bytes, *, tables: int, features
     return with_total({**models, "tables": tables, "features": features, "deltas": deltas})
 
 
-def check_fits(target: Board, sram: dict[str, int], flash: dict[str, int]) -> None:
-    """Raise ValueError, naming the largest parts, where a bundle needs more than a board has."""
-    for memory, parts, available in (
-        ("SRAM", sram, target.available_sram_bytes),
-        ("flash", flash, target.flash_bytes),
+def check_fits(target: Board, sram: dict[str, int], flash: dict[str, int], *, remedy: str = "") -> None:
+    """Raise ValueError, naming the largest parts, where a bundle needs more than a board has; `remedy`: for too little SRAM."""
+    for memory, parts, available, remedy in (
+        ("SRAM", sram, target.available_sram_bytes, remedy),
+        ("flash", flash, target.flash_bytes, 'Use a smaller model, fewer samples or views, or features="ram".'),
     ):
         if parts["total"] > available:
             largest = sorted((item for item in parts.items() if item[0] != "total"), key=lambda item: -item[1])[:3]
             named = ", ".join(f"{name} {num_bytes:,} B" for name, num_bytes in largest)
             raise ValueError(
                 f"The bundle needs {parts['total']:,} B of {memory}, board {target.name!r} has {available:,} B. Largest "
-                f"parts: {named}. Plan fewer or later layers, keep fewer samples (TrainingSettings.max_samples), or keep "
-                'their features elsewhere (features="ram" or "flash"). Nothing was written.'
+                f"parts: {named}. {remedy} Nothing was written."
             )
 
 
@@ -220,6 +223,20 @@ def _checked_candidates(plan, canonical):
     if qat.is_tf_keras(canonical):
         raise ValueError("Candidates expect a Keras 3 model: of a quantisation-aware one, export a plan.")
     return plan
+
+
+def _what_would_fit(target, frozen_bytes, accounting):
+    """The budget to plan with again: an export takes no more than a plan's estimate, if that knows what the device keeps."""
+    available = target.available_sram_bytes
+    if frozen_bytes > available:
+        return (
+            f"The frozen part alone takes {frozen_bytes:,} B, so that no plan as late as this one fits: use smaller images or "
+            "another board."
+        )
+    return (
+        f"Plan again with Budget(memory={available}) and accounting={accounting} (keras-tinytrain plan --memory {available}); or "
+        'keep fewer samples (TrainingSettings.max_samples), or their features elsewhere (features="ram" or "flash").'
+    )
 
 
 def _check_head(head):
