@@ -1,8 +1,11 @@
 """Run a bundle's firmware on QEMU's Cortex-M4F, and do for it what the emulated board cannot: forward passes without TFLM."""
 
+import concurrent.futures
+import contextlib
 import dataclasses
 import hashlib
 import os
+import socket
 import struct
 import subprocess
 import tempfile
@@ -20,8 +23,8 @@ from .bundle_runtime import quantise_samples, selection_limits
 from .host import MicroModel
 from .macs import forward_macs
 
-COMMAND = (EMULATOR, "-machine", "mps2-an386", "-display", "none", "-monitor", "none", "-serial", "none",
-           "-semihosting-config", "enable=on,target=native", "-icount", "shift=0")
+COMMAND = (EMULATOR, "-machine", "mps2-an386", "-display", "none", "-monitor", "none", "-semihosting-config", "enable=on,target=native", "-icount", "shift=0")
+_END_OF_TRANSMISSION = b"\x04"
 INSTRUCTIONS_PER_MAC = 3.8  # CMSIS-NN's int8 convolutions: 27.1 M instructions for person_detect's 7.1 M MACs
 
 
@@ -92,7 +95,7 @@ def emulate_task(bundle: Bundle | str | os.PathLike, x, y, *, iterations: int | 
         progress("compiling the firmware")
         program = program or build_firmware(bundle, folder)
         with EmulatedBoard(bundle, program, progress) as board:
-            board.ask(b"i" + struct.pack("<I", iterations or 0))
+            board.start(iterations)
             progress("storing samples")
             for image, label in zip(images, labels, strict=True):
                 board.ask(b"s" + bytes([label]) + image.tobytes())
@@ -115,9 +118,15 @@ class EmulatedBoard:
     """A firmware in QEMU: commands go to its standard input, requests and answers come from its standard output.
 
     The protocol stands in tflm_runtime/firmware/main.cpp. A context manager: leaving it ends the emulator.
+
+    Args:
+        bundle: a `Bundle`.
+        program: what `build_firmware` made of it.
+        progress: as of `emulate_task`.
+        serial: whether the board's serial port is at a port of this machine, see `serial_port`.
     """
 
-    def __init__(self, bundle, program, progress=None):
+    def __init__(self, bundle, program, progress=None, *, serial=False):
         self.losses = []
         self._progress = progress or (lambda what: None)
         models = [None, None] if with_tflm() else [bundle.frozen, bundle.trainable]
@@ -126,8 +135,13 @@ class EmulatedBoard:
         self._image_bytes = size["height"] * size["width"] * size["channels"]
         self._feature_bytes = bundle.manifest["features"]["size"]
         self._bound = []
-        self._process = subprocess.Popen([*COMMAND, "-kernel", str(program)], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                                         stderr=subprocess.PIPE)
+        self._socket = socket.create_server(("127.0.0.1", 0)) if serial else None
+        handles = [self._socket.fileno()] if serial else []
+        options = ["-serial", "none", "-kernel", str(program)]
+        if serial:
+            options[:2] = ["-chardev", f"socket,id=uart,fd={handles[0]},server=on,wait=off", "-serial", "chardev:uart"]
+        self._process = subprocess.Popen([*COMMAND, *options], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                         stderr=subprocess.PIPE, pass_fds=handles)
 
     def __enter__(self):
         return self
@@ -135,6 +149,34 @@ class EmulatedBoard:
     def __exit__(self, *_):
         self._process.kill()
         self._process.communicate()
+        if self._socket:
+            self._socket.close()
+
+    def start(self, iterations: int | None = None) -> None:
+        """Make a trainer that learns in so many iterations; None: as exported."""
+        self.ask(b"i" + struct.pack("<I", iterations or 0))
+
+    @contextlib.contextmanager
+    def serial_port(self):
+        """Until it is left, the board obeys what comes over its serial port, as a sketch does; yields the port, a URL of pyserial.
+
+        Example:
+            >>> with EmulatedBoard(bundle, program, serial=True) as board:  # doctest: +SKIP
+            ...     board.start()
+            ...     with board.serial_port() as port, Device(port) as device:
+            ...         device.teach(x_support, y_support)
+        """
+        address = self._socket.getsockname()
+        with concurrent.futures.ThreadPoolExecutor(1) as pool:
+            served = pool.submit(self.ask, b"u")
+            try:
+                yield "socket://{}:{}".format(*address)
+            finally:
+                if not served.done():  # it has not failed
+                    with socket.create_connection(address) as end:
+                        end.sendall(_END_OF_TRANSMISSION)
+                        served.result()
+            served.result()
 
     def ask(self, command: bytes) -> bytes:
         """What the board answers; meanwhile its own requests are served.

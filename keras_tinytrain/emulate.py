@@ -15,7 +15,8 @@ from keras_tinytrain.backbones import NanoNet
 from keras_tinytrain.domains import load_digits
 from keras_tinytrain.export import Bundle
 from keras_tinytrain.export.boards import BOARDS
-from keras_tinytrain.export.emulator import INSTRUCTIONS_PER_MAC, EmulatedTask, emulate_task
+from keras_tinytrain.export.emulator import INSTRUCTIONS_PER_MAC, EmulatedBoard, EmulatedTask, emulate_task
+from keras_tinytrain.export.firmware import build_firmware
 from keras_tinytrain.fewshot.adapt import adapt
 from keras_tinytrain.fewshot.episodes import sample_episode
 from keras_tinytrain.plan import Budget
@@ -32,6 +33,8 @@ FORWARD = ("prefix_forward", "tail_forward")
 
 def run(args) -> int:
     """Emulate and print. Returns 0; what cannot be done raises."""
+    if args.serial:
+        return _serve(args)
     console = Console(stderr=True)
     with contextlib.ExitStack() as stack, console.status("preparing") as status:
         if args.bundle == "demo":
@@ -55,6 +58,20 @@ _ESTIMATE_NOTE = (
     "Forward passes ran on the host with the board's weights (no TFLM_INCLUDE_DIRS and TFLM_LIBRARY): their instructions are "
     f"estimated as MACs x {INSTRUCTIONS_PER_MAC}, and TensorFlow Lite Micro's code is not in the flash."
 )
+
+
+def _serve(args):
+    """The board at a port, for `keras-tinytrain device`, until the user has had enough."""
+    if args.bundle == "demo" or args.samples or args.queries:
+        raise ValueError("--serial takes a bundle, without samples: `keras-tinytrain device` sends them.")
+    bundle = Bundle.load(args.bundle)
+    with tempfile.TemporaryDirectory(prefix="keras_tinytrain_") as folder:
+        with EmulatedBoard(bundle, build_firmware(bundle, folder), serial=True) as board:
+            board.start(args.iterations)
+            with board.serial_port() as port:
+                print(f"keras-tinytrain device --port {port} status", flush=True)
+                input("Enter ends it. ")
+    return 0
 
 
 def _own_task(args):

@@ -9,12 +9,14 @@
 //   'l'                     learn
 //   'p' image               -> logits
 //   'd'                     -> delta; the last command but 'r' and 'q', since the delta takes the models' place in RAM
+//   'u'                     obey tinytrain_serial.h's commands on the serial port, until an end of transmission (4) comes there
 //   'r'                     -> the figures below, as lines "name value"
 //   'q'                     end the run
 #include <cstdint>
 
 #include "board.h"
 #include "bundle.h"
+#include "tinytrain_serial.h"
 
 alignas(16) std::uint8_t model_arena[exported::kModelArenaBytes];
 
@@ -25,6 +27,7 @@ using tinytrain::Status;
 alignas(16) std::uint8_t training_arena[exported::kTrainingArenaBytes];
 #ifdef FROZEN
 constexpr std::size_t kImageBytes = 0;  // it is read to where the frozen part has its input
+std::int8_t* const image_buffer = nullptr;
 #else
 constexpr std::size_t kImageBytes = IMAGE_BYTES;
 std::int8_t image_buffer[kImageBytes];
@@ -91,25 +94,30 @@ std::int8_t* FrozenInput(void*) { return model.frozen_input(model.context); }
 
 // ---- flash that is written while the firmware runs -----------------------------------------------------------------------
 
+#ifdef FLASH_PAGES
+constexpr std::size_t kFeatureFlashBytes = exported::kFeatureFlashBytes, kDeltaFlashBytes = exported::kDeltaFlashBytes;
+bool ErasePage(void* first, std::size_t offset) {
+  board::EraseFlash(static_cast<std::uint8_t*>(first) + offset, exported::kFlashPageBytes);
+  return true;
+}
+bool WriteBlock(void* first, std::size_t offset, const std::uint8_t* block) {
+  board::WriteFlash(static_cast<std::uint8_t*>(first) + offset, block, tinytrain::kFlashBlockBytes);
+  return true;
+}
+tinytrain::Flash PagesAt(const std::uint8_t* first, std::size_t num_bytes) {
+  return {const_cast<std::uint8_t*>(first), first, num_bytes, exported::kFlashPageBytes, &ErasePage, &WriteBlock};
+}
+const tinytrain::Flash delta_flash = PagesAt(exported::g_flash + kFeatureFlashBytes, kDeltaFlashBytes);
+const tinytrain::Flash* const delta_slots = &delta_flash;
+#else
+constexpr std::size_t kFeatureFlashBytes = 0, kDeltaFlashBytes = 0;
+const tinytrain::Flash* const delta_slots = nullptr;
+#endif
 #ifdef FEATURE_FLASH
-bool ErasePage(void*, std::size_t offset) {
-  board::EraseFlash(exported::g_flash + offset, exported::kFlashPageBytes);
-  return true;
-}
-bool WriteBlock(void*, std::size_t offset, const std::uint8_t* block) {
-  board::WriteFlash(exported::g_flash + offset, block, tinytrain::kFlashBlockBytes);
-  return true;
-}
-const tinytrain::Flash feature_flash = {nullptr, exported::g_flash, exported::kFeatureFlashBytes, exported::kFlashPageBytes,
-                                        &ErasePage, &WriteBlock};
+const tinytrain::Flash feature_flash = PagesAt(exported::g_flash, kFeatureFlashBytes);
 const tinytrain::Flash* const sample_flash = &feature_flash;
 #else
 const tinytrain::Flash* const sample_flash = nullptr;
-#endif
-#ifdef FLASH_PAGES
-constexpr std::size_t kFeatureFlashBytes = exported::kFeatureFlashBytes, kDeltaFlashBytes = exported::kDeltaFlashBytes;
-#else
-constexpr std::size_t kFeatureFlashBytes = 0, kDeltaFlashBytes = 0;
 #endif
 
 // ---- commands ------------------------------------------------------------------------------------------------------------
@@ -140,11 +148,7 @@ bool Init() {
 
 // The image that the host sends; nullptr where none came.
 const std::int8_t* ReadImage() {
-#ifdef FROZEN
-  std::int8_t* image = trainer.ImageBuffer();
-#else
-  std::int8_t* image = image_buffer;
-#endif
+  std::int8_t* image = image_buffer == nullptr ? trainer.ImageBuffer() : image_buffer;
   return image != nullptr && board::Read(image, IMAGE_BYTES) ? image : nullptr;
 }
 
@@ -198,6 +202,23 @@ bool SendDelta() {
   std::size_t written = 0;
   const Status status = trainer.SaveDelta(0, model_arena, sizeof(model_arena), &written);
   return Answer(status, model_arena, static_cast<std::uint32_t>(written));
+}
+
+// As a sketch does: what was saved is there again.
+bool ServeSerial() {
+  constexpr std::uint8_t kEndOfTransmission = 4;
+  const tinytrain::Port port = {
+      nullptr,
+      [](void*, void* data, std::size_t num_bytes) { return board::ReadSerial(data, num_bytes); },
+      [](void*, const void* data, std::size_t num_bytes) { board::WriteSerial(data, num_bytes); },
+      [](void*) { return board::Milliseconds(); },
+  };
+  tinytrain::SerialCommands commands(&trainer, port, NAME, image_buffer, delta_slots);
+  board::OpenSerial();
+  if (delta_slots != nullptr) trainer.LoadDelta(*delta_slots);
+  while (board::PeekSerial() != kEndOfTransmission) commands.Serve();
+  std::uint8_t end = 0;
+  return board::ReadSerial(&end, 1) && Answer(Status::kOk);
 }
 
 // ---- figures -----------------------------------------------------------------------------------------------------------
@@ -263,6 +284,7 @@ bool Run(char command) {
     case 'l': return Answer(Learn());
     case 'p': return Predict();
     case 'd': return SendDelta();
+    case 'u': return ServeSerial();
     case 'r': return SendReport();
     default: return false;
   }
