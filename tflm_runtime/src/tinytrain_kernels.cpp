@@ -19,28 +19,83 @@
 #define TINYTRAIN_APART
 #endif
 
+// On a Cortex-M4F neighbours in memory are loaded by one instruction, a cycle each and one more, where apart each takes two. It
+// wants registers that follow each other, so these are named.
+#if defined(__arm__) && defined(__ARM_FP) && defined(__GNUC__) && !defined(__clang__)
+#define TINYTRAIN_RUNS_AT_ONCE 1
+#else
+#define TINYTRAIN_RUNS_AT_ONCE 0
+#endif
+
 namespace tinytrain {
 namespace {
 
 // A Cortex-M4F has 32 float registers, and a multiply-accumulate is two instructions without contraction. What is above that is
-// loads, so each float loaded should serve a tile's side of them: 4 x 6 sums, 4 + 6 operands. int8 operands are made floats
+// loads, so each float loaded should serve a tile's side of them: 2 x 8 sums, 2 + 8 operands. int8 operands are made floats
 // once for a panel of kPanel rows (pixels, or output channels), which lies on the stack.
-constexpr std::int32_t kTile = 4;
-constexpr std::int32_t kColumns = 6;
-constexpr std::int32_t kPanel = 48;
+constexpr std::int32_t kTile = 2;
+constexpr std::int32_t kColumns = 8;
+constexpr std::int32_t kPanel = 32;
 constexpr std::int32_t kRow = 32;  // of a depthwise convolution: pixels of a row at a time
 
 std::int32_t Smaller(std::int32_t a, std::int32_t b) { return a < b ? a : b; }
 
+// kColumns floats that follow each other, `from` behind them. Two loads that are in use together want different kFirst.
+template <int kFirst>
+inline void LoadRun(float (&to)[kColumns], const float*& from) {
+#if TINYTRAIN_RUNS_AT_ONCE
+  if (kFirst == 0) {
+    register float s0 asm("s0"), s1 asm("s1"), s2 asm("s2"), s3 asm("s3"), s4 asm("s4"), s5 asm("s5"), s6 asm("s6"), s7 asm("s7");
+    asm("vldmia %0!, {s0-s7}"
+        : "+r"(from), "=t"(s0), "=t"(s1), "=t"(s2), "=t"(s3), "=t"(s4), "=t"(s5), "=t"(s6), "=t"(s7)
+        : "m"(*reinterpret_cast<const float(*)[kColumns]>(from)));
+    to[0] = s0, to[1] = s1, to[2] = s2, to[3] = s3, to[4] = s4, to[5] = s5, to[6] = s6, to[7] = s7;
+  } else {
+    register float s8 asm("s8"), s9 asm("s9"), s10 asm("s10"), s11 asm("s11"), s12 asm("s12"), s13 asm("s13"), s14 asm("s14"),
+        s15 asm("s15");
+    asm("vldmia %0!, {s8-s15}"
+        : "+r"(from), "=t"(s8), "=t"(s9), "=t"(s10), "=t"(s11), "=t"(s12), "=t"(s13), "=t"(s14), "=t"(s15)
+        : "m"(*reinterpret_cast<const float(*)[kColumns]>(from)));
+    to[0] = s8, to[1] = s9, to[2] = s10, to[3] = s11, to[4] = s12, to[5] = s13, to[6] = s14, to[7] = s15;
+  }
+#else
+  for (std::int32_t c = 0; c < kColumns; ++c) to[c] = *from++;
+#endif
+}
+
+// The inverse; `to` is behind them then.
+inline void StoreRun(float*& to, const float (&from)[kColumns]) {
+#if TINYTRAIN_RUNS_AT_ONCE
+  register float s0 asm("s0") = from[0], s1 asm("s1") = from[1], s2 asm("s2") = from[2], s3 asm("s3") = from[3],
+                 s4 asm("s4") = from[4], s5 asm("s5") = from[5], s6 asm("s6") = from[6], s7 asm("s7") = from[7];
+  asm("vstmia %0!, {s0-s7}"
+      : "+r"(to), "=m"(*reinterpret_cast<float(*)[kColumns]>(to))
+      : "t"(s0), "t"(s1), "t"(s2), "t"(s3), "t"(s4), "t"(s5), "t"(s6), "t"(s7));
+#else
+  for (std::int32_t c = 0; c < kColumns; ++c) *to++ = from[c];
+#endif
+}
+
+// Of kColumns values that lie `step` apart: x - zero_point
+inline void ToFloats(float (&to)[kColumns], const std::int8_t* x, std::int32_t step, std::int32_t zero_point) {
+  TINYTRAIN_UNROLL for (std::int32_t c = 0; c < kColumns; ++c) to[c] = static_cast<float>(x[c * step] - zero_point);
+}
+
 // panel[r][0..kColumns) = x[r * row_step + c] - zero_point, 0 from column `columns` on
 TINYTRAIN_APART void FillPanel(float* panel, const std::int8_t* x, std::int32_t row_step, std::int32_t zero_point,
                                std::int32_t rows, std::int32_t columns) {
-  for (std::int32_t r = 0; r < rows; ++r, x += row_step, panel += kColumns) {
+  for (const float* end = panel + rows * kColumns; panel != end; x += row_step) {
     if (columns == kColumns) {
-      TINYTRAIN_UNROLL for (std::int32_t c = 0; c < kColumns; ++c) panel[c] = static_cast<float>(x[c] - zero_point);
+      float row[kColumns];
+      if (zero_point == 0) {
+        ToFloats(row, x, 1, 0);
+      } else {
+        ToFloats(row, x, 1, zero_point);
+      }
+      StoreRun(panel, row);
       continue;
     }
-    for (std::int32_t c = 0; c < kColumns; ++c) panel[c] = c < columns ? static_cast<float>(x[c] - zero_point) : 0.0f;
+    for (std::int32_t c = 0; c < kColumns; ++c) *panel++ = c < columns ? static_cast<float>(x[c] - zero_point) : 0.0f;
   }
 }
 
@@ -367,147 +422,207 @@ void ConvBackwardKernel(float* d_kernel, float* d_bias, const float* d_output, c
 
 namespace {
 
-// A tile of sums in registers, of kTile rows that lie `step` apart; `columns` of it exist.
+// kRows rows of sums in registers, `step` apart in memory.
+template <int kRows>
 struct Tile {
-  float sums[kTile][kColumns];
+  float sums[kRows][kColumns];
 
-  void Load(const float* rows, std::int32_t step, std::int32_t columns) {
-    if (columns == kColumns) {
-      TINYTRAIN_UNROLL for (std::int32_t r = 0; r < kTile; ++r, rows += step) {
-        TINYTRAIN_UNROLL for (std::int32_t c = 0; c < kColumns; ++c) sums[r][c] = rows[c];
-      }
-      return;
-    }
-    TINYTRAIN_UNROLL for (std::int32_t r = 0; r < kTile; ++r, rows += step) {
-      TINYTRAIN_UNROLL for (std::int32_t c = 0; c < kColumns; ++c) sums[r][c] = c < columns ? rows[c] : 0.0f;
+  void Load(const float* rows, std::int32_t step) {
+    TINYTRAIN_UNROLL for (std::int32_t r = 0; r < kRows; ++r, rows += step) {
+      const float* row = rows;
+      LoadRun<0>(sums[r], row);
     }
   }
-  void Store(float* rows, std::int32_t step, std::int32_t columns) const {
-    if (columns == kColumns) {
-      TINYTRAIN_UNROLL for (std::int32_t r = 0; r < kTile; ++r, rows += step) {
-        TINYTRAIN_UNROLL for (std::int32_t c = 0; c < kColumns; ++c) rows[c] = sums[r][c];
-      }
-      return;
-    }
-    TINYTRAIN_UNROLL for (std::int32_t r = 0; r < kTile; ++r, rows += step) {
-      TINYTRAIN_UNROLL for (std::int32_t c = 0; c < kColumns; ++c) {
-        if (c < columns) rows[c] = sums[r][c];
-      }
+  void Store(float* rows, std::int32_t step) const {
+    TINYTRAIN_UNROLL for (std::int32_t r = 0; r < kRows; ++r, rows += step) {
+      float* row = rows;
+      StoreRun(row, sums[r]);
     }
   }
   // sums[r][c] += gradients[r] * row[c]
-  void Add(const float (&gradients)[kTile], const float* row) {
-    TINYTRAIN_UNROLL for (std::int32_t c = 0; c < kColumns; ++c) {
-      TINYTRAIN_UNROLL for (std::int32_t r = 0; r < kTile; ++r) sums[r][c] += gradients[r] * row[c];
+  void Add(const float (&gradients)[kRows], const float (&row)[kColumns]) {
+    TINYTRAIN_UNROLL for (std::int32_t r = 0; r < kRows; ++r) {
+      TINYTRAIN_UNROLL for (std::int32_t c = 0; c < kColumns; ++c) sums[r][c] += gradients[r] * row[c];
     }
   }
 };
 
-// d_input[p][i] += sum over `rows` output channels of d_output[p][o] * scales[o] * panel[o][i]; kTile pixels, `columns` of i
-TINYTRAIN_APART void PointwiseInputTile(float* d_input, std::int32_t input_channels, const float* d_output,
-                                        std::int32_t output_channels, const float* scales, const float* panel,
-                                        std::int32_t rows, std::int32_t columns) {
-  Tile tile;
-  tile.Load(d_input, input_channels, columns);
-  const float* d_0 = d_output;
-  const float* d_1 = d_0 + output_channels;
-  const float* d_2 = d_1 + output_channels;
-  const float* d_3 = d_2 + output_channels;
-  for (const float* end = panel + rows * kColumns; panel != end; panel += kColumns) {
-    const float scale = *scales++;
-    const float gradients[kTile] = {*d_0++ * scale, *d_1++ * scale, *d_2++ * scale, *d_3++ * scale};
-    tile.Add(gradients, panel);
+// Where a tile lies in memory: at its place or, if fewer than kColumns of its columns exist, in a buffer until this goes.
+class TilePlace {
+ public:
+  TilePlace(float* rows, std::int32_t step, std::int32_t num_rows, std::int32_t columns)
+      : rows_(rows), step_(step), num_rows_(num_rows), columns_(columns) {
+    if (!IsWhole()) Copy(buffer_, kColumns, rows_, step_);
   }
-  tile.Store(d_input, input_channels, columns);
+  ~TilePlace() {
+    if (!IsWhole()) Copy(rows_, step_, buffer_, kColumns);
+  }
+  TilePlace(const TilePlace&) = delete;
+  TilePlace& operator=(const TilePlace&) = delete;
+
+  float* rows() { return IsWhole() ? rows_ : buffer_; }
+  std::int32_t step() const { return IsWhole() ? step_ : kColumns; }
+
+ private:
+  bool IsWhole() const { return columns_ == kColumns; }
+  TINYTRAIN_APART void Copy(float* to, std::int32_t to_step, const float* from, std::int32_t from_step) const {
+    for (std::int32_t r = 0; r < num_rows_; ++r, to += to_step, from += from_step) {
+      for (std::int32_t c = 0; c < columns_; ++c) to[c] = from[c];
+    }
+  }
+  float* rows_;
+  std::int32_t step_, num_rows_, columns_;
+  float buffer_[kTile * kColumns];
+};
+
+// d_input[p][i] += sum over `rows` output channels of d_output[p][o] * scales[o] * panel[o][i]; kRows pixels, kColumns of i
+template <int kRows>
+TINYTRAIN_APART void PointwiseInputTile(float* d_input, std::int32_t d_input_step, const float* d_output,
+                                        std::int32_t output_channels, const float* scales, const float* panel,
+                                        std::int32_t rows) {
+  Tile<kRows> tile;
+  tile.Load(d_input, d_input_step);
+  const float* d_last = d_output + (kRows - 1) * output_channels;
+  for (const float* end = panel + rows * kColumns; panel != end;) {
+    const float scale = *scales++;
+    float gradients[kRows], row[kColumns];
+    gradients[0] = *d_output++ * scale;
+    if (kRows > 1) gradients[kRows - 1] = *d_last++ * scale;
+    LoadRun<0>(row, panel);
+    tile.Add(gradients, row);
+  }
+  tile.Store(d_input, d_input_step);
+}
+
+// d_kernel[n][i] += sum over `rows` pixels of d_output[p][channels[n]] * panel[p][i]; kTile channels, kColumns of i
+TINYTRAIN_APART void PointwiseKernelTile(float* d_kernel, std::int32_t d_kernel_step, const float* d_output,
+                                         std::int32_t output_channels, const std::uint16_t* channels, const float* panel,
+                                         std::int32_t rows) {
+  Tile<kTile> tile;
+  tile.Load(d_kernel, d_kernel_step);
+  const float* d_0 = d_output + channels[0];
+  const float* d_1 = d_output + channels[1];
+  for (const float* end = panel + rows * kColumns; panel != end; d_0 += output_channels, d_1 += output_channels) {
+    const float gradients[kTile] = {*d_0, *d_1};
+    float row[kColumns];
+    LoadRun<0>(row, panel);
+    tile.Add(gradients, row);
+  }
+  tile.Store(d_kernel, d_kernel_step);
+}
+
+// The gradients of one channel that are not 0, at most kPanel at a time: many are, behind an activation.
+struct Gradients {
+  struct Entry {
+    std::int32_t offset;  // pixel * row_length
+    float value;
+  };
+  Entry entries[kPanel];
+  const Entry* end;
+
+  // Of `num_pixels` values that lie `step` apart, each times `scale`.
+  void Gather(const float* d_output, std::int32_t step, float scale, std::int32_t first_pixel, std::int32_t num_pixels,
+              std::int32_t row_length) {
+    Entry* entry = entries;
+    const std::int32_t last = Smaller(num_pixels, first_pixel + kPanel);
+    d_output += first_pixel * step;
+    for (std::int32_t offset = first_pixel * row_length; offset < last * row_length; offset += row_length, d_output += step) {
+      const float value = *d_output * scale;
+      if (value == 0.0f) continue;
+      *entry++ = {offset, value};
+    }
+    end = entry;
+  }
+};
+
+// kRuns * kColumns of i: d_input[p][i] += gradients[p] * kernel[i]
+template <int kRuns>
+inline void AddOuterProduct(float* d_input, const Gradients& gradients, const std::int8_t* kernel) {
+  float weights[kRuns][kColumns];
+  TINYTRAIN_UNROLL for (int run = 0; run < kRuns; ++run) ToFloats(weights[run], kernel + run * kColumns, 1, 0);
+  const Gradients::Entry* const end = gradients.end;
+  for (const Gradients::Entry* entry = gradients.entries; entry != end; ++entry) {
+    const float gradient = entry->value;
+    float* to = d_input + entry->offset;
+    const float* from = to;
+    TINYTRAIN_UNROLL for (int run = 0; run < kRuns; ++run) {
+      float row[kColumns];
+      LoadRun<0>(row, from);
+      TINYTRAIN_UNROLL for (std::int32_t c = 0; c < kColumns; ++c) row[c] += gradient * weights[run][c];
+      StoreRun(to, row);
+    }
+  }
 }
 
 // One output channel: d_input[p][i] += d_output[p] * scale * kernel[i]
 TINYTRAIN_APART void PointwiseInputOfOne(float* d_input, const float* d_output, const std::int8_t* kernel, float scale,
                                          std::int32_t num_pixels, std::int32_t input_channels) {
-  constexpr std::int32_t kCount = 8;
-  std::int32_t i0 = 0;
-  for (; i0 + kCount <= input_channels; i0 += kCount) {
-    float weights[kCount];
-    TINYTRAIN_UNROLL for (std::int32_t i = 0; i < kCount; ++i) weights[i] = static_cast<float>(kernel[i0 + i]);
-    float* d_pixel = d_input + i0;
-    for (std::int32_t p = 0; p < num_pixels; ++p, d_pixel += input_channels) {
-      const float gradient = d_output[p] * scale;
-      if (gradient == 0.0f) continue;
-      TINYTRAIN_UNROLL for (std::int32_t i = 0; i < kCount; ++i) d_pixel[i] += gradient * weights[i];
+  Gradients gradients;
+  for (std::int32_t p = 0; p < num_pixels; p += kPanel) {
+    gradients.Gather(d_output, 1, scale, p, num_pixels, input_channels);
+    std::int32_t i = 0;
+    for (; i + 2 * kColumns <= input_channels; i += 2 * kColumns) AddOuterProduct<2>(d_input + i, gradients, kernel + i);
+    for (; i + kColumns <= input_channels; i += kColumns) AddOuterProduct<1>(d_input + i, gradients, kernel + i);
+    for (const Gradients::Entry* entry = gradients.entries; entry != gradients.end && i < input_channels; ++entry) {
+      AddScaledRow(d_input + entry->offset + i, entry->value, kernel + i, 0, input_channels - i);
     }
   }
-  if (i0 == input_channels) return;
-  for (std::int32_t p = 0; p < num_pixels; ++p) {
-    AddScaledRow(d_input + p * input_channels + i0, d_output[p] * scale, kernel + i0, 0, input_channels - i0);
-  }
-}
-
-// d_kernel[n][i] += sum over `rows` pixels of d_output[p][channels[n]] * panel[p][i]; kTile channels, `columns` of i
-TINYTRAIN_APART void PointwiseKernelTile(float* d_kernel, std::int32_t input_channels, const float* d_output,
-                                         std::int32_t output_channels, const std::uint16_t* channels, const float* panel,
-                                         std::int32_t rows, std::int32_t columns) {
-  Tile tile;
-  tile.Load(d_kernel, input_channels, columns);
-  const float* d_0 = d_output + channels[0];
-  const float* d_1 = d_output + channels[1];
-  const float* d_2 = d_output + channels[2];
-  const float* d_3 = d_output + channels[3];
-  for (const float* end = panel + rows * kColumns; panel != end; panel += kColumns) {
-    const float gradients[kTile] = {*d_0, *d_1, *d_2, *d_3};
-    d_0 += output_channels;
-    d_1 += output_channels;
-    d_2 += output_channels;
-    d_3 += output_channels;
-    tile.Add(gradients, panel);
-  }
-  tile.Store(d_kernel, input_channels, columns);
 }
 
 // One channel: d_kernel[i] += sum over p of d_output[p * step] * (input[p][i] - zero_point)
 TINYTRAIN_APART void PointwiseKernelOfOne(float* d_kernel, const float* d_output, std::int32_t step, const std::int8_t* input,
                                           std::int32_t zero_point, std::int32_t num_pixels, std::int32_t input_channels) {
-  constexpr std::int32_t kCount = 8;
-  for (std::int32_t i0 = 0; i0 < input_channels; i0 += kCount) {
-    const std::int32_t count = Smaller(kCount, input_channels - i0);
-    const std::int8_t* pixel = input + i0;
-    const float* d_pixel = d_output;
-    float sums[kCount] = {};
-    TINYTRAIN_UNROLL for (std::int32_t i = 0; i < kCount; ++i) sums[i] = i < count ? d_kernel[i0 + i] : 0.0f;
-    for (std::int32_t p = 0; p < num_pixels; ++p, pixel += input_channels, d_pixel += step) {
-      const float gradient = *d_pixel;
-      if (gradient == 0.0f) continue;
-      if (count == kCount) {
-        TINYTRAIN_UNROLL for (std::int32_t i = 0; i < kCount; ++i) {
-          sums[i] += gradient * static_cast<float>(pixel[i] - zero_point);
-        }
-      } else {
-        for (std::int32_t i = 0; i < count; ++i) sums[i] += gradient * static_cast<float>(pixel[i] - zero_point);
+  Gradients gradients;
+  for (std::int32_t p = 0; p < num_pixels; p += kPanel) {
+    gradients.Gather(d_output, step, 1.0f, p, num_pixels, input_channels);
+    std::int32_t i = 0;
+    for (; i + kColumns <= input_channels; i += kColumns) {
+      float sums[kColumns];
+      const float* from = d_kernel + i;
+      LoadRun<0>(sums, from);
+      const Gradients::Entry* const end = gradients.end;
+      for (const Gradients::Entry* entry = gradients.entries; entry != end; ++entry) {
+        float x[kColumns];
+        ToFloats(x, input + i + entry->offset, 1, zero_point);
+        TINYTRAIN_UNROLL for (std::int32_t c = 0; c < kColumns; ++c) sums[c] += entry->value * x[c];
       }
+      float* to = d_kernel + i;
+      StoreRun(to, sums);
     }
-    TINYTRAIN_UNROLL for (std::int32_t i = 0; i < kCount; ++i) {
-      if (i < count) d_kernel[i0 + i] = sums[i];
+    for (const Gradients::Entry* entry = gradients.entries; entry != gradients.end && i < input_channels; ++entry) {
+      AddScaledRow(d_kernel + i, entry->value, input + entry->offset + i, zero_point, input_channels - i);
     }
   }
 }
 
+// sum + sum over kColumns of d_pixel[c] * weights[c], in this order
+inline float AddProducts(float sum, const float*& d_pixel, const float (&weights)[kColumns]) {
+  float gradients[kColumns];
+  LoadRun<8>(gradients, d_pixel);
+  TINYTRAIN_UNROLL for (std::int32_t c = 0; c < kColumns; ++c) sum += gradients[c] * weights[c];
+  return sum;
+}
+
 // d_input[p] += sum over `rows` output channels of d_output[p][o] * weights[o], kCount pixels
 template <int kCount>
-inline void PlaneTile(float* d_input, const float* d_output, std::int32_t output_channels, const float* weights,
-                      std::int32_t rows) {
+TINYTRAIN_APART void PlaneTile(float* d_input, const float* d_output, std::int32_t output_channels, const float* weights,
+                               std::int32_t rows) {
   float sums[kCount];
-  for (int p = 0; p < kCount; ++p) sums[p] = d_input[p];
-  const float* d_0 = d_output;
-  const float* d_1 = kCount > 1 ? d_0 + output_channels : nullptr;
-  const float* d_2 = kCount > 1 ? d_1 + output_channels : nullptr;
-  const float* d_3 = kCount > 1 ? d_2 + output_channels : nullptr;
-  for (const float* end = weights + rows; weights != end; ++weights) {
-    sums[0] += *d_0++ * *weights;
-    if (kCount == 1) continue;
-    sums[kCount > 1 ? 1 : 0] += *d_1++ * *weights;
-    sums[kCount > 1 ? 2 : 0] += *d_2++ * *weights;
-    sums[kCount > 1 ? 3 : 0] += *d_3++ * *weights;
+  const float* d_pixels[kCount];
+  TINYTRAIN_UNROLL for (std::int32_t p = 0; p < kCount; ++p, d_output += output_channels) {
+    sums[p] = d_input[p];
+    d_pixels[p] = d_output;
   }
-  for (int p = 0; p < kCount; ++p) d_input[p] = sums[p];
+  std::int32_t o = 0;
+  for (; o + kColumns <= rows; o += kColumns) {
+    float some[kColumns];
+    LoadRun<0>(some, weights);
+    TINYTRAIN_UNROLL for (std::int32_t p = 0; p < kCount; ++p) sums[p] = AddProducts(sums[p], d_pixels[p], some);
+  }
+  for (; o < rows; ++o, ++weights) {
+    TINYTRAIN_UNROLL for (std::int32_t p = 0; p < kCount; ++p) sums[p] += *d_pixels[p]++ * *weights;
+  }
+  TINYTRAIN_UNROLL for (std::int32_t p = 0; p < kCount; ++p) d_input[p] = sums[p];
 }
 
 }  // namespace
@@ -520,24 +635,23 @@ void PointwiseBackwardInput(float* d_input, const float* d_output, const std::in
     PointwiseInputOfOne(d_input, d_output, kernel, *kernel_scales, num_pixels, input_channels);
     return;
   }
-  const std::int32_t tiled_pixels = num_pixels - num_pixels % kTile;
   float panel[kPanel * kColumns];
-  for (std::int32_t o0 = 0; o0 < output_channels && tiled_pixels > 0; o0 += kPanel) {
+  for (std::int32_t o0 = 0; o0 < output_channels; o0 += kPanel) {
     const std::int32_t rows = Smaller(kPanel, output_channels - o0);
     for (std::int32_t i0 = 0; i0 < input_channels; i0 += kColumns) {
       const std::int32_t columns = Smaller(kColumns, input_channels - i0);
       FillPanel(panel, kernel + o0 * input_channels + i0, input_channels, 0, rows, columns);
-      for (std::int32_t p = 0; p < tiled_pixels; p += kTile) {
-        PointwiseInputTile(d_input + p * input_channels + i0, input_channels, d_output + p * output_channels + o0,
-                           output_channels, kernel_scales + o0, panel, rows, columns);
+      std::int32_t p = 0;
+      for (; p + kTile <= num_pixels; p += kTile) {
+        TilePlace place(d_input + p * input_channels + i0, input_channels, kTile, columns);
+        PointwiseInputTile<kTile>(place.rows(), place.step(), d_output + p * output_channels + o0, output_channels,
+                                  kernel_scales + o0, panel, rows);
       }
-    }
-  }
-  for (std::int32_t p = tiled_pixels; p < num_pixels; ++p) {
-    for (std::int32_t o = 0; o < output_channels; ++o) {
-      const float gradient = d_output[p * output_channels + o] * kernel_scales[o];
-      if (gradient == 0.0f) continue;
-      AddScaledRow(d_input + p * input_channels, gradient, kernel + o * input_channels, 0, input_channels);
+      if (p < num_pixels) {
+        TilePlace place(d_input + p * input_channels + i0, input_channels, 1, columns);
+        PointwiseInputTile<1>(place.rows(), place.step(), d_output + p * output_channels + o0, output_channels,
+                              kernel_scales + o0, panel, rows);
+      }
     }
   }
 }
@@ -554,8 +668,9 @@ void PointwiseBackwardKernel(float* d_kernel, float* d_bias, const float* d_outp
       const std::int32_t rows = Smaller(kPanel, num_pixels - p0);
       FillPanel(panel, input + p0 * input_channels + i0, input_channels, zero_point, rows, columns);
       for (std::int32_t n = 0; n < tiled; n += kTile) {
-        PointwiseKernelTile(d_kernel + n * input_channels + i0, input_channels, d_output + p0 * output_channels,
-                            output_channels, list.channels + n, panel, rows, columns);
+        TilePlace place(d_kernel + n * input_channels + i0, input_channels, kTile, columns);
+        PointwiseKernelTile(place.rows(), place.step(), d_output + p0 * output_channels, output_channels, list.channels + n,
+                            panel, rows);
       }
     }
   }
@@ -607,16 +722,24 @@ void ScaleChannels(float* d_output, const float* scales, std::int32_t num_pixels
 // d_input[p][channel] = sum over o of kernel[o][channel] * d_output[p][o]
 void PointwiseBackwardPlane(float* d_input, const float* d_output, const std::int8_t* kernel, std::int32_t channel,
                             std::int32_t num_pixels, std::int32_t input_channels, std::int32_t output_channels) {
-  float weights[kPanel];
+  constexpr std::int32_t kPixels = 4, kLongPanel = 3 * kPanel;
+  float weights[kLongPanel];
   std::memset(d_input, 0, static_cast<std::size_t>(num_pixels) * sizeof(float));
-  for (std::int32_t o0 = 0; o0 < output_channels; o0 += kPanel) {
-    const std::int32_t rows = Smaller(kPanel, output_channels - o0);
+  for (std::int32_t o0 = 0; o0 < output_channels; o0 += kLongPanel) {
+    const std::int32_t rows = Smaller(kLongPanel, output_channels - o0);
     const std::int8_t* column = kernel + o0 * input_channels + channel;
-    for (std::int32_t o = 0; o < rows; ++o) weights[o] = static_cast<float>(column[o * input_channels]);
+    float* weight = weights;
+    std::int32_t o = 0;
+    for (; o + kColumns <= rows; o += kColumns, column += kColumns * input_channels) {
+      float some[kColumns];
+      ToFloats(some, column, input_channels, 0);
+      StoreRun(weight, some);
+    }
+    for (; o < rows; ++o, column += input_channels) *weight++ = static_cast<float>(*column);
     const float* d_pixel = d_output + o0;
     std::int32_t p = 0;
-    for (; p + kTile <= num_pixels; p += kTile, d_pixel += kTile * output_channels) {
-      PlaneTile<kTile>(d_input + p, d_pixel, output_channels, weights, rows);
+    for (; p + kPixels <= num_pixels; p += kPixels, d_pixel += kPixels * output_channels) {
+      PlaneTile<kPixels>(d_input + p, d_pixel, output_channels, weights, rows);
     }
     for (; p < num_pixels; ++p, d_pixel += output_channels) PlaneTile<1>(d_input + p, d_pixel, output_channels, weights, rows);
   }
