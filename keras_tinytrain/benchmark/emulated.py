@@ -63,13 +63,16 @@ def emulate_method(backbone, domain, method, args) -> dict:
         )
         host = HostRuntime(bundle)
         host.add_samples(x, y)
+        host.trainer.update_prototypes()
+        untrained = host.predict(task.query_x)
         host.train()
         plan = host.plan
         emulated = emulate_task(bundle, x, y, queries=task.query_x)
         prefix, tail = (round(forward_macs(part) * INSTRUCTIONS_PER_MAC) for part in (bundle.frozen, bundle.trainable))
     steps = len(x) * args.iterations
     backward, update = (round(emulated.instructions[part] / steps) for part in ("backward", "update"))
-    passes = len(x) * (2 * ITERATIONS + 1)  # of the tail: prototypes and queries each iteration, prototypes at the end
+    last_passes = emulated.calls["tail_forward"] - 2 * steps  # prototypes at the end: adapted, and of the original network
+    passes = 2 * len(x) * ITERATIONS + last_passes  # of the tail: for prototypes and for gradients in each iteration
     cached = len(x) * prefix + passes * tail + len(x) * ITERATIONS * (backward + update)
     choice, table = cost.num_channels(plan), layer_table(model)
     return {
@@ -89,10 +92,15 @@ def emulate_method(backbone, domain, method, args) -> dict:
         "update_a_sample": update,
         "task": cached,
         "task_without_cached_prefix": cached + (passes - len(x)) * prefix,
+        "times_fewer": 1 + (passes - len(x)) * prefix / cached,
         "losses": [emulated.losses[0], emulated.losses[-1]],
-        "query_accuracy": float(np.mean(emulated.logits.argmax(axis=1) == task.query_y)),
+        "query_accuracy": [_accuracy(logits, task.query_y) for logits in (untrained, emulated.logits)],
         "same_as_host": emulated.delta == host.trainer.save_delta(0) and emulated.plan.layers == plan.layers,
     }
+
+
+def _accuracy(logits, labels):
+    return float(np.mean(logits.argmax(axis=1) == labels))
 
 
 def _task(domain, side, seed):
@@ -117,4 +125,4 @@ def _lines(rows):
         elif isinstance(value, list):
             yield (key, *(" to ".join(f"{each:.3f}" for each in row[key]) for row in rows))
         elif key != "method":
-            yield (key, *(f"{row[key]:,}" for row in rows))
+            yield (key, *(f"{row[key]:,.4g}" if isinstance(row[key], float) else f"{row[key]:,}" for row in rows))
