@@ -8,13 +8,13 @@ import numpy as np
 
 from .flatbuffer import constant_offset, quantisation, read_model
 
-TABLES_VERSION = 3  # kTablesVersion in tinytrain_tables.h
+TABLES_VERSION = 4  # kTablesVersion in tinytrain_tables.h
 _HEADS = {"prototypes": "kPrototypes", "softmax": "kSoftmax"}
 _OPTIMIZERS = {"sgd": "kSgd", "momentum": "kMomentum", "adam": "kAdam", "adam_per_channel": "kAdamPerChannel"}
 _WEIGHTS = {"float_masters": "kFloatMasters", "int8": "kInt8"}
 _UPDATES = {"accumulated": "kAccumulated", "immediate": "kImmediate"}
 # The structs of tinytrain_tables.h in the notation of Python's `struct`, native alignment; "0P" pads the end.
-_TENSOR, _LAYER, _TRAINED, _VIEW = "@3ifiii?0i", "@BB??9i3P", "@P4i3P", "@2h"
+_TENSOR, _LAYER, _TRAINED, _VIEW = "@3ifiii?0i", "@BB??9i3P", "@P4i3P", "@2h?0h"
 _TABLES = "@I32sB3ifi" + 3 * "iP" + "3iPN" + "0i3B?6f3iI" + "0P"
 
 
@@ -39,7 +39,7 @@ def render_sources(
         base_hash: SHA-256 of the int8 model before it was cut.
         head: "prototypes" or "softmax".
         settings: a `TrainingSettings` with num_classes set.
-        views: ((shift_y, shift_x), ...).
+        views: ((shift_y, shift_x, mirrored), ...).
         arenas: bytes of "frozen_arena", "trainable_arena", "model_arena", "training_arena", "scratch" and "image_scratch"; of
             "page_bytes", "feature_flash" and "delta_flash".
 

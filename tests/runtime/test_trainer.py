@@ -12,7 +12,7 @@ from keras_tinytrain.export.flash import NorFlash, PowerCut
 from tests.runtime.reference import keras_change, prototype_loss, softmax_loss, views_of
 from tests.runtime.small_net import NONE, SPLIT, STORED_SAMPLE, samples, small_net
 
-VIEWS = ((1, 0), (-2, 3))
+VIEWS = ((1, 0, False), (-2, 3, True))
 
 
 class Setup:

@@ -12,7 +12,7 @@
 namespace tinytrain {
 
 // Raised with every change of a struct below; generated tables assert it at compile time, Trainer::Init at run time.
-constexpr std::uint32_t kTablesVersion = 3;
+constexpr std::uint32_t kTablesVersion = 4;
 
 constexpr std::int32_t kNone = -1;         // "no such tensor / buffer / layer"
 constexpr std::int32_t kStoredSample = -2; // Tensor::kept of the trainable part's input: the stored sample holds it
@@ -102,10 +102,11 @@ struct TrainedLayer {
   const std::int32_t* bias;      // [num_channels]; nullptr without kernel, and where the layer has no bias
 };
 
-// An augmented copy of a sample, made at AddSample: out[y][x] = in[clamp(y - shift_y)][clamp(x - shift_x)].
+// An augmented copy of a sample, made at AddSample: out[y][x] = from[clamp(y - shift_y)][clamp(x - shift_x)].
 struct View {
   std::int16_t shift_y;
   std::int16_t shift_x;
+  bool mirrored;  // from is the mirror image, from[y][x] = in[y][image_width - 1 - x]; false: the image itself
 };
 
 // How to train unless the caller says otherwise.
