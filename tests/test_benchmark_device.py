@@ -22,8 +22,8 @@ def test_one_task_four_times():
     row = device.run_task(NanoNet(), task, Budget("2MB", 0.15), ITERATIONS)
     dequantised, grid, ours = ([float(loss) for loss in row[name].split()] for name in device.LOSSES)
     assert len(ours) == len(grid) == len(dequantised) == ITERATIONS and ours[-1] < ours[0]
-    mean, largest = device.curve_difference(ours, dequantised)
-    assert mean < 0.02 and largest < 0.05
+    apart = np.abs(np.subtract(ours, dequantised)) / dequantised[0]
+    assert apart.mean() < 0.02 and apart.max() < 0.05
     assert device.curve_difference(ours, grid)[1] < 1e-4 and row["device"] == row["grid"]
     assert row["weights"] > 0 and abs(row["device"] - row["float"]) <= 0.06  # three of fifty
 
