@@ -47,7 +47,7 @@ def export_tflm(
     board: str | Board = "nano33ble",
     head: str = "prototypes",
     training: TrainingSettings = TrainingSettings(),
-    views: tuple[tuple[int, int], ...] = (),
+    views: tuple[tuple[int, ...], ...] = (),
     split: bool = True,
     weights_in_ram: str = "cheapest",
     features: str = "ram",
@@ -67,7 +67,8 @@ def export_tflm(
         head: "prototypes": the model's output is an embedding, classes are told apart by cosine similarity to the mean
             embedding of their samples. "softmax": the model's output is one logit per class.
         training: how the device trains.
-        views: (shift down, shift right) in pixels of augmented copies that are made of each sample.
+        views: (shift down, shift right) in pixels of augmented copies that are made of each sample, or (shift down, shift right,
+            mirrored), as `shift_views` takes them.
         split: cut the model in two at the latest tensor through which everything flows before the first trained layer, so that
             what lies before it runs once per sample. False: one model, which is run as a whole in each iteration; the samples
             that are kept are then images.
@@ -281,10 +282,14 @@ def _check_features(features, target):
 
 
 def _checked_views(views):
-    views = tuple((int(shift_y), int(shift_x)) for shift_y, shift_x in views)
-    if len(views) > 255 or any(abs(shift) > 32767 for view in views for shift in view):
-        raise ValueError(f"views expects at most 255 pairs (shift_y, shift_x) of pixels. Received: {views[:5]}")
-    return views
+    """(shift_y, shift_x, mirrored) of each."""
+    rows = [tuple(map(int, view)) for view in views]
+    fit = all(len(row) in (2, 3) and max(map(abs, row[:2])) <= 32767 and row[2:] in ((), (0,), (1,)) for row in rows)
+    if len(rows) > 255 or not fit:
+        raise ValueError(
+            f"views expects at most 255 rows of pixels, (shift_y, shift_x) or (shift_y, shift_x, mirrored). Received: {rows[:5]}"
+        )
+    return tuple((*row[:2], row[2:] == (1,)) for row in rows)
 
 
 def _texts(sources, manifest):

@@ -15,7 +15,7 @@ _WEIGHTS = {"float_masters": "kFloatMasters", "int8": "kInt8"}
 _CRITERIA = {"P": "kPotential", "P/W": "kPerWeight", "P/M": "kPerMac", "P/(W*M)": "kPerWeightAndMac"}
 _UPDATES = {"accumulated": "kAccumulated", "immediate": "kImmediate"}
 # The structs of tinytrain_tables.h in the notation of Python's `struct`, native alignment; "0P" pads the end.
-_TENSOR, _LAYER, _TRAINED, _VIEW = "@3ifiii?0i", "@BB??9i3P", "@P4i3P", "@2h"
+_TENSOR, _LAYER, _TRAINED, _VIEW = "@3ifiii?0i", "@BB??9i3P", "@P4i3P", "@2h?0h"
 _TABLES = "@I32sB3ifi" + 3 * "iP" + "3iPN" + "0i3B?6f3iI" + "2iBI" + "0P"
 
 
@@ -50,7 +50,7 @@ def render_sources(
         base_hash: SHA-256 of the int8 model before it was cut.
         head: "prototypes" or "softmax".
         settings: a `TrainingSettings` with num_classes set.
-        views: ((shift_y, shift_x), ...).
+        views: ((shift_y, shift_x, mirrored), ...).
         arenas: bytes of "frozen_arena", "trainable_arena", "model_arena", "training_arena", "scratch" and "image_scratch"; of
             "page_bytes", "feature_flash" and "delta_flash".
         adaptive: "criterion" and "backward_macs" of a graph with candidates.

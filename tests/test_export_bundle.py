@@ -34,7 +34,7 @@ def export(out, *, model=None, plan=PLAN, **options):
 
 @pytest.fixture(scope="module")
 def original(tmp_path_factory):
-    return export(tmp_path_factory.mktemp("export") / "my net-1", views=((1, 0), (0, -2)))
+    return export(tmp_path_factory.mktemp("export") / "my net-1", views=((1, 0), (0, -2, True)))
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +63,7 @@ def test_files_and_manifest(bundle):
     assert on_disk == files | {"manifest.json"}
     assert bundle.plan == PLAN
     assert bundle.manifest["trained"] == {"b1_project": 2, "logits": 5}
-    assert bundle.manifest["views"] == [[1, 0], [0, -2]]
+    assert bundle.manifest["views"] == [[1, 0, False], [0, -2, True]]
     for memory in ("sram", "flash"):
         parts = bundle.promised_bytes[memory]
         assert parts.pop("total") == sum(parts.values())
@@ -72,7 +72,7 @@ def test_files_and_manifest(bundle):
 
 
 def test_two_exports_are_the_same(original, tmp_path):
-    again = export(tmp_path / "my net-1", views=((1, 0), (0, -2)))
+    again = export(tmp_path / "my net-1", views=((1, 0), (0, -2, True)))
     assert again.manifest == original.manifest
 
 
@@ -190,6 +190,8 @@ def test_options_are_checked(tmp_path):
         export(tmp_path / "a", head="softmax", training=TrainingSettings(num_classes=4))
     with pytest.raises(ValueError, match="views expects"):
         export(tmp_path / "a", views=((40000, 0),))
+    with pytest.raises(ValueError, match="mirrored.. Received: .*2"):
+        export(tmp_path / "a", views=((0, 0, 2),))
     with pytest.raises(ValueError, match="features expects 'ram' or 'flash'. Received: 'disk'"):
         export(tmp_path / "a", features="disk")
     with pytest.raises(ValueError, match="what an erase clears on board 'rp2040': set Board.flash_page_bytes"):

@@ -15,7 +15,7 @@ from keras_tinytrain.fewshot.training import leave_one_out_loss
 from models import images, labelled_images, pooled_net, tiny_net
 from test_export_host import BLOCKS, by_channel, picking_net, plan_of
 
-WAYS, SHOTS, ITERATIONS, RATE, SHIFTS = 4, 3, 40, 3e-3, ((0, 1), (-2, 0))
+WAYS, SHOTS, ITERATIONS, RATE, SHIFTS = 4, 3, 40, 3e-3, ((0, 1, 0), (-2, 0, 1))
 CASES = {
     "blocks": (tiny_net, BLOCKS),
     "early": (tiny_net, plan_of(b1_expand=(0, 9), b1_depthwise=(3,))),

@@ -172,7 +172,7 @@ std::int8_t* Trainer::ImageBuffer() {
   return tables_->num_views > 0 ? buffers_.image : model_.frozen_input(model_.context);
 }
 
-// view[y][x] = image[clamp(y - shift_y)][clamp(x - shift_x)]
+// view[y][x] = image[clamp(y - shift_y)][clamp(x - shift_x)], or that of the mirror image
 const std::int8_t* Trainer::MakeView(const std::int8_t* image, const View& view) {
   const std::int32_t channels = tables_->image_channels;
   std::int8_t* const made = model_.frozen_input == nullptr ? buffers_.image : model_.frozen_input(model_.context);
@@ -181,7 +181,8 @@ const std::int8_t* Trainer::MakeView(const std::int8_t* image, const View& view)
   for (std::int32_t y = 0; y < tables_->image_height; ++y) {
     const std::int32_t from_y = Clamp(y - view.shift_y, 0, tables_->image_height - 1);
     for (std::int32_t x = 0; x < tables_->image_width; ++x, out += channels) {
-      const std::int32_t from_x = Clamp(x - view.shift_x, 0, tables_->image_width - 1);
+      const std::int32_t shifted_x = Clamp(x - view.shift_x, 0, tables_->image_width - 1);
+      const std::int32_t from_x = view.mirrored ? tables_->image_width - 1 - shifted_x : shifted_x;
       std::memcpy(out, image + (from_y * tables_->image_width + from_x) * channels, static_cast<std::size_t>(channels));
     }
   }

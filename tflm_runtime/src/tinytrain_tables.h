@@ -111,10 +111,11 @@ struct TrainedLayer {
   const std::int32_t* bias;      // [num_channels]; nullptr without kernel, and where the layer has no bias
 };
 
-// An augmented copy of a sample, made at AddSample: out[y][x] = in[clamp(y - shift_y)][clamp(x - shift_x)].
+// An augmented copy of a sample, made at AddSample: out[y][x] = from[clamp(y - shift_y)][clamp(x - shift_x)].
 struct View {
   std::int16_t shift_y;
   std::int16_t shift_x;
+  bool mirrored;  // from is the mirror image, from[y][x] = in[y][image_width - 1 - x]; false: the image itself
 };
 
 // How to train unless the caller says otherwise.
