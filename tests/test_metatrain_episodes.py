@@ -41,7 +41,7 @@ def test_command(files):
     network, initial = MCUNet((32, 32, 3), weights=folder / "out.npz"), MCUNet((32, 32, 3), weights=start)
     assert any(np.abs(a - b).max() > 0 for a, b in zip(network.get_weights(), initial.get_weights()))
     story = json.loads((folder / "out.json").read_text())
-    assert story["recipe"]["episodes"] == 4 and "two (even classes): 96 images of 6 classes" in story["data"]
+    assert story["recipe"]["episodes"] == 4 and "two (even classes): 96 samples of 6 classes" in story["data"]
     assert list(story["prototypes_5_way_5_shot"]) == ["one (odd classes)"] and str(folder) not in json.dumps(story)
     assert "--backbone mcunet" in story["command"] and "--data one.npz two.npz" in story["command"]
     events = [event for path in (folder / "logs").iterdir() for event in tf.compat.v1.train.summary_iterator(str(path))]
