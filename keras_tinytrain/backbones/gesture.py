@@ -20,7 +20,7 @@ STEM_FILTERS = 24
 
 
 def GestureNet(
-    input_shape: tuple[int, int, int] = WINDOW, *, weights: str | os.PathLike | None = "motion", batch_norm: bool = False
+    input_shape: tuple[int, int, int] = WINDOW, *, weights: str | os.PathLike | None = "invented", batch_norm: bool = False
 ) -> keras.Model:
     """A small inverted-bottleneck network over time that ends in a pooled feature vector.
 
@@ -28,8 +28,8 @@ def GestureNet(
 
     Args:
         input_shape: (time steps, 1, 6). Windows are float32, see `WINDOW` and `domains.load_npz`.
-        weights: "motion" for the ones that come with the package (any number of time steps), None for a random
-            initialisation, or the path of an .npz written by `bottlenecks.save_weights`.
+        weights: "invented" for the ones that come with the package, learned on motions that nobody made (any number of time
+            steps; `fewshot.motions`), None for a random initialisation, or the path of an .npz written by `bottlenecks.save_weights`.
         batch_norm: True gives the training form, see `bottlenecks.bottleneck_network`.
 
     Returns:
@@ -48,5 +48,5 @@ def GestureNet(
         stem_filters=STEM_FILTERS, stem_kernel=(7, 1), stem_strides=2, kernel=(5, 1), blocks=BLOCKS, batch_norm=batch_norm,
     )
     if weights is not None:
-        load_weights(model, WEIGHTS_FOLDER / "gesture_motion.npz" if weights == "motion" else weights)
+        load_weights(model, WEIGHTS_FOLDER / "gesture_invented.npz" if weights == "invented" else weights)
     return model
