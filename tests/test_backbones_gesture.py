@@ -22,7 +22,7 @@ def test_layout_and_size(model):
     table = layer_table(model)
     assert model.input_shape == (None, 119, 1, 6) and model.output_shape == (None, 64)
     kernels = sum(int(np.prod(v.shape)) for v in model.weights if v.path.endswith("kernel"))
-    assert kernels == 53_496 and 1.1e6 < sum(layer.macs for layer in table.layers) < 1.3e6
+    assert kernels == 54_120 and sum(row.macs for row in table.rows) == 1_234_800
     assert all(layer.output.shape[2] == 1 for layer in model.layers if len(layer.output.shape) == 4)  # time is the height
 
 
