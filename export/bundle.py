@@ -237,12 +237,12 @@ def _what_would_fit(target, frozen_bytes, accounting):
     available = target.available_sram_bytes
     if frozen_bytes > available:
         return (
-            f"The frozen part alone takes {frozen_bytes:,} B, so that no plan as late as this one fits: use smaller images or "
-            "another board."
+            f"The frozen part alone takes {frozen_bytes:,} B, so that no plan as late as this one fits: use smaller images "
+            "or another board."
         )
     return (
-        f"Plan again with Budget(memory={available}) and accounting={accounting} (keras-tinytrain plan --memory {available}); or "
-        'keep fewer samples (TrainingSettings.max_samples), or their features elsewhere (features="ram" or "flash").'
+        f"Plan again with Budget(memory={available}) and accounting={accounting} (keras-tinytrain plan --memory {available}); "
+        'or keep fewer samples (TrainingSettings.max_samples), or their features elsewhere (features="ram" or "flash").'
     )
 
 
@@ -300,7 +300,8 @@ def _checked_views(views):
     fit = all(len(row) in (2, 3) and max(map(abs, row[:2])) <= 32767 and row[2:] in ((), (0,), (1,)) for row in rows)
     if len(rows) > 255 or not fit:
         raise ValueError(
-            f"views expects at most 255 rows of pixels, (shift_y, shift_x) or (shift_y, shift_x, mirrored). Received: {rows[:5]}"
+            "views expects at most 255 rows of pixels, (shift_y, shift_x) or (shift_y, shift_x, mirrored). Received: "
+            f"{rows[:5]}"
         )
     return tuple((*row[:2], row[2:] == (1,)) for row in rows)
 
