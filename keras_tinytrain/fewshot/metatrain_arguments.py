@@ -9,10 +9,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options that `metatrain.run`, `metatrain_motions.run` and `metatrain_episodes.run` read."""
     parser.add_argument("--data", required=True, nargs="+", help=".npz of training classes; several for an ImageNet backbone")
     parser.add_argument("--out", required=True, help=".npz of weights to write; a .json beside it tells how they came about")
-    parser.add_argument("--backbone", choices=BACKBONES, default="nano", help="nano: the demo's recipe for glyphs; gesture: windows of motion (%(default)s)")
+    text = "nano: the demo's recipe for glyphs; gesture: windows of motion (%(default)s)"
+    parser.add_argument("--backbone", choices=BACKBONES, default="nano", help=text)
     parser.add_argument("--evaluate", nargs="+", default=[], help=".npz of other classes on which prototypes are tried at the end")
     parser.add_argument("--seed", type=int, default=0, help="fixes every random draw (%(default)s)")
-    parser.add_argument("--episodes", type=int, help="steps of nano's second stage (2000), of gesture (1000); episodes in all of the others (1000)")
+    text = "steps of nano's second stage (2000), of gesture (1000); episodes in all of the others (1000)"
+    parser.add_argument("--episodes", type=int, help=text)
     parser.add_argument("--checkpoint", help=".npz to resume from where it exists, written as the training goes on")
     nano = parser.add_argument_group("nano")
     nano.add_argument("--epochs", type=int, default=16, help="passes over the data in stage 1 (%(default)s)")
