@@ -1,4 +1,4 @@
-"""A bundle for the Arduino IDE: the runtime as a library, the bundle's sketch as its example, in a .zip for "Add .ZIP Library"."""
+"""A bundle for the Arduino IDE: a .zip for "Add .ZIP Library" with the runtime, and the bundle's sketch as its example."""
 
 import io
 import zipfile

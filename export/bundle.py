@@ -291,7 +291,9 @@ def _check_sketch(sketch, input_shape):
     if sketch not in _SKETCHES:
         raise ValueError(f"sketch expects one of {', '.join(_SKETCHES)}. Received: {sketch!r}")
     if sketch == "imu" and input_shape[1:] not in ((1, 6), (6,), (6, 1)):
-        raise ValueError(f"sketch='imu' needs a model that takes windows (steps, 1, 6). Received a model that takes {input_shape}.")
+        raise ValueError(
+            f"sketch='imu' needs a model that takes windows (steps, 1, 6). Received a model that takes {input_shape}."
+        )
 
 
 def _checked_views(views):

@@ -165,7 +165,7 @@ class Device:
     def _quantised(self, x):
         status = self.status()
         if status["records"]:
-            raise ValueError("This board records its samples itself: teach_recorded and predict_recorded, or --label without --samples.")
+            raise ValueError("This board records its samples itself: use teach_recorded, predict_recorded, or no --samples.")
         return quantise_samples(status, x)
 
     def _ask(self, command, image=None):

@@ -41,7 +41,8 @@ def test_weights_survive_saving(model, tmp_path):
 
 def test_gestures_are_told_apart(model, shared_data):
     """As the weights' own story says, to a tenth of a point; more than without training."""
-    told = json.loads((WEIGHTS_FOLDER / "gesture_invented.json").read_text())["prototypes_5_way_5_shot"]["nano33ble_gesture_dev"]
+    story = json.loads((WEIGHTS_FOLDER / "gesture_invented.json").read_text())
+    told = story["prototypes_5_way_5_shot"]["nano33ble_gesture_dev"]
     domain = load_npz(shared_data / "domains" / "nano33ble_gesture_dev.npz")
     mean, half = prototype_accuracy(model, domain, num_episodes=200)
     assert mean == pytest.approx(told["accuracy"], abs=1e-3)

@@ -14,7 +14,8 @@ from keras_tinytrain.samples import load_samples
 @pytest.fixture
 def recordings(tmp_path):
     x = np.random.default_rng(0).normal(size=(4, 119, 6)).astype(np.float32)
-    np.savez(tmp_path / "moves.npz", x=x, labels=np.int16([0, 0, 1, 1]), meta_json=json.dumps({"units": "g and deg/s (LSM9DS1)"}))
+    about = json.dumps({"units": "g and deg/s (LSM9DS1)"})
+    np.savez(tmp_path / "moves.npz", x=x, labels=np.int16([0, 0, 1, 1]), meta_json=about)
     return tmp_path / "moves.npz", x
 
 

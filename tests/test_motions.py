@@ -119,7 +119,8 @@ def test_the_command_writes_weights_and_their_story(tmp_path, monkeypatch):
     parser = argparse.ArgumentParser()
     metatrain_arguments.add_arguments(parser)
     moves, out = str(tmp_path / "moves.npz"), tmp_path / "w.npz"
-    args = ["--backbone", "gesture", "--data", moves, "--evaluate", moves, "--rate", "119", "--episodes", "1", "--motions", "both"]
+    args = ["--backbone", "gesture", "--data", moves, "--evaluate", moves, "--rate", "119", "--motions", "both"]
+    args += ["--episodes", "1"]
     assert metatrain_motions.run(parser.parse_args([*args, "--out", str(out)])) == 0
     story = json.loads(out.with_suffix(".json").read_text())
     assert story["data"] == ["moves: 60 samples of 5 classes"] and "--backbone gesture" in story["command"]

@@ -1,4 +1,4 @@
-"""What NanoNet and GestureNet are made of, inverted bottlenecks between a stem and a pooled feature vector, and their weights."""
+"""What NanoNet and GestureNet are made of, inverted bottlenecks from a stem to a pooled feature vector; their weights."""
 
 import os
 import pathlib
@@ -25,7 +25,8 @@ def bottleneck_network(
         batch_norm: True gives the training form, a BatchNormalization "<conv>.bn" after each convolution, which then has no
             bias; False the canonical form, convolutions with bias.
     """
-    x = _convolution(inputs, keras.layers.Conv2D(stem_filters, stem_kernel, strides=stem_strides, **_options("stem", batch_norm)))
+    stem = keras.layers.Conv2D(stem_filters, stem_kernel, strides=stem_strides, **_options("stem", batch_norm))
+    x = _convolution(inputs, stem)
     for block, expansion, filters, strides in blocks:
         x = _block(x, block, kernel, expansion=expansion, filters=filters, strides=strides, batch_norm=batch_norm)
     return keras.Model(inputs, keras.layers.GlobalAveragePooling2D(name="pool")(x), name=name)
@@ -41,7 +42,8 @@ def save_weights(model: keras.Model, path: str | os.PathLike) -> None:
     """Write kernels and biases of a model without BatchNorm as float16 arrays "<layer>/kernel" and "<layer>/bias".
 
     Args:
-        model: of `bottleneck_network(batch_norm=False)`, or a folded one. The inverse is `load_weights`, up to rounding to float16.
+        model: of `bottleneck_network(batch_norm=False)`, or a folded one. The inverse is `load_weights`, up to rounding to
+            float16.
         path: the .npz to write.
     """
     arrays = {f"{layer.name}/{_role(v)}": np.asarray(v, np.float16) for layer in model.layers for v in layer.weights}

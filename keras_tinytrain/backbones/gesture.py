@@ -29,7 +29,8 @@ def GestureNet(
     Args:
         input_shape: (time steps, 1, 6). Windows are float32, see `WINDOW` and `domains.load_npz`.
         weights: "invented" for the ones that come with the package, learned on motions that nobody made (any number of time
-            steps; `fewshot.motions`), None for a random initialisation, or the path of an .npz written by `bottlenecks.save_weights`.
+            steps; `fewshot.motions`), None for a random initialisation, or the path of an .npz written by
+            `bottlenecks.save_weights`.
         batch_norm: True gives the training form, see `bottlenecks.bottleneck_network`.
 
     Returns:

@@ -69,7 +69,8 @@ def invented_motions(rng: np.random.Generator, num_classes: int, num_samples: in
     amplitude = amplitude * (1 + rng.normal(0, 0.25, amplitude.shape))
     free = per_class(rng.random((num_classes, 1, 1)) < FREE_SHARE)
     phase = np.where(free, rng.uniform(0, 2 * np.pi, phase.shape), phase + rng.normal(0, 0.3, phase.shape))
-    waves = np.einsum("nck,nckt->nct", amplitude, np.sin(2 * np.pi * frequency[..., None] * time[:, None, None] + phase[..., None]))
+    angle = 2 * np.pi * frequency[..., None] * time[:, None, None] + phase[..., None]
+    waves = np.einsum("nck,nckt->nct", amplitude, np.sin(angle))
     waves = np.swapaxes(waves, 1, 2).reshape(num, STEPS, 2, 3) / np.sqrt(NUM_WAVES)
     powers = np.concatenate([speed**2, speed], axis=1) * strength * np.exp(rng.normal(0, 0.2, (num, 2)))
     motion = waves * envelope[..., None, None] * powers[:, None, :, None]
@@ -77,15 +78,14 @@ def invented_motions(rng: np.random.Generator, num_classes: int, num_samples: in
 
 
 def _as_measured(acceleration, rate, rng):
-    """What the sensor says of a motion given in the board's axes: gravity, which turns against the board, and a hand's tremor."""
+    """What the sensor says of a motion given in the board's axes: gravity comes on top, and turns against the board."""
     gravity = rotations(rng.normal(0, 0.05, (len(rate), 3))) @ [0.0, 0.0, 1.0]
     turns = rotations(np.radians(-rate / RATE))
     down = np.empty_like(acceleration)
     for step in range(STEPS):
         down[:, step] = gravity
         gravity = np.einsum("nij,nj->ni", turns[:, step], gravity)
-    windows = np.concatenate([acceleration + down, rate], axis=-1)
-    return windows
+    return np.concatenate([acceleration + down, rate], axis=-1)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -31,8 +31,8 @@ def bundle(request, tmp_path_factory):
     layer, features = {"serial": ("first", "ram"), "imu": ("second", "flash")}[request.param]
     x = np.random.default_rng(0).normal(size=(8, 16, 1, 6)).astype(np.float32)
     training = TrainingSettings(num_classes=2, max_samples=4)
-    options = {"training": training, "features": features, "sketch": request.param}
-    return export_tflm(model, Plan((LayerPlan(layer, (0, 1)),)), calibration=x, out=tmp_path_factory.mktemp("a") / "wave 1", **options)
+    options = {"calibration": x, "training": training, "features": features, "sketch": request.param}
+    return export_tflm(model, Plan((LayerPlan(layer, (0, 1)),)), out=tmp_path_factory.mktemp("arduino") / "wave 1", **options)
 
 
 @pytest.fixture
@@ -53,8 +53,9 @@ def test_layout(bundle, library):
     assert {path.name for path in (library / "src").iterdir()} == sources
     (example,) = (library / "examples").iterdir()
     assert re.fullmatch(r"[A-Za-z0-9][\w.-]*", example.name) and (example / f"{example.name}.ino").is_file()
-    ours = {path.name.replace("sketch.ino", f"{example.name}.ino"): path.read_bytes() for path in (bundle.path / "sketch").iterdir()}
-    assert {path.name: path.read_bytes() for path in example.iterdir()} == ours
+    (example / f"{example.name}.ino").rename(example / "sketch.ino")
+    ours, theirs = ({path.name: path.read_bytes() for path in folder.iterdir()} for folder in (bundle.path / "sketch", example))
+    assert ours == theirs
     readme = (bundle.path / "README.md").read_text()
     assert f"Examples > TinyTrain > {example.name}" in readme and "TinyTrain.zip" in readme
     assert ("Arduino_LSM9DS1" in readme) == (bundle.manifest["sketch"] == "imu")
