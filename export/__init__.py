@@ -4,6 +4,7 @@ import importlib
 import typing
 
 if typing.TYPE_CHECKING:
+    from .adaptive import Candidates
     from .boards import BOARDS, Board, board
     from .bundle import export_tflm
     from .bundle_folder import Bundle
@@ -14,12 +15,13 @@ _HOMES = {
     "BOARDS": "boards",
     "Board": "boards",
     "Bundle": "bundle_folder",
+    "Candidates": "adaptive",
     "HostRuntime": "host",
     "TrainingSettings": "settings",
     "board": "boards",
     "export_tflm": "bundle",
 }
-__all__ = ["BOARDS", "Board", "Bundle", "HostRuntime", "TrainingSettings", "board", "export_tflm"]
+__all__ = ["BOARDS", "Board", "Bundle", "Candidates", "HostRuntime", "TrainingSettings", "board", "export_tflm"]
 
 
 def __getattr__(name):

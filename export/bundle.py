@@ -12,10 +12,12 @@ import tempfile
 import keras
 import numpy as np
 
+from keras_tinytrain.device_cost import DeviceAccounting
 from keras_tinytrain.fold import fold_batch_norm
 from keras_tinytrain.plan import Plan
 
 from . import qat
+from .adaptive import Candidates, Room, divide
 from .arena import smallest_arena
 from .boards import Board, board as find_board
 from .bundle_folder import MANIFEST, SCHEMA_VERSION, Bundle
@@ -38,14 +40,14 @@ _WEIGHTS_IN_RAM = {"cheapest": None, "selected": True, "whole": False}
 
 def export_tflm(
     model: keras.Model,
-    plan: Plan,
+    plan: Plan | Candidates,
     *,
     calibration: np.ndarray | None = None,
     out: str | os.PathLike,
     board: str | Board = "nano33ble",
     head: str = "prototypes",
     training: TrainingSettings = TrainingSettings(),
-    views: tuple[tuple[int, int], ...] = (),
+    views: tuple[tuple[int, ...], ...] = (),
     split: bool = True,
     weights_in_ram: str = "cheapest",
     features: str = "ram",
@@ -57,7 +59,7 @@ def export_tflm(
         model: a built Functional or Sequential model with one input. BatchNorm is folded first; a softmax at its end is left
             away, the device computes it. Or a quantisation-aware model of tensorflow-model-optimization, as it is: its ranges are
             kept, and the plan speaks of the layers that it wraps.
-        plan: layers and channels to train.
+        plan: layers and channels to train; or `Candidates`, among which the device chooses for each task.
         calibration: (N, ...) representative inputs in the model's own convention; a hundred are plenty. Not needed
             for a quantisation-aware model.
         out: the folder to write; its name names the bundle.
@@ -65,13 +67,14 @@ def export_tflm(
         head: "prototypes": the model's output is an embedding, classes are told apart by cosine similarity to the mean
             embedding of their samples. "softmax": the model's output is one logit per class.
         training: how the device trains.
-        views: (shift down, shift right) in pixels of augmented copies that are made of each sample.
+        views: (shift down, shift right) in pixels of augmented copies that are made of each sample, or (shift down, shift right,
+            mirrored), as `shift_views` takes them.
         split: cut the model in two at the latest tensor through which everything flows before the first trained layer, so that
             what lies before it runs once per sample. False: one model, which is run as a whole in each iteration; the samples
             that are kept are then images.
         weights_in_ram: of a layer of which some channels are trained, RAM holds "whole": all weights; "selected": those of the
             trained channels, which become a convolution of their own; "cheapest": what takes fewer bytes in all, layer by layer.
-            What is learned is the same, bit for bit.
+            What is learned is the same, bit for bit. Of candidates RAM holds the chosen layers whole.
         features: where the device keeps what the frozen part made of each sample and its views: "ram" or "flash".
         overwrite: replace a bundle that is there already.
 
@@ -80,7 +83,7 @@ def export_tflm(
 
     Raises:
         ValueError: the model cannot be trained on the device (the layer is named), or does not fit the board (the
-            largest parts are named).
+            largest parts are named, and the budget to plan with again).
         FileExistsError: `out` exists, and is no bundle or may not be overwritten.
         ImportError: tflite-micro is not installed.
 
@@ -98,32 +101,47 @@ def export_tflm(
     training = _with_classes(training, head, math.prod(canonical.output_shape[1:]))
     _check_features(features, target)
     views = _checked_views(views)
+    candidates = _checked_candidates(plan, canonical)
+    plan = plan if candidates is None else candidates.plan(canonical)
     whole = _converted(canonical, head, calibration)
     frozen, trainable, operators = cut_model(whole, canonical, plan, split=split)
-    trainable, graph = read_trainable(trainable, operators, plan)
+    trainable, graph = read_trainable(trainable, operators, plan, adaptive=candidates is not None)
     frozen_arena = smallest_arena(frozen) if frozen else 0
     image = image_input(frozen or trainable)
     image_bytes = image["height"] * image["width"] * image["channels"]
     accounted = {"head": head, "image_bytes": image_bytes, "num_views": len(views), "features": features}
     scratch = training_memory(graph, training, **accounted)  # the same, whatever is split
-    trainable, graph, in_ram = choose_split(
-        trainable,
-        graph,
-        model_arena=lambda trainable_arena: scratch.model_arena(frozen_arena, trainable_arena),
-        only=_WEIGHTS_IN_RAM[weights_in_ram],
-    )
+    in_ram = ()
+    if candidates is None:
+        trainable, graph, in_ram = choose_split(
+            trainable,
+            graph,
+            model_arena=lambda trainable_arena: scratch.model_arena(frozen_arena, trainable_arena),
+            only=_WEIGHTS_IN_RAM[weights_in_ram],
+        )
     memory = training_memory(graph, training, **accounted)
     arenas = {"frozen_arena": frozen_arena, "trainable_arena": smallest_arena(trainable)}
-    sram = memory.sram(**arenas)
+    sram, adaptive = memory.sram(**arenas), None
+    room = Room(sram["model_arena"], memory.scratch_bytes, memory.state_bytes)
+    largest_delta = delta_bytes(graph, training, head=head)
+    if candidates is not None:
+        sram_bytes = min(target.available_sram_bytes, candidates.budget.memory_bytes)
+        affordable = candidates.affordable(canonical)
+        room = divide(graph, training, affordable, sram_bytes=sram_bytes, **arenas, **accounted)
+        sram, largest_delta = room.sram(memory.state["samples"]), largest_delta + room.arena_bytes
+        adaptive = candidates.limits(canonical, room)
     stored = feature_flash_bytes(graph, training, num_views=len(views)) if features == "flash" else 0
     flash = flash_bytes(
         frozen,
         trainable,
         tables=tables_bytes(graph, num_views=len(views)),
         features=whole_pages(stored, target.flash_page_bytes),
-        deltas=2 * whole_pages(delta_bytes(graph, training, head=head), target.flash_page_bytes),
+        deltas=2 * whole_pages(largest_delta, target.flash_page_bytes),
     )
-    check_fits(target, sram, flash)
+    accounting = DeviceAccounting(
+        training.optimizer, training.weights, training.max_samples, len(views), training.num_classes, features
+    )
+    check_fits(target, sram, flash, remedy=_what_would_fit(target, frozen_arena + memory.frozen["image"], accounting))
 
     base_hash = hashlib.sha256(whole).digest()
     sources = render_sources(
@@ -138,13 +156,14 @@ def export_tflm(
         arenas={
             **arenas,
             "model_arena": sram["model_arena"],
-            "training_arena": memory.state_bytes,
-            "scratch": memory.scratch_bytes,
+            "training_arena": room.arena_bytes,
+            "scratch": room.scratch_bytes,
             "image_scratch": memory.frozen["image"],
             "page_bytes": target.flash_page_bytes,
             "feature_flash": flash["features"],
             "delta_flash": flash["deltas"],
         },
+        adaptive=adaptive,
     )
     manifest = {
         "keras_tinytrain_bundle": SCHEMA_VERSION,
@@ -156,7 +175,8 @@ def export_tflm(
         "input": image,
         "output": {field: getattr(graph.tensors[-1], field) for field in ("size", "scale", "zero_point")},
         "features": {"size": graph.tensors[0].size, "memory": features},
-        "trained": {trained.name: len(trained.channels) for trained in graph.trained},
+        "trained": {trained.name: len(trained.channels) for trained in graph.trained or graph.candidates},
+        "adaptive": adaptive,
         "weights_in_ram": [dataclasses.asdict(choice) for choice in in_ram],
         "operators": sorted(operator_names(frozen) | operator_names(trainable)),
         "layers": qat.layer_names(model) if qat.is_tf_keras(model) else [layer.name for layer in canonical.layers],
@@ -182,20 +202,42 @@ def flash_bytes(frozen: bytes | None, trainable: bytes, *, tables: int, features
     return with_total({**models, "tables": tables, "features": features, "deltas": deltas})
 
 
-def check_fits(target: Board, sram: dict[str, int], flash: dict[str, int]) -> None:
-    """Raise ValueError, naming the largest parts, where a bundle needs more than a board has."""
-    for memory, parts, available in (
-        ("SRAM", sram, target.available_sram_bytes),
-        ("flash", flash, target.flash_bytes),
+def check_fits(target: Board, sram: dict[str, int], flash: dict[str, int], *, remedy: str = "") -> None:
+    """Raise ValueError, naming the largest parts, where a bundle needs more than a board has; `remedy`: for too little SRAM."""
+    for memory, parts, available, remedy in (
+        ("SRAM", sram, target.available_sram_bytes, remedy),
+        ("flash", flash, target.flash_bytes, 'Use a smaller model, fewer samples or views, or features="ram".'),
     ):
         if parts["total"] > available:
             largest = sorted((item for item in parts.items() if item[0] != "total"), key=lambda item: -item[1])[:3]
             named = ", ".join(f"{name} {num_bytes:,} B" for name, num_bytes in largest)
             raise ValueError(
                 f"The bundle needs {parts['total']:,} B of {memory}, board {target.name!r} has {available:,} B. Largest "
-                f"parts: {named}. Plan fewer or later layers, keep fewer samples (TrainingSettings.max_samples), or keep "
-                'their features elsewhere (features="ram" or "flash"). Nothing was written.'
+                f"parts: {named}. {remedy} Nothing was written."
             )
+
+
+def _checked_candidates(plan, canonical):
+    """The candidates that were passed as `plan`; None where it is one."""
+    if not isinstance(plan, Candidates):
+        return None
+    if qat.is_tf_keras(canonical):
+        raise ValueError("Candidates expect a Keras 3 model: of a quantisation-aware one, export a plan.")
+    return plan
+
+
+def _what_would_fit(target, frozen_bytes, accounting):
+    """The budget to plan with again: an export takes no more than a plan's estimate, if that knows what the device keeps."""
+    available = target.available_sram_bytes
+    if frozen_bytes > available:
+        return (
+            f"The frozen part alone takes {frozen_bytes:,} B, so that no plan as late as this one fits: use smaller images or "
+            "another board."
+        )
+    return (
+        f"Plan again with Budget(memory={available}) and accounting={accounting} (keras-tinytrain plan --memory {available}); or "
+        'keep fewer samples (TrainingSettings.max_samples), or their features elsewhere (features="ram" or "flash").'
+    )
 
 
 def _check_head(head):
@@ -240,10 +282,14 @@ def _check_features(features, target):
 
 
 def _checked_views(views):
-    views = tuple((int(shift_y), int(shift_x)) for shift_y, shift_x in views)
-    if len(views) > 255 or any(abs(shift) > 32767 for view in views for shift in view):
-        raise ValueError(f"views expects at most 255 pairs (shift_y, shift_x) of pixels. Received: {views[:5]}")
-    return views
+    """(shift_y, shift_x, mirrored) of each."""
+    rows = [tuple(map(int, view)) for view in views]
+    fit = all(len(row) in (2, 3) and max(map(abs, row[:2])) <= 32767 and row[2:] in ((), (0,), (1,)) for row in rows)
+    if len(rows) > 255 or not fit:
+        raise ValueError(
+            f"views expects at most 255 rows of pixels, (shift_y, shift_x) or (shift_y, shift_x, mirrored). Received: {rows[:5]}"
+        )
+    return tuple((*row[:2], row[2:] == (1,)) for row in rows)
 
 
 def _texts(sources, manifest):

@@ -5,6 +5,8 @@ import pathlib
 
 import numpy as np
 
+from keras_tinytrain.plan import Budget, LayerPlan, Plan
+
 from .bundle_folder import Bundle
 
 
@@ -24,6 +26,7 @@ class BundleRuntime:
 
     def __init__(self, bundle: Bundle, tables: int, trainable, frozen, *, settings: dict | None, owner, flash=None):
         self.bundle = bundle
+        room = bundle.manifest.get("adaptive") or {}
         self.trainer = runtime_module().Trainer(
             tables,
             trainable,
@@ -32,7 +35,31 @@ class BundleRuntime:
             settings=settings,
             owner=owner,
             flash=flash,
+            arena_bytes=room.get("arena_bytes", 0),
+            scratch_bytes=room.get("scratch_bytes", 0),
         )
+
+    @property
+    def plan(self) -> Plan:
+        """What is trained: as exported or, of a bundle with candidates, as chosen; no layers where nothing was chosen yet."""
+        layers = tuple(LayerPlan(name, tuple(channels.tolist())) for name, channels in self.trainer.trained().items())
+        return Plan(layers, self.bundle.plan.budget, "fisher" if self.bundle.manifest.get("adaptive") else self.bundle.plan.strategy)
+
+    def select(self, budget: Budget | None = None) -> Plan:
+        """Choose, from the stored samples, what to train; `train` does so by itself for a new task.
+
+        Args:
+            budget: SRAM in all and backward multiply-accumulates; None: all that the bundle was exported for.
+
+        Returns:
+            The plan.
+
+        Raises:
+            ValueError: the bundle was exported with a plan, or not one channel fits the budget.
+            RuntimeError: there are not enough samples.
+        """
+        self.trainer.select(*selection_limits(self.bundle, budget))
+        return self.plan
 
     def add_samples(self, x: np.ndarray, y: np.ndarray) -> None:
         """Store labelled samples: x (N, ...) in the model's own convention, y (N,) integers below num_classes."""
@@ -79,6 +106,22 @@ class BundleRuntime:
 
     def _quantised(self, x):
         return quantise_samples(self.bundle.input, x)
+
+
+def selection_limits(bundle: Bundle, budget: Budget | None) -> tuple[int, int]:
+    """The C++ struct `Budget`: bytes of the trainer's arena and backward multiply-accumulates; 0 for all that there is.
+
+    Raises:
+        ValueError: the bundle has no candidates, or the models' arena alone takes more than the budget.
+    """
+    room, model_arena = bundle.manifest.get("adaptive"), bundle.manifest["sram"]["model_arena"]
+    if room is None:
+        raise ValueError(f"Bundle {bundle.path} was exported with a plan. To choose on the device, export Candidates.")
+    if budget is None:
+        return 0, 0
+    if budget.memory_bytes <= model_arena:
+        raise ValueError(f"The models' arena alone takes {model_arena:,} B, the budget is {budget.memory_bytes:,} B.")
+    return budget.memory_bytes - model_arena, min(budget.backward_macs(room["full_backward_macs"]), 2**32 - 1)
 
 
 def quantise(entry: dict, x: np.ndarray) -> np.ndarray:

@@ -1,24 +1,30 @@
 """Run a bundle's firmware on QEMU's Cortex-M4F, and do for it what the emulated board cannot: forward passes without TFLM."""
 
+import concurrent.futures
+import contextlib
 import dataclasses
 import hashlib
 import os
+import socket
 import struct
 import subprocess
 import tempfile
 
 import numpy as np
 
+from keras_tinytrain.delta import Delta
+from keras_tinytrain.plan import Budget, Plan
+
 from .arena import smallest_arena
 from .bundle import Bundle
 from .firmware import EMULATOR, build_firmware, check_tools, with_tflm
 from .flatbuffer import read_model
-from .bundle_runtime import quantise_samples
+from .bundle_runtime import quantise_samples, selection_limits
 from .host import MicroModel
 from .macs import forward_macs
 
-COMMAND = (EMULATOR, "-machine", "mps2-an386", "-display", "none", "-monitor", "none", "-serial", "none",
-           "-semihosting-config", "enable=on,target=native", "-icount", "shift=0")
+COMMAND = (EMULATOR, "-machine", "mps2-an386", "-display", "none", "-monitor", "none", "-semihosting-config", "enable=on,target=native", "-icount", "shift=0")
+_END_OF_TRANSMISSION = b"\x04"
 INSTRUCTIONS_PER_MAC = 3.8  # CMSIS-NN's int8 convolutions: 27.1 M instructions for person_detect's 7.1 M MACs
 
 
@@ -32,6 +38,7 @@ class EmulatedTask:
             else estimated, see `forward_is_estimated`.
         stack_bytes: the most stack that was in use.
         heap_bytes: what was asked of the heap, which grants nothing: 0.
+        plan: what was trained.
         delta: what was learned.
         losses: mean loss before each iteration.
         logits: (N, num_classes) of the queries; None without.
@@ -42,6 +49,7 @@ class EmulatedTask:
     instructions: dict[str, int]
     stack_bytes: int
     heap_bytes: int
+    plan: Plan
     delta: bytes
     losses: list[float]
     logits: np.ndarray | None
@@ -59,7 +67,7 @@ class EmulatedTask:
 
 
 def emulate_task(bundle: Bundle | str | os.PathLike, x, y, *, iterations: int | None = None, queries=None,
-                 program=None, progress=None) -> EmulatedTask:
+                 budget: Budget | None = None, program=None, progress=None) -> EmulatedTask:
     """Learn labelled samples on the emulated board.
 
     Args:
@@ -67,6 +75,7 @@ def emulate_task(bundle: Bundle | str | os.PathLike, x, y, *, iterations: int | 
         x, y: samples (N, ...) in the model's own convention, and their labels (N,).
         iterations: of training; None: as exported.
         queries: (M, ...) samples to classify afterwards.
+        budget: of a bundle with candidates: within which the board chooses what to train; None: all that it was exported for.
         program: what `build_firmware` made of the bundle; None: it is built here.
         progress: called as progress(what) when a step begins.
 
@@ -86,10 +95,13 @@ def emulate_task(bundle: Bundle | str | os.PathLike, x, y, *, iterations: int | 
         progress("compiling the firmware")
         program = program or build_firmware(bundle, folder)
         with EmulatedBoard(bundle, program, progress) as board:
-            board.ask(b"i" + struct.pack("<I", iterations or 0))
+            board.start(iterations)
             progress("storing samples")
             for image, label in zip(images, labels, strict=True):
                 board.ask(b"s" + bytes([label]) + image.tobytes())
+            if bundle.manifest.get("adaptive") or budget is not None:
+                progress("choosing what to train")
+                board.ask(b"c" + struct.pack("<II", *selection_limits(bundle, budget)))
             progress("learning")
             board.ask(b"l")
             logits = None
@@ -106,9 +118,15 @@ class EmulatedBoard:
     """A firmware in QEMU: commands go to its standard input, requests and answers come from its standard output.
 
     The protocol stands in tflm_runtime/firmware/main.cpp. A context manager: leaving it ends the emulator.
+
+    Args:
+        bundle: a `Bundle`.
+        program: what `build_firmware` made of it.
+        progress: as of `emulate_task`.
+        serial: whether the board's serial port is at a port of this machine, see `serial_port`.
     """
 
-    def __init__(self, bundle, program, progress=None):
+    def __init__(self, bundle, program, progress=None, *, serial=False):
         self.losses = []
         self._progress = progress or (lambda what: None)
         models = [None, None] if with_tflm() else [bundle.frozen, bundle.trainable]
@@ -117,8 +135,13 @@ class EmulatedBoard:
         self._image_bytes = size["height"] * size["width"] * size["channels"]
         self._feature_bytes = bundle.manifest["features"]["size"]
         self._bound = []
-        self._process = subprocess.Popen([*COMMAND, "-kernel", str(program)], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                                         stderr=subprocess.PIPE)
+        self._socket = socket.create_server(("127.0.0.1", 0)) if serial else None
+        handles = [self._socket.fileno()] if serial else []
+        options = ["-serial", "none", "-kernel", str(program)]
+        if serial:
+            options[:2] = ["-chardev", f"socket,id=uart,fd={handles[0]},server=on,wait=off", "-serial", "chardev:uart"]
+        self._process = subprocess.Popen([*COMMAND, *options], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                         stderr=subprocess.PIPE, pass_fds=handles)
 
     def __enter__(self):
         return self
@@ -126,6 +149,34 @@ class EmulatedBoard:
     def __exit__(self, *_):
         self._process.kill()
         self._process.communicate()
+        if self._socket:
+            self._socket.close()
+
+    def start(self, iterations: int | None = None) -> None:
+        """Make a trainer that learns in so many iterations; None: as exported."""
+        self.ask(b"i" + struct.pack("<I", iterations or 0))
+
+    @contextlib.contextmanager
+    def serial_port(self):
+        """Until it is left, the board obeys what comes over its serial port, as a sketch does; yields the port, a URL of pyserial.
+
+        Example:
+            >>> with EmulatedBoard(bundle, program, serial=True) as board:  # doctest: +SKIP
+            ...     board.start()
+            ...     with board.serial_port() as port, Device(port) as device:
+            ...         device.teach(x_support, y_support)
+        """
+        address = self._socket.getsockname()
+        with concurrent.futures.ThreadPoolExecutor(1) as pool:
+            served = pool.submit(self.ask, b"u")
+            try:
+                yield "socket://{}:{}".format(*address)
+            finally:
+                if not served.done():  # it has not failed
+                    with socket.create_connection(address) as end:
+                        end.sendall(_END_OF_TRANSMISSION)
+                        served.result()
+            served.result()
 
     def ask(self, command: bytes) -> bytes:
         """What the board answers; meanwhile its own requests are served.
@@ -198,6 +249,7 @@ def _task(bundle, report, delta, losses, logits):
         instructions=_with_total(groups["instructions"]),
         stack_bytes=report["stack"],
         heap_bytes=report["heap"],
+        plan=Plan(tuple(layer for layer in Delta.from_bytes(delta).plan.layers if layer.name in bundle.manifest["trained"])),
         delta=delta,
         losses=losses,
         logits=logits,

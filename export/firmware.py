@@ -113,7 +113,8 @@ def _bundle_flags(bundle):
     from keras_tinytrain.tflm_runtime import firmware_dir, source_dir
 
     size = bundle.input
-    flags = [f"-DBUNDLE={bundle.manifest['namespace']}", f"-DIMAGE_BYTES={size['height'] * size['width'] * size['channels']}"]
+    name = bundle.manifest["namespace"]
+    flags = [f"-DBUNDLE={name}", f'-DNAME="{name}"', f"-DIMAGE_BYTES={size['height'] * size['width'] * size['channels']}"]
     flags += ["-DFROZEN"] if bundle.frozen else []
     flags += ["-DFLASH_PAGES"] if bundle.manifest["board"]["flash_page_bytes"] else []
     flags += ["-DFEATURE_FLASH"] if bundle.manifest["features"]["memory"] == "flash" else []

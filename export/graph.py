@@ -98,14 +98,18 @@ class TrainableGraph:
     gradient_bytes: int
     gradient_bytes_bound: int  # most bytes of gradients alive at once: no arrangement takes less
     gradient_bytes_whole: int  # what they would take if no middle of a block went by channel
+    candidates: tuple[TrainedLayer, ...] = ()  # what the device may choose from; () where the plan is decided
 
 
-def read_trainable(trainable: bytes, operators: dict[str, int], plan: Plan) -> tuple[bytes, TrainableGraph]:
+def read_trainable(
+    trainable: bytes, operators: dict[str, int], plan: Plan, *, adaptive: bool = False
+) -> tuple[bytes, TrainableGraph]:
     """Read the trainable part and make the activations that the backward pass needs its outputs.
 
     Args:
         trainable, operators: as `cut_model` returns them.
         plan: the channels to train of each layer.
+        adaptive: the plan's layers are candidates among which the device chooses; it scores them by their outputs.
 
     Returns:
         (trainable.tflite with its outputs, its graph).
@@ -117,7 +121,9 @@ def read_trainable(trainable: bytes, operators: dict[str, int], plan: Plan) -> t
     features, head = int(model.subgraphs[0].inputs[0]), int(model.subgraphs[0].outputs[0])
     layers, trained = _read_layers(model, operators)
     with_gradient = _with_gradient(layers, trained.values())
-    outputs = [head, *sorted(_needed_backwards(layers, trained.values(), with_gradient) - {head, features})]
+    needed = _needed_backwards(layers, trained.values(), with_gradient)
+    needed |= {layers[index].output for index in trained.values()} if adaptive else set()
+    outputs = [head, *sorted(needed - {head, features})]
     if len(outputs) > MAX_OUTPUTS:
         raise ValueError(
             f"Training would keep {len(outputs)} activations, the runtime at most {MAX_OUTPUTS}. Plan fewer or later layers."
@@ -139,10 +145,12 @@ def read_trainable(trainable: bytes, operators: dict[str, int], plan: Plan) -> t
         )
         for index, (tensor, offset) in enumerate(zip(order, offsets))
     ]
+    chosen = tuple(_trained_layer(layers, name, index, plan) for name, index in trained.items())
     graph = TrainableGraph(
         tensors=tuple(tensors),
         layers=tuple(layers),
-        trained=tuple(_trained_layer(layers, name, index, plan) for name, index in trained.items()),
+        trained=() if adaptive else chosen,
+        candidates=chosen if adaptive else (),
         num_outputs=len(outputs),
         head_output=0,
         gradient_bytes=gradient_bytes,

@@ -7,6 +7,7 @@ from keras_tinytrain.device_cost import OPTIMIZERS
 from .flash import BLOCK_BYTES
 
 ALIGNMENT = 16
+_PLAN_TABLES_BYTES, _PLAN_LAYER_BYTES = 256, 64  # kPlanTablesBytes, kPlanLayerBytes in tinytrain_memory.h
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,7 +70,7 @@ class TrainingMemory:
     def of(cls, parts: dict[str, int]) -> "TrainingMemory":
         """From the fields of `MemoryParts`, as the runtime reports them."""
         names = (
-            ("samples", "weights", "masters", "optimizer", "prototypes"),
+            ("samples", "plan", "weights", "masters", "optimizer", "prototypes"),
             ("features", "image"),
             ("weight_gradients", "activation_gradients", "head"),
         )
@@ -95,8 +96,9 @@ class TrainingMemory:
         return max(frozen_arena + self.frozen["image"], trainable_arena + self.scratch_bytes)
 
     def sram(self, frozen_arena: int, trainable_arena: int) -> dict[str, int]:
-        """All of it with the models' arena, and "total"."""
-        return with_total({**self.state, "model_arena": self.model_arena(frozen_arena, trainable_arena)})
+        """All of it with the models' arena, and "total"; "plan" only where the device chooses one."""
+        state = {name: num_bytes for name, num_bytes in self.state.items() if num_bytes or name != "plan"}
+        return with_total({**state, "model_arena": self.model_arena(frozen_arena, trainable_arena)})
 
 
 def with_total(parts: dict[str, int]) -> dict[str, int]:
@@ -129,6 +131,7 @@ def training_memory(
     return TrainingMemory(
         state={
             "samples": (0 if in_flash else align(num_samples * (1 + num_views) * num_features)) + align(num_samples),
+            "plan": plan_bytes(graph),
             "weights": weights,
             "masters": align(4 * num_trained) if settings.weights == "float_masters" else 0,
             "optimizer": align(4 * (num_trained * slots + num_runs * run_slots)),
@@ -144,6 +147,15 @@ def training_memory(
             "head": align(4 * num_classes) + (prototype_scratch_bytes(settings, dimension, num_views) if has_prototypes else 0),
         },
     )
+
+
+def plan_bytes(graph) -> int:
+    """A plan that the device chooses: tables, trained layers, and channels or, while there are none, scores."""
+    if not graph.candidates:
+        return 0
+    num_listed = sum(len(trained.channels) for trained in graph.trained)
+    num_scored = sum(len(candidate.channels) for candidate in graph.candidates)
+    return _PLAN_TABLES_BYTES + align(_PLAN_LAYER_BYTES * len(graph.candidates)) + align(2 * num_listed or 4 * num_scored)
 
 
 def prototype_scratch_bytes(settings, dimension: int, num_views: int) -> int:
@@ -172,7 +184,8 @@ def feature_flash_bytes(graph, settings, *, num_views: int) -> int:
 
 
 def delta_bytes(graph, settings, *, head: str) -> int:
-    """Size of a delta: `Trainer::DeltaBytes`; the format stands in tinytrain_delta.h."""
+    """Size of a delta: `Trainer::DeltaBytes`; the format stands in tinytrain_delta.h. With candidates: of one that holds them all,
+    less their channels' weights, which take no more bytes than they do in RAM."""
 
     def record(name, num_channels, channel_bytes):
         return 1 + len(name.encode()) + 8 + num_channels * (2 + channel_bytes)
@@ -182,6 +195,7 @@ def delta_bytes(graph, settings, *, head: str) -> int:
         record(trained.name, len(trained.channels), layer.weights_per_channel + 4 * (layer.bias is not None))
         for trained, layer in zip(graph.trained, layers)
     ]
+    records += [record(candidate.name, 0, 0) for candidate in graph.candidates]
     if head == "prototypes":
         names = ["prototypes"] + ["original_prototypes"] * bool(settings.average)
         records += [record(name, settings.num_classes, 4 * graph.tensors[-1].size) for name in names]

@@ -8,14 +8,15 @@ import numpy as np
 
 from .flatbuffer import constant_offset, quantisation, read_model
 
-TABLES_VERSION = 3  # kTablesVersion in tinytrain_tables.h
+TABLES_VERSION = 4  # kTablesVersion in tinytrain_tables.h
 _HEADS = {"prototypes": "kPrototypes", "softmax": "kSoftmax"}
 _OPTIMIZERS = {"sgd": "kSgd", "momentum": "kMomentum", "adam": "kAdam", "adam_per_channel": "kAdamPerChannel"}
 _WEIGHTS = {"float_masters": "kFloatMasters", "int8": "kInt8"}
+_CRITERIA = {"P": "kPotential", "P/W": "kPerWeight", "P/M": "kPerMac", "P/(W*M)": "kPerWeightAndMac"}
 _UPDATES = {"accumulated": "kAccumulated", "immediate": "kImmediate"}
 # The structs of tinytrain_tables.h in the notation of Python's `struct`, native alignment; "0P" pads the end.
-_TENSOR, _LAYER, _TRAINED, _VIEW = "@3ifiii?0i", "@BB??9i3P", "@P4i3P", "@2h"
-_TABLES = "@I32sB3ifi" + 3 * "iP" + "3iPN" + "0i3B?6f3iI" + "0P"
+_TENSOR, _LAYER, _TRAINED, _VIEW = "@3ifiii?0i", "@BB??9i3P", "@P4i3P", "@2h?0h"
+_TABLES = "@I32sB3ifi" + 3 * "iP" + "3iPN" + "0i3B?6f3iI" + "2iBI" + "0P"
 
 
 def image_input(model_bytes: bytes) -> dict:
@@ -28,7 +29,17 @@ def image_input(model_bytes: bytes) -> dict:
 
 
 def render_sources(
-    graph, *, name: str, frozen: bytes | None, trainable: bytes, base_hash: bytes, head: str, settings, views, arenas: dict
+    graph,
+    *,
+    name: str,
+    frozen: bytes | None,
+    trainable: bytes,
+    base_hash: bytes,
+    head: str,
+    settings,
+    views,
+    arenas: dict,
+    adaptive: dict | None = None,
 ) -> dict[str, str]:
     """The generated C++ of a bundle.
 
@@ -39,9 +50,10 @@ def render_sources(
         base_hash: SHA-256 of the int8 model before it was cut.
         head: "prototypes" or "softmax".
         settings: a `TrainingSettings` with num_classes set.
-        views: ((shift_y, shift_x), ...).
+        views: ((shift_y, shift_x, mirrored), ...).
         arenas: bytes of "frozen_arena", "trainable_arena", "model_arena", "training_arena", "scratch" and "image_scratch"; of
             "page_bytes", "feature_flash" and "delta_flash".
+        adaptive: "criterion" and "backward_macs" of a graph with candidates.
 
     Returns:
         {file name: text} of tables.h, tables.cpp, models.h, models.cpp.
@@ -53,7 +65,10 @@ def render_sources(
         "version": TABLES_VERSION,
         "tensors": graph.tensors,
         "layers": graph.layers,
-        "trained": graph.trained,
+        "trained": graph.trained or graph.candidates,
+        "candidates": graph.candidates,
+        "criterion": _CRITERIA[adaptive["criterion"] if adaptive else "P"],
+        "backward_macs": adaptive["backward_macs"] if adaptive else 0,
         "num_outputs": graph.num_outputs,
         "head_output": graph.head_output,
         "gradient_bytes": graph.gradient_bytes,
@@ -78,10 +93,11 @@ def tables_bytes(graph, *, num_views: int) -> int:
 
     Computed from the structs' layout, so that kTablesBytes, which the C++ compiler computes, can be held against it.
     """
-    names = sum(len(trained.name.encode()) + 1 for trained in graph.trained)
+    listed = graph.trained or graph.candidates
+    names = sum(len(trained.name.encode()) + 1 for trained in listed)
     scales = sum(4 * len(layer.kernel_scales) for layer in graph.layers if layer.kernel is not None)
     channels = sum(2 * len(trained.channels) for trained in graph.trained)
-    structs = ((_TABLES, 1), (_TENSOR, len(graph.tensors)), (_LAYER, len(graph.layers)), (_TRAINED, len(graph.trained)))
+    structs = ((_TABLES, 1), (_TENSOR, len(graph.tensors)), (_LAYER, len(graph.layers)), (_TRAINED, len(listed)))
     return sum(struct.calcsize(s) * n for s, n in (*structs, (_VIEW, num_views))) + names + scales + channels
 
 

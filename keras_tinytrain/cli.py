@@ -119,7 +119,13 @@ def _run_plan(args):
 
 def _export_arguments(parser):
     _model_arguments(parser)
-    parser.add_argument("--plan", required=True, help="plan.json, as `keras-tinytrain plan --out` writes it")
+    chosen = parser.add_mutually_exclusive_group(required=True)
+    chosen.add_argument("--plan", help="plan.json, as `keras-tinytrain plan --out` writes it")
+    chosen.add_argument("--adaptive", action="store_true", help="let the device choose what to train, for each task anew")
+    adaptive = parser.add_argument_group("--adaptive")
+    adaptive.add_argument("--inspect", type=_positive, default=6, help="choose among the last so many blocks (%(default)s)")
+    adaptive.add_argument("--memory", help="SRAM in all (what the board has to give)")
+    adaptive.add_argument("--compute", type=float, default=0.15, help="share of a full backward pass, or MACs (%(default)s)")
     parser.add_argument("--calibration", required=True, help="samples that show the model's range: as --samples of `plan`")
     parser.add_argument("--board", default="nano33ble", help="board that the bundle must fit (%(default)s)")
     parser.add_argument("--max-samples", type=_positive, default=25, help="samples that the device keeps (%(default)s)")
@@ -144,7 +150,7 @@ def _run_export(args):
     from keras_tinytrain.report import bytes_table, flat_bytes, weights_table
     from keras_tinytrain.samples import load_samples
 
-    model, plan = _load_model(args.model), Plan.load(args.plan)
+    model, plan = _load_model(args.model), _candidates(args) if args.adaptive else Plan.load(args.plan)
     x, y = load_samples(args.calibration, model.input_shape[1:], scale=args.scale, offset=args.offset)
     num_classes = int(y.max()) + 1
     with _spinner("converting to int8 and asking TensorFlow Lite Micro for its memory"):
@@ -164,8 +170,17 @@ def _run_export(args):
     if args.json:
         print(json.dumps(bundle.promised_bytes))
     else:
-        rich_print(weights_table(bundle.manifest["weights_in_ram"]), bytes_table(flat_bytes(bundle.promised_bytes)))
+        weights = [] if args.adaptive else [weights_table(bundle.manifest["weights_in_ram"])]
+        rich_print(*weights, bytes_table(flat_bytes(bundle.promised_bytes)))
     return 0
+
+
+def _candidates(args):
+    from keras_tinytrain.export import Candidates
+    from keras_tinytrain.plan import Budget
+
+    budget = Candidates().budget
+    return Candidates(inspect=args.inspect, budget=Budget(args.memory or budget.memory, args.compute))
 
 
 def _check_arguments(parser):
@@ -188,6 +203,8 @@ def _emulate_arguments(parser):
     parser.add_argument("--samples", help="labelled samples to learn: an .npz with x and y, or a folder of class folders")
     parser.add_argument("--queries", help="labelled samples to answer afterwards, likewise")
     parser.add_argument("--iterations", type=_positive, help="of training (as exported)")
+    parser.add_argument("--memory", help="of an adaptive bundle: SRAM within which the board chooses (as exported)")
+    parser.add_argument("--compute", type=float, help="and share of a full backward pass, or MACs (as exported)")
     _value_arguments(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of tables")
     parser.set_defaults(run=_run_emulate)
@@ -236,7 +253,9 @@ def _benchmark_arguments(parser):
     emulated.add_argument("--backbone", default="mcunet", choices=networks, help="(%(default)s)")
     emulated.add_argument("--weights", default="imagenet", help="imagenet, or a file of weights (%(default)s)")
     emulated.add_argument("--domain", required=True, help=".npz file with images and labels")
-    emulated.add_argument("--methods", nargs="+", default=["tinytrain"], choices=("tinytrain", "full"), help="(tinytrain)")
+    emulated.add_argument("--methods", nargs="+", default=["tinytrain"], choices=("tinytrain", "adaptive", "full"),
+                          help="a plan chosen beforehand, one that the board chooses, or everything (tinytrain)")
+    emulated.add_argument("--inspect", type=_positive, default=6, help="choose among the last so many blocks (%(default)s)")
     emulated.add_argument("--iterations", type=_positive, default=1, help="that are emulated (%(default)s)")
     _device_arguments(emulated, features="flash", optimizer="adam_per_channel", weights="int8")
     emulated.add_argument("--memory", help="memory budget of the plan (what the board's core leaves)")

@@ -15,7 +15,8 @@ from keras_tinytrain.backbones import NanoNet
 from keras_tinytrain.domains import load_digits
 from keras_tinytrain.export import Bundle
 from keras_tinytrain.export.boards import BOARDS
-from keras_tinytrain.export.emulator import INSTRUCTIONS_PER_MAC, EmulatedTask, emulate_task
+from keras_tinytrain.export.emulator import INSTRUCTIONS_PER_MAC, EmulatedBoard, EmulatedTask, emulate_task
+from keras_tinytrain.export.firmware import build_firmware
 from keras_tinytrain.fewshot.adapt import adapt
 from keras_tinytrain.fewshot.episodes import sample_episode
 from keras_tinytrain.plan import Budget
@@ -32,6 +33,8 @@ FORWARD = ("prefix_forward", "tail_forward")
 
 def run(args) -> int:
     """Emulate and print. Returns 0; what cannot be done raises."""
+    if args.serial:
+        return _serve(args)
     console = Console(stderr=True)
     with contextlib.ExitStack() as stack, console.status("preparing") as status:
         if args.bundle == "demo":
@@ -39,8 +42,9 @@ def run(args) -> int:
             bundle, task, queries = _demo_task(folder)
         else:
             bundle, task, queries = _own_task(args)
-        x = None if queries is None else queries[0]
-        emulated = emulate_task(bundle, *task, iterations=args.iterations, queries=x, progress=status.update)
+        x, budget = None if queries is None else queries[0], _budget(bundle, args)
+        options = {"iterations": args.iterations, "queries": x, "budget": budget, "progress": status.update}
+        emulated = emulate_task(bundle, *task, **options)
     if emulated.forward_is_estimated:
         console.print(_ESTIMATE_NOTE, style="dim")
     if args.json:
@@ -56,6 +60,20 @@ _ESTIMATE_NOTE = (
 )
 
 
+def _serve(args):
+    """The board at a port, for `keras-tinytrain device`, until the user has had enough."""
+    if args.bundle == "demo" or args.samples or args.queries:
+        raise ValueError("--serial takes a bundle, without samples: `keras-tinytrain device` sends them.")
+    bundle = Bundle.load(args.bundle)
+    with tempfile.TemporaryDirectory(prefix="keras_tinytrain_") as folder:
+        with EmulatedBoard(bundle, build_firmware(bundle, folder), serial=True) as board:
+            board.start(args.iterations)
+            with board.serial_port() as port:
+                print(f"keras-tinytrain device --port {port} status", flush=True)
+                input("Enter ends it. ")
+    return 0
+
+
 def _own_task(args):
     if args.samples is None:
         raise ValueError("Name the samples to learn: --samples task.npz. (`emulate demo` brings its own.)")
@@ -64,6 +82,15 @@ def _own_task(args):
     read = {"scale": args.scale, "offset": args.offset}
     task = load_samples(args.samples, shape, **read)
     return bundle, task, load_samples(args.queries, shape, **read) if args.queries else None
+
+
+def _budget(bundle, args):
+    """Within which the board chooses; None: all that it was exported for."""
+    if args.memory is None and args.compute is None:
+        return None
+    room = bundle.manifest.get("adaptive") or {}
+    memory, compute = args.memory or bundle.manifest["sram"]["total"], args.compute or room.get("backward_macs", 1)
+    return Budget(memory, compute)
 
 
 def _demo_task(folder, seed=0):
@@ -102,6 +129,9 @@ def _show(bundle, emulated: EmulatedTask, queries):
     if queries is not None:
         right = np.mean(emulated.logits.argmax(axis=1) == queries[1])
         console.print(f"{100 * right:.1f} % of {len(queries[1])} samples not learned from answered right, on the board.")
+    if bundle.manifest.get("adaptive"):
+        chosen = ", ".join(f"{layer.name} {len(layer.channels)}" for layer in emulated.plan.layers)
+        console.print(f"Chosen on the board, channels: {chosen}.")
     console.print(f"Delta: {len(emulated.delta):,} B, SHA-256 {emulated.delta_sha256}")
 
 

@@ -6,19 +6,22 @@ import pytest
 
 from keras_tinytrain.fewshot.augmentation import DEFAULT_SHIFTS, default_shifts, fixed_views, shift_views
 
-SHIFTS = [(0, 0), (1, -2), (-3, 2), (9, -9)]  # the last is larger than the image
+SHIFTS = [(0, 0, 0), (1, -2, 0), (-3, 2, 1), (9, -9, 1), (0, 0, 1)]  # (9, -9) is larger than the image
 
 
 @pytest.mark.parametrize("dtype", [np.int8, np.uint8, np.float32])
 def test_matches_the_formula(dtype):
     images = np.random.default_rng(0).integers(0, 100, (2, 4, 5, 3)).astype(dtype)
     views = shift_views(images, SHIFTS)
-    assert views.shape == (4, 2, 4, 5, 3) and views.dtype == dtype
-    for view, (dy, dx) in zip(views, SHIFTS):
+    assert views.shape == (5, 2, 4, 5, 3) and views.dtype == dtype
+    for view, (dy, dx, mirrored) in zip(views, SHIFTS):
         for y in range(4):
             for x in range(5):
-                source = images[:, min(max(y - dy, 0), 3), min(max(x - dx, 0), 4)]
+                column = min(max(x - dx, 0), 4)
+                source = images[:, min(max(y - dy, 0), 3), 4 - column if mirrored else column]
                 np.testing.assert_array_equal(view[:, y, x], source)
+    unmirrored = [(dy, dx) for dy, dx, mirrored in SHIFTS if not mirrored]
+    assert np.array_equal(shift_views(images, unmirrored), views[:2])
 
 
 def test_commutes_with_quantisation():

@@ -32,7 +32,7 @@ def without_dense():
 
 
 CASES = {  # model, trained channels, head, views
-    "without_dense": (without_dense, BLOCKS, "prototypes", ((0, 1), (-2, 0))),
+    "without_dense": (without_dense, BLOCKS, "prototypes", ((0, 1), (-2, 0, True))),
     "dense": (lambda: tiny_net(classes=WAYS), {**BLOCKS, "logits": (0, 3)}, "softmax", ()),
     "no_frozen_part": (pooled_net, {"first": (0, 5), "hidden": (1, 7)}, "prototypes", ()),
 }

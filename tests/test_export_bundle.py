@@ -11,13 +11,16 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
+from keras_tinytrain import planner
+from keras_tinytrain.backbones import NanoNet
+from keras_tinytrain.device_cost import DeviceAccounting
 from keras_tinytrain.export import Board, Bundle, TrainingSettings, export_tflm
 from keras_tinytrain.export import bundle as bundle_module
 from keras_tinytrain.export.convert import convert_int8
 from keras_tinytrain.export.firmware import compile_sources
 from keras_tinytrain.export.tables import TABLES_VERSION, _float32, _resolver_method, identifier
 from keras_tinytrain.fold import fold_batch_norm
-from keras_tinytrain.plan import LayerPlan, Plan
+from keras_tinytrain.plan import Budget, LayerPlan, Plan
 from keras_tinytrain.tflm_runtime import source_dir
 from models import images, pooled_net, tiny_net
 
@@ -31,7 +34,7 @@ def export(out, *, model=None, plan=PLAN, **options):
 
 @pytest.fixture(scope="module")
 def original(tmp_path_factory):
-    return export(tmp_path_factory.mktemp("export") / "my net-1", views=((1, 0), (0, -2)))
+    return export(tmp_path_factory.mktemp("export") / "my net-1", views=((1, 0), (0, -2, True)))
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +63,7 @@ def test_files_and_manifest(bundle):
     assert on_disk == files | {"manifest.json"}
     assert bundle.plan == PLAN
     assert bundle.manifest["trained"] == {"b1_project": 2, "logits": 5}
-    assert bundle.manifest["views"] == [[1, 0], [0, -2]]
+    assert bundle.manifest["views"] == [[1, 0, False], [0, -2, True]]
     for memory in ("sram", "flash"):
         parts = bundle.promised_bytes[memory]
         assert parts.pop("total") == sum(parts.values())
@@ -69,7 +72,7 @@ def test_files_and_manifest(bundle):
 
 
 def test_two_exports_are_the_same(original, tmp_path):
-    again = export(tmp_path / "my net-1", views=((1, 0), (0, -2)))
+    again = export(tmp_path / "my net-1", views=((1, 0), (0, -2, True)))
     assert again.manifest == original.manifest
 
 
@@ -140,6 +143,28 @@ def test_too_small_a_board_writes_nothing(tmp_path, converted):
     assert not list(tmp_path.iterdir())
 
 
+def test_the_budget_that_is_named_fits(tmp_path):
+    model, board = NanoNet(), Board("small", "cpu", 1, 150_000, 10**6)
+    x, loss, kept = images(model, 5), planner.summed_cross_entropy(np.arange(5)), DeviceAccounting(num_samples=5)
+    options = {"board": board, "training": TrainingSettings(num_classes=5, max_samples=5)}
+    plans = [
+        planner.choose(model, x, loss, Budget(memory, 1.0), strategy="l2", accounting=kept)
+        for memory in ("240KB", board.available_sram_bytes)
+    ]
+    message = re.escape(f"Plan again with Budget(memory=150000) and accounting={kept} (keras-tinytrain plan --memory 150000)")
+    with pytest.raises(ValueError, match=message):
+        export(tmp_path / "net", model=model, plan=plans[0], **options)
+    assert not list(tmp_path.iterdir())
+    bundle = export(tmp_path / "net", model=model, plan=plans[1], **options)
+    assert 0.8 * 150_000 < bundle.promised_bytes["sram"]["total"] <= 150_000
+
+
+def test_where_no_budget_fits_none_is_named(tmp_path, converted):
+    with pytest.raises(ValueError, match="The frozen part alone takes [0-9,]+ B, so that no plan as late as this one fits"):
+        export(tmp_path / "net", board=Board("tiny", "cpu", 1, 2048, 10**6), plan=Plan((LayerPlan("logits", (0, 1)),)))
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("failing_rename", [1, 2])
 def test_a_failure_while_writing_leaves_all_as_it_was(bundle, tmp_path, monkeypatch, failing_rename, converted):
     rename, calls = pathlib.Path.rename, []
@@ -165,6 +190,8 @@ def test_options_are_checked(tmp_path):
         export(tmp_path / "a", head="softmax", training=TrainingSettings(num_classes=4))
     with pytest.raises(ValueError, match="views expects"):
         export(tmp_path / "a", views=((40000, 0),))
+    with pytest.raises(ValueError, match="mirrored.. Received: .*2"):
+        export(tmp_path / "a", views=((0, 0, 2),))
     with pytest.raises(ValueError, match="features expects 'ram' or 'flash'. Received: 'disk'"):
         export(tmp_path / "a", features="disk")
     with pytest.raises(ValueError, match="what an erase clears on board 'rp2040': set Board.flash_page_bytes"):

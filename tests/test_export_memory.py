@@ -62,6 +62,7 @@ def test_training_memory_by_hand(parts):
     num_trained = 2 * (16 + 1) + 2 * (9 + 1) + 1 * (12 + 1)
     assert memory.state == {
         "samples": align(7 * 3 * 6 * 6 * 8) + 16,
+        "plan": 0,
         "weights": (8 * 16 + 32) + (9 * 16 + 64) + (align(12 * 5) + 32),
         "masters": align(4 * num_trained),
         "optimizer": align(8 * num_trained),

@@ -16,7 +16,7 @@ from keras_tinytrain.benchmark.tasks import TaskShape, draw_task
 from keras_tinytrain.benchmark.text import aligned
 from keras_tinytrain.domains import load_npz
 from keras_tinytrain.device_cost import DeviceAccounting
-from keras_tinytrain.export import HostRuntime, TrainingSettings, board, export_tflm
+from keras_tinytrain.export import Candidates, HostRuntime, TrainingSettings, board, export_tflm
 from keras_tinytrain.export.emulator import INSTRUCTIONS_PER_MAC, emulate_task
 from keras_tinytrain.export.macs import forward_macs
 from keras_tinytrain.fewshot.adapt import prototype_classifier
@@ -49,32 +49,37 @@ def emulate_method(backbone, domain, method, args) -> dict:
     model = build((side, side, 3), weights=args.weights)
     task = _task(load_npz(domain, size=None), side, args.seed)
     x, y = task.support_x, task.support_y
-    target = BOARD if method == "tinytrain" else LARGE
+    target = LARGE if method == "full" else BOARD
+    budget = Budget(args.memory or target.available_sram_bytes, macs)
     accounting = DeviceAccounting(args.optimizer, args.trained_weights, len(x), num_classes=WAYS, features=args.features)
-    plan = _plan(model, x, y, method, Budget(args.memory or target.available_sram_bytes, macs), accounting)
+    chosen = Candidates(args.inspect, budget=budget) if method == "adaptive" else _plan(model, x, y, method, budget, accounting, args)
     settings = TrainingSettings(
         args.optimizer, args.trained_weights, iterations=args.iterations, num_classes=WAYS, max_samples=len(x)
     )
     with tempfile.TemporaryDirectory(prefix="keras_tinytrain_") as folder:
         out = pathlib.Path(folder, "bundle")
         bundle = export_tflm(
-            model, plan, calibration=x, out=out, board=target, training=settings, features=args.features
+            model, chosen, calibration=x, out=out, board=target, training=settings, features=args.features
         )
         host = HostRuntime(bundle)
         host.add_samples(x, y)
+        host.trainer.update_prototypes()
+        untrained = host.predict(task.query_x)
         host.train()
+        plan = host.plan
         emulated = emulate_task(bundle, x, y, queries=task.query_x)
         prefix, tail = (round(forward_macs(part) * INSTRUCTIONS_PER_MAC) for part in (bundle.frozen, bundle.trainable))
     steps = len(x) * args.iterations
     backward, update = (round(emulated.instructions[part] / steps) for part in ("backward", "update"))
-    passes = len(x) * (2 * ITERATIONS + 1)  # of the tail: prototypes and queries each iteration, prototypes at the end
+    last_passes = emulated.calls["tail_forward"] - 2 * steps  # prototypes at the end: adapted, and of the original network
+    passes = 2 * len(x) * ITERATIONS + last_passes  # of the tail: for prototypes and for gradients in each iteration
     cached = len(x) * prefix + passes * tail + len(x) * ITERATIONS * (backward + update)
     choice, table = cost.num_channels(plan), layer_table(model)
     return {
         "method": method,
         "trained_weights": cost.num_trained_weights(table, choice),
         "backward_macs": cost.backward_macs(table, choice),
-        "layers": {layer.name: len(layer.channels) for layer in plan.layers if method == "tinytrain"},
+        "layers": {layer.name: len(layer.channels) for layer in plan.layers if method != "full"},
         "sram_bytes": emulated.sram_bytes,
         "sram_promised": bundle.promised_bytes["sram"]["total"],
         "flash_bytes": emulated.flash_bytes,
@@ -82,25 +87,31 @@ def emulate_method(backbone, domain, method, args) -> dict:
         "heap_bytes": emulated.heap_bytes,
         "prefix_forward_estimate": prefix,
         "tail_forward_estimate": tail,
+        "selection": emulated.instructions["selection"],
         "backward_a_sample": backward,
         "update_a_sample": update,
         "task": cached,
         "task_without_cached_prefix": cached + (passes - len(x)) * prefix,
+        "times_fewer": 1 + (passes - len(x)) * prefix / cached,
         "losses": [emulated.losses[0], emulated.losses[-1]],
-        "query_accuracy": float(np.mean(emulated.logits.argmax(axis=1) == task.query_y)),
-        "same_as_host": emulated.delta == host.trainer.save_delta(0),
+        "query_accuracy": [_accuracy(logits, task.query_y) for logits in (untrained, emulated.logits)],
+        "same_as_host": emulated.delta == host.trainer.save_delta(0) and emulated.plan.layers == plan.layers,
     }
+
+
+def _accuracy(logits, labels):
+    return float(np.mean(logits.argmax(axis=1) == labels))
 
 
 def _task(domain, side, seed):
     return draw_task(domain, TaskShape(ways=WAYS, shots=SHOTS), (side, side, 3), seed=seed, episode=0)
 
 
-def _plan(model, x, y, method, budget, accounting):
+def _plan(model, x, y, method, budget, accounting, args):
     if method == "full":
         return selection.full_plan(layer_table(model))
     loss, classifier = planner.summed_cross_entropy(y), prototype_classifier(model, x, y).model
-    return planner.choose(classifier, x, loss, budget, accounting=accounting)
+    return planner.choose(classifier, x, loss, budget, accounting=accounting, inspect=args.inspect)
 
 
 def _lines(rows):
@@ -114,4 +125,4 @@ def _lines(rows):
         elif isinstance(value, list):
             yield (key, *(" to ".join(f"{each:.3f}" for each in row[key]) for row in rows))
         elif key != "method":
-            yield (key, *(f"{row[key]:,}" for row in rows))
+            yield (key, *(f"{row[key]:,.4g}" if isinstance(row[key], float) else f"{row[key]:,}" for row in rows))

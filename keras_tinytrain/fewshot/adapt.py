@@ -58,7 +58,7 @@ def adapt(
         plan: train this plan instead of choosing one.
         iterations: optimizer steps.
         learning_rate: Adam's.
-        shifts: (dy, dx) in pixels, one per view; () and no `augment` uses the images themselves.
+        shifts: (dy, dx) or (dy, dx, mirrored), one per view, see `augmentation.shift_views`; () and no `augment` uses the images themselves.
         augment: views by other means, see `augmentation.fixed_views`: "photo", "ink", a Keras layer, or a function of images.
         num_views: of `augment`, drawn once, so that the frozen part still runs once per view.
         head: "prototypes"; or "softmax", a dense layer that starts from the prototypes and is trained too (`heads.SoftmaxHead`).

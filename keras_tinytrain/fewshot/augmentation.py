@@ -1,4 +1,4 @@
-"""Augmented views that host and device make alike: integer shifts that repeat the edge."""
+"""Augmented views that host and device make alike: integer shifts that repeat the edge, of the image or its mirror image."""
 
 import math
 
@@ -13,7 +13,8 @@ def shift_views(images: np.ndarray, shifts) -> np.ndarray:
 
     Args:
         images: (N, H, W, C), any dtype.
-        shifts: integers (V, 2), rows (dy, dx) in pixels; positive moves the picture down and to the right.
+        shifts: integers (V, 2), rows (dy, dx) in pixels; positive moves the picture down and to the right. Or (V, 3), rows
+            (dy, dx, mirrored): 1 swaps left and right before the shift, 0 does not.
 
     Returns:
         (V, N, H, W, C), dtype of `images`.
@@ -26,13 +27,14 @@ def shift_views(images: np.ndarray, shifts) -> np.ndarray:
         array([0, 0, 1])
     """
     images, shifts = np.asarray(images), np.asarray(shifts)
-    if images.ndim != 4 or shifts.ndim != 2 or shifts.shape[1] != 2:
-        raise ValueError(f"Expected images (N, H, W, C) and shifts (V, 2). Received: {images.shape} and {shifts.shape}.")
+    if images.ndim != 4 or shifts.ndim != 2 or shifts.shape[1] not in (2, 3):
+        raise ValueError(f"Expected images (N, H, W, C) and shifts (V, 2) or (V, 3). Received: {images.shape} and {shifts.shape}.")
     if not np.issubdtype(shifts.dtype, np.integer):
         raise ValueError(f"Shifts are whole pixels. Received dtype {shifts.dtype}: {shifts.tolist()}")
     _, height, width, _ = images.shape
     rows = np.clip(np.arange(height) - shifts[:, :1], 0, height - 1)  # (V, H)
-    columns = np.clip(np.arange(width) - shifts[:, 1:], 0, width - 1)  # (V, W)
+    columns = np.clip(np.arange(width) - shifts[:, 1:2], 0, width - 1)  # (V, W)
+    columns = np.where(shifts[:, 2:].any(axis=1, keepdims=True), width - 1 - columns, columns)
     return np.stack([images[:, y][:, :, x] for y, x in zip(rows, columns)])
 
 

@@ -111,9 +111,10 @@ class Tail:
 
     def _compile(self, objective, head_specs, augmented):
         features, channels, values = self._specs
-        number, membership = tf.TensorSpec([], tf.float32), tf.TensorSpec([None, None], tf.float32)
+        membership = tf.TensorSpec([None, None], tf.float32)
+        iteration, rate = tf.TensorSpec([], tf.float64), tf.TensorSpec([], tf.float32)
         state = [values + head_specs] * 3
-        count, signature = len(self.sources), [features, features, membership, channels, state, number, number]
+        count, signature = len(self.sources), [features, features, membership, channels, state, iteration, rate]
 
         @tf.function(input_signature=signature, jit_compile=False, autograph=False)
         def step(samples, queries, membership, channels, state, iteration, learning_rate):

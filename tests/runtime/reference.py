@@ -6,11 +6,11 @@ import numpy as np
 
 
 def views_of(image, views):
-    """The image itself, then out[y][x] = in[clamp(y - shift_y)][clamp(x - shift_x)] for every view."""
+    """The image itself, then out[y][x] = from[clamp(y - shift_y)][clamp(x - shift_x)] for every view, from: it or its mirror image."""
     height, width = image.shape[:2]
     rows = lambda shift: np.clip(np.arange(height) - shift, 0, height - 1)
     columns = lambda shift: np.clip(np.arange(width) - shift, 0, width - 1)
-    return [image] + [image[rows(y)][:, columns(x)] for y, x in views]
+    return [image] + [(image[:, ::-1] if mirrored else image)[rows(y)][:, columns(x)] for y, x, mirrored in views]
 
 
 def softmax_loss(logits, label):

@@ -73,6 +73,7 @@ class Net:
     layers: list = field(default_factory=list)
     trained: dict = field(default_factory=dict)  # layer index -> channels
     split: tuple = ()  # indices of trained layers of which RAM holds the trained channels only
+    candidates: tuple = ()  # (criterion, backward MACs): `trained` is what the device may choose from, with all channels
     head: str = "prototypes"
     views: tuple = ()
     image_shape: tuple = (12, 10, 4)
@@ -181,6 +182,17 @@ class Net:
 
     def backward(self, values, d_last):
         """Gradients of the trained channels, layer -> (d_kernel [channels, weights per channel], d_bias)."""
+        outputs = self.output_gradients(values, d_last)
+        return {index: self.weight_gradients(index, values, outputs[index]) for index in outputs if index in self.trained}
+
+    def fisher_products(self, values, d_last):
+        """Layer -> sum over positions of activation times gradient, [channels]."""
+        outputs = self.output_gradients(values, d_last)
+        real = {index: self.real(self.layers[index].output, values[self.layers[index].output]) for index in outputs}
+        return {index: (real[index] * outputs[index]).sum((0, 1)) for index in outputs if index in self.trained}
+
+    def output_gradients(self, values, d_last):
+        """Layer -> gradient of its output before its activation."""
         d = {len(self.tensors) - 1: np.asarray(d_last, np.float64).reshape(self.tensors[-1].shape)}
         result = {}
         for index in reversed(range(len(self.layers))):
@@ -192,8 +204,7 @@ class Net:
                 low, high = self.clamps(layer)
                 q = values[layer.output]
                 d_output = d_output * ((q > low) & ((q < high) | (layer.activation == "relu")))
-            if index in self.trained:
-                result[index] = self.weight_gradients(index, values, d_output)
+            result[index] = d_output
             for tensor in (layer.input, layer.input2):
                 if tensor == NONE or self.tensors[tensor].gradient_offset == NONE:
                     continue
@@ -251,12 +262,12 @@ class Net:
             if i in self.split and layer.bias is not None:
                 code.append(array("std::int32_t", f"trained_bias_{i}", layer.bias[self.trained[i]]))
         for index, channels in self.trained.items():
-            code.append(array("std::uint16_t", f"channels_{index}", channels))
+            code.append("" if self.candidates else array("std::uint16_t", f"channels_{index}", channels))
         code.append(f"const Tensor tensors[] = {{{', '.join(self.render_tensor(t) for t in self.tensors)}}};")
         code.append(f"const Layer layers[] = {{{', '.join(self.render_layer(i) for i in range(len(self.layers)))}}};")
         code.append(f"const TrainedLayer trained[] = {{{', '.join(self.render_trained(i) for i in self.trained)}}};")
         if self.views:
-            code.append(f"const View views[] = {{{', '.join(f'{{{y}, {x}}}' for y, x in self.views)}}};")
+            code.append(f"const View views[] = {{{', '.join(f'{{{y}, {x}, {str(mirrored).lower()}}}' for y, x, mirrored in self.views)}}};")
         code += [f"const Tables tables = {self.render_tables()};", "}  // namespace",
                  f'extern "C" const void* {symbol}() {{ return &tables; }}', ""]
         return "\n".join(code)
@@ -277,7 +288,8 @@ class Net:
         bias = 200 + i if self.layers[i].bias is not None else NONE
         split = f"trained_kernel_{i}" if i in self.split else "nullptr"
         split += f", trained_bias_{i}" if i in self.split and self.layers[i].bias is not None else ", nullptr"
-        return f'{{"layer_{i}", {i}, {100 + i}, {bias}, {len(self.trained[i])}, channels_{i}, {split}}}'
+        channels = "nullptr" if self.candidates else f"channels_{i}"
+        return f'{{"layer_{i}", {i}, {100 + i}, {bias}, {len(self.trained[i])}, {channels}, {split}}}'
 
     def render_tables(self):
         s = {"optimizer": "kSgd", "weights": "kFloatMasters", "updates": "kAccumulated", "leave_one_out": False,
@@ -290,10 +302,14 @@ class Net:
             *(str(s[k]) for k in ("iterations", "num_classes", "max_samples", "seed"))])
         head = "kPrototypes" if self.head == "prototypes" else "kSoftmax"
         views = f"{len(self.views)}, {'views' if self.views else 'nullptr'}"
+        candidates = "0, 0, Criterion::kPotential, 0"
+        if self.candidates:
+            criterion, macs = self.candidates
+            candidates = f"{len(self.trained)}, {sum(map(len, self.trained.values()))}, Criterion::{criterion}, {macs}u"
         return (f"{{kTablesVersion, {{{', '.join(map(str, self.base_hash))}}}, Head::{head}, "
                 f"{', '.join(map(str, self.image_shape))}, 0.05f, 0, {len(self.tensors)}, tensors, {len(self.layers)}, layers, "
                 f"{len(self.trained)}, trained, {self.num_outputs}, {self.tensors[-1].kept}, {views}, {self.gradient_bytes}, "
-                f"{{{training}}}}}")
+                f"{{{training}}}, {{{candidates}}}}}")
 
     @property
     def base_hash(self):
@@ -348,7 +364,7 @@ def array(ctype, name, values):
 
 # ---- the network of the tests --------------------------------------------------------------------------------------------
 
-def small_net(head="prototypes", seed=0, by_channel=False, picking=False):
+def small_net(head="prototypes", seed=0, by_channel=False, picking=False, candidates=()):
     """Convolution, an inverted bottleneck with a residual, a strided convolution, pooling, reshape and dense: every operator
     that the runtime knows, both activations, gradients that accumulate, and two that change places in one buffer. With
     `by_channel`, the bottleneck's wide middle goes backwards one channel at a time. With `picking`, max pooling and padding take
@@ -410,7 +426,8 @@ def small_net(head="prototypes", seed=0, by_channel=False, picking=False):
         add("reshape", (1, 1, 5))                                                       # 9 -> 10
     add("dense", (1, 1, 7 if head == "prototypes" else 3), activation="linear")         # 10 -> 11
 
-    for kept, tensor in enumerate((1, 2, 3, 5, 7, 10, 11) + ((8,) if picking else ())):
+    scored = (4, 6) if candidates else ()
+    for kept, tensor in enumerate((1, 2, 3, 5, 7, 10, 11) + ((8,) if picking or candidates else ()) + scored):
         net.tensors[tensor].kept = kept
     net.tensors[2].by_channel = net.tensors[3].by_channel = by_channel
     offset = 0
@@ -420,6 +437,9 @@ def small_net(head="prototypes", seed=0, by_channel=False, picking=False):
         offset += 0 if shared is not None else net.tensors[index].num_gradient_bytes
     net.layers[1].accumulate = (True, False)  # the addition has written d_1 already
     net.trained = {0: [0, 3, 5], 1: [1, 2, 7], 2: [0, 4, 6, 7], 3: [2], 5: [1, 5], 7: [0, 4], 10: [0, 2]}
+    net.candidates = candidates
+    if candidates:
+        net.trained = {i: list(range(net.tensors[net.layers[i].output].shape[2])) for i in net.trained}
     net.settings["num_classes"] = 3
     return net
 

@@ -31,7 +31,8 @@ def compiler(tmp_path_factory):
 def learned_delta(net, folder):
     """The delta of a short training, for the fuzzer to begin with."""
     tables, library = net.load(folder)
-    trainer = _runtime.Trainer(tables, net.run_trainable, net.run_frozen, net.bind, owner=library)
+    room = {"arena_bytes": 4096, "scratch_bytes": 8192} if net.candidates else {}
+    trainer = _runtime.Trainer(tables, net.run_trainable, net.run_frozen, net.bind, owner=library, **room)
     for image, label in zip(*samples()):
         trainer.add_sample(image, int(label))
     trainer.train()
@@ -47,11 +48,12 @@ def build(compiler, sources, program):
     subprocess.run([compiler, "-fsanitize=fuzzer,address,undefined", *objects, "-o", program], check=True)
 
 
-@pytest.mark.parametrize("target", ["fuzz_delta", "fuzz_tables"])
-def test_nothing_breaks(target, compiler, tmp_path):
+@pytest.mark.parametrize("target, candidates", [
+    ("fuzz_delta", ()), ("fuzz_delta", ("kPerWeight", 10**6)), ("fuzz_tables", ())], ids=["delta", "delta_with_its_plan", "tables"])
+def test_nothing_breaks(target, candidates, compiler, tmp_path):
     corpus = tmp_path / "corpus"
     corpus.mkdir()
-    net = small_net(by_channel=target == "fuzz_tables")
+    net = small_net(by_channel=target == "fuzz_tables", candidates=candidates)
     net.split = (1, 3, 10) if target == "fuzz_tables" else ()
     net.settings.update(average=0.5, leave_one_out=True)  # so that a delta holds original prototypes, too
     delta = learned_delta(net, tmp_path)  # writes tables.cpp, too

@@ -6,13 +6,15 @@ import pytest
 
 from keras_tinytrain import planner
 from keras_tinytrain.backbones import MCUNet
+from keras_tinytrain.benchmark.device import EPSILON, LEARNING_RATE, WITHIN, curve_difference
 from keras_tinytrain.benchmark.networks import find_network
 from keras_tinytrain.benchmark.tasks import TaskShape, draw_task
 from keras_tinytrain.device_cost import DeviceAccounting
 from keras_tinytrain.domains import load_npz
-from keras_tinytrain.export import HostRuntime, TrainingSettings, board, export_tflm
+from keras_tinytrain.export import Board, HostRuntime, TrainingSettings, board, export_tflm
 from keras_tinytrain.export.emulator import emulate_task
-from keras_tinytrain.fewshot.adapt import prototype_classifier
+from keras_tinytrain.export.on_grid import on_grid_model
+from keras_tinytrain.fewshot.adapt import adapt, prototype_classifier
 from keras_tinytrain.plan import Budget
 
 WAYS = 5
@@ -59,3 +61,21 @@ def test_the_board_s_core_has_room_beside_it(emulated):
     sram, flash = emulated.sram_bytes, emulated.flash_bytes
     assert sram["total"] - sram["stack"] - sram["other"] <= NANO.available_sram_bytes
     assert sram["total"] < NANO.sram_bytes and flash["total"] < NANO.flash_bytes
+
+
+def test_losses_follow_keras_on_the_same_grid(signs, shared_data, tmp_path):
+    """Adam with float masters, as `adapt` has it; each iteration within 2 % of its own loss (`curve_difference`)."""
+    bundle, x, y = signs
+    model = MCUNet(weights=shared_data / "weights" / "mcunet-5fps.npz")
+    training = TrainingSettings(
+        learning_rate=LEARNING_RATE, epsilon=EPSILON, iterations=ITERATIONS, num_classes=WAYS, max_samples=len(x)
+    )
+    options = {"board": Board("roomy", "any", 1, 2**24, 2**24), "training": training, "weights_in_ram": "whole"}
+    host = HostRuntime(export_tflm(model, bundle.plan, calibration=x, out=tmp_path / "signs", **options))
+    host.add_samples(x, y)
+    losses = host.train()
+    grid = on_grid_model(model, host.bundle)
+    learned = adapt(grid, x, y, plan=bundle.plan, iterations=ITERATIONS, learning_rate=LEARNING_RATE)
+    assert len(losses) == len(learned.losses) == ITERATIONS and losses[-1] < losses[0]
+    assert losses[0] == pytest.approx(learned.losses[0], rel=1e-5)
+    assert curve_difference(losses, learned.losses)[1] <= WITHIN

@@ -16,7 +16,7 @@ NANO_33_BLE = ["-mcpu=cortex-m4", "-mthumb", "-mfpu=fpv4-sp-d16", "-mfloat-abi=s
                "-funsigned-char"]
 FILES = sorted(SOURCES.glob("*.cpp"))
 HEADERS = sorted(SOURCES.glob("*.h"))
-ALLOWED = {"memcpy", "memset", "memcmp", "memmove", "sqrtf", "_GLOBAL_OFFSET_TABLE_", "__stack_chk_fail"}
+ALLOWED = {"memcpy", "memset", "memcmp", "memmove", "strlen", "sqrtf", "_GLOBAL_OFFSET_TABLE_", "__stack_chk_fail"}
 
 needs_arm = pytest.mark.skipif(
     shutil.which("arm-none-eabi-g++") is None,
@@ -61,8 +61,10 @@ def test_nano_33_ble(tmp_path):
     sizes = subprocess.run(["arm-none-eabi-size", *objects], check=True, capture_output=True, text=True).stdout.splitlines()[1:]
     text, data, bss = (sum(int(line.split()[i]) for line in sizes) for i in range(3))
     assert data == bss == 0  # no globals
-    kernels = next(int(line.split()[0]) for line in sizes if "tinytrain_kernels" in line)
-    assert text - kernels < 22 * 1024  # 1.5 KB of it, the merging of deltas, is linked only where it is called
+    names = ("tinytrain_kernels", "tinytrain_pointwise", "tinytrain_depthwise")
+    kernels = sum(int(line.split()[0]) for line in sizes if any(name in line for name in names))
+    # 2 KB decide what to train; the merging of deltas (1.5 KB) and the serial port (2 KB) are linked only where they are called.
+    assert text - kernels < 25 * 1024
     assert kernels < 18 * 1024  # unrolled: flash for speed
 
 

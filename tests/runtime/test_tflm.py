@@ -9,8 +9,8 @@ from keras_tinytrain.export import HostRuntime, TrainingSettings, export_tflm
 from keras_tinytrain.export.tables import _resolver_method
 from keras_tinytrain.plan import LayerPlan, Plan
 from models import images, labelled_images, pooled_net, tiny_net
-from tests.runtime.small_net import ROOT, SOURCES
-from tests.runtime.tflm import tflm  # noqa: F401
+from tests.runtime.small_net import ROOT
+from tests.runtime.tflm import NAMESPACE, tflm  # noqa: F401
 
 WAYS, SHOTS = 3, 2
 MAIN = ROOT / "tests" / "runtime" / "tflm_host" / "main.cpp"
@@ -37,24 +37,40 @@ def bundle(request, tmp_path_factory):
     return exported, *labelled_images(model, per_class=SHOTS, classes=WAYS)
 
 
-def compile_bundle(bundle, tflm, program, *flags):
-    """The test's main.cpp, the bundle's sources and the runtime, linked against the real library."""
+PROJECT = """
+cmake_minimum_required(VERSION 3.13)
+project(sketch LANGUAGES CXX)
+add_subdirectory({runtime} tinytrain)
+add_executable(program program.cpp {bundle}/tables.cpp {bundle}/models.cpp)
+set_target_properties(program PROPERTIES CXX_STANDARD 17 CXX_STANDARD_REQUIRED ON)
+target_include_directories(program PRIVATE {bundle})
+target_compile_options(program PRIVATE -Wall -Wextra -Werror)
+target_link_libraries(program tinytrain_with_tflm)
+"""
+
+
+def compile_bundle(bundle, tflm, folder, *flags):
+    """The test's main.cpp and the bundle's sources, as a user's CMake project over the runtime and the real library."""
     path, resolver = bundle.path, " ".join(f"resolver.{_resolver_method(name)}();" for name in bundle.manifest["operators"])
-    defines = [f"-DBUNDLE={bundle.manifest['namespace']}", f"-DRESOLVER={resolver}"]
-    defines += ["-DFROZEN"] if bundle.frozen else []
-    defines += ["-DFLASH"] if bundle.manifest["features"]["memory"] == "flash" else []
-    defines += flags
-    sources = [MAIN, path / "tables.cpp", path / "models.cpp", *sorted(SOURCES.glob("*.cpp"))]
-    flags = ["-std=c++17", "-O1", "-Wall", "-Wextra", "-Werror", *defines, *tflm.flags, f"-I{path}", f"-I{SOURCES}"]
-    subprocess.run(["c++", *flags, *sources, *tflm.library, "-o", program], check=True)
+    defines = ["XCORE", f"TFLM {NAMESPACE}", f"BUNDLE {bundle.manifest['namespace']}", f"RESOLVER {resolver}", *flags]
+    defines += ["FROZEN"] if bundle.frozen else []
+    defines += ["FLASH"] if bundle.manifest["features"]["memory"] == "flash" else []
+    (folder / "program.cpp").write_text("".join(f"#define {each}\n" for each in defines) + f'#include "{MAIN}"\n')
+    (folder / "CMakeLists.txt").write_text(PROJECT.format(runtime=ROOT / "tflm_runtime", bundle=path))
+    options = [f"-DTFLM_INCLUDE_DIRS={';'.join(tflm.includes)}", f"-DTFLM_LIBRARY={tflm.library[0]}"]
+    options += ["-DCMAKE_BUILD_TYPE=Release"]
+    for command in (["-S", folder, "-B", folder / "build", *options], ["--build", folder / "build"]):
+        done = subprocess.run(["cmake", *command], capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    return folder / "build" / "program"
 
 
 def run_bundle(bundle, tflm, x, y, folder, *flags):
     """The lines that the program prints when it learns x and y."""
     images = HostRuntime(bundle).quantise(x)
     (folder / "task").write_bytes(b"".join(bytes([label]) + image.tobytes() for image, label in zip(images, y)))
-    compile_bundle(bundle, tflm, folder / "program", *flags)
-    run = subprocess.run([folder / "program", folder / "task"], capture_output=True, text=True)
+    program = compile_bundle(bundle, tflm, folder, *flags)
+    run = subprocess.run([program, folder / "task"], capture_output=True, text=True)
     assert run.returncode == 0, f"{run.returncode}: {run.stdout[-500:]}{run.stderr[-500:]}"
     return run.stdout.splitlines()
 
@@ -77,6 +93,6 @@ def test_two_arenas_give_the_same(bundle, tflm, tmp_path):  # noqa: F811
     bundle, x, y = bundle
     if bundle.frozen is None:
         return
-    arena, *lines = run_bundle(bundle, tflm, x, y, tmp_path, "-DTWO_ARENAS")
+    arena, *lines = run_bundle(bundle, tflm, x, y, tmp_path, "TWO_ARENAS")
     assert lines == host_run(bundle, x, y)
     assert int(arena.split()[1]) == pytest.approx(bundle.manifest["arenas"]["trainable_arena"], rel=0.15)

@@ -12,7 +12,7 @@ from keras_tinytrain.export.flash import NorFlash, PowerCut
 from tests.runtime.reference import keras_change, prototype_loss, softmax_loss, views_of
 from tests.runtime.small_net import NONE, SPLIT, STORED_SAMPLE, samples, small_net
 
-VIEWS = ((1, 0), (-2, 3))
+VIEWS = ((1, 0, False), (-2, 3, False))
 
 
 class Setup:
@@ -207,10 +207,13 @@ def test_split_reads_back_what_was_in_flash(split):
         np.testing.assert_array_equal(trainer.kernel(index), rows.reshape(-1))
 
 
-def test_views_are_shifts_with_clamped_edges(with_views):
-    trainer = with_views.trainer()
-    for view, image in enumerate(views_of(with_views.images[2], VIEWS)):
-        np.testing.assert_array_equal(trainer.stored_sample(2, view)[0], with_views.net.run_frozen(image))
+@pytest.mark.parametrize("mirrored", [False, True])
+def test_views_are_shifts_with_clamped_edges(mirrored, tmp_path):
+    views = tuple((y, x, mirrored) for y, x in ((1, 0), (-2, 3), (0, -40)))
+    setup = Setup(dataclasses.replace(small_net(), views=views, bound={}), tmp_path)
+    trainer = setup.trainer()
+    for view, image in enumerate(views_of(setup.images[2], views)):
+        np.testing.assert_array_equal(trainer.stored_sample(2, view)[0], setup.net.run_frozen(image))
 
 
 # ---- steps ---------------------------------------------------------------------------------------------------------------
@@ -298,6 +301,7 @@ def promised_parts(net, optimizer, *, num_classes=3, max_samples=8, masters=True
         "samples": (0 if in_flash else align16(max_samples * (1 + len(net.views)) * elements(0))) + align16(max_samples),
         "weights": sum(align16(net.layers[i].kernel.size) + (align16(4 * net.layers[i].bias.size) if has_bias(i) else 0)
                        for i in net.trained),
+        "plan": 0,
         "masters": align16(4 * num_weights) if masters else 0,
         "optimizer": align16(4 * {"sgd": 0, "momentum": num_weights, "adam": 2 * num_weights,
                                   "adam_per_channel": num_weights + num_runs}[optimizer]),

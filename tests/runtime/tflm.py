@@ -17,8 +17,9 @@ GEMMLOWP = pathlib.Path("/usr/include/gemmlowp")  # Debian's libgemmlowp-dev, wh
 
 @dataclasses.dataclass(frozen=True)
 class Tflm:
-    """What a compiler needs: flags before the sources, and the shared library behind them."""
+    """What a compiler needs: include directories, flags before the sources, and the shared library behind them."""
 
+    includes: tuple[str, ...]
     flags: tuple[str, ...]
     library: tuple[str, ...]
 
@@ -32,9 +33,10 @@ def tflm():
         pytest.skip("needs apt-get install libgemmlowp-dev")
     folder = _unpacked()
     library = folder / "xmos_ai_tools" / "xinterpreters" / "libs" / "linux"
-    include = folder / "xmos_ai_tools" / "runtime" / "include"
+    includes = str(folder / "xmos_ai_tools" / "runtime" / "include"), str(GEMMLOWP)
     return Tflm(
-        flags=("-DXCORE", f"-DTFLM={NAMESPACE}", "-isystem", str(include), "-isystem", str(GEMMLOWP)),
+        includes=includes,
+        flags=("-DXCORE", f"-DTFLM={NAMESPACE}", *(flag for include in includes for flag in ("-isystem", include))),
         library=(str(library / "xtflm_python.so"), f"-Wl,-rpath,{library}"),
     )
 

@@ -18,6 +18,12 @@ void Print(const char* text);
 bool Read(void* data, std::size_t num_bytes);
 bool Write(const void* data, std::size_t num_bytes);
 
+// The serial port, UART0 of the emulated machine; outside what may be touched until it is opened.
+void OpenSerial();
+std::uint8_t PeekSerial();                            // waits for a byte and leaves it there
+bool ReadSerial(void* data, std::size_t num_bytes);  // false where one does not come in 2 s
+void WriteSerial(const void* data, std::size_t num_bytes);
+
 // Flash in place, as its controller does it: an erase sets bytes to 0xFF, a write only clears bits. Everywhere else, and at any
 // other time, a write to flash is trapped.
 void EraseFlash(const std::uint8_t* begin, std::size_t num_bytes);
@@ -25,6 +31,7 @@ void WriteFlash(const std::uint8_t* begin, const std::uint8_t* data, std::size_t
 
 // Instructions since reset, in steps of 40: SysTick runs at 25 MHz, and under `-icount shift=0` an instruction takes 1 ns.
 std::uint64_t Instructions();
+std::uint32_t Milliseconds();  // if each took a cycle, at 64 MHz
 
 // The most stack that was in use so far, in bytes; bytes that were asked of the heap, which grants none.
 std::size_t StackHighWater();

@@ -5,15 +5,18 @@
 // make requests of its own: 'f', 't', 'b' of model_on_host.cpp, and 'p', a loss, after each iteration.
 //   'i' iterations          make a trainer that learns in so many; as exported where 0
 //   's' label, image        keep a sample
+//   'c' bytes, macs         choose what to train: bytes of the training arena, MACs of a backward pass; all there is where 0
 //   'l'                     learn
 //   'p' image               -> logits
 //   'd'                     -> delta; the last command but 'r' and 'q', since the delta takes the models' place in RAM
+//   'u'                     obey tinytrain_serial.h's commands on the serial port, until an end of transmission (4) comes there
 //   'r'                     -> the figures below, as lines "name value"
 //   'q'                     end the run
 #include <cstdint>
 
 #include "board.h"
 #include "bundle.h"
+#include "tinytrain_serial.h"
 
 alignas(16) std::uint8_t model_arena[exported::kModelArenaBytes];
 
@@ -24,6 +27,7 @@ using tinytrain::Status;
 alignas(16) std::uint8_t training_arena[exported::kTrainingArenaBytes];
 #ifdef FROZEN
 constexpr std::size_t kImageBytes = 0;  // it is read to where the frozen part has its input
+std::int8_t* const image_buffer = nullptr;
 #else
 constexpr std::size_t kImageBytes = IMAGE_BYTES;
 std::int8_t image_buffer[kImageBytes];
@@ -35,7 +39,7 @@ tinytrain::Model model;  // the real one
 // ---- instructions by part --------------------------------------------------------------------------------------------------
 
 // From kSamples on: the task's. Before: waiting for the host, predictions, and what is done only to measure.
-enum Part { kIdle, kProbe, kSamples, kPrefix, kTail, kTraining, kNumParts };
+enum Part { kIdle, kProbe, kSamples, kPrefix, kTail, kSelection, kTraining, kNumParts };
 
 // What runs now, and what each part has taken until it began.
 struct Meter {
@@ -90,25 +94,30 @@ std::int8_t* FrozenInput(void*) { return model.frozen_input(model.context); }
 
 // ---- flash that is written while the firmware runs -----------------------------------------------------------------------
 
+#ifdef FLASH_PAGES
+constexpr std::size_t kFeatureFlashBytes = exported::kFeatureFlashBytes, kDeltaFlashBytes = exported::kDeltaFlashBytes;
+bool ErasePage(void* first, std::size_t offset) {
+  board::EraseFlash(static_cast<std::uint8_t*>(first) + offset, exported::kFlashPageBytes);
+  return true;
+}
+bool WriteBlock(void* first, std::size_t offset, const std::uint8_t* block) {
+  board::WriteFlash(static_cast<std::uint8_t*>(first) + offset, block, tinytrain::kFlashBlockBytes);
+  return true;
+}
+tinytrain::Flash PagesAt(const std::uint8_t* first, std::size_t num_bytes) {
+  return {const_cast<std::uint8_t*>(first), first, num_bytes, exported::kFlashPageBytes, &ErasePage, &WriteBlock};
+}
+const tinytrain::Flash delta_flash = PagesAt(exported::g_flash + kFeatureFlashBytes, kDeltaFlashBytes);
+const tinytrain::Flash* const delta_slots = &delta_flash;
+#else
+constexpr std::size_t kFeatureFlashBytes = 0, kDeltaFlashBytes = 0;
+const tinytrain::Flash* const delta_slots = nullptr;
+#endif
 #ifdef FEATURE_FLASH
-bool ErasePage(void*, std::size_t offset) {
-  board::EraseFlash(exported::g_flash + offset, exported::kFlashPageBytes);
-  return true;
-}
-bool WriteBlock(void*, std::size_t offset, const std::uint8_t* block) {
-  board::WriteFlash(exported::g_flash + offset, block, tinytrain::kFlashBlockBytes);
-  return true;
-}
-const tinytrain::Flash feature_flash = {nullptr, exported::g_flash, exported::kFeatureFlashBytes, exported::kFlashPageBytes,
-                                        &ErasePage, &WriteBlock};
+const tinytrain::Flash feature_flash = PagesAt(exported::g_flash, kFeatureFlashBytes);
 const tinytrain::Flash* const sample_flash = &feature_flash;
 #else
 const tinytrain::Flash* const sample_flash = nullptr;
-#endif
-#ifdef FLASH_PAGES
-constexpr std::size_t kFeatureFlashBytes = exported::kFeatureFlashBytes, kDeltaFlashBytes = exported::kDeltaFlashBytes;
-#else
-constexpr std::size_t kFeatureFlashBytes = 0, kDeltaFlashBytes = 0;
 #endif
 
 // ---- commands ------------------------------------------------------------------------------------------------------------
@@ -139,11 +148,7 @@ bool Init() {
 
 // The image that the host sends; nullptr where none came.
 const std::int8_t* ReadImage() {
-#ifdef FROZEN
-  std::int8_t* image = trainer.ImageBuffer();
-#else
-  std::int8_t* image = image_buffer;
-#endif
+  std::int8_t* image = image_buffer == nullptr ? trainer.ImageBuffer() : image_buffer;
   return image != nullptr && board::Read(image, IMAGE_BYTES) ? image : nullptr;
 }
 
@@ -154,6 +159,15 @@ bool AddSample() {
   if (image == nullptr) return false;
   meter.Switch(kSamples);
   const Status status = trainer.AddSample(image, label);
+  meter.Switch(kIdle);
+  return Answer(status);
+}
+
+bool Choose() {
+  std::uint32_t limits[2] = {};
+  if (!board::Read(limits, sizeof(limits))) return false;
+  meter.Switch(kSelection);
+  const Status status = trainer.Select({limits[0], limits[1]});
   meter.Switch(kIdle);
   return Answer(status);
 }
@@ -190,6 +204,23 @@ bool SendDelta() {
   return Answer(status, model_arena, static_cast<std::uint32_t>(written));
 }
 
+// As a sketch does: what was saved is there again.
+bool ServeSerial() {
+  constexpr std::uint8_t kEndOfTransmission = 4;
+  const tinytrain::Port port = {
+      nullptr,
+      [](void*, void* data, std::size_t num_bytes) { return board::ReadSerial(data, num_bytes); },
+      [](void*, const void* data, std::size_t num_bytes) { board::WriteSerial(data, num_bytes); },
+      [](void*) { return board::Milliseconds(); },
+  };
+  tinytrain::SerialCommands commands(&trainer, port, NAME, image_buffer, delta_slots);
+  board::OpenSerial();
+  if (delta_slots != nullptr) trainer.LoadDelta(*delta_slots);
+  while (board::PeekSerial() != kEndOfTransmission) commands.Serve();
+  std::uint8_t end = 0;
+  return board::ReadSerial(&end, 1) && Answer(Status::kOk);
+}
+
 // ---- figures -----------------------------------------------------------------------------------------------------------
 
 class Report {
@@ -215,8 +246,7 @@ class Report {
 };
 
 bool SendReport() {
-  tinytrain::MemoryParts parts{};
-  tinytrain::Trainer::RequiredBytes(exported::kTables, settings, &parts, sample_flash != nullptr);
+  const tinytrain::MemoryParts parts = trainer.memory_parts();
   const std::uint64_t training = meter.spent[kTraining];
   const std::uint64_t once = first_instructions > probe_instructions ? first_instructions - probe_instructions : 0;
   const std::uint64_t update = once * static_cast<std::uint64_t>(trainer.iteration());
@@ -236,6 +266,7 @@ bool SendReport() {
   report.Add("instructions.samples", meter.spent[kSamples]);
   report.Add("instructions.prefix_forward", meter.spent[kPrefix]);
   report.Add("instructions.tail_forward", meter.spent[kTail]);
+  report.Add("instructions.selection", meter.spent[kSelection]);
   report.Add("instructions.backward", training - update);
   report.Add("instructions.update", update);
   report.Add("calls.prefix_forward", meter.calls[kPrefix]);
@@ -249,9 +280,11 @@ bool Run(char command) {
   switch (command) {
     case 'i': return Init();
     case 's': return AddSample();
+    case 'c': return Choose();
     case 'l': return Answer(Learn());
     case 'p': return Predict();
     case 'd': return SendDelta();
+    case 'u': return ServeSerial();
     case 'r': return SendReport();
     default: return false;
   }

@@ -1,4 +1,4 @@
-// From reset to main: floating point unit, memory protection, painted stack, initialised data; and the fault handler.
+// From reset to main: floating point unit, memory protection, painted stack, initialised data; the fault handler; what board.h has.
 #include <cstdint>
 #include <cstring>
 
@@ -26,9 +26,14 @@ constexpr std::uint32_t kSysTickControl = 0xE000E010, kSysTickReload = 0xE000E01
 constexpr std::uint32_t kInterruptState = 0xE000ED04, kFaultStatus = 0xE000ED28, kMemoryFaultAddress = 0xE000ED34;
 constexpr std::uint32_t kCoprocessors = 0xE000ED88;
 constexpr std::uint32_t kMpuControl = 0xE000ED94, kMpuBase = 0xE000ED9C, kMpuAttributes = 0xE000EDA0;
+constexpr std::uint32_t kInterruptEnable = 0xE000E100;
+// UART0, a CMSDK UART. State: bit 0 no room to send, bit 1 a byte has come.
+constexpr std::uint32_t kUartData = 0x40004000, kUartState = 0x40004004, kUartControl = 0x40004008;
+constexpr std::uint32_t kUartInterrupt = 0x4000400C, kUartBaudDivider = 0x40004010;
 
 volatile std::uint32_t counter_wraps;
 std::size_t heap_requested;
+int serial_peeked = -1;  // a byte that has come and was not read yet
 
 // ---- memory protection -------------------------------------------------------------------------------------------------
 
@@ -108,6 +113,8 @@ __attribute__((naked, used)) void Reset() {
 
 void CountWrap() { counter_wraps = counter_wraps + 1; }
 
+void ByteCame() { Register(kUartInterrupt) = 2; }  // it ends a sleep, no more
+
 [[noreturn]] void Fault() {
   const std::uint32_t status = Register(kFaultStatus);
   char text[] = "fault: status 0x00000000, address 0x00000000\n";
@@ -127,7 +134,7 @@ void* _sbrk(std::ptrdiff_t num_bytes) {
   return reinterpret_cast<void*>(-1);
 }
 
-__attribute__((section(".vectors"), used)) const void* const vectors[16] = {
+__attribute__((section(".vectors"), used)) const void* const vectors[17] = {
     handler_stack_end,                        // initial stack pointer
     reinterpret_cast<const void*>(&Reset),    //
     reinterpret_cast<const void*>(&Fault),    // NMI
@@ -136,7 +143,7 @@ __attribute__((section(".vectors"), used)) const void* const vectors[16] = {
     nullptr, nullptr, nullptr, nullptr,       //
     reinterpret_cast<const void*>(&Fault), reinterpret_cast<const void*>(&Fault), nullptr,
     reinterpret_cast<const void*>(&Fault),    //
-    reinterpret_cast<const void*>(&CountWrap)};
+    reinterpret_cast<const void*>(&CountWrap), reinterpret_cast<const void*>(&ByteCame)};
 }
 
 namespace board {
@@ -189,6 +196,55 @@ bool Write(const void* data, std::size_t num_bytes) {
   return Transfer(kWrite, file, reinterpret_cast<std::uint32_t>(data), num_bytes);
 }
 
+constexpr std::uint64_t kSerialPatience = 2000000000;  // ns of the emulated clock, which goes on while the core sleeps
+
+void OpenSerial() {
+  Protect(3, kUartData, 4096, kReadWrite | kNoExecute);
+  asm volatile("dsb\nisb" ::: "memory");
+  Register(kUartBaudDivider) = 16;
+  Register(kUartControl) = 1 | 2 | 8;  // send, receive, an interrupt at each byte that comes
+  Register(kInterruptEnable) = 1;      // number 0
+}
+
+// Whether a byte has come; where none has, after a sleep until something happens.
+bool AwaitSerial() {
+  if (serial_peeked >= 0) return true;
+  if ((Register(kUartState) & 2) == 0) {
+    asm volatile("wfi" ::: "memory");
+    return false;
+  }
+  serial_peeked = static_cast<int>(Register(kUartData) & 0xFF);
+  return true;
+}
+
+std::uint8_t PeekSerial() {
+  while (!AwaitSerial()) {
+  }
+  return static_cast<std::uint8_t>(serial_peeked);
+}
+
+bool ReadSerial(void* data, std::size_t num_bytes) {
+  auto* bytes = static_cast<std::uint8_t*>(data);
+  for (std::size_t i = 0; i < num_bytes; ++i) {
+    const std::uint64_t begin = Instructions();
+    while (!AwaitSerial()) {
+      if (Instructions() - begin > kSerialPatience) return false;
+    }
+    bytes[i] = PeekSerial();
+    serial_peeked = -1;
+  }
+  return true;
+}
+
+void WriteSerial(const void* data, std::size_t num_bytes) {
+  const auto* bytes = static_cast<const std::uint8_t*>(data);
+  for (std::size_t i = 0; i < num_bytes; ++i) {
+    while ((Register(kUartState) & 1) != 0) {
+    }
+    Register(kUartData) = bytes[i];
+  }
+}
+
 void EraseFlash(const std::uint8_t* begin, std::size_t num_bytes) {
   ProtectFlash(kReadWrite);
   std::memset(const_cast<std::uint8_t*>(begin), 0xFF, num_bytes);
@@ -212,6 +268,8 @@ std::uint64_t Instructions() {
     }
   }
 }
+
+std::uint32_t Milliseconds() { return static_cast<std::uint32_t>(Instructions() / 64000); }
 
 std::size_t StackHighWater() {
   const std::uint32_t* word = stack_begin;

@@ -6,6 +6,7 @@
 
 #include <pybind11/stl.h>
 
+#include <algorithm>
 #include <cstring>
 #include <exception>
 #include <limits>
@@ -31,6 +32,8 @@ void Check(tt::Status status, const std::string& detail = "") {
     case tt::Status::kNotEnoughSamples:
     case tt::Status::kModelFailed:
     case tt::Status::kFlashFailed:
+    case tt::Status::kNotSelected:
+    case tt::Status::kScoresNotFinite:
     case tt::Status::kNotTrained: throw std::runtime_error(text);
     default: throw py::value_error(text);
   }
@@ -112,6 +115,7 @@ py::dict SettingsDict(const tt::TrainingSettings& s) {
 py::dict PartsDict(const tt::MemoryParts& p) {
   py::dict d;
   d["samples"] = p.samples;
+  d["plan"] = p.plan;
   d["weights"] = p.weights;
   d["masters"] = p.masters;
   d["optimizer"] = p.optimizer;
@@ -152,7 +156,7 @@ py::dict TrainedDict(const tt::Tables& tables, const tt::TrainedLayer& t) {
   d["layer"] = t.layer;
   d["kernel_tensor"] = t.kernel_tensor;
   d["bias_tensor"] = t.bias_tensor;
-  d["channels"] = Uint16Array(t.num_channels, t.channels);
+  d["channels"] = t.channels == nullptr ? py::object(py::none()) : Uint16Array(t.num_channels, t.channels);
   d["output_channels"] = layout.output_channels;
   d["weights_per_channel"] = layout.weights_per_channel;
   return d;
@@ -179,6 +183,7 @@ py::dict TablesInfo(std::uintptr_t address) {
   d["num_views"] = tables.num_views;
   d["gradient_bytes"] = tables.gradient_bytes;
   d["training"] = SettingsDict(tables.training);
+  d["num_candidates"] = tables.candidates.num_layers;
   return d;
 }
 
@@ -255,21 +260,21 @@ class PyFlash {
 class PyTrainer {
  public:
   PyTrainer(std::uintptr_t tables, py::object run_trainable, py::object run_frozen, py::object bind, py::object settings,
-            py::object arena, py::object owner, bool share, py::object flash)
+            py::object arena, py::object owner, bool share, py::object flash, std::size_t arena_bytes, std::size_t scratch_bytes)
       : tables_(TablesAt(tables)), run_trainable_(std::move(run_trainable)), run_frozen_(std::move(run_frozen)),
         bind_(std::move(bind)), owner_(std::move(owner)) {
     const tt::TrainingSettings values = SettingsFrom(tables_, settings);
     if (!flash.is_none()) flash_ = std::make_unique<PyFlash>(flash);
-    parts_ = RequiredParts(tables_, values, flash_ != nullptr);
-    const std::size_t required = share ? parts_.state : parts_.total;
-    arena_ = arena.is_none() ? AllocateArena(required) : arena.cast<py::array>();
+    const tt::MemoryParts parts = RequiredParts(tables_, values, flash_ != nullptr);
+    const std::size_t required = share ? parts.state : parts.total;
+    arena_ = arena.is_none() ? AllocateArena(std::max(required, arena_bytes)) : arena.cast<py::array>();
     PyFlash::ExpectBytes(arena_, "the arena");
     tt::Model model = {this, run_frozen_.is_none() ? nullptr : &RunFrozen, &RunTrainable, &Bind};
     if (share) {
-      scratch_ = AllocateArena(parts_.scratch);
+      scratch_ = AllocateArena(std::max(parts.scratch, scratch_bytes));
       model.open_trainable = &OpenTrainable;
       model.scratch = scratch_.mutable_data();
-      model.scratch_bytes = parts_.scratch;
+      model.scratch_bytes = static_cast<std::size_t>(scratch_.nbytes());
     }
     auto* data = static_cast<std::uint8_t*>(arena_.mutable_data());
     const auto bytes = static_cast<std::size_t>(arena_.nbytes());
@@ -285,6 +290,29 @@ class PyTrainer {
   }
   void ClearSamples() { trainer_.ClearSamples(); }
   std::int32_t NumSamples() const { return trainer_.num_samples(); }
+
+  void Select(std::size_t arena_bytes, std::uint32_t backward_macs) {
+    CheckCalled(trainer_.Select({arena_bytes, backward_macs}));
+  }
+  py::list Score() {
+    const float* scores = nullptr;
+    CheckCalled(trainer_.Score(&scores));
+    py::list layers;
+    for (std::int32_t t = 0; t < tables_.num_trained; ++t) {
+      layers.append(FloatArray(tables_.trained[t].num_channels, scores));
+      scores += tables_.trained[t].num_channels;
+    }
+    return layers;
+  }
+  // {layer: channels} of what is trained now.
+  py::dict Trained() const {
+    py::dict trained;
+    const tt::Tables& tables = trainer_.tables();
+    for (std::int32_t t = 0; t < tables.num_trained; ++t) {
+      trained[tables.trained[t].name] = Uint16Array(tables.trained[t].num_channels, tables.trained[t].channels);
+    }
+    return trained;
+  }
 
   void Train(const py::object& progress) {
     progress_ = progress;
@@ -332,13 +360,13 @@ class PyTrainer {
   }
   void Revert() { trainer_.Revert(); }
 
-  py::dict MemoryParts() const { return PartsDict(parts_); }
+  py::dict MemoryParts() const { return PartsDict(trainer_.memory_parts()); }
   std::size_t FlashSamplesBytes() const {
     return flash_ ? tt::FlashSamplesBytes(tables_, trainer_.settings()) : 0;
   }
   py::dict Settings() const { return SettingsDict(trainer_.settings()); }
   std::int32_t Iteration() const { return trainer_.iteration(); }
-  std::int32_t NumTrained() const { return tables_.num_trained; }
+  std::int32_t NumTrained() const { return trainer_.tables().num_trained; }
 
   Int8Array Kernel(std::int32_t index) const {
     const tt::TrainedState state = State(index);
@@ -386,7 +414,9 @@ class PyTrainer {
   // Whether what the frozen part left in the scratch is still as it was, but for its output and the image that it reads.
   bool ScratchIsUntouched() const {
     const std::size_t features = static_cast<std::size_t>(tt::NumElements(tables_.tensors[0]));
-    for (std::size_t i = flash_ ? parts_.features : features; i < parts_.scratch - parts_.image; ++i) {
+    const tt::MemoryParts parts = trainer_.memory_parts();
+    const auto scratch_bytes = static_cast<std::size_t>(scratch_.nbytes());
+    for (std::size_t i = flash_ ? parts.features : features; i < scratch_bytes - parts.image; ++i) {
       if (scratch_.data()[i] != kFrozenByte) return false;
     }
     return true;
@@ -488,11 +518,12 @@ class PyTrainer {
     return static_cast<std::int64_t>(tables_.image_height) * tables_.image_width * tables_.image_channels;
   }
   tt::TrainedState State(std::int32_t index) const {
-    if (index < 0 || index >= tables_.num_trained) {
-      throw py::index_error("there are " + std::to_string(tables_.num_trained) + " trained layers, received index " +
+    const tt::Tables& tables = trainer_.tables();
+    if (index < 0 || index >= tables.num_trained) {
+      throw py::index_error("there are " + std::to_string(tables.num_trained) + " trained layers, received index " +
                             std::to_string(index));
     }
-    return tt::TrainedAt(tables_, trainer_.buffers(), index);
+    return tt::TrainedAt(tables, trainer_.buffers(), index);
   }
   py::object Rows(const float* prototypes) const {
     if (prototypes == nullptr) return py::none();
@@ -515,7 +546,6 @@ class PyTrainer {
   std::unique_ptr<PyFlash> flash_;
   std::vector<Int8Array> outputs_;
   std::exception_ptr exception_;
-  tt::MemoryParts parts_{};
   tt::Trainer trainer_;
 };
 
@@ -564,20 +594,26 @@ PYBIND11_MODULE(_runtime, m) {
   m.attr("FLASH_BLOCK_BYTES") = tt::kFlashBlockBytes;
 
   py::class_<PyTrainer>(m, "Trainer", "Trains the selected channels of one exported model.")
-      .def(py::init<std::uintptr_t, py::object, py::object, py::object, py::object, py::object, py::object, bool, py::object>(),
+      .def(py::init<std::uintptr_t, py::object, py::object, py::object, py::object, py::object, py::object, bool, py::object,
+                    std::size_t, std::size_t>(),
            py::arg("tables"), py::arg("run_trainable"), py::arg("run_frozen") = py::none(), py::arg("bind") = py::none(),
            py::kw_only(), py::arg("settings") = py::none(), py::arg("arena") = py::none(), py::arg("owner") = py::none(),
-           py::arg("share") = true, py::arg("flash") = py::none(),
+           py::arg("share") = true, py::arg("flash") = py::none(), py::arg("arena_bytes") = 0, py::arg("scratch_bytes") = 0,
            "tables: address of a Tables. run_trainable(int8 [1, h, w, c]) -> list of int8 arrays, one per output. "
            "run_frozen(int8 image) -> int8 features; None: there is no frozen part. bind(tensor_index, array): int8 kernel or "
            "int32 bias, flat, a read-only view of the arena that follows the training or, while the original weights "
            "are asked, of the tables; called back and forth. settings: dict of what to replace in "
            "the tables' own. arena: uint8 array aligned to 16; None: allocated. owner: kept alive with the trainer. "
            "share: scratch lies in memory that run_frozen overwrites; False: in the arena. flash: keeps the samples; an object "
-           "with data (uint8 array), page_bytes, erase(offset), write(offset, bytes).")
+           "with data (uint8 array), page_bytes, erase(offset), write(offset, bytes). arena_bytes, scratch_bytes: what to "
+           "allocate at least, for tables with candidates.")
       .def("add_sample", &PyTrainer::AddSample, py::arg("image"), py::arg("label"))
       .def("clear_samples", &PyTrainer::ClearSamples)
       .def_property_readonly("num_samples", &PyTrainer::NumSamples)
+      .def("score", &PyTrainer::Score, "Fisher information of the candidates' channels, float32, one array per candidate.")
+      .def("select", &PyTrainer::Select, py::arg("arena_bytes") = 0, py::arg("backward_macs") = 0,
+           "Chooses what to train within a budget; 0: all that there is.")
+      .def("trained", &PyTrainer::Trained, "{layer name: uint16 channels} of what is trained now.")
       .def("train", &PyTrainer::Train, py::arg("progress") = py::none(),
            "progress(iteration, loss) -> None or whether to go on.")
       .def("step", &PyTrainer::Step, "One iteration; returns the loss before the update.")

@@ -25,6 +25,15 @@ std::int32_t ArgMax(const float* values, std::int32_t count) {
   return best;
 }
 
+// Tables as they are until the device has chosen what to train, where that is for it to choose.
+Tables WithoutPlan(const Tables& tables) {
+  Tables without = tables;
+  if (tables.candidates.num_layers > 0) without.num_trained = 0;
+  return without;
+}
+
+std::size_t WholeUnits(std::size_t bytes) { return bytes / kArenaAlignment * kArenaAlignment; }
+
 bool IsAligned(const std::uint8_t* memory) { return reinterpret_cast<std::uintptr_t>(memory) % kArenaAlignment == 0; }
 
 bool BindLayer(const Model& model, const TrainedState& state, const std::int8_t* kernel, const std::int32_t* bias) {
@@ -53,6 +62,9 @@ const char* StatusText(Status status) {
     case Status::kDeltaCorrupt: return "the delta is cut short, altered, or not a delta";
     case Status::kDeltaForeign: return "the delta belongs to another base model or plan";
     case Status::kFlashUnfit: return "the flash is too small, or not made of whole pages and blocks";
+    case Status::kNotSelected: return "nothing was chosen to be trained; call Select or Train first";
+    case Status::kNothingFits: return "the budget is too small to train one channel of any candidate";
+    case Status::kScoresNotFinite: return "the Fisher information of a candidate is too large for a float";
     case Status::kFlashFailed: return "the flash could not be erased or written; call ClearSamples if it holds samples";
   }
   return "unknown status";
@@ -61,7 +73,7 @@ const char* StatusText(Status status) {
 std::size_t Trainer::RequiredBytes(const Tables& tables, const TrainingSettings& settings, MemoryParts* parts,
                                    bool samples_in_flash) {
   const bool valid = CheckTables(tables) == Status::kOk && CheckSettings(tables, settings) == Status::kOk;
-  const MemoryParts required = valid ? MeasureParts(tables, settings, samples_in_flash) : MemoryParts{};
+  const MemoryParts required = valid ? MeasureParts(WithoutPlan(tables), settings, samples_in_flash) : MemoryParts{};
   if (parts != nullptr) *parts = required;
   return required.total;
 }
@@ -74,26 +86,40 @@ Status Trainer::Init(const Tables& tables, const TrainingSettings& settings, con
   if (arena == nullptr) return Status::kArenaTooSmall;
   if (!IsAligned(arena) || !IsAligned(model.scratch)) return Status::kArenaMisaligned;
   const bool in_flash = sample_flash != nullptr;
-  const MemoryParts parts = MeasureParts(tables, settings, in_flash);
-  const bool shares = model.scratch != nullptr;
-  if ((shares ? parts.state : parts.total) > arena_bytes) return Status::kArenaTooSmall;
-  if (shares && parts.scratch > model.scratch_bytes) return Status::kArenaTooSmall;
+  const Room room = {WholeUnits(arena_bytes), model.scratch == nullptr ? 0 : WholeUnits(model.scratch_bytes)};
+  if (model.scratch != nullptr && room.scratch_bytes == 0) return Status::kArenaTooSmall;
+  if (!room.Holds(MeasureParts(WithoutPlan(tables), settings, in_flash))) return Status::kArenaTooSmall;
   if (in_flash) status = CheckFlash(*sample_flash, FlashSamplesBytes(tables, settings));
   if (status != Status::kOk) return status;
-  std::uint8_t* scratch = shares ? model.scratch : arena + parts.state;
-  const Buffers buffers = CutArena(tables, settings, parts, in_flash, arena, scratch);
   const std::int32_t image_elements = tables.image_height * tables.image_width * tables.image_channels;
-  if (model.run_frozen == nullptr && image_elements != buffers.feature_elements) return Status::kInvalidTables;
+  if (model.run_frozen == nullptr && image_elements != NumElements(tables.tensors[0])) return Status::kInvalidTables;
   if (model.run_trainable == nullptr || model.bind == nullptr) return Status::kModelFailed;
 
-  tables_ = &tables;
+  exported_ = tables_ = &tables;
   settings_ = settings;
   model_ = model;
-  buffers_ = buffers;
+  room_ = room;
+  arena_ = arena;
   sample_flash_ = in_flash ? *sample_flash : Flash{};
+  const Tables without = WithoutPlan(tables);
+  if (HasCandidates()) tables_ = &without;
+  CutBuffers();
+  if (HasCandidates()) {
+    tinytrain::ForgetPlan(tables, buffers_);
+    tables_ = PlanTables(buffers_);
+  }
   ClearSamples();
   Revert();
   return BindWeights(false) ? Status::kOk : Status::kModelFailed;
+}
+
+// The arena for what is trained now.
+void Trainer::CutBuffers() {
+  const bool in_flash = sample_flash_.data != nullptr;
+  const MemoryParts parts = MeasureParts(*tables_, settings_, in_flash);
+  scratch_ = {model_.scratch, room_.scratch_bytes};
+  if (model_.scratch == nullptr) scratch_ = {arena_ + parts.state, parts.scratch};
+  buffers_ = CutArena(*tables_, settings_, parts, in_flash, arena_, scratch_);
 }
 
 // The trainable part reads the adapted weights in the arena, or the original ones in flash.
@@ -146,7 +172,7 @@ std::int8_t* Trainer::ImageBuffer() {
   return tables_->num_views > 0 ? buffers_.image : model_.frozen_input(model_.context);
 }
 
-// view[y][x] = image[clamp(y - shift_y)][clamp(x - shift_x)]
+// view[y][x] = image[clamp(y - shift_y)][clamp(x - shift_x)], or that of the mirror image
 const std::int8_t* Trainer::MakeView(const std::int8_t* image, const View& view) {
   const std::int32_t channels = tables_->image_channels;
   std::int8_t* const made = model_.frozen_input == nullptr ? buffers_.image : model_.frozen_input(model_.context);
@@ -155,7 +181,8 @@ const std::int8_t* Trainer::MakeView(const std::int8_t* image, const View& view)
   for (std::int32_t y = 0; y < tables_->image_height; ++y) {
     const std::int32_t from_y = Clamp(y - view.shift_y, 0, tables_->image_height - 1);
     for (std::int32_t x = 0; x < tables_->image_width; ++x, out += channels) {
-      const std::int32_t from_x = Clamp(x - view.shift_x, 0, tables_->image_width - 1);
+      const std::int32_t shifted_x = Clamp(x - view.shift_x, 0, tables_->image_width - 1);
+      const std::int32_t from_x = view.mirrored ? tables_->image_width - 1 - shifted_x : shifted_x;
       std::memcpy(out, image + (from_y * tables_->image_width + from_x) * channels, static_cast<std::size_t>(channels));
     }
   }
@@ -180,7 +207,10 @@ Status Trainer::AddSample(const std::int8_t* image, std::int32_t label) {
   return Status::kOk;
 }
 
-void Trainer::ClearSamples() { num_samples_ = 0; }
+void Trainer::ClearSamples() {
+  num_samples_ = 0;
+  must_select_ = HasCandidates();
+}
 
 // Counts the samples of each class; every class needs one to have a prototype.
 Status Trainer::CheckSamples() {
@@ -245,10 +275,10 @@ Status Trainer::UpdatePrototypes() {
 }
 
 // Cross-entropy of the embedding at hand over the classes' prototypes, and its gradient. `outputs` as they came with it.
-float Trainer::PrototypeLoss(std::int32_t sample, const std::int8_t* const* outputs, float* d_embedding) {
+float Trainer::PrototypeLoss(std::int32_t sample, const std::int8_t* const* outputs, bool leaves_out, float* d_embedding) {
   const std::int32_t dimension = buffers_.dimension;
   const std::int32_t label = buffers_.labels[sample];
-  const bool leaves_out = settings_.leave_one_out && buffers_.counts[label] > 1;
+  leaves_out = leaves_out && buffers_.counts[label] > 1;
   float* prototype = buffers_.prototypes + label * dimension;
   if (leaves_out) {
     const Tensor& tensor = tables_->tensors[tables_->num_tensors - 1];
@@ -265,28 +295,34 @@ float Trainer::PrototypeLoss(std::int32_t sample, const std::int8_t* const* outp
   return loss;
 }
 
-// Adds one sample's loss and weight gradients.
-Status Trainer::SampleGradient(std::int32_t sample, std::int32_t view, float* loss) {
-  const std::int8_t* features = StoredSample(sample, view);
-  const std::int8_t* outputs[kMaxOutputs] = {};
+// Adds one sample's loss; leaves its gradient with respect to the head's input where the backward pass begins.
+Status Trainer::HeadGradient(std::int32_t sample, std::int32_t view, bool leaves_out, const std::int8_t** outputs, float* loss) {
   const bool has_prototypes = tables_->head == Head::kPrototypes;
-  const Status status = Embed(features, has_prototypes ? buffers_.embedding : buffers_.logits, outputs);
+  const Status status = Embed(StoredSample(sample, view), has_prototypes ? buffers_.embedding : buffers_.logits, outputs);
   if (status != Status::kOk) return status;
   float* d_head = GradientOf(*tables_, buffers_, tables_->num_tensors - 1);
   if (has_prototypes) {
-    *loss += PrototypeLoss(sample, outputs, d_head);
+    *loss += PrototypeLoss(sample, outputs, leaves_out, d_head);
   } else {
     *loss += SoftmaxCrossEntropy(buffers_.logits, buffers_.labels[sample], settings_.num_classes);
     std::memcpy(d_head, buffers_.logits, static_cast<std::size_t>(buffers_.dimension) * sizeof(float));
   }
-  Backward(*tables_, buffers_, features, outputs);
   return Status::kOk;
+}
+
+// Adds one sample's loss and weight gradients.
+Status Trainer::SampleGradient(std::int32_t sample, std::int32_t view, float* loss) {
+  const std::int8_t* outputs[kMaxOutputs] = {};
+  const Status status = HeadGradient(sample, view, settings_.leave_one_out, outputs, loss);
+  if (status == Status::kOk) Backward(*tables_, buffers_, StoredSample(sample, view), outputs);
+  return status;
 }
 
 void Trainer::ForgetGradients() { std::memset(buffers_.weight_gradients, 0, buffers_.num_weights * sizeof(float)); }
 
 // Every sample's loss and gradients: added up, with their mean left behind, or stepped by one at a time.
 Status Trainer::RunSamples(Updates updates, float* loss) {
+  if (tables_->num_trained == 0) return Status::kNotSelected;
   Status status = UpdateAdaptedPrototypes();
   if (status != Status::kOk) return status;
   const std::int32_t view = tables_->num_views > 0 ? 1 + iteration_ % tables_->num_views : 0;
@@ -320,7 +356,58 @@ Status Trainer::Step(float* loss) {
   return Status::kOk;
 }
 
+// Nothing is trained any more, and the forward pass reads flash.
+bool Trainer::ForgetPlan() {
+  if (!BindWeights(true)) return false;
+  tinytrain::ForgetPlan(*exported_, buffers_);
+  CutBuffers();
+  has_prototypes_ = has_original_prototypes_ = false;
+  return true;
+}
+
+// Queries are the samples' first views, as in the first iteration. Prototypes leave nothing out, as published.
+Status Trainer::Score(const float** scores) {
+  if (!HasCandidates()) return Status::kInvalidTables;
+  if (!ForgetPlan()) return Status::kModelFailed;
+  Status status = UpdateAdaptedPrototypes();
+  const Candidates& candidates = exported_->candidates;
+  float* const sums = PlanScores(buffers_, candidates);
+  for (std::int32_t c = 0; c < candidates.num_channels; ++c) sums[c] = 0.0f;
+  const FisherSums fisher = {exported_->trained, candidates.num_layers, sums};
+  const std::int32_t view = tables_->num_views > 0 ? 1 : 0;
+  float loss = 0.0f;
+  for (std::int32_t s = 0; s < num_samples_ && status == Status::kOk; ++s) {
+    const std::int8_t* outputs[kMaxOutputs] = {};
+    status = HeadGradient(s, view, false, outputs, &loss);
+    if (status == Status::kOk) BackwardFisher(*tables_, buffers_, StoredSample(s, view), outputs, fisher);
+  }
+  if (status != Status::kOk) return status;
+  const float mean = 1.0f / static_cast<float>(2 * num_samples_);
+  for (std::int32_t c = 0; c < candidates.num_channels; ++c) {
+    sums[c] *= mean;
+    if (!IsFinite(sums[c])) return Status::kScoresNotFinite;
+  }
+  if (scores != nullptr) *scores = sums;
+  return Status::kOk;
+}
+
+Status Trainer::Select(const Budget& budget) {
+  Status status = Score(nullptr);
+  if (status != Status::kOk) return status;
+  Room room = room_;
+  if (budget.arena_bytes > 0 && budget.arena_bytes < room.arena_bytes) room.arena_bytes = budget.arena_bytes;
+  const std::uint32_t macs = budget.backward_macs > 0 ? budget.backward_macs : exported_->candidates.backward_macs;
+  status = ChoosePlan(*exported_, settings_, buffers_, room, macs, sample_flash_.data != nullptr);
+  if (status != Status::kOk) return status;
+  CutBuffers();
+  Revert();
+  must_select_ = false;
+  return BindWeights(false) ? Status::kOk : Status::kModelFailed;
+}
+
 Status Trainer::Train(Progress progress, void* progress_context) {
+  const Status selected = must_select_ ? Select(Budget{}) : Status::kOk;
+  if (selected != Status::kOk) return selected;
   for (std::int32_t i = 0; i < settings_.iterations; ++i) {
     float loss = 0.0f;
     const Status status = Step(&loss);
@@ -391,13 +478,33 @@ Status Trainer::LoadDelta(const Flash& slots) {
 
 Status Trainer::LoadDelta(const std::uint8_t* data, std::size_t data_bytes) {
   PrototypesFound found;
-  const Status status = ReadDelta(*tables_, settings_, buffers_, data, data_bytes, false, &found);
+  Status status = ReadDelta(*(HasCandidates() ? exported_ : tables_), settings_, buffers_, data, data_bytes, false, &found);
+  if (status == Status::kOk && HasCandidates()) status = AdoptPlan(data);
   if (status != Status::kOk) return status;
   Revert();
   ReadDelta(*tables_, settings_, buffers_, data, data_bytes, true, &found);
   has_prototypes_ = found.adapted;
   has_original_prototypes_ = found.original;
+  must_select_ = false;
   return Status::kOk;
+}
+
+// What a delta that fits the candidates holds becomes the plan. Whether there is room is asked of a list in the scratch.
+Status Trainer::AdoptPlan(const std::uint8_t* delta) {
+  if (!ClaimScratch()) return Status::kModelFailed;
+  const auto list_bytes = static_cast<std::size_t>(exported_->candidates.num_layers) * sizeof(TrainedLayer);
+  if (list_bytes > scratch_.bytes) return Status::kArenaTooSmall;
+  auto* const list = static_cast<TrainedLayer*>(static_cast<void*>(scratch_.data));
+  Tables wanted = *exported_;
+  wanted.trained = list;
+  wanted.num_trained = ReadPlan(*exported_, delta, list, nullptr);
+  if (wanted.num_trained == kNone) return Status::kDeltaForeign;
+  if (!room_.Holds(MeasureParts(wanted, settings_, sample_flash_.data != nullptr))) return Status::kArenaTooSmall;
+  if (!ForgetPlan()) return Status::kModelFailed;
+  std::uint16_t* const channels = PlanChannels(buffers_, exported_->candidates);
+  PlanTables(buffers_)->num_trained = ReadPlan(*exported_, delta, PlanLayers(buffers_), channels);
+  CutBuffers();
+  return BindWeights(false) ? Status::kOk : Status::kModelFailed;
 }
 
 void Trainer::Revert() {
@@ -409,6 +516,7 @@ void Trainer::Revert() {
   optimizer_step_ = 0;
   has_prototypes_ = false;
   has_original_prototypes_ = false;
+  must_select_ = HasCandidates();
 }
 
 }  // namespace tinytrain

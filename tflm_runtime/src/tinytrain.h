@@ -9,6 +9,9 @@
 //      a power cut at any byte leaves the old delta or the new one; `LoadDelta` it after a reset; `Revert` to the weights in
 //      flash at any time. `MergeDeltas` and `DiffDeltas` (tinytrain_merge.h) work on saved ones.
 //
+// Where the tables list candidates (exported as adaptive), the device decides itself which layers and channels to train: Train does
+// so before the first iteration of a new task, `Select` at any time and within a budget of its own (tinytrain_selection.h).
+//
 // Memory. What lasts (samples, weights, masters, optimizer, prototypes) lies in the arena. What does not (gradients, logits) is
 // scratch: behind it in the same arena, or in the model's own memory (Model::scratch), because the frozen part, whose arena
 // is the largest of all, never runs while the trainer trains. Stored samples may lie in flash instead (`sample_flash`).
@@ -42,6 +45,7 @@
 #include "tinytrain_flash.h"
 #include "tinytrain_memory.h"
 #include "tinytrain_optimizer.h"
+#include "tinytrain_selection.h"
 #include "tinytrain_status.h"
 #include "tinytrain_tables.h"
 
@@ -74,7 +78,8 @@ using Progress = bool (*)(void* context, std::int32_t iteration, float loss);
 
 class Trainer {
  public:
-  // Needs no initialised trainer. `parts` may be nullptr. 0 for tables or settings that Init would refuse.
+  // Needs no initialised trainer. `parts` may be nullptr. 0 for tables or settings that Init would refuse. With candidates: what it
+  // takes to score them; whatever the arena and the model's scratch have beyond that is for what is chosen.
   static std::size_t RequiredBytes(const Tables& tables, const TrainingSettings& settings, MemoryParts* parts,
                                    bool samples_in_flash = false);
 
@@ -94,9 +99,17 @@ class Trainer {
   void ClearSamples();
   std::int32_t num_samples() const { return num_samples_; }
 
-  // Trains for settings.iterations. Progress may be nullptr.
+  // Chooses, from the stored samples, what to train. kInvalidTables without candidates. Goes back to the weights in flash first.
+  Status Select(const Budget& budget);
+
+  // The first half of Select: Fisher information of the candidates' channels, one layer's behind the other's, good until the next
+  // call. `scores` may be nullptr. Nothing is chosen then.
+  Status Score(const float** scores);
+
+  // Trains for settings.iterations. Progress may be nullptr. With candidates, and nothing chosen since Init, ClearSamples or
+  // Revert: Select within all that there is comes first.
   Status Train(Progress progress, void* progress_context);
-  // One iteration; `loss` is the mean before the update.
+  // One iteration; `loss` is the mean before the update. kNotSelected where nothing was chosen to be trained.
   Status Step(float* loss);
   // The gradient half of Step for Updates::kAccumulated: fills the weight gradients of the mean loss, moves nothing.
   Status ComputeGradients(float* loss);
@@ -108,23 +121,27 @@ class Trainer {
   // prototypes, or a delta without original ones was loaded; UpdatePrototypes makes both from stored samples.
   Status Predict(const std::int8_t* image, float* logits, std::int32_t* label);
 
-  // What SaveDelta writes; the same from Init on. The format is in tinytrain_delta.h.
+  // What SaveDelta writes; the same from Init, or with candidates from Select, on. The format is in tinytrain_delta.h.
   std::size_t DeltaBytes() const;
   Status SaveDelta(std::uint32_t sequence, std::uint8_t* data, std::size_t data_bytes, std::size_t* written) const;
   // Into the older of two slots, each of half the pages, with the next sequence number; 256 bytes of stack, no other RAM.
   Status SaveDelta(const Flash& slots) const;
-  // Checks everything before it changes anything. Channels that the delta does not hold go back to the weights in flash.
+  // Checks everything before it changes anything. Channels that the delta does not hold go back to the weights in flash. With
+  // candidates, the delta's layers and channels become the plan; kArenaTooSmall where there is no room for them.
   Status LoadDelta(const std::uint8_t* data, std::size_t data_bytes);
   // The newer of two slots; kDeltaCorrupt where neither holds a delta.
   Status LoadDelta(const Flash& slots);
-  // Back to the weights in flash; prototypes and optimizer state are forgotten, samples stay.
+  // Back to the weights in flash; prototypes and optimizer state are forgotten, samples stay. With candidates, the next Train
+  // chooses anew.
   void Revert();
 
   // To look inside. Trained weights, their masters and gradients lie layer by layer: [num_channels][weights per channel], then
   // [num_channels] biases where there are any. Gradients are of the mean loss (Updates::kImmediate: of the last sample's), and
   // gone with the next AddSample or Predict.
   const Buffers& buffers() const { return buffers_; }
+  // As exported or, with candidates, a copy that trains what was chosen.
   const Tables& tables() const { return *tables_; }
+  MemoryParts memory_parts() const { return MeasureParts(*tables_, settings_, buffers_.samples == nullptr); }
   const TrainingSettings& settings() const { return settings_; }
   bool has_prototypes() const { return has_prototypes_; }
   bool has_original_prototypes() const { return has_original_prototypes_; }
@@ -145,14 +162,24 @@ class Trainer {
   Status UpdateOriginalPrototypes();
   Status RunSamples(Updates updates, float* loss);
   Status SampleGradient(std::int32_t sample, std::int32_t view, float* loss);
-  float PrototypeLoss(std::int32_t sample, const std::int8_t* const* outputs, float* d_embedding);
+  float PrototypeLoss(std::int32_t sample, const std::int8_t* const* outputs, bool leaves_out, float* d_embedding);
+  Status HeadGradient(std::int32_t sample, std::int32_t view, bool leaves_out, const std::int8_t** outputs, float* loss);
+  bool HasCandidates() const { return exported_->candidates.num_layers > 0; }
+  void CutBuffers();
+  bool ForgetPlan();
+  Status AdoptPlan(const std::uint8_t* delta);
   Status AverageWithOriginal(const std::int8_t* features);
   const std::int8_t* MakeView(const std::int8_t* image, const View& view);
   bool RunFrozen(const std::int8_t* image, std::int8_t* features);
   void ForgetGradients();
   void UpdateWeights();
 
+  const Tables* exported_ = nullptr;
   const Tables* tables_ = nullptr;
+  Room room_{};
+  std::uint8_t* arena_ = nullptr;
+  Scratch scratch_{};
+  bool must_select_ = false;
   TrainingSettings settings_{};
   Model model_{};
   Buffers buffers_{};

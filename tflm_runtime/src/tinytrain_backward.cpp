@@ -58,19 +58,21 @@ class Cursor {
   std::int32_t next_ = 0;
 };
 
-// One sample's pass.
+// One sample's pass, down to layer `first`: to gradients of trained weights or, with `fisher`, to the candidates' sums.
 class Pass {
  public:
-  Pass(const Tables& tables, const Buffers& buffers, const std::int8_t* features, const std::int8_t* const* outputs)
-      : tables_(tables), buffers_(buffers), features_(features), outputs_(outputs) {}
+  Pass(const Tables& tables, const Buffers& buffers, const std::int8_t* features, const std::int8_t* const* outputs,
+       std::int32_t first, const FisherSums* fisher)
+      : tables_(tables), buffers_(buffers), features_(features), outputs_(outputs), first_(first), fisher_(fisher) {}
 
   void Run() const {
-    for (std::int32_t l = tables_.num_layers - 1; l >= 0; --l) {
+    for (std::int32_t l = tables_.num_layers - 1; l >= first_; --l) {
       const Layer& layer = tables_.layers[l];
       if (!HasGradient(layer.output) || tables_.tensors[layer.output].by_channel) continue;
       const TrainedState state = StateOf(l);
       const KernelRows kernel(tables_, layer, state);
-      OutputBackward(layer, state);
+      OutputBackward(l, state);
+      if (l == first_) continue;
       if (tables_.tensors[layer.input].by_channel) {
         MiddleBackward(l, kernel);
       } else {
@@ -95,8 +97,12 @@ class Pass {
     return TrainedState{};
   }
 
+  // The sums of layer `index`; nullptr where it is not scored.
+  float* FisherOf(std::int32_t index) const { return fisher_ == nullptr ? nullptr : fisher_->Of(index); }
+
   // Behind the activation -> before it, and the gradients of the layer's own weights.
-  void OutputBackward(const Layer& layer, const TrainedState& state) const {
+  void OutputBackward(std::int32_t index, const TrainedState& state) const {
+    const Layer& layer = tables_.layers[index];
     const Tensor& output = tables_.tensors[layer.output];
     float* d_output = GradientOf(tables_, buffers_, layer.output);
     if (layer.activation != Activation::kLinear) {
@@ -104,6 +110,8 @@ class Pass {
                          static_cast<std::size_t>(NumElements(output)));
     }
     if (state.trained != nullptr) KernelBackward(state, d_output);
+    float* const fisher = FisherOf(index);
+    if (fisher != nullptr) AddFisher(fisher, d_output, Activations(layer.output), output);
   }
 
   void InputsBackward(const Layer& layer, const KernelRows& kernel) const {
@@ -114,11 +122,14 @@ class Pass {
     }
   }
 
-  void PlaneActivationBackward(const Layer& layer, float* plane, std::int32_t channel) const {
-    if (layer.activation == Activation::kLinear) return;
+  // Of one channel: behind the activation -> before it; `fisher` are the layer's sums, or nullptr.
+  void PlaneActivationBackward(const Layer& layer, float* plane, std::int32_t channel, float* fisher) const {
     const Tensor& output = tables_.tensors[layer.output];
-    ActivationBackwardPlane(plane, Activations(layer.output), output.zero_point, UpperClamp(layer.activation, output), channel,
-                            output.height * output.width, output.channels);
+    if (layer.activation != Activation::kLinear) {
+      ActivationBackwardPlane(plane, Activations(layer.output), output.zero_point, UpperClamp(layer.activation, output), channel,
+                              output.height * output.width, output.channels);
+    }
+    if (fisher != nullptr) AddFisherPlane(fisher + channel, plane, Activations(layer.output), output, channel);
   }
 
   // From the output of the block's last layer, `index`, to the depthwise convolution before it and, where a gradient goes on,
@@ -135,12 +146,13 @@ class Pass {
     float* d_output = GradientOf(tables_, buffers_, project.output);
     float* d_middle = GradientOf(tables_, buffers_, project.input);
     ScaleChannels(d_output, project.kernel_scales, num_pixels, output.channels);
-    const bool goes_on = HasGradient(depthwise.input);
+    const bool goes_on = HasGradient(depthwise.input) && index - 2 >= first_;
+    float* const fisher = FisherOf(index - 1);
     Expansion expansion(*this, goes_on ? index - 2 : kNone);
     Cursor trained(state);
     for (std::int32_t c = 0; c < middle.channels; ++c) {
       std::int32_t n = kNone;
-      const bool is_trained = trained.At(c, &n);
+      const bool is_trained = trained.At(c, &n) || fisher != nullptr;
       const bool is_wanted = goes_on && expansion.Wants(c);
       if (!is_trained && !is_wanted) continue;
       if (project_kernel.whole() != nullptr) {
@@ -148,8 +160,8 @@ class Pass {
       } else {
         PointwiseBackwardPlaneRows(d_middle, d_output, project_kernel, c, num_pixels, middle.channels);
       }
-      PlaneActivationBackward(depthwise, d_middle, c);
-      if (is_trained) {
+      PlaneActivationBackward(depthwise, d_middle, c, fisher);
+      if (n != kNone) {
         DepthwiseBackwardPlaneKernel(trained.Kernel(n), trained.Bias(n), d_middle, Activations(depthwise.input),
                                      tables_.tensors[depthwise.input].zero_point, c, shape);
       }
@@ -162,8 +174,9 @@ class Pass {
    public:
     Expansion(const Pass& pass, std::int32_t index)
         : pass_(pass), layer_(index == kNone ? nullptr : &pass.tables_.layers[index]),
-          state_(index == kNone ? TrainedState{} : pass.StateOf(index)), trained_(state_) {
-      if (layer_ == nullptr || !pass.HasGradient(layer_->input)) return;
+          state_(index == kNone ? TrainedState{} : pass.StateOf(index)), trained_(state_),
+          fisher_(index == kNone ? nullptr : pass.FisherOf(index)) {
+      if (layer_ == nullptr || index == pass.first_ || !pass.HasGradient(layer_->input)) return;
       d_input_ = GradientOf(pass.tables_, pass.buffers_, layer_->input);
       const auto num_elements = static_cast<std::size_t>(NumElements(Input()));
       if (!layer_->accumulate_input) std::memset(d_input_, 0, num_elements * sizeof(float));
@@ -172,7 +185,7 @@ class Pass {
     // Asked for each channel in turn, once: whether the gradient of channel `channel` is of any use.
     bool Wants(std::int32_t channel) {
       is_trained_ = trained_.At(channel, &n_);
-      return is_trained_ || d_input_ != nullptr;
+      return is_trained_ || d_input_ != nullptr || fisher_ != nullptr;
     }
 
     // From the plane behind the depthwise convolution to this layer's weights and input.
@@ -182,7 +195,7 @@ class Pass {
       const std::int32_t num_pixels = shape.input_height * shape.input_width;
       std::memset(plane, 0, static_cast<std::size_t>(num_pixels) * sizeof(float));
       DepthwiseBackwardPlane(plane, d_middle, depthwise_kernel, depthwise_scale, channel, shape);
-      pass_.PlaneActivationBackward(*layer_, plane, channel);
+      pass_.PlaneActivationBackward(*layer_, plane, channel, fisher_);
       if (is_trained_) {
         const std::uint16_t only = 0;
         PointwiseBackwardKernel(trained_.Kernel(n_), trained_.Bias(n_), plane, pass_.Activations(layer_->input),
@@ -201,6 +214,7 @@ class Pass {
     const Layer* layer_;
     const TrainedState state_;
     Cursor trained_;
+    float* const fisher_;
     float* d_input_ = nullptr;
     bool is_trained_ = false;
     std::int32_t n_ = kNone;
@@ -266,6 +280,8 @@ class Pass {
   const Buffers& buffers_;
   const std::int8_t* features_;
   const std::int8_t* const* outputs_;
+  const std::int32_t first_;
+  const FisherSums* const fisher_;
 };
 
 }  // namespace
@@ -275,7 +291,34 @@ float* GradientOf(const Tables& tables, const Buffers& buffers, std::int32_t ten
 }
 
 void Backward(const Tables& tables, const Buffers& buffers, const std::int8_t* features, const std::int8_t* const* outputs) {
-  Pass(tables, buffers, features, outputs).Run();
+  Pass(tables, buffers, features, outputs, tables.trained[0].layer, nullptr).Run();
+}
+
+void BackwardFisher(const Tables& tables, const Buffers& buffers, const std::int8_t* features, const std::int8_t* const* outputs,
+                    const FisherSums& sums) {
+  Pass(tables, buffers, features, outputs, sums.candidates[0].layer, &sums).Run();
+}
+
+std::uint32_t ChannelMacs(const Tables& tables, const Layer& layer) {
+  if (!HasKernel(layer.op)) return 0;
+  const Tensor& output = tables.tensors[layer.output];
+  return static_cast<std::uint32_t>(output.height * output.width) *
+         static_cast<std::uint32_t>(LayoutOf(tables, layer).weights_per_channel);
+}
+
+std::uint32_t BackwardMacs(const Tables& tables) {
+  std::uint32_t macs = 0;
+  for (std::int32_t t = 0; t < tables.num_trained; ++t) {
+    const TrainedLayer& trained = tables.trained[t];
+    macs += ChannelMacs(tables, tables.layers[trained.layer]) * static_cast<std::uint32_t>(trained.num_channels);
+  }
+  for (std::int32_t l = tables.trained[0].layer + 1; l < tables.num_layers; ++l) {
+    const Layer& layer = tables.layers[l];
+    const Tensor& output = tables.tensors[layer.output];
+    if (output.gradient_offset == kNone) continue;
+    macs += ChannelMacs(tables, layer) * static_cast<std::uint32_t>(output.channels);
+  }
+  return macs;
 }
 
 void FinishWeightGradients(const Tables& tables, const Buffers& buffers, std::int32_t num_samples) {

@@ -7,6 +7,7 @@
 #ifndef TINYTRAIN_BACKWARD_H_
 #define TINYTRAIN_BACKWARD_H_
 
+#include "tinytrain_fisher.h"
 #include "tinytrain_memory.h"
 #include "tinytrain_tables.h"
 
@@ -18,6 +19,16 @@ float* GradientOf(const Tables& tables, const Buffers& buffers, std::int32_t ten
 // Expects the gradient of the last tensor in its buffer; adds to the weight gradients, in units of the layers' input scales.
 // `features` is the stored sample, `outputs` what run_trainable made of it.
 void Backward(const Tables& tables, const Buffers& buffers, const std::int8_t* features, const std::int8_t* const* outputs);
+
+// The same walk down to the earliest candidate, with the original weights: nothing is trained, `sums` are added to.
+void BackwardFisher(const Tables& tables, const Buffers& buffers, const std::int8_t* features, const std::int8_t* const* outputs,
+                    const FisherSums& sums);
+
+// Multiply-accumulates of a layer's forward pass, for one of its output channels, and of Backward for one sample: weight gradients
+// of the trained channels, and input gradients of all layers behind the earliest that is trained. Of tables with candidates,
+// whose sums fit 32 bits.
+std::uint32_t ChannelMacs(const Tables& tables, const Layer& layer);
+std::uint32_t BackwardMacs(const Tables& tables);
 
 // After the last sample: from sums in units of the input scale to means.
 void FinishWeightGradients(const Tables& tables, const Buffers& buffers, std::int32_t num_samples);

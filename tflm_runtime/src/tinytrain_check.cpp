@@ -3,6 +3,7 @@
 #include "tinytrain_delta.h"
 #include "tinytrain_math.h"
 #include "tinytrain_memory.h"
+#include "tinytrain_selection.h"
 
 namespace tinytrain {
 namespace {
@@ -40,10 +41,6 @@ bool TensorIsValid(const Tables& tables, std::int32_t index) {
   if (tensor.gradient_offset == kNone) return !tensor.by_channel;
   if (tensor.gradient_offset < 0 || tensor.gradient_offset % 4 != 0) return false;
   return static_cast<std::uint64_t>(GradientEnd(tensor)) <= tables.gradient_bytes;
-}
-
-bool HasKernel(Operator op) {
-  return op == Operator::kConv2D || op == Operator::kDepthwiseConv2D || op == Operator::kDense;
 }
 
 // Every window lies on at least one real row (or column): output positions 0..output_size - 1.
@@ -240,6 +237,25 @@ bool SplitIsValid(const TrainedLayer& trained, const Layer& layer, std::int32_t 
   return (trained.bias == nullptr) == (layer.bias == nullptr);
 }
 
+// What the device may choose: all channels, unlisted and in one piece, with the activations that they are scored by.
+bool CandidateIsValid(const Tables& tables, const TrainedLayer& trained) {
+  const std::int32_t output = tables.layers[trained.layer].output;
+  if (trained.channels != nullptr || trained.kernel != nullptr || trained.bias != nullptr) return false;
+  return trained.num_channels == tables.tensors[output].channels && tables.tensors[output].kept != kNone;
+}
+
+bool ChannelsAreValid(const Tables& tables, const TrainedLayer& trained) {
+  const Layer& layer = tables.layers[trained.layer];
+  const std::int32_t output_channels = tables.tensors[layer.output].channels;
+  if (!InRange(trained.num_channels, 1, output_channels) || trained.channels == nullptr) return false;
+  if (!SplitIsValid(trained, layer, output_channels)) return false;
+  for (std::int32_t n = 0; n < trained.num_channels; ++n) {
+    if (trained.channels[n] >= output_channels) return false;
+    if (n > 0 && trained.channels[n] <= trained.channels[n - 1]) return false;
+  }
+  return true;
+}
+
 bool TrainedIsValid(const Tables& tables, std::int32_t index) {
   const TrainedLayer& trained = tables.trained[index];
   const std::int32_t previous = index > 0 ? tables.trained[index - 1].layer : -1;
@@ -248,17 +264,34 @@ bool TrainedIsValid(const Tables& tables, std::int32_t index) {
   if (!HasKernel(layer.op) || trained.kernel_tensor < 0) return false;
   if (layer.bias == nullptr ? trained.bias_tensor != kNone : trained.bias_tensor < 0) return false;
   if (!HasGradient(tables, layer.output) || tables.tensors[layer.input].kept == kNone) return false;
-  const std::int32_t output_channels = tables.tensors[layer.output].channels;
-  if (!InRange(trained.num_channels, 1, output_channels) || trained.channels == nullptr) return false;
-  if (!SplitIsValid(trained, layer, output_channels)) return false;
-  for (std::int32_t n = 0; n < trained.num_channels; ++n) {
-    if (trained.channels[n] >= output_channels) return false;
-    if (n > 0 && trained.channels[n] <= trained.channels[n - 1]) return false;
-  }
+  const bool is_candidate = tables.candidates.num_layers > 0;
+  if (!(is_candidate ? CandidateIsValid(tables, trained) : ChannelsAreValid(tables, trained))) return false;
   for (std::int32_t t = 0; t < index; ++t) {
     if (SameName(tables.trained[t].name, trained.name)) return false;
   }
   return true;
+}
+
+// Twice the multiply-accumulates of all layers, which no backward pass exceeds, fit 32 bits.
+bool MacsAreCountable(const Tables& tables) {
+  std::uint64_t macs = 0;
+  for (std::int32_t l = 0; l < tables.num_layers; ++l) {
+    const Layer& layer = tables.layers[l];
+    if (!HasKernel(layer.op)) continue;
+    const auto row = static_cast<std::uint64_t>(LayoutOf(tables, layer).weights_per_channel);
+    macs += 2 * row * static_cast<std::uint64_t>(NumElements(tables.tensors[layer.output]));
+  }
+  return macs < 0xffffffffu;
+}
+
+bool CandidatesAreValid(const Tables& tables) {
+  const Candidates& candidates = tables.candidates;
+  if (candidates.num_layers == 0) return true;
+  if (candidates.num_layers != tables.num_trained || !InRange(candidates.num_layers, 1, kMaxCandidates)) return false;
+  if (!MacsAreCountable(tables)) return false;
+  std::int64_t num_channels = 0;
+  for (std::int32_t t = 0; t < tables.num_trained; ++t) num_channels += tables.trained[t].num_channels;
+  return candidates.num_channels == num_channels && candidates.criterion <= Criterion::kPerWeightAndMac;
 }
 
 bool HeaderIsValid(const Tables& tables) {
@@ -303,6 +336,7 @@ Status CheckTables(const Tables& tables) {
   for (std::int32_t t = 0; t < tables.num_trained; ++t) {
     if (!TrainedIsValid(tables, t)) return Status::kInvalidTables;
   }
+  if (!CandidatesAreValid(tables)) return Status::kInvalidTables;
   return Status::kOk;
 }
 

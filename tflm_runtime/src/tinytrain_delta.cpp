@@ -92,6 +92,7 @@ std::int32_t FindTrained(const Tables& tables, const Record& record) {
 
 // Position of a channel in the trained layer's list, searched from `from` on; kNone if it is not trained.
 std::int32_t FindChannel(const TrainedLayer& trained, std::int32_t channel, std::int32_t from) {
+  if (trained.channels == nullptr) return channel < trained.num_channels ? channel : kNone;  // a candidate: all of them
   for (std::int32_t n = from; n < trained.num_channels; ++n) {
     if (trained.channels[n] == channel) return n;
   }
@@ -174,6 +175,14 @@ Status ReadRecords(const Tables& tables, const TrainingSettings& settings, const
   return reader.left() == 0 ? Status::kOk : Status::kDeltaCorrupt;
 }
 
+// Of a delta that CheckDelta found to be complete.
+DeltaReader RecordsOf(const std::uint8_t* data) {
+  const std::size_t length = DeltaReader(data + 12, 4).U32();
+  return {data + kDeltaHeaderBytes, length - kDeltaHeaderBytes - kDeltaCrcBytes};
+}
+
+std::int32_t NumRecords(const std::uint8_t* data) { return DeltaReader(data + 6, 2).U16(); }
+
 }  // namespace
 
 bool SameName(const char* a, const char* b) {
@@ -248,10 +257,29 @@ Status ReadDelta(const Tables& tables, const TrainingSettings& settings, const B
   const Status status = CheckDelta(data, data_bytes, nullptr);
   if (status != Status::kOk) return status;
   if (std::memcmp(data + 16, tables.base_hash, sizeof(tables.base_hash)) != 0) return Status::kDeltaForeign;
-  const std::size_t length = DeltaReader(data + 12, 4).U32();
-  const std::int32_t num_records = DeltaReader(data + 6, 2).U16();
-  const DeltaReader records(data + kDeltaHeaderBytes, length - kDeltaHeaderBytes - kDeltaCrcBytes);
-  return ReadRecords(tables, settings, buffers, records, num_records, apply, found);
+  return ReadRecords(tables, settings, buffers, RecordsOf(data), NumRecords(data), apply, found);
+}
+
+std::int32_t ReadPlan(const Tables& exported, const std::uint8_t* data, TrainedLayer* layers, std::uint16_t* channels) {
+  std::int32_t num_layers = 0;
+  for (std::int32_t i = 0; i < exported.num_trained; ++i) {
+    DeltaReader reader = RecordsOf(data);
+    bool is_there = false;
+    for (std::int32_t r = 0; r < NumRecords(data); ++r) {
+      Record record;
+      if (!ReadRecord(&reader, &record) || !IsNamed(record, exported.trained[i].name) || record.num_channels == 0) continue;
+      if (is_there) return kNone;
+      is_there = true;
+      TrainedLayer& layer = layers[num_layers++];
+      layer = exported.trained[i];
+      layer.num_channels = static_cast<std::int32_t>(record.num_channels);
+      layer.channels = channels;
+      for (std::uint32_t n = 0; channels != nullptr && n < record.num_channels; ++n) {
+        *channels++ = static_cast<std::uint16_t>(record.Channel(n));
+      }
+    }
+  }
+  return num_layers;
 }
 
 }  // namespace tinytrain

@@ -52,6 +52,21 @@ std::size_t NumRuns(const Tables& tables) {
   return count;
 }
 
+static_assert(sizeof(Tables) <= kPlanTablesBytes && sizeof(TrainedLayer) <= kPlanLayerBytes, "a plan has room for them");
+
+std::size_t PlanLayersBytes(const Candidates& candidates) {
+  return RoundUp(kPlanLayerBytes * static_cast<std::size_t>(candidates.num_layers));
+}
+
+std::size_t PlanBytes(const Tables& tables) {
+  if (tables.candidates.num_layers == 0) return 0;
+  std::size_t num_channels = 0;
+  for (std::int32_t t = 0; t < tables.num_trained; ++t) num_channels += static_cast<std::size_t>(tables.trained[t].num_channels);
+  const std::size_t scores = sizeof(float) * static_cast<std::size_t>(tables.candidates.num_channels);
+  return kPlanTablesBytes + PlanLayersBytes(tables.candidates) +
+         RoundUp(num_channels > 0 ? sizeof(std::uint16_t) * num_channels : scores);
+}
+
 // Whether leave_one_out needs the samples' own embeddings. Else the sample at hand is itself its own only view, embedded with the
 // weights that the prototypes were made with.
 bool KeepsEmbeddings(const Tables& tables, const TrainingSettings& settings) {
@@ -79,6 +94,10 @@ KernelLayout LayoutInRam(const Tables& tables, const TrainedLayer& trained) {
   KernelLayout layout = LayoutOf(tables, tables.layers[trained.layer]);
   if (trained.kernel != nullptr) layout.output_channels = trained.num_channels;
   return layout;
+}
+
+bool HasKernel(Operator op) {
+  return op == Operator::kConv2D || op == Operator::kDepthwiseConv2D || op == Operator::kDense;
 }
 
 bool IsPointwise(const Tables& tables, const Layer& layer) {
@@ -110,11 +129,12 @@ MemoryParts MeasureParts(const Tables& tables, const TrainingSettings& settings,
     std::size_t bias_offset;
     parts.weights += LayerBytes(layer, LayoutInRam(tables, tables.trained[t]), &bias_offset);
   }
+  parts.plan = PlanBytes(tables);
   parts.masters = settings.weights == WeightStorage::kFloatMasters ? RoundUp(weight_floats) : 0;
   parts.optimizer = RoundUp(sizeof(float) * OptimizerFloats(settings.optimizer, NumWeights(tables), NumRuns(tables)));
   const bool averages = has_prototypes && settings.average > 0.0f;
   parts.prototypes = has_prototypes ? RoundUp(sizeof(float) * num_classes * dimension) * (averages ? 2 : 1) : 0;
-  parts.state = parts.samples + parts.weights + parts.masters + parts.optimizer + parts.prototypes;
+  parts.state = parts.samples + parts.plan + parts.weights + parts.masters + parts.optimizer + parts.prototypes;
 
   parts.features = samples_in_flash ? FlashSampleBytes(tables) : RoundUp(features);
   if (tables.num_views > 0) {
@@ -139,7 +159,7 @@ MemoryParts MeasureParts(const Tables& tables, const TrainingSettings& settings,
 }
 
 Buffers CutArena(const Tables& tables, const TrainingSettings& settings, const MemoryParts& parts, bool samples_in_flash,
-                 std::uint8_t* arena, std::uint8_t* scratch) {
+                 std::uint8_t* arena, const Scratch& scratch) {
   const auto max_samples = static_cast<std::size_t>(settings.max_samples);
   const auto num_classes = static_cast<std::size_t>(settings.num_classes);
   Buffers b{};
@@ -151,6 +171,7 @@ Buffers CutArena(const Tables& tables, const TrainingSettings& settings, const M
   Cutter state(arena);
   if (!samples_in_flash) b.samples = state.Take<std::int8_t>(parts.samples - RoundUp(max_samples));
   b.labels = state.Take<std::uint8_t>(max_samples);
+  if (parts.plan > 0) b.plan = state.Take<std::uint8_t>(parts.plan);
   b.weights = state.Take<std::uint8_t>(parts.weights);
   if (parts.masters > 0) b.masters = state.Take<float>(b.num_weights);
   b.optimizer = state.Take<float>(OptimizerFloats(settings.optimizer, b.num_weights, b.num_runs));
@@ -159,12 +180,12 @@ Buffers CutArena(const Tables& tables, const TrainingSettings& settings, const M
   if (has_prototypes) b.prototypes = state.Take<float>(num_classes * dimension);
   if (averages) b.original_prototypes = state.Take<float>(num_classes * dimension);
 
-  b.features = static_cast<std::int8_t*>(static_cast<void*>(scratch));
-  if (tables.num_views > 0) b.image = b.features + (parts.scratch - parts.image);
-  Cutter training(scratch);
+  b.features = static_cast<std::int8_t*>(static_cast<void*>(scratch.data));
+  if (tables.num_views > 0) b.image = b.features + (scratch.bytes - parts.image);
+  Cutter training(scratch.data);
   b.weight_gradients = training.Take<float>(b.num_weights);
   b.activations = training.Take<std::uint8_t>(parts.activation_gradients);
-  Cutter head(scratch + parts.scratch - parts.head);  // behind the features, which Predict reads once more for the average
+  Cutter head(scratch.data + scratch.bytes - parts.head);  // behind the features, which Predict reads once more for the average
   b.logits = head.Take<float>(num_classes);
   if (!has_prototypes) return b;
   b.embedding = head.Take<float>(dimension);
@@ -173,6 +194,20 @@ Buffers CutArena(const Tables& tables, const TrainingSettings& settings, const M
   if (KeepsEmbeddings(tables, settings)) b.embeddings = head.Take<std::int8_t>(max_samples * dimension);
   if (averages) b.original_logits = head.Take<float>(num_classes);
   return b;
+}
+
+Tables* PlanTables(const Buffers& buffers) { return static_cast<Tables*>(static_cast<void*>(buffers.plan)); }
+
+TrainedLayer* PlanLayers(const Buffers& buffers) {
+  return static_cast<TrainedLayer*>(static_cast<void*>(buffers.plan + kPlanTablesBytes));
+}
+
+float* PlanScores(const Buffers& buffers, const Candidates& candidates) {
+  return static_cast<float*>(static_cast<void*>(buffers.plan + kPlanTablesBytes + PlanLayersBytes(candidates)));
+}
+
+std::uint16_t* PlanChannels(const Buffers& buffers, const Candidates& candidates) {
+  return static_cast<std::uint16_t*>(static_cast<void*>(PlanScores(buffers, candidates)));
 }
 
 std::size_t FlashSampleBytes(const Tables& tables) {

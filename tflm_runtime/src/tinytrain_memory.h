@@ -11,6 +11,10 @@ namespace tinytrain {
 
 constexpr std::size_t kArenaAlignment = 16;
 
+// What a chosen plan takes in the arena, the same on 32 and 64 bits: the tables, and one of their trained layers.
+constexpr std::size_t kPlanTablesBytes = 256;
+constexpr std::size_t kPlanLayerBytes = 64;
+
 // Bytes of each part. Every buffer is rounded up to 16, written [n] below; a part is the sum of its buffers.
 // With N = max_samples, V = num_views, F = elements of the first tensor, K = num_classes, D = elements of the last tensor and
 // P = sum over trained layers of num_channels * (weights per channel + 1 where there is a bias) and R = the same of
@@ -18,6 +22,8 @@ constexpr std::size_t kArenaAlignment = 16;
 struct MemoryParts {
   // State: what must last from one call to the next.
   std::size_t samples;     // [N * (1 + V) * F] trainable inputs, unless they are in flash; [N] labels
+  std::size_t plan;        // where the device chooses: [kPlanTablesBytes], [kPlanLayerBytes * candidates] and [2 * trained
+                           // channels] or, while there are none, [4 * candidate channels] for their scores; else 0
   std::size_t weights;     // per trained layer: [int8 kernel], [4 * channels] if there is a bias, of all output channels or,
                            // where the layer is split, of those that are trained
   std::size_t masters;     // [4 * P], float32, selected channels only; 0 for WeightStorage::kInt8
@@ -41,6 +47,7 @@ struct MemoryParts {
 struct Buffers {
   std::int8_t* samples;           // [max_samples][1 + num_views][features]; nullptr: they are in flash
   std::uint8_t* labels;           // [max_samples]
+  std::uint8_t* plan;             // nullptr: decided at export
   std::int8_t* features;          // the frozen part's output on its way, at the start of the scratch
   std::int8_t* image;             // one view, at the end of the scratch
   std::uint8_t* weights;          // see TrainedAt
@@ -65,9 +72,19 @@ struct Buffers {
 // Bytes of the parts. The tables must have been checked.
 MemoryParts MeasureParts(const Tables& tables, const TrainingSettings& settings, bool samples_in_flash);
 
-// Where the buffers lie in an arena that has `state` bytes, and a scratch that has `scratch` bytes.
+// Where the buffers lie in an arena that has at least `state` bytes, and a scratch that has at least `scratch` bytes.
+struct Scratch {
+  std::uint8_t* data;
+  std::size_t bytes;
+};
 Buffers CutArena(const Tables& tables, const TrainingSettings& settings, const MemoryParts& parts, bool samples_in_flash,
-                 std::uint8_t* arena, std::uint8_t* scratch);
+                 std::uint8_t* arena, const Scratch& scratch);
+
+// The parts of a plan that the device chooses: the tables, trained layers, and their channels or all candidates' scores.
+Tables* PlanTables(const Buffers& buffers);
+TrainedLayer* PlanLayers(const Buffers& buffers);
+std::uint16_t* PlanChannels(const Buffers& buffers, const Candidates& candidates);
+float* PlanScores(const Buffers& buffers, const Candidates& candidates);
 
 // Bytes of one view of a stored sample in flash, and of all of them.
 std::size_t FlashSampleBytes(const Tables& tables);
@@ -89,6 +106,9 @@ KernelLayout LayoutOf(const Tables& tables, const Layer& layer);
 
 // The same for what RAM holds of a trained layer: where it is split, output_channels are those that are trained.
 KernelLayout LayoutInRam(const Tables& tables, const TrainedLayer& trained);
+
+// Whether an operator has weights.
+bool HasKernel(Operator op);
 
 // Whether a layer is a 1 x 1 convolution that keeps height and width.
 bool IsPointwise(const Tables& tables, const Layer& layer);

@@ -23,6 +23,9 @@ enum class Status : std::uint8_t {
   kDeltaForeign,      // a delta of another base model or plan
   kFlashUnfit,        // the flash is too small, or not made of whole pages and blocks
   kFlashFailed,       // the flash could not be erased or written
+  kNotSelected,       // nothing was chosen to be trained yet: Select or Train first
+  kNothingFits,       // the budget is too small for one channel of any candidate
+  kScoresNotFinite,   // a candidate's Fisher information is beyond float32
 };
 
 // A sentence for people; never nullptr.

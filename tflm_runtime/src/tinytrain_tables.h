@@ -12,7 +12,7 @@
 namespace tinytrain {
 
 // Raised with every change of a struct below; generated tables assert it at compile time, Trainer::Init at run time.
-constexpr std::uint32_t kTablesVersion = 3;
+constexpr std::uint32_t kTablesVersion = 4;
 
 constexpr std::int32_t kNone = -1;         // "no such tensor / buffer / layer"
 constexpr std::int32_t kStoredSample = -2; // Tensor::kept of the trainable part's input: the stored sample holds it
@@ -47,6 +47,15 @@ enum class Optimizer : std::uint8_t {
 enum class WeightStorage : std::uint8_t {
   kFloatMasters = 0,  // as float32, rounded to the nearest int8 for the forward pass
   kInt8 = 1,          // as the int8 of the forward pass alone: each step rounds up or down by chance, right on average
+};
+
+// By what layers are ranked that a device may choose among: Fisher potential P, or P over the layer's shares W of the candidates'
+// weights and M of their multiply-accumulates, each as a part of the largest.
+enum class Criterion : std::uint8_t {
+  kPotential = 0,
+  kPerWeight = 1,
+  kPerMac = 2,
+  kPerWeightAndMac = 3,  // TinyTrain's: P / (W * M)
 };
 
 // When the optimizer steps.
@@ -94,7 +103,7 @@ struct TrainedLayer {
   std::int32_t kernel_tensor;    // tensor indices in trainable.tflite, for binding RAM in place of flash
   std::int32_t bias_tensor;      // kNone: the layer has no bias
   std::int32_t num_channels;
-  const std::uint16_t* channels; // [num_channels], ascending
+  const std::uint16_t* channels; // [num_channels], ascending; nullptr of a candidate: all output channels
   // Split, where not nullptr: the trained channels are a convolution of their own in trainable.tflite, and RAM holds no more.
   // Their initial weights lie here, [num_channels][weights per channel], those of the other channels, ascending, in Layer::kernel
   // and Layer::bias; kernel_tensor and bias_tensor are those of the trained channels. Not for depthwise convolutions.
@@ -102,10 +111,11 @@ struct TrainedLayer {
   const std::int32_t* bias;      // [num_channels]; nullptr without kernel, and where the layer has no bias
 };
 
-// An augmented copy of a sample, made at AddSample: out[y][x] = in[clamp(y - shift_y)][clamp(x - shift_x)].
+// An augmented copy of a sample, made at AddSample: out[y][x] = from[clamp(y - shift_y)][clamp(x - shift_x)].
 struct View {
   std::int16_t shift_y;
   std::int16_t shift_x;
+  bool mirrored;  // from is the mirror image, from[y][x] = in[y][image_width - 1 - x]; false: the image itself
 };
 
 // How to train unless the caller says otherwise.
@@ -124,6 +134,15 @@ struct TrainingSettings {
   std::int32_t num_classes;  // at most 255
   std::int32_t max_samples;
   std::uint32_t seed;        // WeightStorage::kInt8: of the rounding
+};
+
+// What a device may choose from that decides itself what to train (tinytrain_selection.h). Tables::trained lists the candidates,
+// none of them split, until it has chosen. All 0: what is trained was decided at export.
+struct Candidates {
+  std::int32_t num_layers;      // at most kMaxCandidates
+  std::int32_t num_channels;    // of all of them
+  Criterion criterion;
+  std::uint32_t backward_macs;  // multiply-accumulates of one sample's backward pass, at most, unless Select is told otherwise
 };
 
 struct Tables {
@@ -150,6 +169,7 @@ struct Tables {
   std::size_t gradient_bytes;    // size of the region that Tensor::gradient_offset points into
 
   TrainingSettings training;
+  Candidates candidates;
 };
 
 }  // namespace tinytrain

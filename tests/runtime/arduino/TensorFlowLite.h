@@ -6,9 +6,7 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <cstdio>
 #include <cstdlib>
-#include <cstring>
 #include <ctime>
 
 struct SerialPort {
@@ -19,40 +17,19 @@ struct SerialPort {
   std::size_t readBytes(char* data, std::size_t count) {
     std::size_t got = 0;
     while (got < count) {
-      const ssize_t more = read(0, data + got, count - got);
+      const ssize_t more = ::read(0, data + got, count - got);
       if (more <= 0) std::exit(0);  // the other end was closed
       got += static_cast<std::size_t>(more);
     }
     return got;
   }
-  std::size_t readBytesUntil(char end, char* data, std::size_t count) {
-    std::size_t got = 0;
-    while (got < count && readBytes(data + got, 1) == 1 && data[got] != end) ++got;
-    return got;
-  }
-  void print(const char* text) { Write(text, std::strlen(text)); }
-  void print(int value) { Format("%d", value); }
-  void print(long value) { Format("%ld", value); }
-  void print(unsigned long value) { Format("%lu", value); }
-  void print(float value, int digits) { Format("%.*f", digits, static_cast<double>(value)); }
-  template <class... Args> void println(Args... args) {
-    print(args...);
-    print("\r\n");
-  }
-
- private:
-  template <class... Args> void Format(const char* format, Args... args) {
-    char text[64];
-    std::snprintf(text, sizeof(text), format, args...);
-    print(text);
-  }
-  void Write(const char* data, std::size_t count) {
-    while (count > 0) {
-      const ssize_t written = write(1, data, count);
+  std::size_t write(const std::uint8_t* data, std::size_t count) {
+    for (std::size_t done = 0; done < count;) {
+      const ssize_t written = ::write(1, data + done, count - done);
       if (written <= 0) std::exit(0);
-      data += written;
-      count -= static_cast<std::size_t>(written);
+      done += static_cast<std::size_t>(written);
     }
+    return count;
   }
 };
 static SerialPort Serial;

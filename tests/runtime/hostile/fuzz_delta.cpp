@@ -74,7 +74,8 @@ void Combine(const std::vector<std::uint8_t>& earlier, const std::vector<std::ui
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   static hostile::RandomModel model(TheTables(), 1);
-  static hostile::GuardedArena arena(tinytrain::Trainer::RequiredBytes(TheTables(), TheTables().training, nullptr));
+  static const std::size_t for_a_choice = TheTables().candidates.num_layers > 0 ? 4096 : 0;
+  static hostile::GuardedArena arena(tinytrain::Trainer::RequiredBytes(TheTables(), TheTables().training, nullptr) + for_a_choice);
   static tinytrain::Trainer trainer;
   static const tinytrain::Status ready =
       trainer.Init(TheTables(), TheTables().training, model.model(), arena.data(), arena.size());

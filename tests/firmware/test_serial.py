@@ -1,0 +1,91 @@
+"""The emulated board taught over its serial port by `keras_tinytrain.device`: what it learns equals the host run."""
+
+import socket
+
+import numpy as np
+import pytest
+
+from keras_tinytrain import cli, emulate
+from keras_tinytrain.device import Device
+from keras_tinytrain.export import HostRuntime, TrainingSettings, export_tflm
+from keras_tinytrain.export.emulator import EmulatedBoard
+from keras_tinytrain.export.firmware import build_firmware
+from keras_tinytrain.plan import LayerPlan, Plan
+from models import images, labelled_images, pooled_net, tiny_net
+
+WAYS, SHOTS, ITERATIONS = 3, 2, 4
+CASES = {  # model, trained channels, where samples' features are kept
+    "two_parts": (tiny_net, {"b3_conv": (0, 3), "logits": (0, 1)}, "flash"),
+    "no_frozen_part": (pooled_net, {"first": (0, 5), "hidden": (1, 7)}, "ram"),
+}
+
+
+@pytest.fixture(scope="module", params=CASES)
+def board(request, tmp_path_factory):
+    """(bundle, samples, labels, program)"""
+    build, trained, features = CASES[request.param]
+    model, folder = build(), tmp_path_factory.mktemp("serial")
+    plan = Plan(tuple(LayerPlan(name, channels) for name, channels in trained.items()))
+    training = TrainingSettings(learning_rate=0.01, iterations=ITERATIONS, num_classes=WAYS, max_samples=WAYS * SHOTS)
+    bundle = export_tflm(
+        model, plan, calibration=images(model, 8), out=folder / request.param, training=training, features=features
+    )
+    return bundle, *labelled_images(model, per_class=SHOTS, classes=WAYS), build_firmware(bundle, folder)
+
+
+def test_what_is_taught_over_the_port_is_learned_as_on_the_host(board):
+    bundle, x, y, program = board
+    host = HostRuntime(bundle)
+    host.add_samples(x, y)
+    losses = host.train()
+    answers = host.predict(x).argmax(axis=1)
+    with EmulatedBoard(bundle, program, serial=True) as emulated:
+        emulated.start()
+        with emulated.serial_port() as port, Device(port) as device:
+            status = device.status()
+            assert {name: status[name] for name in bundle.input} == pytest.approx(bundle.input, abs=1e-12)
+            assert (status["network"], status["samples"], status["classes"]) == (bundle.manifest["namespace"], 0, WAYS)
+            assert device.teach(x, y) == WAYS * SHOTS
+            assert device.train() == [float(f"{loss:.6f}") for loss in losses]
+            np.testing.assert_array_equal(device.predict(x), answers)
+            device.save()
+            device.revert()
+            with pytest.raises(RuntimeError, match="The board answered to PREDICT: "):
+                device.predict(x)
+            assert (device.status()["samples"], device.status()["iterations"]) == (WAYS * SHOTS, 0)
+            device.reset()
+            assert device.status()["samples"] == 0
+        emulated.start()
+        with emulated.serial_port() as port, Device(port) as device:  # what was saved is there again, without a sample
+            assert device.status()["samples"] == 0
+            np.testing.assert_array_equal(device.predict(x), answers)
+        assert emulated.ask(b"d") == host.trainer.save_delta(0)
+
+
+def test_the_command_waits_at_a_port(board, monkeypatch, capsys):
+    bundle, x, y, program = board
+    heard = []
+
+    def enter(_):
+        port = capsys.readouterr().out.split()[3]
+        with Device(port) as device:
+            heard.append(device.teach(x, y))
+
+    monkeypatch.setattr(emulate, "build_firmware", lambda *_: program)
+    monkeypatch.setattr("builtins.input", enter)
+    assert cli.main(["emulate", str(bundle.path), "--serial"]) == 0 and heard == [WAYS * SHOTS]
+    assert cli.main(["emulate", "demo", "--serial"]) == 2
+    assert "--serial takes a bundle" in capsys.readouterr().err
+
+
+def test_a_sample_that_does_not_come_whole_is_given_up(board):
+    bundle, x, y, program = board
+    with EmulatedBoard(bundle, program, serial=True) as emulated:
+        emulated.start()
+        with emulated.serial_port() as port:
+            host, number = port.removeprefix("socket://").split(":")
+            with socket.create_connection((host, int(number))) as line:
+                line.sendall(b"TEACH 0\n" + bytes(x[0].size - 1))
+                assert line.makefile().readline() == "ERROR the image is incomplete\n"
+            with Device(port) as device:
+                assert device.teach(x, y) == WAYS * SHOTS  # nothing of it went out of step
