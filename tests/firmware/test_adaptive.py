@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from keras_tinytrain import demo
-from keras_tinytrain.backbones import NanoNet
-from keras_tinytrain.domains import load_digits
+from keras_tinytrain.backbones import GestureNet, NanoNet
+from keras_tinytrain.domains import load_digits, load_npz
 from keras_tinytrain.export import Candidates, HostRuntime, TrainingSettings, board, export_tflm
 from keras_tinytrain.export.emulator import emulate_task
 from keras_tinytrain.export.firmware import build_firmware
@@ -19,30 +19,41 @@ ITERATIONS = 40 if os.environ.get("KERAS_TINYTRAIN_LONG_TESTS") else 1
 NUM_QUERIES = 50 if os.environ.get("KERAS_TINYTRAIN_LONG_TESTS") else 3
 
 
-@pytest.fixture(scope="module")
-def digits(tmp_path_factory):
-    """(bundle, its firmware, a 5-way 5-shot task)."""
-    episode = sample_episode(load_digits(), ways=demo.WAYS, shots=demo.SHOTS, rng=np.random.default_rng([0, 0]))
-    folder = tmp_path_factory.mktemp("digits")
+def digits(shared_data):
+    return NanoNet(), load_digits()
+
+
+def gestures(shared_data):
+    return GestureNet(), load_npz(shared_data / "domains" / "nano33ble_gesture_dev.npz")
+
+
+@pytest.fixture(scope="module", params=[digits, gestures], ids=lambda task: task.__name__)
+def task(request, shared_data, tmp_path_factory):
+    """(bundle, its firmware, a 5-way 5-shot episode)."""
+    backbone, domain = request.param(shared_data)
+    episode = sample_episode(domain, ways=demo.WAYS, shots=demo.SHOTS, rng=np.random.default_rng([0, 0]))
+    folder = tmp_path_factory.mktemp("adaptive")
     training = TrainingSettings(iterations=ITERATIONS, num_classes=demo.WAYS, max_samples=len(episode.support_y))
-    bundle = export_tflm(NanoNet(), Candidates(), calibration=episode.support_x, out=folder / "digits", training=training, features="flash")
+    bundle = export_tflm(
+        backbone, Candidates(), calibration=episode.support_x, out=folder / "net", training=training, features="flash"
+    )
     return bundle, build_firmware(bundle, folder), episode
 
 
 @pytest.mark.parametrize("budget", [None, Budget("200KB", 0.05)], ids=str)
-def test_board_and_host_choose_and_learn_the_same(digits, budget):
-    bundle, program, episode = digits
+def test_board_and_host_choose_and_learn_the_same(task, budget):
+    bundle, program, episode = task
     x, y, queries = episode.support_x, episode.support_y, episode.query_x[:NUM_QUERIES]
-    task = emulate_task(bundle, x, y, queries=queries, budget=budget, program=program)
+    emulated = emulate_task(bundle, x, y, queries=queries, budget=budget, program=program)
     host = HostRuntime(bundle)
     host.add_samples(x, y)
     plan = host.select(budget)
     losses = host.train()
-    assert task.plan.layers == plan.layers
-    assert (task.losses, task.delta) == (losses, host.trainer.save_delta(0))
-    np.testing.assert_array_equal(task.logits, host.predict(queries))
-    assert task.sram_bytes["total"] <= NANO.sram_bytes and task.flash_bytes["total"] <= NANO.flash_bytes
-    assert task.heap_bytes == 0 and 0 < task.stack_bytes < 4096
-    assert task.instructions["selection"] > 25 * 100_000
+    assert emulated.plan.layers == plan.layers
+    assert (emulated.losses, emulated.delta) == (losses, host.trainer.save_delta(0))
+    np.testing.assert_array_equal(emulated.logits, host.predict(queries))
+    assert emulated.sram_bytes["total"] <= NANO.sram_bytes and emulated.flash_bytes["total"] <= NANO.flash_bytes
+    assert emulated.heap_bytes == 0 and 0 < emulated.stack_bytes < 4096
+    assert emulated.instructions["selection"] > 25 * 100_000
     if budget is not None:
         assert host.bytes_used()["sram"]["total"] <= budget.memory_bytes
