@@ -16,7 +16,7 @@ from keras_tinytrain.device_cost import DeviceAccounting
 from keras_tinytrain.fold import fold_batch_norm
 from keras_tinytrain.plan import Plan
 
-from . import qat
+from . import arduino, qat
 from .adaptive import Candidates, Room, divide
 from .arena import smallest_arena
 from .boards import Board, board as find_board
@@ -31,6 +31,7 @@ from .settings import TrainingSettings
 from .tables import identifier, image_input, render, render_sources, tables_bytes
 
 _HEADS = ("prototypes", "softmax")
+_SKETCHES = ("serial", "imu")
 _ENDS_IN_SOFTMAX = (
     "Model '{}' ends in a softmax, but head='prototypes' takes embeddings. Pass keras.Model(model.input, model.layers[-2].output), "
     'or head="softmax".'
@@ -51,6 +52,7 @@ def export_tflm(
     split: bool = True,
     weights_in_ram: str = "cheapest",
     features: str = "ram",
+    sketch: str = "serial",
     overwrite: bool = False,
 ) -> Bundle:
     """Export `model`, to be trained on the device as `plan` says, as a firmware bundle.
@@ -76,6 +78,8 @@ def export_tflm(
             trained channels, which become a convolution of their own; "cheapest": what takes fewer bytes in all, layer by layer.
             What is learned is the same, bit for bit. Of candidates RAM holds the chosen layers whole.
         features: where the device keeps what the frozen part made of each sample and its views: "ram" or "flash".
+        sketch: where the sketch has its samples from: "serial", the port over which it is told what to do; or "imu", the motion
+            sensor of a Nano 33 BLE Sense, for a model that takes (steps, 1, 6) in the units of `motion.network_motion`.
         overwrite: replace a bundle that is there already.
 
     Returns:
@@ -100,6 +104,7 @@ def export_tflm(
     canonical = model if qat.is_tf_keras(model) else _canonical(model, head)
     training = _with_classes(training, head, math.prod(canonical.output_shape[1:]))
     _check_features(features, target)
+    _check_sketch(sketch, canonical.input_shape[1:])
     views = _checked_views(views)
     candidates = _checked_candidates(plan, canonical)
     plan = plan if candidates is None else candidates.plan(canonical)
@@ -182,6 +187,7 @@ def export_tflm(
         "layers": qat.layer_names(model) if qat.is_tf_keras(model) else [layer.name for layer in canonical.layers],
         "training": dataclasses.asdict(training),
         "views": [list(view) for view in views],
+        "sketch": sketch,
         "sram": sram,
         "arenas": arenas,
         "scratch": memory.scratch,
@@ -231,12 +237,12 @@ def _what_would_fit(target, frozen_bytes, accounting):
     available = target.available_sram_bytes
     if frozen_bytes > available:
         return (
-            f"The frozen part alone takes {frozen_bytes:,} B, so that no plan as late as this one fits: use smaller images or "
-            "another board."
+            f"The frozen part alone takes {frozen_bytes:,} B, so that no plan as late as this one fits: use smaller images "
+            "or another board."
         )
     return (
-        f"Plan again with Budget(memory={available}) and accounting={accounting} (keras-tinytrain plan --memory {available}); or "
-        'keep fewer samples (TrainingSettings.max_samples), or their features elsewhere (features="ram" or "flash").'
+        f"Plan again with Budget(memory={available}) and accounting={accounting} (keras-tinytrain plan --memory {available}); "
+        'or keep fewer samples (TrainingSettings.max_samples), or their features elsewhere (features="ram" or "flash").'
     )
 
 
@@ -281,24 +287,34 @@ def _check_features(features, target):
         )
 
 
+def _check_sketch(sketch, input_shape):
+    if sketch not in _SKETCHES:
+        raise ValueError(f"sketch expects one of {', '.join(_SKETCHES)}. Received: {sketch!r}")
+    if sketch == "imu" and input_shape[1:] not in ((1, 6), (6,), (6, 1)):
+        raise ValueError(
+            f"sketch='imu' needs a model that takes windows (steps, 1, 6). Received a model that takes {input_shape}."
+        )
+
+
 def _checked_views(views):
     """(shift_y, shift_x, mirrored) of each."""
     rows = [tuple(map(int, view)) for view in views]
     fit = all(len(row) in (2, 3) and max(map(abs, row[:2])) <= 32767 and row[2:] in ((), (0,), (1,)) for row in rows)
     if len(rows) > 255 or not fit:
         raise ValueError(
-            f"views expects at most 255 rows of pixels, (shift_y, shift_x) or (shift_y, shift_x, mirrored). Received: {rows[:5]}"
+            "views expects at most 255 rows of pixels, (shift_y, shift_x) or (shift_y, shift_x, mirrored). Received: "
+            f"{rows[:5]}"
         )
     return tuple((*row[:2], row[2:] == (1,)) for row in rows)
 
 
 def _texts(sources, manifest):
-    """Generated text files; the sketch has the sources once more, because the Arduino IDE compiles its folder only."""
-    texts = dict(sources)
-    texts["README.md"] = render("README.md.j2", **manifest)
-    texts["sketch/sketch.ino"] = render("sketch.ino.j2", **manifest)
-    texts |= {f"sketch/{name}": text for name, text in sources.items()}
-    return {name: text.encode() for name, text in texts.items()}
+    """Generated files; the sketch has the sources once more, because the Arduino IDE compiles its folder only."""
+    texts = {**sources, "README.md": render("README.md.j2", **manifest)}
+    texts = {name: text.encode() for name, text in texts.items()}
+    sketch = {name: texts[name] for name in sources} | {"sketch.ino": render("sketch.ino.j2", **manifest).encode()}
+    library = arduino.arduino_library(manifest["namespace"], sketch)
+    return texts | {f"sketch/{name}": text for name, text in sketch.items()} | {arduino.FILE: library}
 
 
 def _check_free(out, overwrite):

@@ -16,8 +16,8 @@ _RELU, _RELU6 = 1, 3  # fusedActivationFunction
 def on_grid_model(model: keras.Model, bundle: Bundle) -> keras.Model:
     """`model` with every value where the bundle's int8 model has it: to be trained in Keras as the device trains.
 
-    Kernels and biases are float32 masters. A forward pass rounds them to the exported scales, and rounds what an operator puts
-    out, in TensorFlow Lite's own fixed-point arithmetic, to the exported scale and zero point, clamped by a fused ReLU or ReLU6.
+    Kernels and biases are float32 masters. A forward pass rounds them to the exported scales, and rounds what an operator
+    puts out, in TensorFlow Lite's own fixed-point arithmetic, to the exported scale and zero point, clamped by a fused ReLU.
     Gradients go straight through the rounding and stop at those clamps, as `ActivationBackward` of the runtime has it.
 
     Args:
@@ -55,7 +55,7 @@ def multiply(x: tf.Tensor, factor) -> tf.Tensor:
         factor: float64, a number or one of each channel.
     """
     mantissa, exponent = np.frexp(np.asarray(factor, np.float64))
-    mantissa = np.rint(mantissa * 2**31).astype(np.int64)  # 2^31 itself is as good here as half of it and one more in `exponent`
+    mantissa = np.rint(mantissa * 2**31).astype(np.int64)  # 2^31 itself does as well as half of it and a larger exponent
     left, right = np.maximum(exponent, 0).astype(np.int64), np.maximum(-exponent, 0).astype(np.int64)
     product = tf.cast(x, tf.int64) * 2**left * mantissa
     high = tf.bitwise.right_shift(product + 2**30, tf.constant(31, tf.int64))
@@ -206,7 +206,8 @@ def _grids(model, files):
             names, kind = fb.tensor_name(tflite, int(operator.outputs[0])).split(";"), fb.operator_name(tflite, operator)
             own = [name for name in names if kind in _ON_GRID and kinds.get(name) in _ON_GRID[kind].__bases__]
             if kind not in _AS_IT_IS and len(own) != 1:
-                raise ValueError(f"{kind} of layer '{names[0]}' is not known on the grid. Known: {', '.join([*_ON_GRID, *_AS_IT_IS])}.")
+                known = ", ".join([*_ON_GRID, *_AS_IT_IS])
+                raise ValueError(f"{kind} of layer '{names[0]}' is not known on the grid. Known: {known}.")
             found |= {name: Grid(tflite, operator) for name in own}
     return found
 

@@ -46,7 +46,7 @@ def _parser():
         ("device", "teach a board that runs a bundle's sketch, over its serial port", _device_command_arguments,
          "device --port /dev/ttyACM0 teach --samples task.npz"),
         ("benchmark", "the paper's tables, computed", _benchmark_arguments, "benchmark cost --json"),
-        ("metatrain", "meta-train a backbone: the demo's on glyphs, an ImageNet one on any domains", _metatrain_arguments,
+        ("metatrain", "meta-train a backbone: the demo's on glyphs, GestureNet on motion, an ImageNet one on domains", _metatrain_arguments,
          "metatrain --data omniglot_background.npz --out weights.npz"),
     ):
         command = commands.add_parser(
@@ -134,6 +134,8 @@ def _export_arguments(parser):
     parser.add_argument("--weights-in-ram", default="cheapest", choices=("cheapest", "selected", "whole"),
                         help="of each trained layer: its trained channels, all of it, or what takes fewer bytes (%(default)s)")
     _device_arguments(parser)
+    parser.add_argument("--sketch", choices=("serial", "imu"), default="serial",
+                        help="samples of the Arduino sketch: over its port, or from a Nano 33 BLE Sense's motion sensor (%(default)s)")
     parser.add_argument("--out", required=True, help="folder to write; must not exist, or --overwrite")
     parser.add_argument("--overwrite", action="store_true", help="replace the folder")
     parser.add_argument("--json", action="store_true", help="print the promised bytes as JSON")
@@ -165,6 +167,7 @@ def _run_export(args):
             split=args.split,
             weights_in_ram=args.weights_in_ram,
             features=args.features,
+            sketch=args.sketch,
             overwrite=args.overwrite,
         )
     if args.json:
@@ -205,6 +208,7 @@ def _emulate_arguments(parser):
     parser.add_argument("--iterations", type=_positive, help="of training (as exported)")
     parser.add_argument("--memory", help="of an adaptive bundle: SRAM within which the board chooses (as exported)")
     parser.add_argument("--compute", type=float, help="and share of a full backward pass, or MACs (as exported)")
+    parser.add_argument("--serial", action="store_true", help="wait at a port for `keras-tinytrain device`")
     _value_arguments(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of tables")
     parser.set_defaults(run=_run_emulate)
@@ -219,9 +223,10 @@ def _run_emulate(args):
 
 def _device_command_arguments(parser):
     parser.add_argument("action", choices=("status", "teach", "train", "predict", "save", "revert", "reset"),
-                        help="teach and predict want --samples; save: keep in flash what was learned; revert: forget what was "
-                        "learned; reset: and the samples")
+                        help="teach and predict want --samples, or make a motion where the board records it; save: keep in flash "
+                        "what was learned; revert: forget what was learned; reset: and the samples")
     parser.add_argument("--port", required=True, help="such as /dev/ttyACM0, COM3, or a URL of pyserial")
+    parser.add_argument("--label", type=int, help="class that `teach` records, on a board with a sensor")
     parser.add_argument("--samples", help="labelled samples: an .npz with x and y, or a folder of class folders")
     _value_arguments(parser)
     parser.set_defaults(run=_run_device)
@@ -273,10 +278,12 @@ def _benchmark_arguments(parser):
 
 
 def _task_arguments(parser, *, num_episodes):
-    parser.add_argument("--backbone", default="mcunet", help="mcunet, mobilenet_v2, proxylessnas or nanonet (%(default)s)")
+    text = "mcunet, mobilenet_v2, proxylessnas, nanonet or gesturenet (%(default)s)"
+    parser.add_argument("--backbone", default="mcunet", help=text)
     parser.add_argument("--weights", help="a file of weights (those of the network that are public)")
     parser.add_argument("--domains", nargs="+", required=True, help=".npz files with images and labels")
     parser.add_argument("--episodes", type=_positive, default=num_episodes, help="tasks per domain (%(default)s)")
+    parser.add_argument("--queries", type=_positive, default=15, help="query samples per class (%(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="of the tasks (%(default)s)")
     parser.add_argument("--out", required=True, help="CSV of results; what it holds already is not run again")
 
@@ -301,9 +308,10 @@ def _metatrain_arguments(parser):
 
 def _run_metatrain(args):
     load_tensorflow()
-    from keras_tinytrain.fewshot import metatrain, metatrain_episodes
+    import importlib
 
-    return metatrain.run(args) if args.backbone == "nano" else metatrain_episodes.run(args)
+    module = {"nano": "metatrain", "gesture": "metatrain_motions"}.get(args.backbone, "metatrain_episodes")
+    return importlib.import_module(f"keras_tinytrain.fewshot.{module}").run(args)
 
 
 def _model_arguments(parser):

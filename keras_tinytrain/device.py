@@ -19,12 +19,13 @@ def run(args: argparse.Namespace) -> int:
         ValueError: samples are missing, or not what the board wants.
         ImportError, OSError, RuntimeError: as `Device` does.
     """
-    needs_samples = args.action in ("teach", "predict")
-    if needs_samples != (args.samples is not None):
-        raise ValueError(f"{args.action} {'needs' if needs_samples else 'takes no'} --samples.")
+    if args.action not in ("teach", "predict") and args.samples or args.action != "teach" and args.label is not None:
+        raise ValueError(f"{args.action} takes no {'--samples' if args.label is None else '--label'}.")
     with Device(args.port) as board:
-        if needs_samples:
+        if args.samples is not None:
             _send_samples(board, args)
+        elif args.action in ("teach", "predict"):
+            _record(board, args)
         elif args.action == "status":
             print("\n".join(f"{name:12} {value}" for name, value in board.status().items()))
         elif args.action == "train":
@@ -33,6 +34,18 @@ def run(args: argparse.Namespace) -> int:
         else:
             getattr(board, args.action)()
     return 0
+
+
+def _record(board, args):
+    """A sample that the board makes itself."""
+    if not board.status()["records"]:
+        raise ValueError(f"{args.action} needs --samples: this board has them from nowhere else.")
+    if args.action == "predict":
+        print(board.predict_recorded())
+    elif args.label is None:
+        raise ValueError("teach needs --label, of what the board is about to record.")
+    else:
+        print(f"{board.teach_recorded(args.label)} samples")
 
 
 def _send_samples(board, args):
@@ -95,7 +108,7 @@ class Device:
 
     def status(self) -> dict:
         """What the board's network wants (height, width, channels, scale, zero_point, classes, max_samples) and has (samples,
-        iterations)."""
+        iterations); records: whether it makes its samples itself."""
         words = self._ask("STATUS")[-1].split()
         return {name: _NUMBERS.get(name, int)(value) for name, value in zip(words[::2], words[1::2])}
 
@@ -106,9 +119,17 @@ class Device:
             ValueError: the samples are not of the shape that the board wants.
             RuntimeError: the board refuses one, with its own words.
         """
-        for image, label in zip(quantise_samples(self.status(), x), y, strict=True):
+        for image, label in zip(self._quantised(x), y, strict=True):
             count = self._ask(f"TEACH {int(label)}", image)[-1]
         return int(count.split()[-1])
+
+    def teach_recorded(self, label: int) -> int:
+        """Have the board record a sample of class `label`, now, and add it. Returns how many it has now.
+
+        Raises:
+            RuntimeError: there was nothing to record, or the board refuses it.
+        """
+        return int(self._ask(f"TEACH {int(label)}")[-1].split()[-1])
 
     def train(self, progress=None) -> list[float]:
         """Train on the board's samples. Returns the loss before each iteration; `progress(iteration, loss)` hears of each."""
@@ -123,8 +144,11 @@ class Device:
 
     def predict(self, x) -> np.ndarray:
         """Labels int (N,) of samples (N, ...)."""
-        images = quantise_samples(self.status(), x)
-        return np.array([int(self._ask("PREDICT", image)[-1].split()[-1]) for image in images], int)
+        return np.array([int(self._ask("PREDICT", image)[-1].split()[-1]) for image in self._quantised(x)], int)
+
+    def predict_recorded(self) -> int:
+        """Label of a sample that the board records now. Raises RuntimeError where there was nothing to record."""
+        return int(self._ask("PREDICT")[-1].split()[-1])
 
     def save(self) -> None:
         """Keep what was learned in the board's flash."""
@@ -137,6 +161,12 @@ class Device:
     def reset(self) -> None:
         """Back to the weights as exported, without samples; what was saved in flash stays."""
         self._ask("RESET")
+
+    def _quantised(self, x):
+        status = self.status()
+        if status["records"]:
+            raise ValueError("This board records its samples itself: use teach_recorded, predict_recorded, or no --samples.")
+        return quantise_samples(status, x)
 
     def _ask(self, command, image=None):
         return list(self._answers(command, image))

@@ -5,6 +5,8 @@ import pathlib
 
 import numpy as np
 
+from keras_tinytrain.motion import is_motion, network_motion
+
 _X_NAMES, _Y_NAMES = ("x", "images"), ("y", "labels")
 
 
@@ -12,7 +14,8 @@ def load_samples(path: str | os.PathLike, input_shape, *, scale: float = 1.0, of
     """Samples x * scale + offset and their labels 0..K-1.
 
     Args:
-        path: an .npz with arrays x (N, ...) and y (N,), also called images and labels; or a folder with one folder of images per
+        path: an .npz with arrays x (N, ...) and y (N,), also called images and labels (of a motion sensor see
+            `motion.network_motion`); or a folder with one folder of images per
             class, in alphabetical order (PNG, JPEG, BMP, GIF; resized to the model's input, pixels 0..255).
         input_shape: what the model expects of one sample.
         scale, offset: map the stored values to the model's input convention, for instance 1/255 and 0.
@@ -52,7 +55,8 @@ def _from_npz(path):
     y_name = next((name for name in _Y_NAMES if name in names), None)
     if x_name is None or y_name is None:
         raise ValueError(f"{path} needs arrays x (or images) and y (or labels). It holds {names}.")
-    return arrays[x_name], arrays[y_name]
+    x = network_motion(arrays["x"], arrays["meta_json"]) if is_motion(arrays) else arrays[x_name]
+    return x, arrays[y_name]
 
 
 def _from_folder(path, input_shape):

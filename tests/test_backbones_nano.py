@@ -6,7 +6,8 @@ import keras
 import numpy as np
 import pytest
 
-from keras_tinytrain.backbones.nano import WEIGHTS_FOLDER, NanoNet, load_weights, save_weights
+from keras_tinytrain.backbones.bottlenecks import WEIGHTS_FOLDER, load_weights, save_weights
+from keras_tinytrain.backbones.nano import NanoNet
 from keras_tinytrain.domains import load_npz
 from keras_tinytrain.fewshot.evaluation import prototype_accuracy
 

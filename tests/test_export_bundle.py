@@ -56,7 +56,7 @@ def bundle(original, tmp_path):
 
 def test_files_and_manifest(bundle):
     sources = {"tables.h", "tables.cpp", "models.h", "models.cpp"}
-    files = {"frozen.tflite", "trainable.tflite", "plan.json", "README.md", "sketch/sketch.ino"}
+    files = {"frozen.tflite", "trainable.tflite", "plan.json", "README.md", "TinyTrain.zip", "sketch/sketch.ino"}
     files |= sources | {f"sketch/{name}" for name in sources}
     assert set(bundle.manifest["files"]) == files
     on_disk = {str(file.relative_to(bundle.path)) for file in bundle.path.rglob("*") if file.is_file()}

@@ -13,7 +13,7 @@ from keras_tinytrain.domains import Domain, resize
 from keras_tinytrain.fewshot import metatrain_arguments
 from keras_tinytrain.fewshot.evaluation import coarse_scans, prototype_accuracy
 from keras_tinytrain.fewshot.handwriting import glyph_boxes, handwriting_views
-from keras_tinytrain.fewshot.metatrain import fold_nanonet, run
+from keras_tinytrain.fewshot.metatrain import folded_network, run
 from keras_tinytrain.fewshot.trainer import Recipe, Trainer
 
 TINY = Recipe(epochs=1, batch_size=8, episodes=2, ways=2, shots=2)
@@ -130,7 +130,7 @@ def test_folded_features_equal_batch_norm_in_inference(glyphs):
     for variable in model.variables:
         if variable.ndim == 1:  # gamma, beta, mean and variance
             variable.assign(rng.uniform(0.5, 1.5, variable.shape))
-    expected, folded = (m.predict(images, verbose=0) for m in (model, fold_nanonet(model)))
+    expected, folded = (m.predict(images, verbose=0) for m in (model, folded_network(model)))
     assert np.abs(folded - expected).max() <= 1e-5 * np.abs(expected).max()
 
 

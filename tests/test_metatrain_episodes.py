@@ -51,7 +51,7 @@ def test_command(files):
     network, initial = MCUNet((32, 32, 3), weights=folder / "out.npz"), MCUNet((32, 32, 3), weights=start)
     assert any(np.abs(a - b).max() > 0 for a, b in zip(network.get_weights(), initial.get_weights()))
     story = json.loads((folder / "out.json").read_text())
-    assert story["recipe"]["episodes"] == 4 and "two (even classes): 96 images of 6 classes" in story["data"]
+    assert story["recipe"]["episodes"] == 4 and "two (even classes): 96 samples of 6 classes" in story["data"]
     assert list(story["prototypes_5_way_5_shot"]) == ["one (odd classes)", "two (odd classes)"]
     assert "--backbone mcunet" in story["command"] and str(folder) not in json.dumps(story)
     assert "--data one.npz two" in story["command"] and "--evaluate one.npz odd:two" in story["command"]

@@ -29,7 +29,9 @@ class Case:
         build, self.plan = CASES[name]
         self.model = build()
         self.x, self.y = labelled_images(self.model, per_class=SHOTS, classes=WAYS)
-        training = TrainingSettings(learning_rate=RATE, epsilon=EPSILON, iterations=ITERATIONS, num_classes=WAYS, max_samples=len(self.x))
+        training = TrainingSettings(
+            learning_rate=RATE, epsilon=EPSILON, iterations=ITERATIONS, num_classes=WAYS, max_samples=len(self.x)
+        )
         self.bundle = export_tflm(
             self.model, self.plan, calibration=images(self.model, 8), out=folder, training=training, views=SHIFTS,
             board=Board("roomy", "any", 1, 2**24, 2**24), weights_in_ram="whole",
@@ -47,7 +49,8 @@ def case(request, tmp_path_factory):
 def test_outputs_equal_the_int8_model_bit_for_bit(case):
     host, output = case.host, case.bundle.manifest["output"]
     compiled = tf.function(case.grid, jit_compile=False)
-    for x in (case.x, images(case.model, 20, seed=5), np.round(case.x * 127.5 - 0.5) / 127.5):  # the last: ties of the image's scale
+    between_two_steps = np.round(case.x * 127.5 - 0.5) / 127.5
+    for x in (case.x, images(case.model, 20, seed=5), between_two_steps):
         expected = [host._trainable(host._frozen(q[None])[0] if host._frozen else q[None])[0] for q in host.quantise(x)]
         for run in (case.grid, compiled):
             assert np.array_equal(quantise(output, run(x.astype(np.float32))), np.concatenate(expected).reshape(len(x), -1))

@@ -5,7 +5,8 @@ import argparse
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options that `accuracy.run` reads."""
-    parser.add_argument("--backbone", default="mcunet", help="mcunet, mobilenet_v2, proxylessnas or nanonet (%(default)s)")
+    text = "mcunet, mobilenet_v2, proxylessnas, nanonet or gesturenet (%(default)s)"
+    parser.add_argument("--backbone", default="mcunet", help=text)
     parser.add_argument("--weights", default="", help="a file of weights, meta-trained ones for instance (default: ImageNet's)")
     parser.add_argument(
         "--domains", nargs="+", required=True,

@@ -49,7 +49,7 @@ def run(args: argparse.Namespace) -> int:
         if (args.backbone, domain.name, episode, args.iterations) not in done
     ]
     for domain, episode in track(work, description="episodes"):
-        task = draw_task(domain, TaskShape(), backbone.input_shape[1:], seed=args.seed, episode=episode)
+        task = draw_task(domain, TaskShape(queries=args.queries), backbone.input_shape[1:], seed=args.seed, episode=episode)
         row = {"backbone": args.backbone, "domain": domain.name, "episode": episode, "iterations": args.iterations}
         row |= run_task(backbone, task, network.budget, args.iterations)
         append_results(path, [row], FIELDS + LOSSES)

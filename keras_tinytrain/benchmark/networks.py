@@ -37,6 +37,7 @@ NETWORKS = {
     "mobilenet_v2": Network("MobileNetV2", "imagenet", Budget("1.06MB", 4.90e6), SPARSE_UPDATE["MobileNetV2"]),
     "proxylessnas": Network("ProxylessNASNet", "imagenet", Budget("0.78MB", 5.00e6), SPARSE_UPDATE["ProxylessNASNet"]),
     "nanonet": Network("NanoNet", "omniglot", Budget("192KB", 0.15)),
+    "gesturenet": Network("GestureNet", "invented", Budget("192KB", 0.15)),
 }
 
 

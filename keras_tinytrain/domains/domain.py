@@ -12,7 +12,8 @@ class Domain:
 
     Args:
         name: what messages and tables call it.
-        images: float32 (N, height, width, channels) in [0, 1]; glyphs and sketches have ink 1 on a background of 0.
+        images: float32 (N, height, width, channels) in [0, 1]; glyphs and sketches have ink 1 on a background of 0. Or motion,
+            (N, steps, 1, 6), see `motion.network_motion`.
         labels: int64 (N,). Any integers; an episode numbers its classes anew.
         groups: None, or int64 (N,): samples of one group are near-duplicates and stay on one side of support and query.
 

@@ -12,7 +12,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_tinytrain.backbones.nano import NanoNet, load_weights, save_weights
+from keras_tinytrain.backbones.bottlenecks import load_weights, save_weights
+from keras_tinytrain.backbones.nano import NanoNet
 from keras_tinytrain.domains import Domain, load_npz
 from keras_tinytrain.fewshot import metatrain_arguments
 from keras_tinytrain.fewshot.evaluation import coarse_scans, prototype_accuracy
@@ -50,12 +51,12 @@ def metatrain(
         report(f"round {index + 1}/{recipe.num_rounds} {stage}: loss {loss:.3f}, accuracy {accuracy:.3f}, {seconds:.0f} s")
         if checkpoint:
             trainer.save(checkpoint, index + 1)
-    return fold_nanonet(trainer.model)
+    return folded_network(trainer.model, NanoNet)
 
 
-def fold_nanonet(model: keras.Model) -> keras.Model:
-    """NanoNet(batch_norm=True) -> NanoNet(batch_norm=False) with the same features, to 1e-5 relative."""
-    folded = NanoNet(model.input_shape[1:], weights=None)
+def folded_network(model: keras.Model, build=NanoNet) -> keras.Model:
+    """build(batch_norm=True) -> build(batch_norm=False) with the same features, to 1e-5 relative."""
+    folded = build(model.input_shape[1:], weights=None)
     layers = {layer.name: layer for layer in fold_batch_norm(model).layers}
     for layer in folded.layers:
         layer.set_weights(layers[layer.name].get_weights() if layer.weights else [])
@@ -104,7 +105,7 @@ def write_story(args: argparse.Namespace, recipe, domains: list[Domain], accurac
     story = {
         "command": " ".join(["keras-tinytrain metatrain", *_options(args)]),
         "recipe": dataclasses.asdict(recipe),
-        "data": [f"{domain.name}: {len(domain.labels)} images of {domain.num_classes} classes" for domain in domains],
+        "data": [f"{domain.name}: {len(domain.labels)} samples of {domain.num_classes} classes" for domain in domains],
         "versions": {"python": platform.python_version(), **{m.__name__: m.__version__ for m in (tf, keras, np)}},
         "prototypes_5_way_5_shot": accuracies,
     }

@@ -2,21 +2,27 @@
 
 import argparse
 
-BACKBONES = ("nano", "mcunet", "mobilenet_v2", "proxylessnas")
+BACKBONES = ("nano", "gesture", "mcunet", "mobilenet_v2", "proxylessnas")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options that `metatrain.run` and `metatrain_episodes.run` read."""
+    """Add the options that `metatrain.run`, `metatrain_motions.run` and `metatrain_episodes.run` read."""
     parser.add_argument("--data", required=True, nargs="+",
                         help="training classes: an .npz; for an ImageNet backbone domains as `benchmark accuracy` takes them")
     parser.add_argument("--out", required=True, help=".npz of weights to write; a .json beside it tells how they came about")
-    parser.add_argument("--backbone", choices=BACKBONES, default="nano", help="nano: the recipe for glyphs (%(default)s)")
+    parser.add_argument("--backbone", choices=BACKBONES, default="nano",
+                        help="nano: the demo's recipe for glyphs; gesture: windows of motion (%(default)s)")
     parser.add_argument("--evaluate", nargs="+", default=[], help="other classes, on which prototypes are tried at the end")
     parser.add_argument("--seed", type=int, default=0, help="fixes every random draw (%(default)s)")
-    parser.add_argument("--episodes", type=int, help="steps of nano's second stage (2000); episodes of the others (1000)")
+    parser.add_argument("--episodes", type=int,
+                        help="steps of nano's second stage (2000), of gesture (1000); episodes of the others (1000)")
     parser.add_argument("--checkpoint", help=".npz to resume from where it exists, written as the training goes on")
     nano = parser.add_argument_group("nano")
     nano.add_argument("--epochs", type=int, default=16, help="passes over the data in stage 1 (%(default)s)")
+    gesture = parser.add_argument_group("gesture")
+    gesture.add_argument("--rate", type=float, default=50.0, help="samples a second of --data (%(default)s)")
+    gesture.add_argument("--motions", choices=("both", "recorded", "invented"), default="invented",
+                         help="learn from windows of --data, from motions that are made up, or from both alike (%(default)s)")
     others = parser.add_argument_group("mcunet, mobilenet_v2, proxylessnas: PMF's episodes, from ImageNet weights on")
     others.add_argument("--weights", default="imagenet", help="to begin with: imagenet, or an .npz (%(default)s)")
     others.add_argument("--classes", choices=("all", "even", "odd"), default="all",

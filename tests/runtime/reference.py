@@ -6,7 +6,7 @@ import numpy as np
 
 
 def views_of(image, views):
-    """The image itself, then out[y][x] = from[clamp(y - shift_y)][clamp(x - shift_x)] for every view, from: it or its mirror image."""
+    """The image, then out[y][x] = from[clamp(y - shift_y)][clamp(x - shift_x)] for every view; from: it, or mirrored."""
     height, width = image.shape[:2]
     rows = lambda shift: np.clip(np.arange(height) - shift, 0, height - 1)
     columns = lambda shift: np.clip(np.arange(width) - shift, 0, width - 1)

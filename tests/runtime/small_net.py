@@ -267,7 +267,8 @@ class Net:
         code.append(f"const Layer layers[] = {{{', '.join(self.render_layer(i) for i in range(len(self.layers)))}}};")
         code.append(f"const TrainedLayer trained[] = {{{', '.join(self.render_trained(i) for i in self.trained)}}};")
         if self.views:
-            code.append(f"const View views[] = {{{', '.join(f'{{{y}, {x}, {str(mirrored).lower()}}}' for y, x, mirrored in self.views)}}};")
+            rows = (f"{{{y}, {x}, {str(mirrored).lower()}}}" for y, x, mirrored in self.views)
+            code.append(f"const View views[] = {{{', '.join(rows)}}};")
         code += [f"const Tables tables = {self.render_tables()};", "}  // namespace",
                  f'extern "C" const void* {symbol}() {{ return &tables; }}', ""]
         return "\n".join(code)

@@ -1,13 +1,16 @@
 """A bundle's sketch over the real C++ TensorFlow Lite Micro, taught through a terminal by `keras_tinytrain.device`."""
 
+import contextlib
 import os
 import subprocess
 
 import numpy as np
 import pytest
 
+from keras_tinytrain.backbones import GestureNet
 from keras_tinytrain.cli import main
 from keras_tinytrain.device import Device
+from keras_tinytrain.domains import load_npz
 from keras_tinytrain.export import HostRuntime, TrainingSettings, export_tflm
 from keras_tinytrain.plan import LayerPlan, Plan
 from models import images, labelled_images, tiny_net
@@ -30,27 +33,37 @@ def bundle(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def program(bundle, tflm, tmp_path_factory):  # noqa: F811
-    sketch, target = bundle.path / "sketch", tmp_path_factory.mktemp("program") / "sketch"
+    return build(bundle, tflm, tmp_path_factory.mktemp("program"))
+
+
+def build(bundle, library, folder, *flags):
+    """The bundle's sketch as a program of this machine."""
+    sketch, target = bundle.path / "sketch", folder / "sketch"
     sources = [ARDUINO / "main.cpp", sketch / "tables.cpp", sketch / "models.cpp", *sorted(SOURCES.glob("*.cpp"))]
     # Older TensorFlow Lite Micro's arena takes a few percent more than the one whose bytes were promised.
     text = (sketch / "sketch.ino").read_text()
     assert text.count("model_arena[exported::kModelArenaBytes]") == 1
-    folder = target.parent
     (folder / "sketch.ino").write_text(text.replace("[exported::kModelArenaBytes]", "[exported::kModelArenaBytes + 4096]"))
-    flags = ["-std=gnu++17", "-O1", "-no-pie", "-fno-pie", f"-Dtflite={NAMESPACE}", *tflm.flags]
+    flags = ["-std=gnu++17", "-O1", "-no-pie", "-fno-pie", f"-Dtflite={NAMESPACE}", *flags, *library.flags]
     includes = [f"-I{path}" for path in (folder, ARDUINO, sketch, SOURCES)]
-    subprocess.run(["c++", *flags, *includes, *sources, *tflm.library, "-o", target], check=True)
+    subprocess.run(["c++", *flags, *includes, *sources, *library.library, "-o", target], check=True)
     return target
 
 
 @pytest.fixture
 def port(program):
     """The terminal at which a freshly started sketch listens."""
+    with running(program) as name:
+        yield name
+
+
+@contextlib.contextmanager
+def running(program, **environment):
     ours, theirs = os.openpty()
-    running = subprocess.Popen([program], stdin=ours, stdout=ours)
+    process = subprocess.Popen([program], stdin=ours, stdout=ours, env={**os.environ, **environment})
     yield os.ttyname(theirs)
-    running.kill()
-    running.wait()
+    process.kill()
+    process.wait()
     os.close(ours)
     os.close(theirs)
 
@@ -108,6 +121,8 @@ def test_commands(port, tmp_path, capsys):
         assert said in capsys.readouterr().out
     assert main(["device", "--port", port, "teach"]) == 2
     assert "teach needs --samples" in capsys.readouterr().err
+    assert main(["device", "--port", port, "predict"]) == 2
+    assert "predict needs --samples" in capsys.readouterr().err
 
 
 def test_nobody_answers():
@@ -116,3 +131,41 @@ def test_nobody_answers():
         Device(os.ttyname(theirs), patience=1)
     os.close(ours)
     os.close(theirs)
+
+
+@pytest.fixture(scope="module")
+def gestures(shared_data):
+    """Real recordings: the file's own numbers (N, 119, 6), what a network takes (N, 119, 1, 6), and labels."""
+    file = shared_data / "domains" / "nano33ble_gesture_dev.npz"
+    domain = load_npz(file)
+    chosen = np.concatenate([np.flatnonzero(domain.labels == label)[: SHOTS + 2] for label in range(WAYS)])
+    return np.load(file)["x"][chosen], domain.images[chosen], domain.labels[chosen].astype(int)
+
+
+def test_gestures_are_recorded_and_learned_as_on_the_host(gestures, tflm, tmp_path, capsys):  # noqa: F811
+    measured, x, y = gestures
+    training = TrainingSettings(iterations=ITERATIONS, num_classes=WAYS, max_samples=WAYS * SHOTS)
+    plan = Plan((LayerPlan("b6.pw2", (0, 5)),))
+    options = {"calibration": x, "training": training, "sketch": "imu"}
+    bundle = export_tflm(GestureNet(weights=None), plan, out=tmp_path / "moves", **options)
+    program = build(bundle, tflm, tmp_path, f"-DSTEPS={x.shape[1]}")
+    support = np.arange(len(x)) % (SHOTS + 2) < SHOTS
+    played = np.concatenate([measured[support], measured[~support], measured[:1]])
+    (tmp_path / "motions").write_bytes(np.float32(played).tobytes())
+    host = HostRuntime(bundle)
+    host.add_samples(x[support], y[support])
+    losses = host.train()
+    with running(program, MOTIONS=str(tmp_path / "motions")) as port:
+        command = ["device", "--port", port]
+        with Device(port) as board:
+            assert board.status()["records"] == 1
+            with pytest.raises(ValueError, match="records its samples itself"):
+                board.teach(x, y)
+            assert [board.teach_recorded(label) for label in y[support]] == list(range(1, support.sum() + 1))
+            assert board.train() == [float(f"{loss:.6f}") for loss in losses]
+            answers = [board.predict_recorded() for _ in y[~support]]
+        np.testing.assert_array_equal(answers, host.predict(x[~support]).argmax(axis=1))
+        assert main([*command, "predict"]) == 0
+        assert capsys.readouterr().out.split() == [str(host.predict(x[:1]).argmax())]
+        assert main([*command, "teach"]) == 2 and main([*command, "train", "--label", "1"]) == 2
+        assert "--label" in capsys.readouterr().err

@@ -2,8 +2,6 @@
 
 #include "tinytrain_kernels.h"
 
-#include <cstring>
-
 #include "tinytrain_window.h"
 
 #include "tinytrain_fast.h"

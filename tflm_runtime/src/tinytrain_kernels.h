@@ -2,7 +2,7 @@
 //
 // Outputs first, inputs next, sizes last; the gradient of x is d_x. Activations are NHWC with batch 1. Every kernel ADDS to
 // what it writes, unless it says otherwise: the caller clears first. None checks anything, none needs more
-// scratch memory than the stack has (at most 2.5 KB).
+// scratch memory than the stack has (at most 1.5 KB).
 //
 // The weight kernels compute rows for `channels` only, and leave out the input's scale, a factor common to all sums:
 // d_kernel is in units of input_scale until the caller multiplies, once, after the last sample.

@@ -1,13 +1,12 @@
-"""MCUNet at 128x128 learns traffic signs, on this machine and within the memory of an emulated Nano 33 BLE: equal bit for bit."""
+"""The paper's networks learn traffic signs, on this machine and within the memory of an emulated Nano 33 BLE: equal bit for bit."""
 
 import os
 
 import pytest
 
 from keras_tinytrain import planner
-from keras_tinytrain.backbones import MCUNet
 from keras_tinytrain.benchmark.device import EPSILON, LEARNING_RATE, WITHIN, curve_difference
-from keras_tinytrain.benchmark.networks import find_network
+from keras_tinytrain.benchmark.emulated import NETWORKS
 from keras_tinytrain.benchmark.tasks import TaskShape, draw_task
 from keras_tinytrain.device_cost import DeviceAccounting
 from keras_tinytrain.domains import load_npz
@@ -21,12 +20,14 @@ WAYS = 5
 LONG = "KERAS_TINYTRAIN_LONG_TESTS"  # set: the whole training run
 SHOTS, ITERATIONS = (5, 40) if os.environ.get(LONG) else (1, 3)
 NANO = board("nano33ble")
+WEIGHTS = {"mcunet": "mcunet-5fps.npz", "proxylessnas": "proxyless-w0.3.npz", "mobilenet_v2": "mbv2-w0.35.npz"}
 
 
-@pytest.fixture(scope="module")
-def signs(shared_data, tmp_path_factory):
-    """(bundle, x, y); samples of the classes by turns."""
-    model = MCUNet(weights=shared_data / "weights" / "mcunet-5fps.npz")
+@pytest.fixture(scope="module", params=NETWORKS)
+def signs(request, shared_data, tmp_path_factory):
+    """(bundle, x, y, Keras model); samples of the classes by turns."""
+    build, side, macs = NETWORKS[request.param]
+    model = build((side, side, 3), weights=shared_data / "weights" / WEIGHTS[request.param])
     domain = load_npz(shared_data / "domains" / "traffic_sign_gtsrb_dev.npz", size=None)
     task = draw_task(domain, TaskShape(ways=WAYS, shots=SHOTS), model.input_shape[1:], seed=0, episode=0)
     order = [SHOTS * label + shot for shot in range(SHOTS) for label in range(WAYS)]
@@ -34,20 +35,20 @@ def signs(shared_data, tmp_path_factory):
     loss, classifier = planner.summed_cross_entropy(y), prototype_classifier(model, x, y).model
     kept = "adam_per_channel", "int8"  # 5 B of RAM that lasts for each trained weight, in place of 13
     accounting = DeviceAccounting(*kept, num_samples=len(x), num_classes=WAYS, features="flash")
-    budget = Budget(NANO.available_sram_bytes, find_network("mcunet").budget.compute)
-    plan = planner.choose(classifier, x, loss, budget, accounting=accounting)
+    plan = planner.choose(classifier, x, loss, Budget(NANO.available_sram_bytes, macs), accounting=accounting)
     training = TrainingSettings(*kept, iterations=ITERATIONS, num_classes=WAYS, max_samples=len(x))
-    folder = tmp_path_factory.mktemp("mcunet") / "signs"
-    return export_tflm(model, plan, calibration=x, out=folder, board=NANO, training=training, features="flash"), x, y
+    folder = tmp_path_factory.mktemp(request.param) / "signs"
+    bundle = export_tflm(model, plan, calibration=x, out=folder, board=NANO, training=training, features="flash")
+    return bundle, x, y, model
 
 
 @pytest.fixture(scope="module")
 def emulated(signs):
-    return emulate_task(*signs)
+    return emulate_task(*signs[:3])
 
 
 def test_training_is_the_same_on_the_board(signs, emulated):
-    bundle, x, y = signs
+    bundle, x, y, _ = signs
     host = HostRuntime(bundle)
     host.add_samples(x, y)
     losses = host.train()
@@ -63,10 +64,10 @@ def test_the_board_s_core_has_room_beside_it(emulated):
     assert sram["total"] < NANO.sram_bytes and flash["total"] < NANO.flash_bytes
 
 
-def test_losses_follow_keras_on_the_same_grid(signs, shared_data, tmp_path):
+@pytest.mark.parametrize("signs", ["mcunet"], indirect=True)
+def test_losses_follow_keras_on_the_same_grid(signs, tmp_path):
     """Adam with float masters, as `adapt` has it; each iteration within 2 % of its own loss (`curve_difference`)."""
-    bundle, x, y = signs
-    model = MCUNet(weights=shared_data / "weights" / "mcunet-5fps.npz")
+    bundle, x, y, model = signs
     training = TrainingSettings(
         learning_rate=LEARNING_RATE, epsilon=EPSILON, iterations=ITERATIONS, num_classes=WAYS, max_samples=len(x)
     )

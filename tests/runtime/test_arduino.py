@@ -1,0 +1,91 @@
+"""What an Arduino user gets of an export: one .zip, laid out as the IDE wants it, whose sketch compiles against it alone."""
+
+import io
+import re
+import shutil
+import subprocess
+import zipfile
+
+import keras
+import numpy as np
+import pytest
+
+from keras_tinytrain.export import TrainingSettings, export_tflm
+from keras_tinytrain.plan import LayerPlan, Plan
+from tests.runtime.small_net import ROOT
+from tests.runtime.test_sources import EMBEDDED, NANO_33_BLE
+from tests.runtime.tflm import NAMESPACE, tflm  # noqa: F401
+
+CORE = ROOT / "tests" / "runtime" / "arduino" / "nano33ble"
+SKETCHES = ("serial", "imu")
+
+
+@pytest.fixture(scope="module", params=SKETCHES)
+def bundle(request, tmp_path_factory):
+    """Of a model that takes windows of motion; "serial" without, "imu" with samples in flash and a frozen part."""
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((16, 1, 6))
+    x = keras.layers.Conv2D(8, (3, 1), activation="relu", name="first")(inputs)
+    x = keras.layers.Conv2D(8, (3, 1), activation="relu", name="second")(x)
+    model = keras.Model(inputs, keras.layers.GlobalAveragePooling2D()(x))
+    layer, features = {"serial": ("first", "ram"), "imu": ("second", "flash")}[request.param]
+    x = np.random.default_rng(0).normal(size=(8, 16, 1, 6)).astype(np.float32)
+    training = TrainingSettings(num_classes=2, max_samples=4)
+    options = {"calibration": x, "training": training, "features": features, "sketch": request.param}
+    return export_tflm(model, Plan((LayerPlan(layer, (0, 1)),)), out=tmp_path_factory.mktemp("arduino") / "wave 1", **options)
+
+
+@pytest.fixture
+def library(bundle, tmp_path):
+    """The .zip, unpacked where the IDE would put it."""
+    with zipfile.ZipFile(bundle.path / "TinyTrain.zip") as archive:
+        archive.extractall(tmp_path)
+    (folder,) = tmp_path.iterdir()
+    return folder
+
+
+def test_layout(bundle, library):
+    properties = dict(line.split("=", 1) for line in (library / "library.properties").read_text().splitlines())
+    assert library.name == properties["name"] and re.fullmatch(r"[A-Za-z0-9][\w.-]*", library.name)
+    assert {path.name for path in library.iterdir()} == {"library.properties", "keywords.txt", "src", "examples"}
+    assert (library / "src" / properties["includes"]).is_file()
+    sources = {path.name for path in (ROOT / "tflm_runtime" / "src").iterdir()}
+    assert {path.name for path in (library / "src").iterdir()} == sources
+    (example,) = (library / "examples").iterdir()
+    assert re.fullmatch(r"[A-Za-z0-9][\w.-]*", example.name) and (example / f"{example.name}.ino").is_file()
+    (example / f"{example.name}.ino").rename(example / "sketch.ino")
+    ours, theirs = ({path.name: path.read_bytes() for path in folder.iterdir()} for folder in (bundle.path / "sketch", example))
+    assert ours == theirs
+    readme = (bundle.path / "README.md").read_text()
+    assert f"Examples > TinyTrain > {example.name}" in readme and "TinyTrain.zip" in readme
+    assert ("Arduino_LSM9DS1" in readme) == (bundle.manifest["sketch"] == "imu")
+
+
+@pytest.mark.skipif(
+    shutil.which("arm-none-eabi-g++") is None,
+    reason="needs apt-get install gcc-arm-none-eabi libnewlib-arm-none-eabi libstdc++-arm-none-eabi-newlib")
+def test_the_sketch_compiles_as_the_boards_core_does(library, tflm, tmp_path):  # noqa: F811
+    (example,) = (library / "examples").iterdir()
+    flags = [*NANO_33_BLE, *EMBEDDED, f"-Dtflite={NAMESPACE}", *tflm.flags, f"-I{library / 'src'}", f"-I{CORE}"]
+    for source in (f"{example.name}.ino", "tables.cpp"):
+        command = ["arm-none-eabi-g++", *flags, "-Wall", "-Werror", "-x", "c++", "-c", example / source]
+        done = subprocess.run([*command, "-o", tmp_path / "object.o"], capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+
+
+def test_two_archives_are_the_same(bundle):
+    from keras_tinytrain.export.arduino import arduino_library
+
+    with zipfile.ZipFile(io.BytesIO(arduino_library("x", {"sketch.ino": b"1"}))) as archive:
+        assert archive.read("TinyTrain/examples/x/x.ino") == b"1"
+    assert arduino_library("x", {"sketch.ino": b"1"}) == arduino_library("x", {"sketch.ino": b"1"})
+
+
+def test_other_sketches_are_refused(tmp_path):
+    inputs = keras.Input((8, 8, 1))
+    model = keras.Model(inputs, keras.layers.GlobalAveragePooling2D()(keras.layers.Conv2D(2, 3, name="c")(inputs)))
+    plan, options = Plan((LayerPlan("c", (0,)),)), {"calibration": np.zeros((1, 8, 8, 1), np.float32), "out": tmp_path / "b"}
+    with pytest.raises(ValueError, match="sketch expects one of serial, imu. Received: 'camera'"):
+        export_tflm(model, plan, sketch="camera", **options)
+    with pytest.raises(ValueError, match=r"takes windows \(steps, 1, 6\). Received a model that takes \(8, 8, 1\)"):
+        export_tflm(model, plan, sketch="imu", **options)
