@@ -20,8 +20,8 @@ class Candidates:
     Args:
         inspect, kinds: as for `selection.candidates`: the last blocks or names of layers; "pointwise" or "all".
         criterion: a key of `selection.CRITERIA`.
-        budget: SRAM in all, of which the board's is the most, and multiply-accumulates of one sample's backward pass. Either can be
-            lowered on the device, task by task.
+        budget: SRAM in all, of which the board's is the most, and multiply-accumulates of one sample's backward pass. Either
+            can be lowered on the device, task by task.
     """
 
     inspect: int | tuple[str, ...] = 6
@@ -78,8 +78,8 @@ def divide(
 ) -> Room:
     """Divide `sram_bytes` so that a plan which fills them finds room for what lasts and for its gradients.
 
-    The plan by which is divided takes the layer of which most weights fit, then the next. Another one has more or fewer gradients
-    for each byte that lasts, so that it may leave some of either. Below the frozen part's arena gradients cost nothing.
+    The plan by which is divided takes the layer of which most weights fit, then the next. Another one has more or fewer
+    gradients for each byte that lasts, so that it may leave some of either. Below the frozen part's arena gradients cost nothing.
 
     Args:
         graph: with candidates.
@@ -122,8 +122,9 @@ def divide(
         if not least:
             raise ValueError("The compute limit is too low for one channel of any candidate. Nothing was written.")
         raise ValueError(
-            f"The device has no room to choose within {sram_bytes:,} B of SRAM, of which the models' arena takes {model_arena:,} B. To "
-            f"score these candidates and train one channel takes {max(total(scoring), min(least)):,} B. Inspect fewer blocks, keep fewer "
-            'samples or keep their features in flash, or train with optimizer="sgd" or weights="int8". Nothing was written.'
+            f"The device has no room to choose within {sram_bytes:,} B of SRAM, of which the models' arena takes {model_arena:,} B. "
+            f"To score these candidates and train one channel takes {max(total(scoring), min(least)):,} B. Inspect fewer blocks, "
+            'keep fewer samples or keep their features in flash, or train with optimizer="sgd" or weights="int8". Nothing was '
+            "written."
         )
     return room

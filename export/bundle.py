@@ -25,6 +25,7 @@ from .convert import convert_int8, is_softmax, without_softmax
 from .cut import cut_model
 from .flatbuffer import operator_names
 from .graph import read_trainable
+from .limits import check_fits, flash_bytes, what_would_fit
 from .memory import delta_bytes, feature_flash_bytes, training_memory, whole_pages, with_total
 from .selected import choose_split
 from .settings import TrainingSettings
@@ -146,7 +147,7 @@ def export_tflm(
     accounting = DeviceAccounting(
         training.optimizer, training.weights, training.max_samples, len(views), training.num_classes, features
     )
-    check_fits(target, sram, flash, remedy=_what_would_fit(target, frozen_arena + memory.frozen["image"], accounting))
+    check_fits(target, sram, flash, remedy=what_would_fit(target, frozen_arena + memory.frozen["image"], accounting))
 
     base_hash = hashlib.sha256(whole).digest()
     sources = render_sources(
@@ -202,27 +203,6 @@ def export_tflm(
     return Bundle.load(out)
 
 
-def flash_bytes(frozen: bytes | None, trainable: bytes, *, tables: int, features: int, deltas: int) -> dict[str, int]:
-    """Flash by what fills it, in bytes; the runtime's and TFLM's code are not counted."""
-    models = {"frozen_model": len(frozen or b""), "trainable_model": len(trainable)}
-    return with_total({**models, "tables": tables, "features": features, "deltas": deltas})
-
-
-def check_fits(target: Board, sram: dict[str, int], flash: dict[str, int], *, remedy: str = "") -> None:
-    """Raise ValueError, naming the largest parts, where a bundle needs more than a board has; `remedy`: for too little SRAM."""
-    for memory, parts, available, remedy in (
-        ("SRAM", sram, target.available_sram_bytes, remedy),
-        ("flash", flash, target.flash_bytes, 'Use a smaller model, fewer samples or views, or features="ram".'),
-    ):
-        if parts["total"] > available:
-            largest = sorted((item for item in parts.items() if item[0] != "total"), key=lambda item: -item[1])[:3]
-            named = ", ".join(f"{name} {num_bytes:,} B" for name, num_bytes in largest)
-            raise ValueError(
-                f"The bundle needs {parts['total']:,} B of {memory}, board {target.name!r} has {available:,} B. Largest "
-                f"parts: {named}. {remedy} Nothing was written."
-            )
-
-
 def _checked_candidates(plan, canonical):
     """The candidates that were passed as `plan`; None where it is one."""
     if not isinstance(plan, Candidates):
@@ -230,20 +210,6 @@ def _checked_candidates(plan, canonical):
     if qat.is_tf_keras(canonical):
         raise ValueError("Candidates expect a Keras 3 model: of a quantisation-aware one, export a plan.")
     return plan
-
-
-def _what_would_fit(target, frozen_bytes, accounting):
-    """The budget to plan with again: an export takes no more than a plan's estimate, if that knows what the device keeps."""
-    available = target.available_sram_bytes
-    if frozen_bytes > available:
-        return (
-            f"The frozen part alone takes {frozen_bytes:,} B, so that no plan as late as this one fits: use smaller images "
-            "or another board."
-        )
-    return (
-        f"Plan again with Budget(memory={available}) and accounting={accounting} (keras-tinytrain plan --memory {available}); "
-        'or keep fewer samples (TrainingSettings.max_samples), or their features elsewhere (features="ram" or "flash").'
-    )
 
 
 def _check_head(head):

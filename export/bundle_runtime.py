@@ -43,7 +43,8 @@ class BundleRuntime:
     def plan(self) -> Plan:
         """What is trained: as exported or, of a bundle with candidates, as chosen; no layers where nothing was chosen yet."""
         layers = tuple(LayerPlan(name, tuple(channels.tolist())) for name, channels in self.trainer.trained().items())
-        return Plan(layers, self.bundle.plan.budget, "fisher" if self.bundle.manifest.get("adaptive") else self.bundle.plan.strategy)
+        exported = self.bundle.plan
+        return Plan(layers, exported.budget, "fisher" if self.bundle.manifest.get("adaptive") else exported.strategy)
 
     def select(self, budget: Budget | None = None) -> Plan:
         """Choose, from the stored samples, what to train; `train` does so by itself for a new task.

@@ -10,10 +10,11 @@ import tempfile
 import numpy as np
 
 from .arena import new_interpreter, smallest_arena
-from .bundle import Bundle, flash_bytes
+from .bundle_folder import Bundle
 from .bundle_runtime import BundleRuntime, checked_bundle, runtime_module
 from .flash import NorFlash
 from .flatbuffer import constant_offset, read_model
+from .limits import flash_bytes
 from .memory import TrainingMemory, whole_pages
 from .tables import render
 

@@ -184,8 +184,10 @@ def feature_flash_bytes(graph, settings, *, num_views: int) -> int:
 
 
 def delta_bytes(graph, settings, *, head: str) -> int:
-    """Size of a delta: `Trainer::DeltaBytes`; the format stands in tinytrain_delta.h. With candidates: of one that holds them all,
-    less their channels' weights, which take no more bytes than they do in RAM."""
+    """Size of a delta: `Trainer::DeltaBytes`; the format stands in tinytrain_delta.h.
+
+    With candidates: of one that holds them all, less their channels' weights, which take no more bytes than they do in RAM.
+    """
 
     def record(name, num_channels, channel_bytes):
         return 1 + len(name.encode()) + 8 + num_channels * (2 + channel_bytes)

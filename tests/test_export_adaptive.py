@@ -1,4 +1,4 @@
-"""Bundles with candidates: what the device chooses is what Python chooses by the same scores and bytes, and what Keras would."""
+"""Bundles with candidates: what the device chooses is what Python chooses by the same scores and bytes."""
 
 import dataclasses
 import itertools
@@ -65,7 +65,8 @@ class ByTheByte:
 
     def memory_bytes(self, table, choice):
         graph = self.case.graph
-        trained = tuple(dataclasses.replace(c, channels=c.channels[: choice[c.name]]) for c in graph.candidates if c.name in choice)
+        taken = [candidate for candidate in graph.candidates if candidate.name in choice]
+        trained = tuple(dataclasses.replace(layer, channels=layer.channels[: choice[layer.name]]) for layer in taken)
         chosen = dataclasses.replace(graph, trained=trained)
         memory = training_memory(chosen, SETTINGS, head="prototypes", image_bytes=144, num_views=0)
         return memory.state_bytes if memory.scratch_bytes <= self.room.scratch_bytes else 1 << 40
@@ -108,8 +109,9 @@ def test_a_task_is_learned_and_moved_on(case, tmp_path):
     assert used["total"] <= promised["total"] == sum(promised.values()) - promised["total"] <= NANO.sram_bytes
     assert used["plan"] > 0
     host.save_delta(tmp_path / "task.delta")
-    names = {name for name in Delta.load(tmp_path / "task.delta").plan.layers if name.name not in ("prototypes", "original_prototypes")}
-    assert names == set(host.plan.layers)
+    records = {layer.name: layer for layer in Delta.load(tmp_path / "task.delta").plan.layers}
+    assert set(records) == {layer.name for layer in host.plan.layers} | {"prototypes", "original_prototypes"}
+    assert all(records[layer.name] == layer for layer in host.plan.layers)
     host.save_to_flash()
     for runtime in (HostRuntime(case.bundle), EdgeRuntime(case.bundle)):
         runtime.load_delta(tmp_path / "task.delta")
@@ -132,7 +134,8 @@ def test_softmax_heads_choose_too(tmp_path):
     model = small_net()
     x, y = labelled_images(model, per_class=4, classes=3)
     training = TrainingSettings(iterations=6, learning_rate=0.01, max_samples=12)
-    bundle = export_tflm(model, Candidates(budget=Budget("64KB", 0.9)), calibration=x, out=tmp_path / "net", head="softmax", training=training)
+    candidates = Candidates(budget=Budget("64KB", 0.9))
+    bundle = export_tflm(model, candidates, calibration=x, out=tmp_path / "net", head="softmax", training=training)
     host = HostRuntime(bundle)
     host.add_samples(x, y)
     losses = host.train()

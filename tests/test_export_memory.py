@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 
 from keras_tinytrain.export import arena, arena_probe
 from keras_tinytrain.export.boards import BOARDS, Board, board
-from keras_tinytrain.export.bundle import check_fits
 from keras_tinytrain.export.convert import convert_int8
 from keras_tinytrain.export.cut import cut_model
 from keras_tinytrain.export.graph import read_trainable
+from keras_tinytrain.export.limits import check_fits
 from keras_tinytrain.export.memory import (
     Span, TrainingMemory, align, delta_bytes, feature_flash_bytes, place, training_memory, whole_pages, with_total,
 )

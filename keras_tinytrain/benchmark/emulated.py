@@ -25,7 +25,9 @@ from keras_tinytrain.plan import Budget
 
 WAYS, SHOTS, ITERATIONS = 5, 5, 40
 BOARD = board("nano33ble")
-LARGE = dataclasses.replace(BOARD, name="a pretended nano33ble with 16 MB", sram_bytes=16 << 20, flash_bytes=4 << 20, reserved_sram_bytes=0)
+LARGE = dataclasses.replace(
+    BOARD, name="a pretended nano33ble with 16 MB", sram_bytes=16 << 20, flash_bytes=4 << 20, reserved_sram_bytes=0
+)
 NETWORKS = {  # network, side of its images, backward MACs of the paper's budget
     "mcunet": (backbones.MCUNet, 128, 6.51e6),
     "proxylessnas": (backbones.ProxylessNASNet, 128, 5.00e6),
@@ -52,7 +54,10 @@ def emulate_method(backbone, domain, method, args) -> dict:
     target = LARGE if method == "full" else BOARD
     budget = Budget(args.memory or target.available_sram_bytes, macs)
     accounting = DeviceAccounting(args.optimizer, args.trained_weights, len(x), num_classes=WAYS, features=args.features)
-    chosen = Candidates(args.inspect, budget=budget) if method == "adaptive" else _plan(model, x, y, method, budget, accounting, args)
+    if method == "adaptive":
+        chosen = Candidates(args.inspect, budget=budget)
+    else:
+        chosen = _plan(model, x, y, method, budget, accounting, args.inspect)
     settings = TrainingSettings(
         args.optimizer, args.trained_weights, iterations=args.iterations, num_classes=WAYS, max_samples=len(x)
     )
@@ -107,11 +112,11 @@ def _task(domain, side, seed):
     return draw_task(domain, TaskShape(ways=WAYS, shots=SHOTS), (side, side, 3), seed=seed, episode=0)
 
 
-def _plan(model, x, y, method, budget, accounting, args):
+def _plan(model, x, y, method, budget, accounting, inspect):
     if method == "full":
         return selection.full_plan(layer_table(model))
     loss, classifier = planner.summed_cross_entropy(y), prototype_classifier(model, x, y).model
-    return planner.choose(classifier, x, loss, budget, accounting=accounting, inspect=args.inspect)
+    return planner.choose(classifier, x, loss, budget, accounting=accounting, inspect=inspect)
 
 
 def _lines(rows):

@@ -75,7 +75,7 @@ def test_training_is_the_same_on_the_board(name, runtime, tmp_path):
     net = small_net(by_channel=name in ("adam", "int8"), picking=name == "sgd")
     net.split = SPLIT if name in ("momentum", "int8") else ()
     net.image_shape = net.tensors[0].shape  # no frozen part: images are features
-    net.views = ((0, 1), (-1, 0))
+    net.views = ((0, 1, False), (-1, 0, True))
     net.settings.update(SETTINGS[name], iterations=3)
     images, labels = samples(shape=net.image_shape)
     expected, calls, arena_bytes = host_run(net, *net.load(tmp_path), images, labels)

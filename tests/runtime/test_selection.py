@@ -107,7 +107,7 @@ class Adaptive:
 def adaptive(request, tmp_path_factory):
     net = small_net(**CASES.get(request.param, CASES["whole"]))
     if request.param == "views":
-        net = dataclasses.replace(net, views=((1, 0), (-2, 3)), bound={})
+        net = dataclasses.replace(net, views=((1, 0, False), (-2, 3, True)), bound={})
     return Adaptive(net, tmp_path_factory.mktemp("adaptive"))
 
 

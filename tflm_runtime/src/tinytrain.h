@@ -9,8 +9,9 @@
 //      a power cut at any byte leaves the old delta or the new one; `LoadDelta` it after a reset; `Revert` to the weights in
 //      flash at any time. `MergeDeltas` and `DiffDeltas` (tinytrain_merge.h) work on saved ones.
 //
-// Where the tables list candidates (exported as adaptive), the device decides itself which layers and channels to train: Train does
-// so before the first iteration of a new task, `Select` at any time and within a budget of its own (tinytrain_selection.h).
+// Where the tables list candidates (exported as adaptive), the device decides itself which layers and channels to train: Train
+// does so before the first iteration of a new task, `Select` at any time and within a budget of its own
+// (tinytrain_selection.h).
 //
 // Memory. What lasts (samples, weights, masters, optimizer, prototypes) lies in the arena. What does not (gradients, logits) is
 // scratch: behind it in the same arena, or in the model's own memory (Model::scratch), because the frozen part, whose arena
@@ -78,8 +79,8 @@ using Progress = bool (*)(void* context, std::int32_t iteration, float loss);
 
 class Trainer {
  public:
-  // Needs no initialised trainer. `parts` may be nullptr. 0 for tables or settings that Init would refuse. With candidates: what it
-  // takes to score them; whatever the arena and the model's scratch have beyond that is for what is chosen.
+  // Needs no initialised trainer. `parts` may be nullptr. 0 for tables or settings that Init would refuse. With candidates:
+  // what it takes to score them; whatever the arena and the model's scratch have beyond that is for what is chosen.
   static std::size_t RequiredBytes(const Tables& tables, const TrainingSettings& settings, MemoryParts* parts,
                                    bool samples_in_flash = false);
 
@@ -99,11 +100,11 @@ class Trainer {
   void ClearSamples();
   std::int32_t num_samples() const { return num_samples_; }
 
-  // Chooses, from the stored samples, what to train. kInvalidTables without candidates. Goes back to the weights in flash first.
+  // Goes back to the weights in flash and chooses, from the stored samples, what to train. kInvalidTables without candidates.
   Status Select(const Budget& budget);
 
-  // The first half of Select: Fisher information of the candidates' channels, one layer's behind the other's, good until the next
-  // call. `scores` may be nullptr. Nothing is chosen then.
+  // The first half of Select: Fisher information of the candidates' channels, one layer's behind the other's, good until the
+  // next call. `scores` may be nullptr. Nothing is chosen then.
   Status Score(const float** scores);
 
   // Trains for settings.iterations. Progress may be nullptr. With candidates, and nothing chosen since Init, ClearSamples or

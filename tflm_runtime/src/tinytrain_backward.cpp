@@ -294,8 +294,8 @@ void Backward(const Tables& tables, const Buffers& buffers, const std::int8_t* f
   Pass(tables, buffers, features, outputs, tables.trained[0].layer, nullptr).Run();
 }
 
-void BackwardFisher(const Tables& tables, const Buffers& buffers, const std::int8_t* features, const std::int8_t* const* outputs,
-                    const FisherSums& sums) {
+void BackwardFisher(const Tables& tables, const Buffers& buffers, const std::int8_t* features,
+                    const std::int8_t* const* outputs, const FisherSums& sums) {
   Pass(tables, buffers, features, outputs, sums.candidates[0].layer, &sums).Run();
 }
 

@@ -21,12 +21,12 @@ float* GradientOf(const Tables& tables, const Buffers& buffers, std::int32_t ten
 void Backward(const Tables& tables, const Buffers& buffers, const std::int8_t* features, const std::int8_t* const* outputs);
 
 // The same walk down to the earliest candidate, with the original weights: nothing is trained, `sums` are added to.
-void BackwardFisher(const Tables& tables, const Buffers& buffers, const std::int8_t* features, const std::int8_t* const* outputs,
-                    const FisherSums& sums);
+void BackwardFisher(const Tables& tables, const Buffers& buffers, const std::int8_t* features,
+                    const std::int8_t* const* outputs, const FisherSums& sums);
 
-// Multiply-accumulates of a layer's forward pass, for one of its output channels, and of Backward for one sample: weight gradients
-// of the trained channels, and input gradients of all layers behind the earliest that is trained. Of tables with candidates,
-// whose sums fit 32 bits.
+// Multiply-accumulates of a layer's forward pass, for one of its output channels, and of Backward for one sample: weight
+// gradients of the trained channels, and input gradients of all layers behind the earliest that is trained. Of tables with
+// candidates, whose sums fit 32 bits.
 std::uint32_t ChannelMacs(const Tables& tables, const Layer& layer);
 std::uint32_t BackwardMacs(const Tables& tables);
 

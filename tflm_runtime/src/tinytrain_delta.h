@@ -75,8 +75,8 @@ struct PrototypesFound {
 Status ReadDelta(const Tables& tables, const TrainingSettings& settings, const Buffers& buffers, const std::uint8_t* data,
                  std::size_t data_bytes, bool apply, PrototypesFound* found);
 
-// The layers of a delta that ReadDelta has found to fit the candidates, in their order, with their channels unless `channels` is
-// nullptr. Returns how many; kNone if one comes twice.
+// The layers of a delta that ReadDelta has found to fit the candidates, in their order, with their channels unless `channels`
+// is nullptr. Returns how many; kNone if one comes twice.
 std::int32_t ReadPlan(const Tables& exported, const std::uint8_t* data, TrainedLayer* layers, std::uint16_t* channels);
 
 }  // namespace tinytrain

@@ -3,8 +3,8 @@
 //   Delta_o = 1/(2N) * sum over samples n of ( sum over positions d of a_nd * g_nd )^2
 //
 // a: the layer's output, real value; g: the gradient of sample n's loss with respect to it (Kwon et al., ICML 2024). Where an
-// activation is fused, a is what lies behind it and g what lies before it: where the gate is open both a are the same, and where
-// it is shut g is 0. So this is the score of the convolution's own output.
+// activation is fused, a is what lies behind it and g what lies before it: where the gate is open both a are the same, and
+// where it is shut g is 0. So this is the score of the convolution's own output.
 #ifndef TINYTRAIN_FISHER_H_
 #define TINYTRAIN_FISHER_H_
 

@@ -78,8 +78,8 @@ class Filling {
     }
   }
 
-  // Adds channels, of layers that have some already first, until none fits; whether any did. Once is enough unless a layer moved
-  // the earliest trained one forward.
+  // Adds channels, of layers that have some already first, until none fits; whether any did. Once is enough unless a layer
+  // moved the earliest trained one forward.
   bool TopUp() {
     bool has_some[kMaxCandidates], grown = false;
     for (std::int32_t i = 0; i < NumCandidates(); ++i) has_some[i] = counts_[i] > 0;
@@ -145,8 +145,8 @@ void MarkBest(float* scores, std::int32_t num_channels, std::int32_t count) {
   }
 }
 
-// Lists of channels take the place of the scores: what is written, 2 bytes for each channel that is chosen, never overtakes what
-// is still to be read, 4 bytes for each channel.
+// Lists of channels take the place of the scores: what is written, 2 bytes for each channel that is chosen, never overtakes
+// what is still to be read, 4 bytes for each channel.
 void ListChannels(const Tables& exported, const std::int32_t* counts, const Buffers& buffers) {
   float* scores = PlanScores(buffers, exported.candidates);
   std::uint16_t* channels = PlanChannels(buffers, exported.candidates);

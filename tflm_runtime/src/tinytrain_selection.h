@@ -38,8 +38,8 @@ struct Room {
 // The plan of a candidate tables' copy that trains nothing yet: PlanTables, of which `exported` is the original.
 void ForgetPlan(const Tables& exported, const Buffers& buffers);
 
-// Chooses by the candidates' scores, which lie in PlanScores, and writes the plan to PlanTables, PlanLayers and, in place of the
-// scores, PlanChannels. kNothingFits: not one channel of any candidate does; nothing is trained then.
+// Chooses by the candidates' scores, which lie in PlanScores, and writes the plan to PlanTables, PlanLayers and, in place of
+// the scores, PlanChannels. kNothingFits: not one channel of any candidate does; nothing is trained then.
 Status ChoosePlan(const Tables& exported, const TrainingSettings& settings, const Buffers& buffers, const Room& room,
                   std::uint32_t backward_macs, bool samples_in_flash);
 

@@ -49,8 +49,8 @@ enum class WeightStorage : std::uint8_t {
   kInt8 = 1,          // as the int8 of the forward pass alone: each step rounds up or down by chance, right on average
 };
 
-// By what layers are ranked that a device may choose among: Fisher potential P, or P over the layer's shares W of the candidates'
-// weights and M of their multiply-accumulates, each as a part of the largest.
+// By what layers are ranked that a device may choose among: Fisher potential P, or P over the layer's weights W and its
+// multiply-accumulates M, each as a part of the largest candidate's.
 enum class Criterion : std::uint8_t {
   kPotential = 0,
   kPerWeight = 1,
@@ -136,8 +136,8 @@ struct TrainingSettings {
   std::uint32_t seed;        // WeightStorage::kInt8: of the rounding
 };
 
-// What a device may choose from that decides itself what to train (tinytrain_selection.h). Tables::trained lists the candidates,
-// none of them split, until it has chosen. All 0: what is trained was decided at export.
+// What a device may choose from that decides itself what to train (tinytrain_selection.h). Tables::trained lists the
+// candidates, none of them split, until it has chosen. All 0: what is trained was decided at export.
 struct Candidates {
   std::int32_t num_layers;      // at most kMaxCandidates
   std::int32_t num_channels;    // of all of them

@@ -1,0 +1,39 @@
+"""Whether a bundle fits its board and, where it does not, what would."""
+
+from .boards import Board
+from .memory import with_total
+
+
+def flash_bytes(frozen: bytes | None, trainable: bytes, *, tables: int, features: int, deltas: int) -> dict[str, int]:
+    """Flash by what fills it, in bytes; the runtime's and TFLM's code are not counted."""
+    models = {"frozen_model": len(frozen or b""), "trainable_model": len(trainable)}
+    return with_total({**models, "tables": tables, "features": features, "deltas": deltas})
+
+
+def check_fits(target: Board, sram: dict[str, int], flash: dict[str, int], *, remedy: str = "") -> None:
+    """Raise ValueError, naming the largest parts, where a bundle needs more than a board has; `remedy`: for too little SRAM."""
+    for memory, parts, available, remedy in (
+        ("SRAM", sram, target.available_sram_bytes, remedy),
+        ("flash", flash, target.flash_bytes, 'Use a smaller model, fewer samples or views, or features="ram".'),
+    ):
+        if parts["total"] > available:
+            largest = sorted((item for item in parts.items() if item[0] != "total"), key=lambda item: -item[1])[:3]
+            named = ", ".join(f"{name} {num_bytes:,} B" for name, num_bytes in largest)
+            raise ValueError(
+                f"The bundle needs {parts['total']:,} B of {memory}, board {target.name!r} has {available:,} B. Largest "
+                f"parts: {named}. {remedy} Nothing was written."
+            )
+
+
+def what_would_fit(target, frozen_bytes, accounting):
+    """The budget to plan with again: an export takes no more than a plan's estimate, if that knows what the device keeps."""
+    available = target.available_sram_bytes
+    if frozen_bytes > available:
+        return (
+            f"The frozen part alone takes {frozen_bytes:,} B, so that no plan as late as this one fits: use smaller images "
+            "or another board."
+        )
+    return (
+        f"Plan again with Budget(memory={available}) and accounting={accounting} (keras-tinytrain plan --memory {available}); "
+        'or keep fewer samples (TrainingSettings.max_samples), or their features elsewhere (features="ram" or "flash").'
+    )
