@@ -117,7 +117,7 @@ def selection_limits(bundle: Bundle, budget: Budget | None) -> tuple[int, int]:
     """
     room, model_arena = bundle.manifest.get("adaptive"), bundle.manifest["sram"]["model_arena"]
     if room is None:
-        raise ValueError(f"Bundle {bundle.path} was exported with a plan. To choose on the device, export Candidates.")
+        raise ValueError(f"Bundle {bundle.path} was exported with a plan. To choose on the device, export Candidates (--adaptive).")
     if budget is None:
         return 0, 0
     if budget.memory_bytes <= model_arena:
