@@ -22,6 +22,7 @@ from .flatbuffer import read_model
 from .bundle_runtime import quantise_samples, selection_limits
 from .host import MicroModel
 from .macs import forward_macs
+from .profiler import Profiler
 
 COMMAND = (EMULATOR, "-machine", "mps2-an386", "-display", "none", "-monitor", "none", "-semihosting-config", "enable=on,target=native", "-icount", "shift=0")
 _END_OF_TRANSMISSION = b"\x04"
@@ -42,6 +43,7 @@ class EmulatedTask:
         delta: what was learned.
         losses: mean loss before each iteration.
         logits: (N, num_classes) of the queries; None without.
+        functions: instructions by function, without its callees and without what the host ran; None where not asked for.
     """
 
     sram_bytes: dict[str, int]
@@ -55,6 +57,7 @@ class EmulatedTask:
     logits: np.ndarray | None
     calls: dict[str, int]
     forward_is_estimated: bool
+    functions: dict[str, int] | None = None
 
     @property
     def delta_sha256(self) -> str:
@@ -63,11 +66,12 @@ class EmulatedTask:
     def to_json(self) -> dict:
         """The figures by which two runs can be compared."""
         names = ("sram_bytes", "flash_bytes", "instructions", "stack_bytes", "heap_bytes", "delta_sha256")
-        return {name: getattr(self, name) for name in names}
+        figures = {name: getattr(self, name) for name in names}
+        return figures if self.functions is None else {**figures, "functions": self.functions}
 
 
 def emulate_task(bundle: Bundle | str | os.PathLike, x, y, *, iterations: int | None = None, queries=None,
-                 budget: Budget | None = None, program=None, progress=None) -> EmulatedTask:
+                 budget: Budget | None = None, program=None, profile: bool = False, progress=None) -> EmulatedTask:
     """Learn labelled samples on the emulated board.
 
     Args:
@@ -77,10 +81,11 @@ def emulate_task(bundle: Bundle | str | os.PathLike, x, y, *, iterations: int | 
         queries: (M, ...) samples to classify afterwards.
         budget: of a bundle with candidates: within which the board chooses what to train; None: all that it was exported for.
         program: what `build_firmware` made of the bundle; None: it is built here.
+        profile: whether to count instructions by function; needs a C compiler for this machine.
         progress: called as progress(what) when a step begins.
 
     Raises:
-        RuntimeError: the compiler or the emulator is missing, the firmware does not compile, or the board reports a fault.
+        RuntimeError: a compiler or the emulator is missing, the firmware does not compile, or the board reports a fault.
         ValueError: the bundle does not fit its board, or the samples do not fit the bundle.
 
     Example:
@@ -94,7 +99,8 @@ def emulate_task(bundle: Bundle | str | os.PathLike, x, y, *, iterations: int | 
     with tempfile.TemporaryDirectory(prefix="keras_tinytrain_") as folder:
         progress("compiling the firmware")
         program = program or build_firmware(bundle, folder)
-        with EmulatedBoard(bundle, program, progress) as board:
+        profiler = Profiler(program, folder) if profile else None
+        with EmulatedBoard(bundle, program, progress, profiler=profiler) as board:
             board.start(iterations)
             progress("storing samples")
             for image, label in zip(images, labels, strict=True):
@@ -111,7 +117,9 @@ def emulate_task(bundle: Bundle | str | os.PathLike, x, y, *, iterations: int | 
                 logits = np.stack([np.frombuffer(row, np.float32) for row in rows])
             delta = board.ask(b"d")
             report = dict(line.rsplit(" ", 1) for line in board.ask(b"r").decode().splitlines())
-    return _task(bundle, {name: int(value) for name, value in report.items()}, delta, board.losses, logits)
+        functions = profiler.functions() if profile else None
+    task = _task(bundle, {name: int(value) for name, value in report.items()}, delta, board.losses, logits)
+    return dataclasses.replace(task, functions=functions)
 
 
 class EmulatedBoard:
@@ -124,9 +132,10 @@ class EmulatedBoard:
         program: what `build_firmware` made of it.
         progress: as of `emulate_task`.
         serial: whether the board's serial port is at a port of this machine, see `serial_port`.
+        profiler: a `Profiler` of the program.
     """
 
-    def __init__(self, bundle, program, progress=None, *, serial=False):
+    def __init__(self, bundle, program, progress=None, *, serial=False, profiler=None):
         self.losses = []
         self._progress = progress or (lambda what: None)
         models = [None, None] if with_tflm() else [bundle.frozen, bundle.trainable]
@@ -137,7 +146,7 @@ class EmulatedBoard:
         self._bound = []
         self._socket = socket.create_server(("127.0.0.1", 0)) if serial else None
         handles = [self._socket.fileno()] if serial else []
-        options = ["-serial", "none", "-kernel", str(program)]
+        options = ["-serial", "none", "-kernel", str(program), *(profiler.options if profiler else ())]
         if serial:
             options[:2] = ["-chardev", f"socket,id=uart,fd={handles[0]},server=on,wait=off", "-serial", "chardev:uart"]
         self._process = subprocess.Popen([*COMMAND, *options], stdin=subprocess.PIPE, stdout=subprocess.PIPE,

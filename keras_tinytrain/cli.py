@@ -208,6 +208,7 @@ def _emulate_arguments(parser):
     parser.add_argument("--iterations", type=_positive, help="of training (as exported)")
     parser.add_argument("--memory", help="of an adaptive bundle: SRAM within which the board chooses (as exported)")
     parser.add_argument("--compute", type=float, help="and share of a full backward pass, or MACs (as exported)")
+    parser.add_argument("--profile", action="store_true", help="count instructions by function, too; needs a C compiler")
     parser.add_argument("--serial", action="store_true", help="wait at a port for `keras-tinytrain device`")
     _value_arguments(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of tables")

@@ -8,6 +8,7 @@ import tempfile
 
 import numpy as np
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from keras_tinytrain import demo
@@ -29,6 +30,7 @@ MILLIAMPERES = {"nano33ble": 3.3}  # nRF52840 Product Specification: CPU running
 VOLTS = 3.0
 NUM_QUERIES = 20  # of the demo's task, answered on the board
 FORWARD = ("prefix_forward", "tail_forward")
+SMALLEST_SHARE = 0.001  # of all instructions: functions with less make one row
 
 
 def run(args) -> int:
@@ -43,8 +45,8 @@ def run(args) -> int:
         else:
             bundle, task, queries = _own_task(args)
         x, budget = None if queries is None else queries[0], _budget(bundle, args)
-        options = {"iterations": args.iterations, "queries": x, "budget": budget, "progress": status.update}
-        emulated = emulate_task(bundle, *task, **options)
+        options = {"iterations": args.iterations, "queries": x, "budget": budget, "profile": args.profile}
+        emulated = emulate_task(bundle, *task, **options, progress=status.update)
     if emulated.forward_is_estimated:
         console.print(_ESTIMATE_NOTE, style="dim")
     if args.json:
@@ -62,8 +64,8 @@ _ESTIMATE_NOTE = (
 
 def _serve(args):
     """The board at a port, for `keras-tinytrain device`, until the user has had enough."""
-    if args.bundle == "demo" or args.samples or args.queries:
-        raise ValueError("--serial takes a bundle, without samples: `keras-tinytrain device` sends them.")
+    if args.bundle == "demo" or args.samples or args.queries or args.profile:
+        raise ValueError("--serial takes a bundle, without samples and --profile: `keras-tinytrain device` sends the samples.")
     bundle = Bundle.load(args.bundle)
     with tempfile.TemporaryDirectory(prefix="keras_tinytrain_") as folder:
         with EmulatedBoard(bundle, build_firmware(bundle, folder), serial=True) as board:
@@ -133,6 +135,19 @@ def _show(bundle, emulated: EmulatedTask, queries):
         chosen = ", ".join(f"{layer.name} {len(layer.channels)}" for layer in emulated.plan.layers)
         console.print(f"Chosen on the board, channels: {chosen}.")
     console.print(f"Delta: {len(emulated.delta):,} B, SHA-256 {emulated.delta_sha256}")
+    if emulated.functions is not None:
+        console.print(_functions_table(emulated.functions))
+
+
+def _functions_table(functions):
+    """Instructions of each function without its callees; the host's forward passes are not among them."""
+    total = sum(functions.values())
+    shown = {name: count for name, count in functions.items() if count >= SMALLEST_SHARE * total}
+    num_others = len(functions) - len(shown)
+    counts = {**shown, f"{num_others} others": total - sum(shown.values()), "total": total}
+    named = ((escape(name.replace("(anonymous namespace)::", "")), count) for name, count in counts.items())
+    rows = [(name, f"{count:,}", f"{100 * count / total:.1f}") for name, count in named]
+    return _table("Instructions by function, on the board", ("function", "instructions", "%"), rows)
 
 
 def _seconds(instructions, hertz):

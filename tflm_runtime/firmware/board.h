@@ -33,6 +33,15 @@ void WriteFlash(const std::uint8_t* begin, const std::uint8_t* data, std::size_t
 std::uint64_t Instructions();
 std::uint32_t Milliseconds();  // if each took a cycle, at 64 MHz
 
+// Whether profiler.c is to count what follows: hints, which do nothing else.
+inline void Profile(bool on) {
+  if (on) {
+    asm volatile("dbg #1");
+  } else {
+    asm volatile("dbg #0");
+  }
+}
+
 // The most stack that was in use so far, in bytes; bytes that were asked of the heap, which grants none.
 std::size_t StackHighWater();
 std::size_t HeapRequested();

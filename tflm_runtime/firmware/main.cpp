@@ -54,6 +54,7 @@ struct Meter {
     spent[part] += now - since;
     part = next;
     since = now;
+    board::Profile(part > kProbe);
     return previous;
   }
 };

@@ -1,0 +1,116 @@
+"""Instructions by function: exact where their number is known, and in all what the board's own counter says."""
+
+import functools
+import json
+import os
+import pathlib
+import struct
+import subprocess
+
+import pytest
+
+from keras_tinytrain import cli, emulate
+from keras_tinytrain.export import board, profiler
+from keras_tinytrain.export.bundle_runtime import quantise_samples
+from keras_tinytrain.export.emulator import COMMAND, EmulatedBoard, emulate_task
+from keras_tinytrain.export.firmware import build_firmware, build_program
+from keras_tinytrain.export.profiler import Profiler
+from keras_tinytrain.tflm_runtime import firmware_dir
+
+SOURCE = pathlib.Path(__file__).with_name("board_check.cpp")
+READING = 80  # the board's counter goes in steps of 40, and to read it takes up to as many instructions
+KERNELS = ("kernels", "pointwise", "depthwise", "pooling", "backward", "head")
+
+
+@pytest.fixture(scope="module")
+def loop(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("loop")
+    flags = ["-DCHECK=CountInstructions", "-std=gnu++14"]
+    return build_program([SOURCE], folder, board=board("nano33ble"), flags=flags)
+
+
+def test_a_loop_is_counted_exactly_and_as_by_the_board(loop, tmp_path):
+    loop_profiler = Profiler(loop, tmp_path)
+    done = subprocess.run([*COMMAND, *loop_profiler.options, "-kernel", loop], capture_output=True, timeout=60)
+    assert done.returncode == 0, done.stderr.decode()
+    functions = loop_profiler.functions()
+    assert sum(functions.values()) == pytest.approx(struct.unpack("<Q", done.stdout)[0], abs=READING)
+    wraps = functions.pop("CountWrap")  # the interrupt, once or twice in 60 million instructions
+    assert wraps in (5, 10)
+    (counted,) = functions.values()
+    assert 60_000_000 <= counted <= 60_000_002  # the number of rounds may be loaded within
+
+
+@pytest.fixture(scope="module")
+def digits(tmp_path_factory):
+    """The demo's bundle, task and queries, and the folder of its firmware."""
+    folder = tmp_path_factory.mktemp("digits")
+    bundle, task, queries = emulate._demo_task(folder)
+    build_firmware(bundle, folder)
+    return bundle, task, queries, folder
+
+
+def kernel_names(folder):
+    objects = [folder / f"tinytrain_{name}.o" for name in KERNELS]
+    symbols = subprocess.run(["arm-none-eabi-nm", "--defined-only", *objects], check=True, capture_output=True).stdout
+    lines = subprocess.run(["arm-none-eabi-c++filt", "--no-params"], input=symbols, check=True, capture_output=True).stdout
+    return {row[2] for row in (line.split(maxsplit=2) for line in lines.decode().splitlines()) if len(row) == 3}
+
+
+def test_a_task_is_counted_as_by_the_board(digits, tmp_path):
+    bundle, (x, y), _, folder = digits
+    program = folder / "firmware.elf"
+    task_profiler = Profiler(program, tmp_path)
+    with EmulatedBoard(bundle, program, profiler=task_profiler) as running:
+        running.start(1)
+        assert not task_profiler.functions()
+        for image, label in zip(quantise_samples(bundle.input, x), y, strict=True):
+            running.ask(b"s" + bytes([label]) + image.tobytes())
+        running.ask(b"l")
+        report = dict(line.rsplit(" ", 1) for line in running.ask(b"r").decode().splitlines())
+    functions = task_profiler.functions()
+    parts = {name.partition(".")[2]: int(value) for name, value in report.items() if name.startswith("instructions.")}
+    times_on = len(y) + 2  # for each sample, when learning begins, and after the loss is told
+    assert sum(functions.values()) == pytest.approx(sum(parts.values()), abs=times_on * READING)
+    kernels = sum(functions.get(name, 0) for name in kernel_names(folder))
+    assert 0.9 * parts["backward"] < kernels < parts["backward"]
+
+
+def test_the_command_prints_the_functions(digits, capsys, monkeypatch):
+    monkeypatch.setattr(emulate, "_demo_task", lambda folder: digits[:3])
+    monkeypatch.setattr(emulate, "emulate_task", functools.partial(emulate_task, program=digits[3] / "firmware.elf"))
+    command = ["emulate", "demo", "--iterations", "1"]
+    figures = []
+    for options in ([], ["--profile"]):
+        assert cli.main([*command, "--json", *options]) == 0
+        figures.append(json.loads(capsys.readouterr().out))
+    functions = figures[1].pop("functions")
+    assert figures[1] == figures[0]  # to count changes nothing
+    counts = list(functions.values())
+    assert counts == sorted(counts, reverse=True) and counts[-1] > 0
+    assert cli.main([*command, "--profile"]) == 0
+    table = capsys.readouterr().out
+    assert f"{counts[0]:,}" in table and f"{100 * counts[0] / sum(counts):.1f}" in table and f"{sum(counts):,}" in table
+
+
+def test_what_is_missing_is_said(loop, tmp_path, monkeypatch):
+    monkeypatch.setattr(profiler, "_PLUGIN", (*profiler._PLUGIN, "-Dqemu_plugin_version=nothing_that_qemu_looks_for"))
+    with pytest.raises(RuntimeError, match="does not load the plugin.*qemu_plugin_version.*built with plugins.*version 1"):
+        Profiler(loop, tmp_path)
+    monkeypatch.setenv("CC", "no-such-compiler")
+    with pytest.raises(RuntimeError, match="'no-such-compiler' is not there. Install with: apt-get install .* gcc"):
+        Profiler(loop, tmp_path)
+
+
+def test_counts_that_cannot_be_kept_are_refused(loop, tmp_path):
+    counts = tmp_path / "counts"
+    options = Profiler(loop, tmp_path).options
+    os.truncate(counts, 16)
+    done = subprocess.run([*COMMAND, *options, "-kernel", loop], capture_output=True, timeout=60)
+    assert done.returncode == 1 and f"profiler: counts={counts}" in done.stderr.decode()
+
+
+def test_the_plugin_compiles_without_warnings(tmp_path):
+    warnings = ["-Wall", "-Wextra", "-Wconversion", "-Wshadow", "-Werror"]
+    command = [os.environ.get("CC", "cc"), *profiler._PLUGIN, *warnings, firmware_dir() / "profiler.c", "-o", tmp_path / "plugin"]
+    subprocess.run(command, check=True)
