@@ -43,6 +43,7 @@ class TinyTrainCallback(keras.callbacks.Callback):
         support: (x, y) to score on; None: the first batch.
         plan: a `Plan` to train as it is, instead of choosing one.
         accounting: what the memory budget counts; None: `DeviceAccounting()`.
+        seed: of what "random" and "redrawn" draw.
         cache_prefix: run all before the earliest trained layer once per distinct sample and keep its output; True for up
             to 1024 MB of it, or a limit such as "64MB". For samples (or augmented views) that repeat; see `PrefixCache`.
         verbose: 0 silent, 1 one line about what is trained.
@@ -69,6 +70,7 @@ class TinyTrainCallback(keras.callbacks.Callback):
         support=None,
         plan: Plan | None = None,
         accounting=None,
+        seed: int = 0,
         cache_prefix: bool | int | str = False,
         verbose: int = 1,
     ):
@@ -79,6 +81,7 @@ class TinyTrainCallback(keras.callbacks.Callback):
         self.strategy = strategy
         self.support = support
         self.accounting = accounting
+        self.seed = seed
         self.cache_prefix = cache_prefix
         self.verbose = verbose
         self.plan = plan
@@ -92,6 +95,7 @@ class TinyTrainCallback(keras.callbacks.Callback):
         self._slices = []
         self._before = None  # the delta that changes nothing: the base model's values
         self._undo = []  # what gives the model back to the user, last first
+
     def _no_hooks(self):
         return False
 
@@ -108,6 +112,7 @@ class TinyTrainCallback(keras.callbacks.Callback):
             "strategy": self.strategy,
             "plan": self._given_plan and self._given_plan.to_json(),
             "accounting": accounting,
+            "seed": self.seed,
             "cache_prefix": self.cache_prefix,
             "verbose": self.verbose,
         }
@@ -130,7 +135,7 @@ class TinyTrainCallback(keras.callbacks.Callback):
     def on_epoch_begin(self, epoch, logs=None):
         self._epoch = epoch
         if self.strategy == "redrawn" and self._slices:
-            self.plan = redraw(self.plan, layer_table(self._described), epoch=epoch)
+            self.plan = redraw(self.plan, layer_table(self._described), epoch=epoch, seed=self.seed)
             move_slices(self._slices, self.model, self.plan)
             for variable in self.model.optimizer.variables[2:]:  # behind iteration and learning rate: what belongs to a channel
                 variable.assign(tf.zeros_like(variable))
@@ -190,7 +195,7 @@ class TinyTrainCallback(keras.callbacks.Callback):
         if not self.plan.layers:
             raise ValueError(f"The plan (strategy '{self.plan.strategy}') trains nothing; leave TinyTrainCallback out.")
         if self.strategy == "redrawn":
-            self.plan = redraw(self.plan, layer_table(self._described), epoch=self._epoch)
+            self.plan = redraw(self.plan, layer_table(self._described), epoch=self._epoch, seed=self.seed)
         self._slices = channel_slices(model, self.plan)
         if not resumed:
             whole = self.strategy == "redrawn"
@@ -250,7 +255,7 @@ class TinyTrainCallback(keras.callbacks.Callback):
             mode = {"sample_weight": None} if is_keras2(self.model) else {"training": False}
             return self.model.compute_loss(**batch, **mode) * len(indices)
 
-        options = {"inspect": self.inspect, "kinds": self.kinds, "strategy": self.strategy, "accounting": self.accounting}
+        options = {name: getattr(self, name) for name in ("inspect", "kinds", "strategy", "accounting", "seed")}
         plan = planner.choose(self._described, x, summed_loss, self.budget, **options)
         self.model.reset_metrics()
         return plan

@@ -186,6 +186,22 @@ def test_redrawn_channels_change_every_epoch_within_the_same_layers(tmp_path):
     assert np.array_equal(fresh(batch()[0]), model(batch()[0]))
 
 
+def plans_of_fit(**options):
+    """The plan of each of two epochs."""
+    tiny, plans = TinyTrainCallback(Budget("64KB", 0.1), verbose=0, **options), []
+    watch = keras.callbacks.LambdaCallback(on_epoch_end=lambda *_: plans.append(tiny.plan.layers))
+    compiled().fit(*batch(), epochs=2, callbacks=[tiny, watch], verbose=0)
+    return plans
+
+
+@pytest.mark.parametrize("strategy", ["random", "redrawn"])
+def test_what_is_drawn_follows_the_seed(strategy):
+    first, again, other = (plans_of_fit(strategy=strategy, seed=seed) for seed in (1, 1, 2))
+    assert first == again
+    assert all(a != b for a, b in zip(first, other, strict=True))
+    assert plans_of_fit(strategy=strategy) == plans_of_fit(strategy=strategy, seed=0)
+
+
 def test_only_biases_move_where_the_plan_says_so():
     model, tiny = compiled(), callback(plan=Plan((LayerPlan("project", (0, 2), kernel=False),)))
     model.fit(*batch(), epochs=2, callbacks=[tiny], verbose=0)
@@ -324,7 +340,7 @@ def test_two_fits_with_two_plans_move_only_what_they_name_with_state_of_their_ow
 
 def test_a_callback_is_rebuilt_from_its_config():
     accounting = PaperAccounting(copies=3)
-    tiny = callback(inspect=["project"], strategy="l2", plan=PLAN, accounting=accounting, cache_prefix="1MB")
+    tiny = callback(inspect=["project"], strategy="l2", plan=PLAN, accounting=accounting, seed=3, cache_prefix="1MB")
     config = json.loads(json.dumps(tiny.get_config()))
     again = TinyTrainCallback.from_config(config)
     assert (again.budget, again.plan, again.accounting) == (tiny.budget, PLAN, accounting)
