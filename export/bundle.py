@@ -13,6 +13,7 @@ import keras
 import numpy as np
 
 from keras_tinytrain.device_cost import DeviceAccounting
+from keras_tinytrain.fewshot.augmentation import checked_shifts
 from keras_tinytrain.fold import fold_batch_norm
 from keras_tinytrain.plan import Plan
 
@@ -106,7 +107,7 @@ def export_tflm(
     training = _with_classes(training, head, math.prod(canonical.output_shape[1:]))
     _check_features(features, target)
     _check_sketch(sketch, canonical.input_shape[1:])
-    views = _checked_views(views)
+    views = checked_shifts(views)
     candidates = _checked_candidates(plan, canonical)
     plan = plan if candidates is None else candidates.plan(canonical)
     whole = _converted(canonical, head, calibration)
@@ -260,18 +261,6 @@ def _check_sketch(sketch, input_shape):
         raise ValueError(
             f"sketch='imu' needs a model that takes windows (steps, 1, 6). Received a model that takes {input_shape}."
         )
-
-
-def _checked_views(views):
-    """(shift_y, shift_x, mirrored) of each."""
-    rows = [tuple(map(int, view)) for view in views]
-    fit = all(len(row) in (2, 3) and max(map(abs, row[:2])) <= 32767 and row[2:] in ((), (0,), (1,)) for row in rows)
-    if len(rows) > 255 or not fit:
-        raise ValueError(
-            "views expects at most 255 rows of pixels, (shift_y, shift_x) or (shift_y, shift_x, mirrored). Received: "
-            f"{rows[:5]}"
-        )
-    return tuple((*row[:2], row[2:] == (1,)) for row in rows)
 
 
 def _texts(sources, manifest):

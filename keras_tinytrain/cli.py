@@ -81,6 +81,7 @@ def _plan_arguments(parser):
     parser.add_argument("--inspect", type=_positive, default=6, help="choose among the last so many blocks (%(default)s)")
     parser.add_argument("--strategy", default="fisher", help="how to choose (%(default)s); 'l2', 'random', 'fisher P/W', ...")
     _device_arguments(parser)
+    _view_argument(parser)
     parser.add_argument("--explain", action="store_true", help="say why, and what more memory would add")
     parser.add_argument("--figure", help="draw scores, channels and memory into this file, .png or .svg")
     parser.add_argument("--out", help="write the plan to this JSON file")
@@ -93,6 +94,7 @@ def _run_plan(args):
     from rich import print as rich_print
 
     from keras_tinytrain.device_cost import DeviceAccounting
+    from keras_tinytrain.fewshot.augmentation import checked_shifts
     from keras_tinytrain.fewshot.task_plan import choose_for_task
     from keras_tinytrain.plan import Budget
     from keras_tinytrain.report import plan_table
@@ -102,7 +104,8 @@ def _run_plan(args):
     x, y = load_samples(args.samples, model.input_shape[1:], scale=args.scale, offset=args.offset)
     with _spinner("scoring layers and channels"):
         budget = Budget(args.memory, args.compute)
-        accounting = DeviceAccounting(args.optimizer, args.trained_weights, features=args.features)
+        num_views = len(checked_shifts(args.view))
+        accounting = DeviceAccounting(args.optimizer, args.trained_weights, num_views=num_views, features=args.features)
         plan = choose_for_task(model, x, y, budget, inspect=args.inspect, strategy=args.strategy, accounting=accounting)
     if args.figure:
         from keras_tinytrain.figure import write_figure
@@ -134,6 +137,7 @@ def _export_arguments(parser):
     parser.add_argument("--weights-in-ram", default="cheapest", choices=("cheapest", "selected", "whole"),
                         help="of each trained layer: its trained channels, all of it, or what takes fewer bytes (%(default)s)")
     _device_arguments(parser)
+    _view_argument(parser)
     parser.add_argument("--sketch", choices=("serial", "imu"), default="serial",
                         help="samples of the Arduino sketch: over its port, or from a Nano 33 BLE Sense's motion sensor (%(default)s)")
     parser.add_argument("--out", required=True, help="folder to write; must not exist, or --overwrite")
@@ -164,6 +168,7 @@ def _run_export(args):
             board=args.board,
             head=head_for(model, num_classes),
             training=TrainingSettings(args.optimizer, args.trained_weights, num_classes=num_classes, max_samples=args.max_samples),
+            views=args.view,
             split=args.split,
             weights_in_ram=args.weights_in_ram,
             features=args.features,
@@ -333,6 +338,12 @@ def _device_arguments(parser, features="ram", optimizer="adam", weights="float_m
     parser.add_argument("--optimizer", choices=("sgd", "momentum", "adam", "adam_per_channel"), default=optimizer, help=text)
     text = "trained weights with a float beside their int8, or int8 alone, rounded by chance (%(default)s)"
     parser.add_argument("--trained-weights", choices=("float_masters", "int8"), default=weights, help=text)
+
+
+def _view_argument(parser):
+    text = ("copy that the device keeps of each sample, shifted by pixels down and to the right (negative: up, left), 1 behind them: "
+            "mirrored before; as often as wanted (none)")
+    parser.add_argument("--view", type=int, nargs="+", action="append", default=[], metavar="PIXELS", help=text)
 
 
 def _load_model(path):

@@ -65,6 +65,20 @@ def test_plan_then_export(folder, tmp_path, model, capsys):
     assert main(["check", str(bundle)]) == 2 and "tables.cpp was altered" in capsys.readouterr().err
 
 
+def test_views_are_counted_and_exported(folder, tmp_path, capsys):
+    views = ["--view", "-1", "2", "--view", "0", "0", "1"]
+    command = ["plan", str(folder / "model.keras"), "--samples", str(folder / "task.npz"), "--compute", "0.4"]
+    smallest = []
+    for options in ([], views):
+        assert main([*command, "--memory", "1KB", *options]) == 2
+        smallest.append(int(re.search('smallest that would do is Budget\\(memory="([0-9]+)B"', capsys.readouterr().err)[1]))
+    assert smallest[1] > smallest[0]
+    assert main([*command, *views, "--out", str(tmp_path / "plan.json")]) == 0
+    write = ["export", str(folder / "model.keras"), "--plan", str(tmp_path / "plan.json"), "--calibration", str(folder / "task.npz")]
+    assert main([*write, "--out", str(tmp_path / "bundle"), *views]) == 0
+    assert Bundle.load(tmp_path / "bundle").manifest["views"] == [[-1, 2, False], [0, 0, True]]
+
+
 def test_plan_shows_what_was_chosen_and_why(folder, capsys):
     assert main(["plan", str(folder / "model.keras"), "--samples", str(folder / "task.npz"), "--compute", "0.5"]) == 0
     shown = capsys.readouterr().out
@@ -96,6 +110,9 @@ def test_benchmark_cost_prints_the_papers_figures(capsys):
         (["plan", "model.keras", "--samples", "model.keras"], "neither an .npz file nor a folder|needs arrays x"),
         (["plan", "model.keras", "--samples", "task.npz", "--memory", "lots"], "Expected a positive number of bytes"),
         (["plan", "model.keras", "--samples", "task.npz", "--memory", "1KB"], "The smallest that would do is"),
+        (["plan", "model.keras", "--samples", "task.npz", "--view", "1"], r"views expects .* Received: \[\(1,\)\]"),
+        (["export", "model.keras", "--plan", "plan.json", "--calibration", "task.npz", "--out", "b", "--view", "1", "0", "7"],
+         r"views expects .* Received: \[\(1, 0, 7\)\]"),
         (["export", "model.keras", "--plan", "task.npz", "--calibration", "task.npz", "--out", "b"], "is not a plan"),
         (["export", "model.keras", "--plan", "plan.json", "--calibration", "task.npz", "--out", "b", "--board", "toaster"],
          "Unknown board 'toaster'"),
