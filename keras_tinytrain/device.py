@@ -27,10 +27,12 @@ def run(args: argparse.Namespace) -> int:
         elif args.action in ("teach", "predict"):
             _record(board, args)
         elif args.action == "status":
-            print("\n".join(f"{name:12} {value}" for name, value in board.status().items()))
+            status = board.status()
+            print("\n".join(f"{name:12} {value}" for name, value in {**status, "plan": _in_words(status["plan"])}.items()))
         elif args.action == "train":
             losses = _train(board)
             print(f"{len(losses)} iterations, loss {losses[0]:.4f} to {losses[-1]:.4f}")
+            print(f"Trained channels: {_in_words(board.status()['plan'])}")
         else:
             getattr(board, args.action)()
     return 0
@@ -58,6 +60,10 @@ def _send_samples(board, args):
     labels = board.predict(x)
     print(" ".join(map(str, labels)))
     print(f"accuracy {np.mean(labels == y):.3f}")
+
+
+def _in_words(plan):
+    return ", ".join(f"{layer} {num_channels}" for layer, num_channels in plan.items()) or "chosen by the board when it trains"
 
 
 def _train(board):
@@ -108,9 +114,13 @@ class Device:
 
     def status(self) -> dict:
         """What the board's network wants (height, width, channels, scale, zero_point, classes, max_samples) and has (samples,
-        iterations); records: whether it makes its samples itself."""
-        words = self._ask("STATUS")[-1].split()
-        return {name: _NUMBERS.get(name, int)(value) for name, value in zip(words[::2], words[1::2])}
+        iterations); records: whether it makes its samples itself; plan: {layer: number of channels} that it trains or, of
+        candidates, that it chose last; empty before the first choice."""
+        *plan, status = self._ask("STATUS")
+        words = status.split()
+        numbers = {name: _NUMBERS.get(name, int)(value) for name, value in zip(words[::2], words[1::2])}
+        layers = (line.removeprefix("PLAN ").rsplit(" ", 1) for line in plan)
+        return {**numbers, "plan": {name: int(num_channels) for name, num_channels in layers}}
 
     def teach(self, x, y) -> int:
         """Add samples (N, ...) in the model's own convention, with labels (N,). Returns how many the board has now.
@@ -195,7 +205,9 @@ class Device:
         deadline = time.monotonic() + patience
         while time.monotonic() < deadline:
             self._serial.write(b"STATUS\n")
-            if self._serial.readline().startswith(b"OK network "):
+            while (line := self._serial.readline()).startswith(b"PLAN "):
+                pass
+            if line.startswith(b"OK network "):
                 while self._serial.readline():
                     pass
                 return

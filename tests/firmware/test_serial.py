@@ -7,16 +7,17 @@ import pytest
 
 from keras_tinytrain import cli, emulate
 from keras_tinytrain.device import Device
-from keras_tinytrain.export import HostRuntime, TrainingSettings, export_tflm
+from keras_tinytrain.export import Candidates, HostRuntime, TrainingSettings, export_tflm
 from keras_tinytrain.export.emulator import EmulatedBoard
 from keras_tinytrain.export.firmware import build_firmware
-from keras_tinytrain.plan import LayerPlan, Plan
+from keras_tinytrain.plan import Budget, LayerPlan, Plan
 from models import images, labelled_images, pooled_net, tiny_net
 
 WAYS, SHOTS, ITERATIONS = 3, 2, 4
-CASES = {  # model, trained channels, where samples' features are kept
+CASES = {  # model, trained channels or what to choose from, where samples' features are kept
     "two_parts": (tiny_net, {"b3_conv": (0, 3), "logits": (0, 1)}, "flash"),
     "no_frozen_part": (pooled_net, {"first": (0, 5), "hidden": (1, 7)}, "ram"),
+    "adaptive": (tiny_net, Candidates(inspect=2, budget=Budget("64KB", 0.4)), "ram"),
 }
 
 
@@ -25,10 +26,11 @@ def board(request, tmp_path_factory):
     """(bundle, samples, labels, program)"""
     build, trained, features = CASES[request.param]
     model, folder = build(), tmp_path_factory.mktemp("serial")
-    plan = Plan(tuple(LayerPlan(name, channels) for name, channels in trained.items()))
+    if isinstance(trained, dict):
+        trained = Plan(tuple(LayerPlan(name, channels) for name, channels in trained.items()))
     training = TrainingSettings(learning_rate=0.01, iterations=ITERATIONS, num_classes=WAYS, max_samples=WAYS * SHOTS)
     bundle = export_tflm(
-        model, plan, calibration=images(model, 8), out=folder / request.param, training=training, features=features
+        model, trained, calibration=images(model, 8), out=folder / request.param, training=training, features=features
     )
     return bundle, *labelled_images(model, per_class=SHOTS, classes=WAYS), build_firmware(bundle, folder)
 
@@ -37,6 +39,8 @@ def test_what_is_taught_over_the_port_is_learned_as_on_the_host(board):
     bundle, x, y, program = board
     host = HostRuntime(bundle)
     host.add_samples(x, y)
+    chosen = host.select() if bundle.manifest.get("adaptive") else Plan.load(bundle.path / "plan.json")
+    plan = {layer.name: len(layer.channels) for layer in chosen.layers}
     losses = host.train()
     answers = host.predict(x).argmax(axis=1)
     with EmulatedBoard(bundle, program, serial=True) as emulated:
@@ -45,8 +49,10 @@ def test_what_is_taught_over_the_port_is_learned_as_on_the_host(board):
             status = device.status()
             assert {name: status[name] for name in bundle.input} == pytest.approx(bundle.input, abs=1e-12)
             assert (status["network"], status["samples"], status["classes"]) == (bundle.manifest["namespace"], 0, WAYS)
+            assert status["plan"] == ({} if bundle.manifest.get("adaptive") else plan)
             assert device.teach(x, y) == WAYS * SHOTS
             assert device.train() == [float(f"{loss:.6f}") for loss in losses]
+            assert device.status()["plan"] == plan
             np.testing.assert_array_equal(device.predict(x), answers)
             device.save()
             device.revert()
@@ -57,7 +63,7 @@ def test_what_is_taught_over_the_port_is_learned_as_on_the_host(board):
             assert device.status()["samples"] == 0
         emulated.start()
         with emulated.serial_port() as port, Device(port) as device:  # what was saved is there again, without a sample
-            assert device.status()["samples"] == 0
+            assert (device.status()["samples"], device.status()["plan"]) == (0, plan)
             np.testing.assert_array_equal(device.predict(x), answers)
         assert emulated.ask(b"d") == host.trainer.save_delta(0)
 

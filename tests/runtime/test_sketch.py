@@ -81,9 +81,11 @@ def test_what_is_taught_over_the_port_is_learned_as_on_the_host(bundle, port):
         losses = board.train(lambda iteration, loss: heard.append((iteration, loss)))
         assert losses == pytest.approx(host.train(), abs=1e-6)  # printed with six digits
         assert heard == list(enumerate(losses))
+        assert board._ask("TRAIN")[ITERATIONS:-1] == ["PLAN b3_conv 2", "PLAN logits 2"]  # for who reads along
+        assert host.train() and board.status()["plan"] == {"b3_conv": 2, "logits": 2}
         np.testing.assert_array_equal(board.predict(x), host.predict(x).argmax(axis=1))
         board.save()
-        assert board.status()["iterations"] == ITERATIONS
+        assert board.status()["iterations"] == 2 * ITERATIONS
         board.revert()
         assert (board.status()["samples"], board.status()["iterations"]) == (WAYS * SHOTS, 0)
         board.reset()
@@ -113,8 +115,10 @@ def test_commands(port, tmp_path, capsys):
     for words, said in (
         (["teach", *samples], f"{WAYS * SHOTS} samples"),
         (["train"], f"{ITERATIONS} iterations, loss "),
+        (["train"], "Trained channels: b3_conv 2, logits 2"),
         (["predict", *samples], "accuracy "),
-        (["status"], f"iterations   {ITERATIONS}"),
+        (["status"], f"iterations   {2 * ITERATIONS}"),
+        (["status"], "plan         b3_conv 2, logits 2"),
         (["reset"], ""),
     ):
         assert main(["device", "--port", port, *words]) == 0

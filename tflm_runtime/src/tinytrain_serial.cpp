@@ -140,6 +140,7 @@ bool SerialCommands::TellLoss(void* self, std::int32_t iteration, float loss) {
 void SerialCommands::Train() {
   const std::uint32_t begin = port_.milliseconds(port_.context);
   if (!Check(trainer_->Train(&TellLoss, this))) return;
+  TellPlan();
   Write("OK milliseconds ");
   WriteInteger(static_cast<std::int32_t>(port_.milliseconds(port_.context) - begin));
   Say("");
@@ -154,7 +155,20 @@ void SerialCommands::Predict() {
   Say("");
 }
 
+void SerialCommands::TellPlan() {
+  const Tables& tables = trainer_->tables();
+  for (std::int32_t i = 0; i < tables.num_trained; ++i) {
+    const TrainedLayer& layer = tables.trained[i];
+    Write("PLAN ");
+    Write(layer.name);
+    Write(" ");
+    WriteInteger(layer.num_channels);
+    Say("");
+  }
+}
+
 void SerialCommands::TellStatus() {
+  TellPlan();
   const Tables& tables = trainer_->tables();
   const struct {
     const char* name;
@@ -179,7 +193,7 @@ void SerialCommands::TellStatus() {
   Say("");
 }
 
-void SerialCommands::Write(const char* text) {  port_.write(port_.context, text, std::strlen(text)); }
+void SerialCommands::Write(const char* text) { port_.write(port_.context, text, std::strlen(text)); }
 
 void SerialCommands::WriteInteger(std::int32_t value) {
   char digits[12];

@@ -4,9 +4,11 @@
 // q = round(value / image_scale) + image_zero_point, row by row; it follows the line at once. With Port::record it does not: the
 // board records it then.
 //   TEACH <label>, image   keep a sample of class <label>, 0 to num_classes - 1
-//   TRAIN                  train on the samples kept; a line "LOSS <iteration> <loss>" after each iteration
+//   TRAIN                  train on the samples kept; a line "LOSS <iteration> <loss>" after each iteration, then what was
+//                          trained, a line "PLAN <layer> <number of channels>" for each layer
 //   PREDICT, image         which class is it
-//   STATUS                 what the network wants, and what it has learned from: names and values by turns
+//   STATUS                 what the network wants, and what it has learned from: names and values by turns. Before it the lines
+//                          "PLAN ...": what is trained or, of candidates, was chosen last; none before the first choice
 //   SAVE                   keep what was learned in flash (where the caller has slots)
 //   REVERT                 forget what was learned, keep the samples
 //   RESET                  forget the samples, too; what was saved stays
@@ -58,6 +60,7 @@ class SerialCommands {
   void Teach(std::int32_t label);
   void Train();
   void Predict();
+  void TellPlan();
   void TellStatus();
   void Write(const char* text);
   void WriteInteger(std::int32_t value);
