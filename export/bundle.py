@@ -13,9 +13,9 @@ import keras
 import numpy as np
 
 from keras_tinytrain.device_cost import DeviceAccounting
-from keras_tinytrain.fewshot.augmentation import checked_shifts
 from keras_tinytrain.fold import fold_batch_norm
 from keras_tinytrain.plan import Plan
+from keras_tinytrain.views import checked_views
 
 from . import arduino, qat
 from .adaptive import Candidates, Room, divide
@@ -107,7 +107,7 @@ def export_tflm(
     training = _with_classes(training, head, math.prod(canonical.output_shape[1:]))
     _check_features(features, target)
     _check_sketch(sketch, canonical.input_shape[1:])
-    views = checked_shifts(views)
+    views = checked_views(views)
     candidates = _checked_candidates(plan, canonical)
     plan = plan if candidates is None else candidates.plan(canonical)
     whole = _converted(canonical, head, calibration)

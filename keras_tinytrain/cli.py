@@ -94,17 +94,17 @@ def _run_plan(args):
     from rich import print as rich_print
 
     from keras_tinytrain.device_cost import DeviceAccounting
-    from keras_tinytrain.fewshot.augmentation import checked_shifts
     from keras_tinytrain.fewshot.task_plan import choose_for_task
     from keras_tinytrain.plan import Budget
     from keras_tinytrain.report import plan_table
     from keras_tinytrain.samples import load_samples
+    from keras_tinytrain.views import checked_views
 
     model = _load_model(args.model)
     x, y = load_samples(args.samples, model.input_shape[1:], scale=args.scale, offset=args.offset)
     with _spinner("scoring layers and channels"):
         budget = Budget(args.memory, args.compute)
-        num_views = len(checked_shifts(args.view))
+        num_views = len(checked_views(args.view))
         accounting = DeviceAccounting(args.optimizer, args.trained_weights, num_views=num_views, features=args.features)
         plan = choose_for_task(model, x, y, budget, inspect=args.inspect, strategy=args.strategy, accounting=accounting)
     if args.figure:

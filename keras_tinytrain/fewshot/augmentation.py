@@ -38,22 +38,6 @@ def shift_views(images: np.ndarray, shifts) -> np.ndarray:
     return np.stack([images[:, y][:, :, x] for y, x in zip(rows, columns)])
 
 
-def checked_shifts(views) -> tuple[tuple[int, int, bool], ...]:
-    """(dy, dx, mirrored) of each of a device's views, which are given as `shift_views` takes them.
-
-    Raises:
-        ValueError: there are more than 255, or one is not two numbers of 16 bits and perhaps 0 or 1.
-    """
-    rows = [tuple(map(int, view)) for view in views]
-    fit = all(len(row) in (2, 3) and max(map(abs, row[:2])) <= 32767 and row[2:] in ((), (0,), (1,)) for row in rows)
-    if len(rows) > 255 or not fit:
-        raise ValueError(
-            "views expects at most 255 rows of pixels, (shift_y, shift_x) or (shift_y, shift_x, mirrored). Received: "
-            f"{rows[:5]}"
-        )
-    return tuple((*row[:2], row[2:] == (1,)) for row in rows)
-
-
 def default_shifts(height: int, width: int, num_views: int = 4) -> tuple[tuple[int, int], ...]:
     """Shifts by 12.5 % of the image in evenly spread directions; the same on every call.
 
