@@ -152,6 +152,12 @@ def test_command_writes_weights_and_their_story(tmp_path, capsys, glyphs):
     assert story["command"].endswith("--episodes 1 --epochs 0") and str(tmp_path) not in json.dumps(story)
 
 
+def test_command_wants_one_file(tmp_path):
+    for data in ([], ["--data", "a.npz", "b.npz"]):
+        with pytest.raises(ValueError, match="trained on one file of glyphs: --data glyphs.npz"):
+            run(arguments(*data, "--out", str(tmp_path / "w.npz")))
+
+
 def test_command_names_a_bad_file(tmp_path):
     np.savez(tmp_path / "sensor.npz", x=np.zeros(3))
     with pytest.raises(ValueError, match="holds no image domain"):

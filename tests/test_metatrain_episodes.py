@@ -63,3 +63,8 @@ def test_command(files):
     assert run(arguments(*options, "--out", folder / "again.npz")) == 0
     with np.load(folder / "out.npz") as first, np.load(folder / "again.npz") as again:
         assert all((first[name] == again[name]).all() for name in first.files)
+
+
+def test_command_wants_domains(tmp_path):
+    with pytest.raises(ValueError, match="name them, --data signs.npz"):
+        run(arguments("--backbone", "mcunet", "--out", tmp_path / "w.npz"))

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import pytest
 
-from keras_tinytrain.backbones.gesture import WINDOW
+from keras_tinytrain.backbones.gesture import WINDOW, GestureNet
 from keras_tinytrain.fewshot import metatrain_arguments, metatrain_motions
 from keras_tinytrain.fewshot.metatrain_motions import MotionRecipe, draw_episode
 from keras_tinytrain.fewshot.motions import (
@@ -127,3 +127,27 @@ def test_the_command_writes_weights_and_their_story(tmp_path, monkeypatch):
     assert 0 < story["prototypes_5_way_5_shot"]["moves"]["accuracy"] < 1
     with pytest.raises(ValueError, match="ends in .npz"):
         metatrain_motions.run(parser.parse_args([*args, "--out", str(tmp_path / "w.txt")]))
+
+
+def test_invented_motions_need_no_recordings(recordings):
+    train = lambda known: metatrain_motions.metatrain_motions(
+        known, recipe=QUICK, seed=1, report=lambda line: None, build=small_network
+    )
+    assert QUICK.motions == "invented"
+    for ours, same in zip(train(None).weights, train(recordings).weights):
+        np.testing.assert_array_equal(ours, same)
+
+
+def test_a_file_that_is_not_read_is_not_in_the_story(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(metatrain_motions, "metatrain_motions", lambda recordings, **_: GestureNet(weights=None))
+    parser = argparse.ArgumentParser()
+    metatrain_arguments.add_arguments(parser)
+    out = tmp_path / "w.npz"
+    command = ["--backbone", "gesture", "--out", str(out)]
+    for options, said in (([], ""), (["--data", "nowhere.npz"], "--data nowhere.npz is not read")):
+        assert metatrain_motions.run(parser.parse_args([*command, *options])) == 0
+        assert said in capsys.readouterr().out
+        story = json.loads(out.with_suffix(".json").read_text())
+        assert story["data"] == [] and "--data" not in story["command"]
+    with pytest.raises(ValueError, match="one file of recordings: --data"):
+        metatrain_motions.run(parser.parse_args([*command, "--motions", "both"]))

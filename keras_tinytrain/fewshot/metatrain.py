@@ -71,8 +71,8 @@ def run(args: argparse.Namespace) -> int:
     """
     for path in filter(None, (args.out, args.checkpoint)):
         check_writable(path)
-    if len(args.data) > 1:
-        raise ValueError(f"nano is trained on one file of glyphs. Received --data {' '.join(args.data)}")
+    if len(args.data) != 1:
+        raise ValueError(f"nano is trained on one file of glyphs: --data glyphs.npz. Received --data {' '.join(args.data)}")
     glyphs = load_npz(args.data[0], size=GLYPH_SIZE)
     held_out = [load_npz(path, size=IMAGE_SIZE) for path in args.evaluate]
     recipe = Recipe(epochs=args.epochs, **({} if args.episodes is None else {"episodes": args.episodes}))

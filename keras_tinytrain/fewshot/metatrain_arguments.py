@@ -7,8 +7,9 @@ BACKBONES = ("nano", "gesture", "mcunet", "mobilenet_v2", "proxylessnas")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options that `metatrain.run`, `metatrain_motions.run` and `metatrain_episodes.run` read."""
-    parser.add_argument("--data", required=True, nargs="+",
-                        help="training classes: an .npz; for an ImageNet backbone domains as `benchmark accuracy` takes them")
+    parser.add_argument("--data", nargs="+", default=[],
+                        help="training classes: an .npz; for an ImageNet backbone domains as `benchmark accuracy` takes them; "
+                        "none for motions that are invented")
     parser.add_argument("--out", required=True, help=".npz of weights to write; a .json beside it tells how they came about")
     parser.add_argument("--backbone", choices=BACKBONES, default="nano",
                         help="nano: the demo's recipe for glyphs; gesture: windows of motion (%(default)s)")

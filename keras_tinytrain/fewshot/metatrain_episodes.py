@@ -31,6 +31,8 @@ def run(args: argparse.Namespace) -> int:
     """
     for path in filter(None, (args.out, args.checkpoint)):
         check_writable(path)
+    if not args.data:
+        raise ValueError(f"{args.backbone} is trained on domains of images: name them, --data signs.npz ...")
     strategy = _strategy(args.distribute)  # before anything else touches the devices
     domains = [every_second_class(load_domain(name, size=STORED_SIZE), args.classes) for name in args.data]
     recipe = EpisodicRecipe(**({} if args.episodes is None else {"episodes": args.episodes}))

@@ -39,12 +39,12 @@ class MotionRecipe:
 
 
 def metatrain_motions(
-    recordings: Recordings, *, recipe: MotionRecipe = MotionRecipe(), seed: int = 0, report=print, build=GestureNet
+    recordings: Recordings | None, *, recipe: MotionRecipe = MotionRecipe(), seed: int = 0, report=print, build=GestureNet
 ) -> keras.Model:
     """Train a backbone by ProtoNet episodes with the classifier of PMF (Hu et al., CVPR 2022), its scale learned.
 
     Args:
-        recordings: of which windows are cut.
+        recordings: of which windows are cut; None where all motions are invented.
         recipe: durations and learning rate.
         seed: fixes the initial weights and every motion.
         report: called with one line of progress every hundred steps.
@@ -64,7 +64,7 @@ def metatrain_motions(
     return folded_network(model, build)
 
 
-def draw_episode(recordings: Recordings, recipe: MotionRecipe, rng: np.random.Generator) -> np.ndarray:
+def draw_episode(recordings: Recordings | None, recipe: MotionRecipe, rng: np.random.Generator) -> np.ndarray:
     """Windows of one episode, float32 (2 * ways * shots, *WINDOW): the support set class by class, then the queries."""
     num_samples = 2 * recipe.shots
     num_invented = {"recorded": 0, "invented": recipe.ways, "both": recipe.ways // 2}[recipe.motions]
@@ -85,20 +85,27 @@ def run(args: argparse.Namespace) -> int:
         ValueError, OSError: a file cannot be read or written, or does not hold what it should; the message is one sentence.
     """
     check_writable(args.out)
-    if len(args.data) > 1:
-        raise ValueError(f"gesture is trained on one file of recordings. Received --data {' '.join(args.data)}")
-    domain = load_npz(args.data[0], size=None)
-    if domain.images.shape[2:] != WINDOW[1:]:
-        raise ValueError(f"{args.data[0]} holds samples {domain.images.shape[1:]}, no motion of shape (steps, 1, 6).")
+    if args.motions == "invented" and args.data:
+        print_now(f"Motions are invented: --data {' '.join(args.data)} is not read.")
+        args = argparse.Namespace(**{**vars(args), "data": []})
+    learned_from = [] if args.motions == "invented" else [_domain(args.data)]
     held_out = [load_npz(path, size=None) for path in args.evaluate]
-    recordings = Recordings(domain.images[:, :, 0] * _UNITS, domain.labels, args.rate)
+    recordings = [Recordings(domain.images[:, :, 0] * _UNITS, domain.labels, args.rate) for domain in learned_from]
     recipe = MotionRecipe(motions=args.motions, **({} if args.episodes is None else {"episodes": args.episodes}))
-    model = metatrain_motions(recordings, recipe=recipe, seed=args.seed, report=print_now)
+    model = metatrain_motions(*recordings or [None], recipe=recipe, seed=args.seed, report=print_now)
     save_weights(model, args.out)
     load_weights(model, args.out)  # what is measured is what was rounded to float16
-    learned_from = [] if recipe.motions == "invented" else [domain]
     write_story(args, recipe, learned_from, measure(model, held_out))
     return 0
+
+
+def _domain(data):
+    if len(data) != 1:
+        raise ValueError(f"gesture is trained on one file of recordings: --data moves.npz. Received --data {' '.join(data)}")
+    domain = load_npz(data[0], size=None)
+    if domain.images.shape[2:] != WINDOW[1:]:
+        raise ValueError(f"{data[0]} holds samples {domain.images.shape[1:]}, no motion of shape (steps, 1, 6).")
+    return domain
 
 
 def _step(model, recipe):
