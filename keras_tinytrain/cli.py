@@ -10,7 +10,7 @@ from keras_tinytrain.quiet import load_tensorflow
 _EXAMPLES = """examples:
   keras-tinytrain demo
   keras-tinytrain demo --tasks 20 --json
-  keras-tinytrain plan backbone.keras --samples task.npz --memory 256KB --compute 0.15 --out plan.json
+  keras-tinytrain plan backbone.keras --samples task.npz --board nano33ble --compute 0.15 --out plan.json
   keras-tinytrain export backbone.keras --plan plan.json --calibration task.npz --board nano33ble --out bundle/
   keras-tinytrain metatrain --data omniglot_background.npz --out weights.npz --seed 0
 """
@@ -38,7 +38,7 @@ def _parser():
     for name, summary, add_arguments, example in (
         ("demo", "learn handwritten digits, in Keras and in the exported C++, and compare", _demo_arguments, "demo --tasks 3"),
         ("plan", "choose layers and channels for a model and labelled samples", _plan_arguments,
-         "plan model.keras --samples task.npz --memory 256KB --out plan.json"),
+         "plan model.keras --samples task.npz --board nano33ble --out plan.json"),
         ("export", "write the firmware bundle for a model and a plan", _export_arguments,
          "export model.keras --plan plan.json --calibration task.npz --out bundle/"),
         ("check", "verify that a bundle is as it was exported", _check_arguments, "check bundle/"),
@@ -76,7 +76,8 @@ def _run_demo(args):
 def _plan_arguments(parser):
     _model_arguments(parser)
     parser.add_argument("--samples", required=True, help="labelled samples: an .npz with x and y, or a folder of class folders")
-    parser.add_argument("--memory", default="256KB", help="memory budget (%(default)s)")
+    parser.add_argument("--board", default="nano33ble", help="board whose memory is the budget (%(default)s)")
+    parser.add_argument("--memory", help="memory budget (what the board has to give)")
     parser.add_argument("--compute", type=float, default=0.15, help="share of a full backward pass, or MACs (%(default)s)")
     parser.add_argument("--inspect", type=_positive, default=6, help="choose among the last so many blocks (%(default)s)")
     parser.add_argument("--strategy", default="fisher", help="how to choose (%(default)s); 'l2', 'random', 'fisher P/W', ...")
@@ -94,16 +95,17 @@ def _run_plan(args):
     from rich import print as rich_print
 
     from keras_tinytrain.device_cost import DeviceAccounting
+    from keras_tinytrain.export import board
     from keras_tinytrain.fewshot.task_plan import choose_for_task
     from keras_tinytrain.plan import Budget
     from keras_tinytrain.report import plan_table
     from keras_tinytrain.samples import load_samples
     from keras_tinytrain.views import checked_views
 
+    budget = Budget(args.memory or board(args.board).available_sram_bytes, args.compute)
     model = _load_model(args.model)
     x, y = load_samples(args.samples, model.input_shape[1:], scale=args.scale, offset=args.offset)
     with _spinner("scoring layers and channels"):
-        budget = Budget(args.memory, args.compute)
         num_views = len(checked_views(args.view))
         accounting = DeviceAccounting(args.optimizer, args.trained_weights, num_views=num_views, features=args.features)
         plan = choose_for_task(model, x, y, budget, inspect=args.inspect, strategy=args.strategy, accounting=accounting)

@@ -85,6 +85,15 @@ def test_plan_shows_what_was_chosen_and_why(folder, capsys):
     assert "potential" in shown and "b2_project" in shown and "backward MACs" in shown
 
 
+@pytest.mark.parametrize(
+    ("options", "memory"), [([], 262_144 - 45_056), (["--board", "rp2040"], 270_336), (["--board", "rp2040", "--memory", "100KB"], 102_400)]
+)
+def test_a_plan_is_for_a_board(folder, capsys, options, memory):
+    command = ["plan", str(folder / "model.keras"), "--samples", str(folder / "task.npz"), "--compute", "0.4", "--json"]
+    assert main([*command, *options]) == 0
+    assert Plan.from_json(capsys.readouterr().out).budget.memory_bytes == memory
+
+
 def test_plan_explains_and_draws(folder, tmp_path, capsys):
     command = ["plan", str(folder / "model.keras"), "--samples", str(folder / "task.npz"), "--compute", "0.5", "--explain"]
     assert main([*command, "--figure", str(tmp_path / "plan.png")]) == 0
@@ -108,6 +117,7 @@ def test_benchmark_cost_prints_the_papers_figures(capsys):
         (["plan", "missing.keras", "--samples", "task.npz"], "missing.keras is not a model that Keras can load"),
         (["plan", "model.keras", "--samples", "nowhere.npz"], "There are no samples at nowhere.npz"),
         (["plan", "model.keras", "--samples", "model.keras"], "neither an .npz file nor a folder|needs arrays x"),
+        (["plan", "model.keras", "--samples", "task.npz", "--board", "toaster"], "Unknown board 'toaster'"),
         (["plan", "model.keras", "--samples", "task.npz", "--memory", "lots"], "Expected a positive number of bytes"),
         (["plan", "model.keras", "--samples", "task.npz", "--memory", "1KB"], "The smallest that would do is"),
         (["plan", "model.keras", "--samples", "task.npz", "--view", "1"], r"views expects .* Received: \[\(1,\)\]"),
