@@ -4,8 +4,9 @@ import dataclasses
 import functools
 import math
 
+from keras_tinytrain.arena import placed_bytes
 from keras_tinytrain.layers import LayerTable
-from keras_tinytrain.lifetimes import kept_tensors, peak_elements, peak_of_gradients, tensor_spans
+from keras_tinytrain.lifetimes import kept_tensors, peak_of_gradients, tensor_spans
 from keras_tinytrain.split import latest_cut
 
 OPTIMIZERS = {"sgd": (0, 0), "momentum": (1, 0), "adam": (2, 0), "adam_per_channel": (1, 1)}  # float32s a weight, a run of them
@@ -23,9 +24,8 @@ class DeviceAccounting:
     which it does if that takes less; trained channels have optimizer state and, unless they are kept in int8 alone, a float32
     master. Of prototypes it counts what the exporter's default settings take: those of the original network
     too and, with views, the samples' own embeddings. Gradients are held only while the frozen part does not run: they and the
-    trainable part take turns with it in the model's arena. TensorFlow Lite Micro's share of that is estimated from the int8
-    tensors alive at once, 8 B per channel, 264 B per operator and 1 KB: mostly a little more than it takes on a 64-bit host (of ProxylessNASNet's frozen part at 128x128,
-    3.6 % less).
+    trainable part take turns with it in the model's arena. TensorFlow Lite Micro's share of that is its int8 tensors,
+    placed as it places them, 8 B per channel, 264 B per operator and 1 KB: a little more than it takes on a 64-bit host.
 
     Args:
         optimizer, weights: as in the exporter's `TrainingSettings`.
@@ -106,8 +106,10 @@ def _activation_memory(table, names):
 
 
 def _arena(table, start, stop, kept):
-    """Estimate for the operators of rows [start, stop): the tensors alive at once, kept ones to the end, and bookkeeping."""
+    """Estimate for the operators of rows [start, stop): their tensors, kept ones to the end, and bookkeeping."""
     rows = [row for row in table.rows[start:stop] if not row.in_place]
     bookkeeping = 1024 + sum(_OPERATOR_BYTES + 8 * row.num_channels * row.has_channels for row in rows)
-    spans = {home: (first, stop if home in kept else last) for home, (first, last) in tensor_spans(table, start, stop).items()}
-    return align16(peak_elements(table, spans) + bookkeeping)
+    spans = sorted(tensor_spans(table, start, stop).items())
+    sizes = {home: align16(math.prod(table[home].output_shape)) for home, _ in spans}
+    tensors = [(sizes[home], first, stop if home in kept else last) for home, (first, last) in spans]
+    return align16(placed_bytes(tensors) + bookkeeping)

@@ -8,18 +8,22 @@ from keras_tinytrain import planner
 from keras_tinytrain.benchmark.device import EPSILON, LEARNING_RATE, WITHIN, curve_difference
 from keras_tinytrain.benchmark.emulated import NETWORKS
 from keras_tinytrain.benchmark.tasks import TaskShape, draw_task
+from keras_tinytrain.cost import num_channels
 from keras_tinytrain.device_cost import DeviceAccounting
 from keras_tinytrain.domains import load_npz
 from keras_tinytrain.export import Board, HostRuntime, TrainingSettings, board, export_tflm
 from keras_tinytrain.export.emulator import emulate_task
 from keras_tinytrain.export.on_grid import on_grid_model
 from keras_tinytrain.fewshot.adapt import adapt, prototype_classifier
+from keras_tinytrain.fold import canonical_form
+from keras_tinytrain.layers import layer_table
 from keras_tinytrain.plan import Budget
 
 WAYS = 5
 LONG = "KERAS_TINYTRAIN_LONG_TESTS"  # set: the whole training run
 SHOTS, ITERATIONS = (5, 40) if os.environ.get(LONG) else (1, 3)
 NANO = board("nano33ble")
+KEPT = "adam_per_channel", "int8"  # 5 B of RAM that lasts for each trained weight, in place of 13
 WEIGHTS = {"mcunet": "mcunet-5fps.npz", "proxylessnas": "proxyless-w0.3.npz", "mobilenet_v2": "mbv2-w0.35.npz"}
 
 
@@ -33,10 +37,9 @@ def signs(request, shared_data, tmp_path_factory):
     order = [SHOTS * label + shot for shot in range(SHOTS) for label in range(WAYS)]
     x, y = task.support_x[order], task.support_y[order]
     loss, classifier = planner.summed_cross_entropy(y), prototype_classifier(model, x, y).model
-    kept = "adam_per_channel", "int8"  # 5 B of RAM that lasts for each trained weight, in place of 13
-    accounting = DeviceAccounting(*kept, num_samples=len(x), num_classes=WAYS, features="flash")
+    accounting = DeviceAccounting(*KEPT, num_samples=len(x), num_classes=WAYS, features="flash")
     plan = planner.choose(classifier, x, loss, Budget(NANO.available_sram_bytes, macs), accounting=accounting)
-    training = TrainingSettings(*kept, iterations=ITERATIONS, num_classes=WAYS, max_samples=len(x))
+    training = TrainingSettings(*KEPT, iterations=ITERATIONS, num_classes=WAYS, max_samples=len(x))
     folder = tmp_path_factory.mktemp(request.param) / "signs"
     bundle = export_tflm(model, plan, calibration=x, out=folder, board=NANO, training=training, features="flash")
     return bundle, x, y, model
@@ -62,6 +65,13 @@ def test_the_board_s_core_has_room_beside_it(emulated):
     sram, flash = emulated.sram_bytes, emulated.flash_bytes
     assert sram["total"] - sram["stack"] - sram["other"] <= NANO.available_sram_bytes
     assert sram["total"] < NANO.sram_bytes and flash["total"] < NANO.flash_bytes
+
+
+def test_the_arena_is_what_was_planned_with_or_a_little_less(signs):
+    bundle, x, _, model = signs
+    accounting = DeviceAccounting(*KEPT, num_samples=len(x), num_classes=WAYS, features="flash")
+    estimated = accounting.parts(layer_table(canonical_form(model)), num_channels(bundle.plan))["model_arena"]
+    assert bundle.promised_bytes["sram"]["model_arena"] <= estimated < 1.02 * bundle.promised_bytes["sram"]["model_arena"]
 
 
 @pytest.mark.parametrize("signs", ["mcunet"], indirect=True)

@@ -1,0 +1,26 @@
+"""How TensorFlow Lite Micro's planner lays the tensors of a model into its arena."""
+
+
+def placed_bytes(tensors) -> int:
+    """Bytes that all tensors take, which may be more than are alive at any one moment.
+
+    Largest first, of equal ones the one that was announced last; each at the lowest offset at which nothing lies that is alive
+    at some moment with it (GreedyMemoryPlanner).
+
+    Args:
+        tensors: (bytes, first, last) in the order in which they are announced, the model's: each is alive from moment `first`
+            to moment `last`.
+
+    Example:
+        >>> placed_bytes([(2, 0, 1), (3, 1, 2), (2, 2, 3)])
+        5
+    """
+    placed = []  # (offset, end, first, last)
+    for size, first, last in sorted(reversed(list(tensors)), key=lambda tensor: -tensor[0]):
+        offset = 0
+        for begin, end, *_ in sorted(other for other in placed if other[2] <= last and first <= other[3]):
+            if begin - offset >= size:
+                break
+            offset = max(offset, end)
+        placed.append((offset, offset + size, first, last))
+    return max((end for _, end, *_ in placed), default=0)
