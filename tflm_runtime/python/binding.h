@@ -6,6 +6,7 @@
 #include <pybind11/pybind11.h>
 
 #include <cstdint>
+#include <string>
 
 #include "../src/tinytrain.h"
 
@@ -16,7 +17,20 @@ using Int8Array = py::array_t<std::int8_t, py::array::c_style>;
 using Uint16Array = py::array_t<std::uint16_t, py::array::c_style | py::array::forcecast>;
 using FloatArray = py::array_t<float, py::array::c_style | py::array::forcecast>;
 
-// Adds each kernel as a function of its own, for comparison with float64.
+// Throws what goes with the status, with its text and `detail`, unless all is well.
+void Check(tt::Status status, const std::string& detail = "");
+const tt::Tables& TablesAt(std::uintptr_t address);
+// The tables' own settings with some replaced.
+tt::TrainingSettings SettingsFrom(const tt::Tables& tables, const py::object& overrides);
+py::dict SettingsDict(const tt::TrainingSettings& settings);
+tt::MemoryParts RequiredParts(const tt::Tables& tables, const tt::TrainingSettings& settings, bool samples_in_flash);
+py::dict PartsDict(const tt::MemoryParts& parts);
+
+// What the module consists of: tables and settings, the trainer, functions of deltas, and each kernel as a function of its own,
+// for comparison with float64.
+void AddTables(py::module_* module);
+void AddTrainer(py::module_* module);
+void AddDeltas(py::module_* module);
 void AddKernels(py::module_* module);
 
 #endif  // TINYTRAIN_PYTHON_BINDING_H_

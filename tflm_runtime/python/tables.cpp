@@ -1,0 +1,194 @@
+// Tables and training settings: from Python's values, and what they say as Python's values.
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include "../src/tinytrain_check.h"
+#include "../src/tinytrain_weights.h"
+#include "binding.h"
+
+void Check(tt::Status status, const std::string& detail) {
+  if (status == tt::Status::kOk) return;
+  const std::string text = tt::StatusText(status) + detail;
+  switch (status) {
+    case tt::Status::kFull:
+    case tt::Status::kNotEnoughSamples:
+    case tt::Status::kModelFailed:
+    case tt::Status::kFlashFailed:
+    case tt::Status::kNotSelected:
+    case tt::Status::kScoresNotFinite:
+    case tt::Status::kNotTrained: throw std::runtime_error(text);
+    default: throw py::value_error(text);
+  }
+}
+
+const tt::Tables& TablesAt(std::uintptr_t address) {
+  if (address == 0) throw py::value_error("the address of the tables is 0");
+  return *reinterpret_cast<const tt::Tables*>(address);
+}
+
+namespace {
+
+// The names of an enumeration's values, in order: those of export/settings.py.
+using Names = std::vector<const char*>;
+const Names kOptimizers = {"sgd", "momentum", "adam", "adam_per_channel"};
+const Names kWeights = {"float_masters", "int8"};
+const Names kUpdates = {"accumulated", "immediate"};
+
+template <typename Enum>
+void Assign(Enum* target, const py::handle& value, const std::string& setting, const Names& names) {
+  const std::string text = py::str(value);
+  std::string known;
+  for (std::size_t i = 0; i < names.size(); ++i) {
+    if (text == names[i]) {
+      *target = static_cast<Enum>(i);
+      return;
+    }
+    known += std::string(i == 0 ? "" : ", ") + names[i];
+  }
+  throw py::value_error(setting + " must be one of " + known + ", received " + text);
+}
+
+}  // namespace
+
+tt::TrainingSettings SettingsFrom(const tt::Tables& tables, const py::object& overrides) {
+  tt::TrainingSettings settings = tables.training;
+  if (overrides.is_none()) return settings;
+  for (const auto& item : overrides.cast<py::dict>()) {
+    const std::string key = py::str(item.first);
+    if (key == "optimizer") Assign(&settings.optimizer, item.second, key, kOptimizers);
+    else if (key == "weights") Assign(&settings.weights, item.second, key, kWeights);
+    else if (key == "updates") Assign(&settings.updates, item.second, key, kUpdates);
+    else if (key == "leave_one_out") settings.leave_one_out = item.second.cast<bool>();
+    else if (key == "learning_rate") settings.learning_rate = item.second.cast<float>();
+    else if (key == "momentum") settings.momentum = item.second.cast<float>();
+    else if (key == "beta_2") settings.beta_2 = item.second.cast<float>();
+    else if (key == "epsilon") settings.epsilon = item.second.cast<float>();
+    else if (key == "logit_scale") settings.logit_scale = item.second.cast<float>();
+    else if (key == "average") settings.average = item.second.cast<float>();
+    else if (key == "iterations") settings.iterations = item.second.cast<std::int32_t>();
+    else if (key == "num_classes") settings.num_classes = item.second.cast<std::int32_t>();
+    else if (key == "max_samples") settings.max_samples = item.second.cast<std::int32_t>();
+    else if (key == "seed") settings.seed = item.second.cast<std::uint32_t>();
+    else throw py::value_error("unknown setting '" + key + "'; known are optimizer, weights, updates, leave_one_out, "
+                               "learning_rate, momentum, beta_2, epsilon, logit_scale, average, iterations, num_classes, "
+                               "max_samples, seed");
+  }
+  return settings;
+}
+
+py::dict SettingsDict(const tt::TrainingSettings& s) {
+  py::dict d;
+  d["optimizer"] = kOptimizers.at(static_cast<std::size_t>(s.optimizer));
+  d["weights"] = kWeights.at(static_cast<std::size_t>(s.weights));
+  d["updates"] = kUpdates.at(static_cast<std::size_t>(s.updates));
+  d["leave_one_out"] = s.leave_one_out;
+  d["learning_rate"] = s.learning_rate;
+  d["momentum"] = s.momentum;
+  d["beta_2"] = s.beta_2;
+  d["epsilon"] = s.epsilon;
+  d["logit_scale"] = s.logit_scale;
+  d["average"] = s.average;
+  d["iterations"] = s.iterations;
+  d["num_classes"] = s.num_classes;
+  d["max_samples"] = s.max_samples;
+  d["seed"] = s.seed;
+  return d;
+}
+
+py::dict PartsDict(const tt::MemoryParts& p) {
+  py::dict d;
+  d["samples"] = p.samples;
+  d["plan"] = p.plan;
+  d["weights"] = p.weights;
+  d["masters"] = p.masters;
+  d["optimizer"] = p.optimizer;
+  d["prototypes"] = p.prototypes;
+  d["state"] = p.state;
+  d["features"] = p.features;
+  d["image"] = p.image;
+  d["weight_gradients"] = p.weight_gradients;
+  d["activation_gradients"] = p.activation_gradients;
+  d["head"] = p.head;
+  d["scratch"] = p.scratch;
+  d["total"] = p.total;
+  return d;
+}
+
+tt::MemoryParts RequiredParts(const tt::Tables& tables, const tt::TrainingSettings& settings, bool samples_in_flash) {
+  Check(tt::CheckTables(tables));
+  Check(tt::CheckSettings(tables, settings));
+  tt::MemoryParts parts;
+  tt::Trainer::RequiredBytes(tables, settings, &parts, samples_in_flash);
+  return parts;
+}
+
+namespace {
+
+py::dict TensorDict(const tt::Tensor& t) {
+  py::dict d;
+  d["shape"] = py::make_tuple(1, t.height, t.width, t.channels);
+  d["scale"] = t.scale;
+  d["zero_point"] = t.zero_point;
+  d["kept"] = t.kept;
+  d["gradient_offset"] = t.gradient_offset;
+  return d;
+}
+
+py::dict TrainedDict(const tt::Tables& tables, const tt::TrainedLayer& t) {
+  const tt::KernelLayout layout = tt::LayoutOf(tables, tables.layers[t.layer]);
+  py::dict d;
+  d["name"] = t.name;
+  d["layer"] = t.layer;
+  d["kernel_tensor"] = t.kernel_tensor;
+  d["bias_tensor"] = t.bias_tensor;
+  d["channels"] = t.channels == nullptr ? py::object(py::none()) : Uint16Array(t.num_channels, t.channels);
+  d["output_channels"] = layout.output_channels;
+  d["weights_per_channel"] = layout.weights_per_channel;
+  return d;
+}
+
+py::dict TablesInfo(std::uintptr_t address) {
+  const tt::Tables& tables = TablesAt(address);
+  Check(tt::CheckTables(tables));
+  py::list tensors, trained;
+  for (std::int32_t i = 0; i < tables.num_tensors; ++i) tensors.append(TensorDict(tables.tensors[i]));
+  for (std::int32_t i = 0; i < tables.num_trained; ++i) trained.append(TrainedDict(tables, tables.trained[i]));
+  py::dict d;
+  d["version"] = tables.version;
+  d["base_hash"] = py::bytes(reinterpret_cast<const char*>(tables.base_hash), sizeof(tables.base_hash));
+  d["head"] = tables.head == tt::Head::kPrototypes ? "prototypes" : "softmax";
+  d["image_shape"] = py::make_tuple(1, tables.image_height, tables.image_width, tables.image_channels);
+  d["image_scale"] = tables.image_scale;
+  d["image_zero_point"] = tables.image_zero_point;
+  d["tensors"] = tensors;
+  d["num_layers"] = tables.num_layers;
+  d["trained"] = trained;
+  d["num_outputs"] = tables.num_outputs;
+  d["head_output"] = tables.head_output;
+  d["num_views"] = tables.num_views;
+  d["gradient_bytes"] = tables.gradient_bytes;
+  d["training"] = SettingsDict(tables.training);
+  d["num_candidates"] = tables.candidates.num_layers;
+  return d;
+}
+
+}  // namespace
+
+void AddTables(py::module_* module) {
+  py::module_& m = *module;
+  m.def("required_bytes",
+        [](std::uintptr_t tables, const py::object& settings, bool samples_in_flash) {
+          return PartsDict(RequiredParts(TablesAt(tables), SettingsFrom(TablesAt(tables), settings), samples_in_flash));
+        },
+        py::arg("tables"), py::arg("settings") = py::none(), py::arg("samples_in_flash") = false,
+        "Bytes of each part, of 'state' and 'scratch', and 'total'.");
+  m.def("flash_samples_bytes",
+        [](std::uintptr_t tables, const py::object& settings) {
+          return tt::FlashSamplesBytes(TablesAt(tables), SettingsFrom(TablesAt(tables), settings));
+        },
+        py::arg("tables"), py::arg("settings") = py::none(), "Flash that stored samples take, if it keeps them.");
+  m.def("tables_info", &TablesInfo, py::arg("tables"), "What the tables at an address say, as a dict; checks them.");
+  m.def("check_tables", [](std::uintptr_t tables) { return std::string(tt::StatusText(tt::CheckTables(TablesAt(tables)))); },
+        py::arg("tables"), "'ok' or what is wrong.");
+}
