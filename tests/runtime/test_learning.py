@@ -8,7 +8,7 @@ import pytest
 from keras_tinytrain import _runtime
 from tests.runtime.reference import Reference, cosine_logits, keras_change, rows_of
 from tests.runtime.small_net import small_net
-from tests.runtime.test_trainer import VIEWS, Setup, all_of, assert_same_weights, int8_weights
+from tests.runtime.trainers import VIEWS, Setup, all_of, assert_same_weights, int8_weights
 
 LABELS = np.array([0, 0, 0, 1, 1, 2])  # class 2 has a single sample
 

@@ -10,7 +10,7 @@ import pytest
 from keras_tinytrain import _runtime, filling
 from tests.runtime.reference import Reference, prototype_loss, softmax_loss
 from tests.runtime.small_net import samples, small_net
-from tests.runtime.test_trainer import align16, promised_parts
+from tests.runtime.test_memory import align16, promised_parts
 
 LOTS = 1 << 16  # of bytes
 CRITERIA = {
