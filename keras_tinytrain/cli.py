@@ -1,10 +1,12 @@
-"""The command line: `keras-tinytrain demo | plan | export | check | emulate | benchmark | metatrain`."""
+"""The command line: `keras-tinytrain demo | plan | export | check | emulate | device | benchmark | metatrain`."""
 
 import argparse
 import json
 import sys
 
 import keras_tinytrain
+from keras_tinytrain.cli_benchmark import benchmark_arguments
+from keras_tinytrain.cli_options import device_arguments, model_arguments, positive, value_arguments, view_argument
 from keras_tinytrain.quiet import load_tensorflow
 
 _EXAMPLES = """examples:
@@ -45,7 +47,7 @@ def _parser():
         ("emulate", "learn a task on an emulated Cortex-M4F: bytes and instructions", _emulate_arguments, "emulate demo"),
         ("device", "teach a board that runs a bundle's sketch, over its serial port", _device_command_arguments,
          "device --port /dev/ttyACM0 teach --samples task.npz"),
-        ("benchmark", "the paper's tables, computed", _benchmark_arguments, "benchmark cost --json"),
+        ("benchmark", "the paper's tables, computed", benchmark_arguments, "benchmark cost --json"),
         ("metatrain", "meta-train a backbone: the demo's on glyphs, GestureNet on motion, an ImageNet one on domains", _metatrain_arguments,
          "metatrain --data omniglot_background.npz --out weights.npz"),
     ):
@@ -59,7 +61,7 @@ def _parser():
 
 def _demo_arguments(parser):
     parser.add_argument("--board", default="nano33ble", help="board whose memory is the budget (%(default)s)")
-    parser.add_argument("--tasks", type=_positive, default=1, help="number of tasks to average over (%(default)s)")
+    parser.add_argument("--tasks", type=positive, default=1, help="number of tasks to average over (%(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="seed of the tasks (%(default)s)")
     parser.add_argument("--out", help="keep the bundle of the last task in this folder")
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of tables")
@@ -74,15 +76,15 @@ def _run_demo(args):
 
 
 def _plan_arguments(parser):
-    _model_arguments(parser)
+    model_arguments(parser)
     parser.add_argument("--samples", required=True, help="labelled samples: an .npz with x and y, or a folder of class folders")
     parser.add_argument("--board", default="nano33ble", help="board whose memory is the budget (%(default)s)")
     parser.add_argument("--memory", help="memory budget (what the board has to give)")
     parser.add_argument("--compute", type=float, default=0.15, help="share of a full backward pass, or MACs (%(default)s)")
-    parser.add_argument("--inspect", type=_positive, default=6, help="choose among the last so many blocks (%(default)s)")
+    parser.add_argument("--inspect", type=positive, default=6, help="choose among the last so many blocks (%(default)s)")
     parser.add_argument("--strategy", default="fisher", help="how to choose (%(default)s); 'l2', 'random', 'fisher P/W', ...")
-    _device_arguments(parser)
-    _view_argument(parser)
+    device_arguments(parser)
+    view_argument(parser)
     parser.add_argument("--explain", action="store_true", help="say why, and what more memory would add")
     parser.add_argument("--figure", help="draw scores, channels and memory into this file, .png or .svg")
     parser.add_argument("--out", help="write the plan to this JSON file")
@@ -123,23 +125,23 @@ def _run_plan(args):
 
 
 def _export_arguments(parser):
-    _model_arguments(parser)
+    model_arguments(parser)
     chosen = parser.add_mutually_exclusive_group(required=True)
     chosen.add_argument("--plan", help="plan.json, as `keras-tinytrain plan --out` writes it")
     chosen.add_argument("--adaptive", action="store_true", help="let the device choose what to train, for each task anew")
     adaptive = parser.add_argument_group("--adaptive")
-    adaptive.add_argument("--inspect", type=_positive, default=6, help="choose among the last so many blocks (%(default)s)")
+    adaptive.add_argument("--inspect", type=positive, default=6, help="choose among the last so many blocks (%(default)s)")
     adaptive.add_argument("--memory", help="SRAM in all (what the board has to give)")
     adaptive.add_argument("--compute", type=float, default=0.15, help="share of a full backward pass, or MACs (%(default)s)")
     parser.add_argument("--calibration", required=True, help="samples that show the model's range: as --samples of `plan`")
     parser.add_argument("--board", default="nano33ble", help="board that the bundle must fit (%(default)s)")
-    parser.add_argument("--max-samples", type=_positive, default=25, help="samples that the device keeps (%(default)s)")
+    parser.add_argument("--max-samples", type=positive, default=25, help="samples that the device keeps (%(default)s)")
     parser.add_argument("--split", action=argparse.BooleanOptionalAction, default=True,
                         help="two models, the first run once per sample; --no-split: one, run as a whole in each iteration")
     parser.add_argument("--weights-in-ram", default="cheapest", choices=("cheapest", "selected", "whole"),
                         help="of each trained layer: its trained channels, all of it, or what takes fewer bytes (%(default)s)")
-    _device_arguments(parser)
-    _view_argument(parser)
+    device_arguments(parser)
+    view_argument(parser)
     parser.add_argument("--sketch", choices=("serial", "imu"), default="serial",
                         help="samples of the Arduino sketch: over its port, or from a Nano 33 BLE Sense's motion sensor (%(default)s)")
     parser.add_argument("--out", required=True, help="folder to write; must not exist, or --overwrite")
@@ -212,12 +214,12 @@ def _emulate_arguments(parser):
     parser.add_argument("bundle", help="folder that `keras-tinytrain export` wrote; or `demo`: the demo's own bundle and task")
     parser.add_argument("--samples", help="labelled samples to learn: an .npz with x and y, or a folder of class folders")
     parser.add_argument("--queries", help="labelled samples to answer afterwards, likewise")
-    parser.add_argument("--iterations", type=_positive, help="of training (as exported)")
+    parser.add_argument("--iterations", type=positive, help="of training (as exported)")
     parser.add_argument("--memory", help="of an adaptive bundle: SRAM within which the board chooses (as exported)")
     parser.add_argument("--compute", type=float, help="and share of a full backward pass, or MACs (as exported)")
     parser.add_argument("--profile", action="store_true", help="count instructions by function, too; needs a C compiler")
     parser.add_argument("--serial", action="store_true", help="wait at a port for `keras-tinytrain device`")
-    _value_arguments(parser)
+    value_arguments(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of tables")
     parser.set_defaults(run=_run_emulate)
 
@@ -236,7 +238,7 @@ def _device_command_arguments(parser):
     parser.add_argument("--port", required=True, help="such as /dev/ttyACM0, COM3, or a URL of pyserial")
     parser.add_argument("--label", type=int, help="class that `teach` records, on a board with a sensor")
     parser.add_argument("--samples", help="labelled samples: an .npz with x and y, or a folder of class folders")
-    _value_arguments(parser)
+    value_arguments(parser)
     parser.set_defaults(run=_run_device)
 
 
@@ -244,67 +246,6 @@ def _run_device(args):
     from keras_tinytrain import device
 
     return device.run(args)
-
-
-def _benchmark_arguments(parser):
-    from keras_tinytrain.benchmark import accuracy_arguments
-
-    benchmarks = parser.add_subparsers(required=True, metavar="BENCHMARK")
-    cost = benchmarks.add_parser("cost", help="memory and compute of every method beside the paper's figures")
-    cost.add_argument("--json", action="store_true", help="print the rows of the paper's table as JSON")
-    cost.add_argument("--equal-batch", action="store_true", help="only the second table: batch 1, nothing left out")
-    cost.set_defaults(run=_run_benchmark, benchmark="cost")
-    accuracy = benchmarks.add_parser("accuracy", help="methods side by side on the same few-shot tasks")
-    accuracy_arguments.add_arguments(accuracy)
-    accuracy.set_defaults(run=_run_benchmark, benchmark="accuracy")
-    device = benchmarks.add_parser("device", help="the exported C++ in int8 beside Keras in float, on the same tasks and plans")
-    _task_arguments(device, num_episodes=4)
-    device.add_argument("--iterations", type=_positive, default=40, help="training steps of a task (%(default)s)")
-    device.set_defaults(run=_run_benchmark, benchmark="device")
-    emulated = benchmarks.add_parser("emulated", help="bytes and instructions of a network's task on an emulated Cortex-M4F")
-    networks = ("mcunet", "mobilenet_v2", "proxylessnas")
-    emulated.add_argument("--backbone", default="mcunet", choices=networks, help="(%(default)s)")
-    emulated.add_argument("--weights", default="imagenet", help="imagenet, or a file of weights (%(default)s)")
-    emulated.add_argument("--domain", required=True, help=".npz file with images and labels")
-    emulated.add_argument("--methods", nargs="+", default=["tinytrain"], choices=("tinytrain", "adaptive", "full"),
-                          help="a plan chosen beforehand, one that the board chooses, or everything (tinytrain)")
-    emulated.add_argument("--inspect", type=_positive, default=6, help="choose among the last so many blocks (%(default)s)")
-    emulated.add_argument("--iterations", type=_positive, default=1, help="that are emulated (%(default)s)")
-    _device_arguments(emulated, features="flash", optimizer="adam_per_channel", weights="int8")
-    emulated.add_argument("--memory", help="memory budget of the plan (what the board's core leaves)")
-    emulated.add_argument("--seed", type=int, default=0, help="of the task (%(default)s)")
-    emulated.add_argument("--json", action="store_true", help="print the figures as JSON")
-    emulated.set_defaults(run=_run_benchmark, benchmark="emulated")
-    timing = benchmarks.add_parser("timing", help="time of choosing a plan beside one step of full training")
-    timing.add_argument("--repeats", type=_positive, default=7, help="medians over so many runs (%(default)s)")
-    timing.add_argument("--json", action="store_true", help="print the seconds as JSON")
-    timing.set_defaults(run=_run_benchmark, benchmark="timing")
-    step = benchmarks.add_parser("step", help="time and memory of a sparse training step beside full fine-tuning")
-    step.add_argument("--repeats", type=_positive, default=15, help="medians over so many steps of each (%(default)s)")
-    step.add_argument("--json", action="store_true", help="print seconds, bytes and counts as JSON")
-    step.set_defaults(run=_run_benchmark, benchmark="step")
-
-
-def _task_arguments(parser, *, num_episodes):
-    text = "mcunet, mobilenet_v2, proxylessnas, nanonet or gesturenet (%(default)s)"
-    parser.add_argument("--backbone", default="mcunet", help=text)
-    parser.add_argument("--weights", help="a file of weights (those of the network that are public)")
-    parser.add_argument("--domains", nargs="+", required=True, help=".npz files with images and labels")
-    parser.add_argument("--episodes", type=_positive, default=num_episodes, help="tasks per domain (%(default)s)")
-    parser.add_argument("--queries", type=_positive, default=15, help="query samples per class (%(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="of the tasks (%(default)s)")
-    parser.add_argument("--out", required=True, help="CSV of results; what it holds already is not run again")
-
-
-def _run_benchmark(args):
-    import importlib
-    import os
-
-    if getattr(args, "threads", None):  # TensorFlow reads it when it starts
-        os.environ.update(TF_NUM_INTRAOP_THREADS=str(args.threads), TF_NUM_INTEROP_THREADS=str(args.threads))
-    load_tensorflow()
-
-    return importlib.import_module(f"keras_tinytrain.benchmark.{args.benchmark}").run(args)
 
 
 def _metatrain_arguments(parser):
@@ -320,32 +261,6 @@ def _run_metatrain(args):
 
     module = {"nano": "metatrain", "gesture": "metatrain_motions"}.get(args.backbone, "metatrain_episodes")
     return importlib.import_module(f"keras_tinytrain.fewshot.{module}").run(args)
-
-
-def _model_arguments(parser):
-    parser.add_argument("model", help="a .keras file: a backbone (images to embeddings) or a classifier")
-    _value_arguments(parser)
-
-
-def _value_arguments(parser):
-    parser.add_argument("--scale", type=float, default=1.0, help="multiply stored sample values by this (%(default)s)")
-    parser.add_argument("--offset", type=float, default=0.0, help="then add this (%(default)s)")
-
-
-def _device_arguments(parser, features="ram", optimizer="adam", weights="float_masters"):
-    """How the device trains and what it keeps where: the same for `plan`, which counts it, and `export`, which does it."""
-    text = "where the device keeps what the frozen part made of the samples (%(default)s)"
-    parser.add_argument("--features", choices=("ram", "flash"), default=features, help=text)
-    text = "floats in RAM of each trained weight: sgd none, momentum and adam_per_channel 1, adam 2 (%(default)s)"
-    parser.add_argument("--optimizer", choices=("sgd", "momentum", "adam", "adam_per_channel"), default=optimizer, help=text)
-    text = "trained weights with a float beside their int8, or int8 alone, rounded by chance (%(default)s)"
-    parser.add_argument("--trained-weights", choices=("float_masters", "int8"), default=weights, help=text)
-
-
-def _view_argument(parser):
-    text = ("copy that the device keeps of each sample, shifted by pixels down and to the right (negative: up, left), 1 behind them: "
-            "mirrored before; as often as wanted (none)")
-    parser.add_argument("--view", type=int, nargs="+", action="append", default=[], metavar="PIXELS", help=text)
 
 
 def _load_model(path):
@@ -365,10 +280,3 @@ def _spinner(text):
 
 def _first_paragraph(error):
     return str(error).strip().split("\n\n")[0]
-
-
-def _positive(text):
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"expected a whole number from 1, received {text}")
-    return number
