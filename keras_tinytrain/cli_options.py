@@ -27,8 +27,8 @@ def device_arguments(parser: argparse.ArgumentParser, features="ram", optimizer=
 
 def view_argument(parser: argparse.ArgumentParser) -> None:
     """Views that the device keeps: for `plan` and `export` alike."""
-    text = ("copy that the device keeps of each sample, shifted by pixels down and to the right (negative: up, left), 1 behind them: "
-            "mirrored before; as often as wanted (none)")
+    text = ("copy that the device keeps of each sample, shifted by pixels down and to the right (negative: up, left), 1 behind "
+            "them: mirrored before; as often as wanted (none)")
     parser.add_argument("--view", type=int, nargs="+", action="append", default=[], metavar="PIXELS", help=text)
 
 

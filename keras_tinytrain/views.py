@@ -5,7 +5,7 @@ def checked_views(views) -> tuple[tuple[int, int, bool], ...]:
     """(shift_y, shift_x, mirrored) of each.
 
     Args:
-        views: rows (shift_y, shift_x) or (shift_y, shift_x, mirrored) in pixels, as `fewshot.augmentation.shift_views` takes them.
+        views: rows (shift_y, shift_x) or (shift_y, shift_x, mirrored) in pixels, as `augmentation.shift_views` takes them.
 
     Raises:
         ValueError: there are more than 255, or one is not two numbers of 16 bits and perhaps 0 or 1.

@@ -74,8 +74,8 @@ def test_views_are_counted_and_exported(folder, tmp_path, capsys):
         smallest.append(int(re.search('smallest that would do is Budget\\(memory="([0-9]+)B"', capsys.readouterr().err)[1]))
     assert smallest[1] > smallest[0]
     assert main([*command, *views, "--out", str(tmp_path / "plan.json")]) == 0
-    write = ["export", str(folder / "model.keras"), "--plan", str(tmp_path / "plan.json"), "--calibration", str(folder / "task.npz")]
-    assert main([*write, "--out", str(tmp_path / "bundle"), *views]) == 0
+    write = ["export", str(folder / "model.keras"), "--plan", str(tmp_path / "plan.json"), "--out", str(tmp_path / "bundle")]
+    assert main([*write, "--calibration", str(folder / "task.npz"), *views]) == 0
     assert Bundle.load(tmp_path / "bundle").manifest["views"] == [[-1, 2, False], [0, 0, True]]
 
 
@@ -86,7 +86,8 @@ def test_plan_shows_what_was_chosen_and_why(folder, capsys):
 
 
 @pytest.mark.parametrize(
-    ("options", "memory"), [([], 262_144 - 45_056), (["--board", "rp2040"], 270_336), (["--board", "rp2040", "--memory", "100KB"], 102_400)]
+    ("options", "memory"),
+    [([], 262_144 - 45_056), (["--board", "rp2040"], 270_336), (["--board", "rp2040", "--memory", "100KB"], 102_400)],
 )
 def test_a_plan_is_for_a_board(folder, capsys, options, memory):
     command = ["plan", str(folder / "model.keras"), "--samples", str(folder / "task.npz"), "--compute", "0.4", "--json"]

@@ -112,5 +112,5 @@ def test_counts_that_cannot_be_kept_are_refused(loop, tmp_path):
 
 def test_the_plugin_compiles_without_warnings(tmp_path):
     warnings = ["-Wall", "-Wextra", "-Wconversion", "-Wshadow", "-Werror"]
-    command = [os.environ.get("CC", "cc"), *profiler._PLUGIN, *warnings, firmware_dir() / "profiler.c", "-o", tmp_path / "plugin"]
-    subprocess.run(command, check=True)
+    compiler = os.environ.get("CC", "cc"), *profiler._PLUGIN, *warnings
+    subprocess.run([*compiler, firmware_dir() / "profiler.c", "-o", tmp_path / "plugin"], check=True)

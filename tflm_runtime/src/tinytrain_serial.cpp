@@ -140,9 +140,10 @@ bool SerialCommands::TellLoss(void* self, std::int32_t iteration, float loss) {
 void SerialCommands::Train() {
   const std::uint32_t begin = port_.milliseconds(port_.context);
   if (!Check(trainer_->Train(&TellLoss, this))) return;
+  const std::uint32_t end = port_.milliseconds(port_.context);
   TellPlan();
   Write("OK milliseconds ");
-  WriteInteger(static_cast<std::int32_t>(port_.milliseconds(port_.context) - begin));
+  WriteInteger(static_cast<std::int32_t>(end - begin));
   Say("");
 }
 
