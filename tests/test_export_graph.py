@@ -177,7 +177,7 @@ MIDDLES = {"b1_expand", "b1_depthwise", "b2_relu", "b2_relu_2"}
 )
 def test_the_wide_middle_goes_by_channel(tiny, names, expected):
     _, _, graph = tiny.cut(*names)
-    assert {t.name.split(";")[0].split(".")[0] for t in graph.tensors if t.by_channel} == expected
+    assert {t.name.split(";")[0].split(".")[0] for t in graph.tensors if t.num_planes} == expected
     assert (graph.gradient_bytes < graph.gradient_bytes_whole) == bool(expected)
 
 
@@ -188,7 +188,7 @@ def test_a_middle_that_something_else_reads_is_held_whole():
     x = layers.Conv2D(8, 1, name="project")(x)
     x = layers.GlobalAveragePooling2D()(layers.Add()([x, wide]))
     _, _, graph = Exported(keras.Model(image, x)).cut("expand")
-    assert not any(t.by_channel for t in graph.tensors)
+    assert not any(t.num_planes for t in graph.tensors)
 
 
 def test_adding_a_tensor_to_itself_accumulates():

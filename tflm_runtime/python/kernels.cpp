@@ -48,7 +48,8 @@ using BackwardKernel = void (*)(float*, float*, const float*, const std::int8_t*
 
 void PointwiseInput(float* d_input, const float* d_output, const std::int8_t* kernel, const float* scales,
                     const tt::WindowShape& s) {
-  tt::PointwiseBackwardInput(d_input, d_output, kernel, scales, s.input_height * s.input_width, s.input_channels,
+  std::vector<float> scaled(d_output, d_output + s.output_height * s.output_width * s.output_channels);
+  tt::PointwiseBackwardInput(d_input, scaled.data(), kernel, scales, s.input_height * s.input_width, s.input_channels,
                              s.output_channels);
 }
 void PointwiseKernel(float* d_kernel, float* d_bias, const float* d_output, const std::int8_t* input, std::int32_t zero_point,

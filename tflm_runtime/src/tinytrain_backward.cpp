@@ -68,12 +68,12 @@ class Pass {
   void Run() const {
     for (std::int32_t l = tables_.num_layers - 1; l >= first_; --l) {
       const Layer& layer = tables_.layers[l];
-      if (!HasGradient(layer.output) || tables_.tensors[layer.output].by_channel) continue;
+      if (!HasGradient(layer.output) || tables_.tensors[layer.output].num_planes > 0) continue;
       const TrainedState state = StateOf(l);
       const KernelRows kernel(tables_, layer, state);
       OutputBackward(l, state);
       if (l == first_) continue;
-      if (tables_.tensors[layer.input].by_channel) {
+      if (tables_.tensors[layer.input].num_planes > 0) {
         MiddleBackward(l, kernel);
       } else {
         InputsBackward(layer, kernel);
@@ -115,7 +115,7 @@ class Pass {
   }
 
   void InputsBackward(const Layer& layer, const KernelRows& kernel) const {
-    const float* d_output = GradientOf(tables_, buffers_, layer.output);
+    float* d_output = GradientOf(tables_, buffers_, layer.output);
     if (HasGradient(layer.input)) InputBackward(layer, layer.input, layer.accumulate_input, kernel, d_output);
     if (layer.op == Operator::kAdd && HasGradient(layer.input2)) {
       InputBackward(layer, layer.input2, layer.accumulate_input2, kernel, d_output);
@@ -141,7 +141,7 @@ class Pass {
     const Tensor& middle = tables_.tensors[project.input];
     const TrainedState state = StateOf(index - 1);
     const std::int8_t* kernel = state.trained == nullptr ? depthwise.kernel : state.kernel;
-    const WindowShape shape = ShapeOf(depthwise, tables_.tensors[depthwise.input], middle);
+    const DepthwiseShape shape(ShapeOf(depthwise, tables_.tensors[depthwise.input], middle));
     const std::int32_t num_pixels = output.height * output.width;
     float* d_output = GradientOf(tables_, buffers_, project.output);
     float* d_middle = GradientOf(tables_, buffers_, project.input);
@@ -165,11 +165,12 @@ class Pass {
         DepthwiseBackwardPlaneKernel(trained.Kernel(n), trained.Bias(n), d_middle, Activations(depthwise.input),
                                      tables_.tensors[depthwise.input].zero_point, c, shape);
       }
-      if (is_wanted) expansion.Backward(c, d_middle, kernel, depthwise.kernel_scales[c], shape);
+      if (is_wanted) expansion.Add(c, d_middle, kernel, depthwise.kernel_scales[c], shape);
     }
+    expansion.Finish();
   }
 
-  // The 1 x 1 convolution at the block's beginning, one of its output channels at a time.
+  // The 1 x 1 convolution at the block's beginning, some of its output channels at a time.
   class Expansion {
    public:
     Expansion(const Pass& pass, std::int32_t index)
@@ -188,27 +189,50 @@ class Pass {
       return is_trained_ || d_input_ != nullptr || fisher_ != nullptr;
     }
 
-    // From the plane behind the depthwise convolution to this layer's weights and input.
-    void Backward(std::int32_t channel, const float* d_middle, const std::int8_t* depthwise_kernel, float depthwise_scale,
-                  const WindowShape& shape) const {
-      float* plane = GradientOf(pass_.tables_, pass_.buffers_, layer_->output);
-      const std::int32_t num_pixels = shape.input_height * shape.input_width;
+    // From the plane behind the depthwise convolution to this layer's and, once there are as many as may be, on.
+    void Add(std::int32_t channel, const float* d_middle, const std::int8_t* depthwise_kernel, float depthwise_scale,
+             const DepthwiseShape& shape) {
+      const std::int32_t num_pixels = NumPixels();
+      float* plane = Planes() + num_planes_ * num_pixels;
       std::memset(plane, 0, static_cast<std::size_t>(num_pixels) * sizeof(float));
       DepthwiseBackwardPlane(plane, d_middle, depthwise_kernel, depthwise_scale, channel, shape);
       pass_.PlaneActivationBackward(*layer_, plane, channel, fisher_);
       if (is_trained_) {
-        const std::uint16_t only = 0;
-        PointwiseBackwardKernel(trained_.Kernel(n_), trained_.Bias(n_), plane, pass_.Activations(layer_->input),
-                                Input().zero_point, {&only, 1}, num_pixels, Input().channels, 1);
+        if (num_trained_ == 0) first_trained_ = n_;
+        trained_planes_[num_trained_++] = static_cast<std::uint16_t>(num_planes_);
       }
-      if (d_input_ == nullptr) return;
-      const KernelRows kernel(pass_.tables_, *layer_, state_);
-      PointwiseBackwardInput(d_input_, plane, kernel.Row(channel), layer_->kernel_scales + channel, num_pixels, Input().channels,
-                             1);
+      if (num_planes_ == 0) first_channel_ = channel;
+      if (++num_planes_ == Output().num_planes) Finish();
+    }
+
+    // From the planes that were added to this layer's weights and input.
+    void Finish() {
+      if (num_trained_ > 0) {
+        PointwiseBackwardKernelPlanes(trained_.Kernel(first_trained_), trained_.Bias(first_trained_), Planes(),
+                                      pass_.Activations(layer_->input), Input().zero_point, {trained_planes_, num_trained_},
+                                      NumPixels(), Input().channels);
+      }
+      if (d_input_ != nullptr) InputBackward();
+      num_planes_ = num_trained_ = 0;
     }
 
    private:
     const Tensor& Input() const { return pass_.tables_.tensors[layer_->input]; }
+    const Tensor& Output() const { return pass_.tables_.tensors[layer_->output]; }
+    float* Planes() const { return GradientOf(pass_.tables_, pass_.buffers_, layer_->output); }
+    std::int32_t NumPixels() const { return Input().height * Input().width; }
+
+    // Of all channels there is a plane then, so that these follow each other.
+    void InputBackward() {
+      const KernelRows kernel(pass_.tables_, *layer_, state_);
+      const std::int32_t end = first_channel_ + num_planes_;
+      for (tinytrain::Run run{first_channel_, 0, nullptr}; run.first < end; run.first += run.count) {
+        run = kernel.RunFrom(run.first);
+        const std::int32_t count = run.first + run.count < end ? run.count : end - run.first;
+        PointwiseBackwardInputPlanes(d_input_, Planes() + (run.first - first_channel_) * NumPixels(), run.rows,
+                                     layer_->kernel_scales + run.first, NumPixels(), Input().channels, count);
+      }
+    }
 
     const Pass& pass_;
     const Layer* layer_;
@@ -218,6 +242,8 @@ class Pass {
     float* d_input_ = nullptr;
     bool is_trained_ = false;
     std::int32_t n_ = kNone;
+    std::uint16_t trained_planes_[kMaxPlanes];
+    std::int32_t num_planes_ = 0, num_trained_ = 0, first_channel_ = kNone, first_trained_ = kNone;
   };
 
   void KernelBackward(const TrainedState& state, const float* d_output) const {
@@ -240,7 +266,7 @@ class Pass {
   }
 
   void InputBackward(const Layer& layer, std::int32_t tensor, bool accumulate, const KernelRows& kernel,
-                     const float* d_output) const {
+                     float* d_output) const {
     const Tensor& input = tables_.tensors[tensor];
     const auto num_elements = static_cast<std::size_t>(NumElements(input));
     float* d_input = GradientOf(tables_, buffers_, tensor);
