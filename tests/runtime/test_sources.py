@@ -65,7 +65,7 @@ def test_nano_33_ble(tmp_path):
     kernels = sum(int(line.split()[0]) for line in sizes if any(name in line for name in names))
     # 2 KB decide what to train; the merging of deltas (1.5 KB) and the serial port (2 KB) are linked only where they are called.
     assert text - kernels < 26 * 1024
-    assert kernels < 18 * 1024  # unrolled: flash for speed
+    assert kernels < 27 * 1024  # unrolled: flash for speed
 
 
 FAKE_TFLM = r"""

@@ -532,6 +532,13 @@ def break_layer(index, **changes):
     return lambda net: net.layers.__setitem__(index, dataclasses.replace(net.layers[index], **changes))
 
 
+def break_planes(num_planes):
+    """Of a middle that could go by channel; it has 8."""
+    def change(net):
+        net.tensors[2].num_planes, net.tensors[3].num_planes = num_planes, 1
+    return change
+
+
 def replace_trained(**changes):
     return lambda net: net.trained.update({int(k[1:]): v for k, v in changes.items()})
 
@@ -540,7 +547,7 @@ def replace_trained(**changes):
     break_tensor(3, shape=(6, 5, 9)), break_tensor(3, scale=0.0), break_tensor(3, scale=-0.1), break_tensor(3, zero_point=200),
     break_tensor(3, kept=STORED_SAMPLE), break_tensor(3, kept=NONE), break_tensor(0, kept=NONE),
     break_tensor(5, kept=NONE), break_tensor(2, gradient_offset=2), break_tensor(2, gradient_offset=-8),
-    break_tensor(3, num_planes=1), break_tensor(2, num_planes=1), break_tensor(6, num_planes=1),
+    break_tensor(3, num_planes=1), break_tensor(2, num_planes=1), break_planes(9), break_planes(17), break_planes(-1), break_tensor(6, num_planes=1),
     break_tensor(8, num_planes=1), break_tensor(11, num_planes=1), break_tensor(0, num_planes=1),
     break_tensor(2, gradient_offset=0), break_tensor(1, gradient_offset=NONE), break_tensor(11, gradient_offset=NONE),
     break_tensor(8, gradient_offset=NONE), break_tensor(0, gradient_offset=0), break_tensor(1, shape=(0, 5, 6)),
