@@ -118,7 +118,7 @@ void AnyInput(Plane<float> d_input, Plane<const float> d_output, Plane<const std
               const WindowShape& s) {
   if (!IsSmallWindow(s)) return DepthwiseAnyInput(d_input, d_output, kernel, scale, s);
   float taps[kWindow * kWindow];
-  FillTaps(taps, kernel, scale, s.kernel_height * s.kernel_width);
+  FillFloats(taps, kernel.first, kernel.step, ScaledWeight{scale}, s.kernel_height * s.kernel_width);
   if (s.stride_height == 1 && s.stride_width == 1) return DepthwiseRowsInput(d_input, d_output, taps, s);
   DepthwiseAnyInput<float>(d_input, d_output, {taps, 1}, 1.0f, s);
 }

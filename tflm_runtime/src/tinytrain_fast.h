@@ -77,21 +77,32 @@ inline void ToFloats(float (&to)[kColumns], const std::int8_t* x, std::int32_t s
   TINYTRAIN_UNROLL for (std::int32_t c = 0; c < kColumns; ++c) to[c] = static_cast<float>(x[c * step] - zero_point);
 }
 
-// to[i] = x[i * step] - (kCentred ? zero_point : 0): one channel of a tensor that has `step` of them
-template <bool kCentred>
-TINYTRAIN_APART void FillFloats(float* to, const std::int8_t* x, std::int32_t step, std::int32_t zero_point, std::int32_t count) {
-  const std::int32_t zero = kCentred ? zero_point : 0;
+// to[i] = operand.Of(x[i * step]): one channel of a tensor that has `step` of them
+template <typename Operand>
+TINYTRAIN_APART void FillFloats(float* to, const std::int8_t* x, std::int32_t step, Operand operand, std::int32_t count) {
   for (; count >= kColumns; count -= kColumns) {
     float some[kColumns];
     TINYTRAIN_UNROLL for (std::int32_t c = 0; c < kColumns; c += 2, x += 2 * step) {
       TINYTRAIN_ONE_POINTER(x);
-      some[c] = static_cast<float>(x[0] - zero);
-      some[c + 1] = static_cast<float>(x[step] - zero);
+      some[c] = operand.Of(x[0]);
+      some[c + 1] = operand.Of(x[step]);
     }
     StoreRun<0>(to, some);
   }
-  for (; count > 0; --count, x += step) *to++ = static_cast<float>(*x - zero);
+  for (; count > 0; --count, x += step) *to++ = operand.Of(*x);
 }
+
+struct Weight {
+  float Of(std::int8_t q) const { return static_cast<float>(q); }
+};
+struct ScaledWeight {
+  float scale;
+  float Of(std::int8_t q) const { return static_cast<float>(q) * scale; }
+};
+struct Pixel {
+  std::int32_t zero_point;
+  float Of(std::int8_t q) const { return static_cast<float>(q - zero_point); }
+};
 
 // y += a * (x - zero_point), zero_point = 0 for weights: where no tile is worth it. Four at a time, since a board's -Os would not.
 inline void AddScaledRow(float* y, float a, const std::int8_t* x, std::int32_t zero_point, std::int32_t count) {

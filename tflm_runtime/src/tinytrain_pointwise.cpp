@@ -197,7 +197,7 @@ void PointwiseBackwardPlane(float* d_input, const float* d_output, const std::in
   float weights[kLongPanel];
   for (std::int32_t o0 = 0; o0 < output_channels; o0 += kLongPanel) {
     const std::int32_t rows = Smaller(kLongPanel, output_channels - o0);
-    FillFloats<false>(weights, kernel + o0 * input_channels + channel, input_channels, 0, rows);
+    FillFloats(weights, kernel + o0 * input_channels + channel, input_channels, Weight{}, rows);
     const float* d_pixel = d_output + o0;
     std::int32_t p = 0;
     for (; num_pixels % 4 == 0 && p < num_pixels; p += 4, d_pixel += 4 * output_channels) {

@@ -98,20 +98,21 @@ TINYTRAIN_APART void TinyKernel(float* d_kernel, Plane<const float> d_output,
   TINYTRAIN_UNROLL for (int k = 0; k < S::kTaps; ++k) d_kernel[k] = sums[k];
 }
 
-// The others: rows are a loop, columns are not. Planes have their pixels together, and taps are floats.
+// The others: rows are a loop, columns are not. What is read has its pixels together.
 
 // d_input[iy][ix] += sum over ky, ox of d_output[oy][ox] * taps[ky][kx]
 template <int kWidth, int kSide, int kStride>
-TINYTRAIN_APART void RowsInput(float* d_input, const float* d_output, const float* taps) {
+TINYTRAIN_APART void RowsInput(Plane<float> d_input, const float* d_output, const float* taps) {
   using S = Square<kWidth, kSide, kStride>;
-  for (int iy = 0; iy < kSide; ++iy, d_input += kSide) {
+  float* d_row = d_input.first;
+  for (int iy = 0; iy < kSide; ++iy) {
     const int above = iy + S::kPad - kStride * (S::kOutput - 1);  // the tap that meets the last output row, where there is one
     const int first = above >= 0 ? above : (iy + S::kPad) % kStride, oy = (iy + S::kPad - first) / kStride;
     const int rows = Smaller(oy + 1, (kWidth - first + kStride - 1) / kStride);
     const float* tap = taps + first * kWidth;
     const float* row = d_output + oy * S::kOutput;
     float sums[kSide];
-    TINYTRAIN_UNROLL for (int i = 0; i < kSide; ++i) sums[i] = d_input[i];
+    LoadAll(sums, {d_row, d_input.step});
     for (int left = rows; left > 0; --left, tap += kStride * kWidth, row -= S::kOutput) {
       TINYTRAIN_UNROLL for (int j = 0; j < S::kOutput; ++j) {
         const float gradient = row[j];
@@ -121,7 +122,10 @@ TINYTRAIN_APART void RowsInput(float* d_input, const float* d_output, const floa
         }
       }
     }
-    TINYTRAIN_UNROLL for (int i = 0; i < kSide; ++i) d_input[i] = sums[i];
+    TINYTRAIN_UNROLL for (int i = 0; i < kSide; ++i, d_row += d_input.step) {
+      TINYTRAIN_ONE_POINTER(d_row);
+      *d_row = sums[i];
+    }
   }
 }
 
@@ -149,10 +153,10 @@ TINYTRAIN_APART void RowsKernel(float* d_kernel, const float* d_output, const fl
   }
 }
 
-using InputFunction = void (*)(float* d_input, const float* d_output, const float* taps);
+using InputFunction = void (*)(Plane<float> d_input, const float* d_output, const float* taps);
 using KernelFunction = void (*)(float* d_kernel, const float* d_output, const float* input);
 
-// Planes whose pixels lie apart are put together meanwhile.
+// Gradients and inputs whose pixels lie apart are put together meanwhile.
 
 TINYTRAIN_APART void Gather(float* to, Plane<const float> from, std::int32_t count) {
   for (; count >= kColumns; count -= kColumns, from.first += kColumns * from.step) {
@@ -163,36 +167,19 @@ TINYTRAIN_APART void Gather(float* to, Plane<const float> from, std::int32_t cou
   for (; count > 0; --count, from.first += from.step) *to++ = *from.first;
 }
 
-TINYTRAIN_APART void Scatter(Plane<float> to, const float* from, std::int32_t count) {
-  float* pixel = to.first;
-  for (; count >= kColumns; count -= kColumns) {
-    float run[kColumns];
-    LoadRun<0>(run, from);
-    TINYTRAIN_UNROLL for (std::int32_t c = 0; c < kColumns; ++c, pixel += to.step) {
-      TINYTRAIN_ONE_POINTER(pixel);
-      *pixel = run[c];
-    }
-  }
-  for (; count > 0; --count, pixel += to.step) *pixel = *from++;
-}
-
 TINYTRAIN_APART void PackInput(InputFunction function, Plane<float> d_input, Plane<const float> d_output,
                                        Plane<const std::int8_t> kernel, float scale, const WindowShape& s) {
-  float taps[kMostTaps];
-  FillTaps(taps, kernel, scale, s.kernel_height * s.kernel_width);
-  if (d_input.step == 1 && d_output.step == 1) return function(d_input.first, d_output.first, taps);
-  const std::int32_t num_pixels = s.input_height * s.input_width;
-  float gradients[kMostPixels], sums[kMostPixels];
+  float taps[kMostTaps], gradients[kMostPixels];
+  FillFloats(taps, kernel.first, kernel.step, ScaledWeight{scale}, s.kernel_height * s.kernel_width);
+  if (d_output.step == 1) return function(d_input, d_output.first, taps);
   Gather(gradients, d_output, s.output_height * s.output_width);
-  Gather(sums, {d_input.first, d_input.step}, num_pixels);
-  function(sums, gradients, taps);
-  Scatter(d_input, sums, num_pixels);
+  function(d_input, gradients, taps);
 }
 
 TINYTRAIN_APART void PackKernel(KernelFunction function, float* d_kernel, Plane<const float> d_output,
                                 Plane<const std::int8_t> input, std::int32_t zero_point, const WindowShape& s) {
   float x[kMostPixels], gradients[kMostPixels];
-  FillFloats<true>(x, input.first, input.step, zero_point, s.input_height * s.input_width);
+  FillFloats(x, input.first, input.step, Pixel{zero_point}, s.input_height * s.input_width);
   if (d_output.step == 1) return function(d_kernel, d_output.first, x);
   Gather(gradients, d_output, s.output_height * s.output_width);
   function(d_kernel, gradients, x);
@@ -217,11 +204,6 @@ constexpr ChannelCode kRows = {&PackedInput<&RowsInput<kWidth, kSide, kStride>>,
                                &PackedKernel<&RowsKernel<kWidth, kSide, kStride>>};
 
 }  // namespace
-
-void FillTaps(float* to, Plane<const std::int8_t> kernel, float scale, std::int32_t count) {
-  const std::int8_t* tap = kernel.first;
-  TINYTRAIN_UNROLL_4 for (; count > 0; --count, tap += kernel.step) *to++ = static_cast<float>(*tap) * scale;
-}
 
 const ChannelCode* SquareCode(const WindowShape& shape) {
   switch (CaseOf(shape)) {

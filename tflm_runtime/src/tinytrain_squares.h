@@ -27,9 +27,6 @@ struct ChannelCode {
 // The code that a shape has for its own; nullptr: none.
 const ChannelCode* SquareCode(const WindowShape& shape);
 
-// to[k] = kernel[k] * scale
-void FillTaps(float* to, Plane<const std::int8_t> kernel, float scale, std::int32_t count);
-
 }  // namespace tinytrain
 
 #endif  // TINYTRAIN_SQUARES_H_
