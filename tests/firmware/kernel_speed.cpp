@@ -53,7 +53,9 @@ void Run(const Case& c) {
       return;
     case kPointwiseInputPlanes:
       for (std::int32_t n = 0; n < last; n += c.num_planes) {
-        PointwiseBackwardInputPlanes(d_input, d_output, kernel + n * inputs, scales + n, pixels, inputs, count(n));
+        const std::int8_t* rows[kMaxPlanes];
+        for (std::int32_t i = 0; i < count(n); ++i) rows[i] = kernel + (n + i) * inputs;
+        PointwiseBackwardInputPlanes(d_input, d_output, rows, scales + n, pixels, inputs, count(n));
       }
       return;
     case kPointwiseKernelPlanes:

@@ -72,11 +72,6 @@ TINYTRAIN_RUN(24, "{s24-s31}", "s24", "s25", "s26", "s27", "s28", "s29", "s30", 
 #undef TINYTRAIN_RUN
 #endif
 
-// Of kColumns values that lie `step` apart: x - zero_point
-inline void ToFloats(float (&to)[kColumns], const std::int8_t* x, std::int32_t step, std::int32_t zero_point) {
-  TINYTRAIN_UNROLL for (std::int32_t c = 0; c < kColumns; ++c) to[c] = static_cast<float>(x[c * step] - zero_point);
-}
-
 // to[i] = operand.Of(x[i * step]): one channel of a tensor that has `step` of them
 template <typename Operand>
 TINYTRAIN_APART void FillFloats(float* to, const std::int8_t* x, std::int32_t step, Operand operand, std::int32_t count) {

@@ -73,9 +73,11 @@ void ScaleChannels(float* d_output, const float* scales, std::int32_t num_pixels
 // Channels of the middle of an inverted bottleneck. A plane is [height][width] of one of them; the int8 tensors are whole.
 // These do what the kernels above do, in the same order of additions, so that the results are the same bit for bit.
 //
-// Some planes at once of a 1 x 1 convolution's output: d_output [num_planes][num_pixels], `kernel` and the scales are theirs alone.
-void PointwiseBackwardInputPlanes(float* d_input, float* d_output, const std::int8_t* kernel, const float* kernel_scales,
-                                  std::int32_t num_pixels, std::int32_t input_channels, std::int32_t num_planes);
+// Some planes at once of a 1 x 1 convolution's output: d_output [num_planes][num_pixels]; rows of the kernel, each where it lies,
+// and scales are theirs alone.
+void PointwiseBackwardInputPlanes(float* d_input, float* d_output, const std::int8_t* const* kernel_rows,
+                                  const float* kernel_scales, std::int32_t num_pixels, std::int32_t input_channels,
+                                  std::int32_t num_planes);
 // `list` has the places of planes among d_output's.
 void PointwiseBackwardKernelPlanes(float* d_kernel, float* d_bias, const float* d_output, const std::int8_t* input,
                                    std::int32_t zero_point, const ChannelList& list, std::int32_t num_pixels,
@@ -83,6 +85,11 @@ void PointwiseBackwardKernelPlanes(float* d_kernel, float* d_bias, const float* 
 // d_input, a plane, of a 1 x 1 convolution; d_output [num_pixels][out] has been multiplied with the kernel's scales. Overwrites.
 void PointwiseBackwardPlane(float* d_input, const float* d_output, const std::int8_t* kernel, std::int32_t channel,
                             std::int32_t num_pixels, std::int32_t input_channels, std::int32_t output_channels);
+// The part of it that `count` output channels have, at most kPlanePart; `weights` are theirs, d_output begins with them. Overwrites
+// where it is the first part, adds otherwise.
+constexpr std::int32_t kPlanePart = 96;
+void PointwiseBackwardPlanePart(float* d_input, const float* d_output, const float* weights, std::int32_t count, bool first,
+                                std::int32_t num_pixels, std::int32_t output_channels);
 // d_input and d_output are planes of channel `channel`.
 void DepthwiseBackwardPlane(float* d_input, const float* d_output, const std::int8_t* kernel, float kernel_scale,
                             std::int32_t channel, const DepthwiseShape& shape);

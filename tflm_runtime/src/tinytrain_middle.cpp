@@ -80,7 +80,7 @@ class Expansion {
                                     pass_.Activations(layer_->input), Input().zero_point, {trained_planes_, num_trained_},
                                     NumPixels(), Input().channels);
     }
-    if (d_input_ != nullptr) InputBackward();
+    if (d_input_ != nullptr && num_planes_ > 0) InputBackward();
     num_planes_ = num_trained_ = 0;
   }
 
@@ -93,13 +93,10 @@ class Expansion {
   // Of all channels there is a plane then, so that these follow each other.
   void InputBackward() {
     const KernelRows kernel(pass_.tables, *layer_, state_);
-    const std::int32_t end = first_channel_ + num_planes_;
-    for (Run run{first_channel_, 0, nullptr}; run.first < end; run.first += run.count) {
-      run = kernel.RunFrom(run.first);
-      const std::int32_t count = run.first + run.count < end ? run.count : end - run.first;
-      PointwiseBackwardInputPlanes(d_input_, Planes() + (run.first - first_channel_) * NumPixels(), run.rows,
-                                   layer_->kernel_scales + run.first, NumPixels(), Input().channels, count);
-    }
+    const std::int8_t* rows[kMaxPlanes];
+    for (std::int32_t i = 0; i < num_planes_; ++i) rows[i] = kernel.Row(first_channel_ + i);
+    PointwiseBackwardInputPlanes(d_input_, Planes(), rows, layer_->kernel_scales + first_channel_, NumPixels(), Input().channels,
+                                 num_planes_);
   }
 
   const Pass& pass_;

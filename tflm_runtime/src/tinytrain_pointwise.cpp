@@ -21,27 +21,40 @@ template <int kRuns>
 inline void FillRow(float*& to, const std::int8_t* x, std::int32_t zero_point) {
   TINYTRAIN_UNROLL for (int run = 0; run < kRuns; ++run) {
     float values[kColumns];
-    ToFloats(values, x + run * kColumns, 1, zero_point);
+    TINYTRAIN_UNROLL for (std::int32_t c = 0; c < kColumns; ++c) {
+      values[c] = static_cast<float>(x[run * kColumns + c] - zero_point);
+    }
     StoreRun<0>(to, values);
   }
 }
 
-// panel[r][0..columns) = x[r * row_step + c] - zero_point
-TINYTRAIN_APART void FillPanel(float* panel, const std::int8_t* x, std::int32_t row_step, std::int32_t zero_point,
-                               std::int32_t rows, std::int32_t columns) {
-  const float* const end = panel + rows * columns;
+// panel[r][0..columns) = x[r][first + c] - zero_point, of `num_rows` rows
+TINYTRAIN_APART void FillPanel(float* panel, const std::int8_t* const* x, std::int32_t first, std::int32_t zero_point,
+                               std::int32_t num_rows, std::int32_t columns) {
+  const float* const end = panel + num_rows * columns;
   if (columns == kPanelColumns && zero_point == 0) {
-    for (; panel != end; x += row_step) FillRow<2>(panel, x, 0);
+    while (panel != end) FillRow<2>(panel, *x++ + first, 0);
   } else if (columns == kPanelColumns) {
-    for (; panel != end; x += row_step) FillRow<2>(panel, x, zero_point);
+    while (panel != end) FillRow<2>(panel, *x++ + first, zero_point);
   } else if (columns == kColumns) {
-    for (; panel != end; x += row_step) FillRow<1>(panel, x, zero_point);
+    while (panel != end) FillRow<1>(panel, *x++ + first, zero_point);
   } else {
-    for (; panel != end; x += row_step) {
-      for (std::int32_t c = 0; c < columns; ++c) *panel++ = static_cast<float>(x[c] - zero_point);
+    for (; panel != end; ++x) {
+      for (std::int32_t c = 0; c < columns; ++c) *panel++ = static_cast<float>((*x)[first + c] - zero_point);
     }
   }
 }
+
+// int8 operands [num_rows][num_columns], one row after the other in memory or each where `rows` says.
+struct Operands {
+  const std::int8_t* first;
+  const std::int8_t* const* rows;  // nullptr: they follow each other, from `first` on
+  std::int32_t zero_point;
+  std::int32_t num_rows;
+  std::int32_t num_columns;
+
+  const std::int8_t* Row(std::int32_t r) const { return rows == nullptr ? first + r * num_columns : rows[r]; }
+};
 
 // A matrix of gradients: row r, column k at values[place(r) * row_step + k * step].
 struct Gradients {
@@ -101,21 +114,23 @@ using PanelFunction = void (*)(float* sums, std::int32_t sums_step, const Gradie
                                std::int32_t rows);
 
 // sums[r][c] += sum over k of gradients[r][k] * (x[k][c] - zero_point); `add_panel` where as many columns are left as a panel has
-TINYTRAIN_APART void AddProduct(PanelFunction add_panel, float* sums, const Gradients& gradients, const std::int8_t* x,
-                                std::int32_t zero_point, std::int32_t num_rows, std::int32_t num_columns) {
+TINYTRAIN_APART void AddProduct(PanelFunction add_panel, float* sums, const Gradients& gradients, const Operands& x) {
+  const std::int32_t num_columns = x.num_columns;
   float panel[kPanelRows * kPanelColumns];
-  for (std::int32_t c0 = 0, columns = 0; c0 < num_columns; c0 += columns) {
-    columns = PanelColumns(c0, num_columns);
-    Gradients some = gradients;
-    for (std::int32_t k0 = 0; k0 < num_rows; k0 += kPanelRows, some.values += kPanelRows * gradients.step) {
-      const std::int32_t rows = Smaller(kPanelRows, num_rows - k0);
-      FillPanel(panel, x + k0 * num_columns + c0, num_columns, zero_point, rows, columns);
+  const std::int8_t* rows[kPanelRows];
+  Gradients some = gradients;
+  for (std::int32_t k0 = 0; k0 < x.num_rows; k0 += kPanelRows, some.values += kPanelRows * gradients.step) {
+    const std::int32_t num_rows = Smaller(kPanelRows, x.num_rows - k0);
+    for (std::int32_t k = 0; k < num_rows; ++k) rows[k] = x.Row(k0 + k);
+    for (std::int32_t c0 = 0, columns = 0; c0 < num_columns; c0 += columns) {
+      columns = PanelColumns(c0, num_columns);
+      FillPanel(panel, rows, c0, x.zero_point, num_rows, columns);
       if (columns == kPanelColumns) {
-        add_panel(sums + c0, num_columns, some, panel, rows);
+        add_panel(sums + c0, num_columns, some, panel, num_rows);
       } else if (columns == kColumns) {
-        AddPanel<1, false, false>(sums + c0, num_columns, some, panel, rows);
+        AddPanel<1, false, false>(sums + c0, num_columns, some, panel, num_rows);
       } else {
-        AddNarrowPanel(sums + c0, num_columns, some, panel, rows, columns);
+        AddNarrowPanel(sums + c0, num_columns, some, panel, num_rows, columns);
       }
     }
   }
@@ -159,18 +174,19 @@ void PointwiseBackwardInput(float* d_input, float* d_output, const std::int8_t* 
                             std::int32_t num_pixels, std::int32_t input_channels, std::int32_t output_channels) {
   ScaleChannels(d_output, kernel_scales, num_pixels, output_channels);
   const Gradients gradients = {d_output, nullptr, num_pixels, output_channels, 1};
-  AddProduct(&AddPanel<2, false, true>, d_input, gradients, kernel, 0, output_channels, input_channels);
+  AddProduct(&AddPanel<2, false, true>, d_input, gradients, {kernel, nullptr, 0, output_channels, input_channels});
 }
 
-void PointwiseBackwardInputPlanes(float* d_input, float* d_output, const std::int8_t* kernel, const float* kernel_scales,
-                                  std::int32_t num_pixels, std::int32_t input_channels, std::int32_t num_planes) {
+void PointwiseBackwardInputPlanes(float* d_input, float* d_output, const std::int8_t* const* kernel_rows,
+                                  const float* kernel_scales, std::int32_t num_pixels, std::int32_t input_channels,
+                                  std::int32_t num_planes) {
   float* plane = d_output;
   for (std::int32_t o = 0; o < num_planes; ++o) {
     const float scale = kernel_scales[o];
     TINYTRAIN_UNROLL_4 for (std::int32_t p = 0; p < num_pixels; ++p) *plane++ *= scale;
   }
   const Gradients gradients = {d_output, nullptr, num_pixels, 1, num_pixels};
-  AddProduct(&AddPanel<2, true, false>, d_input, gradients, kernel, 0, num_planes, input_channels);
+  AddProduct(&AddPanel<2, true, false>, d_input, gradients, {nullptr, kernel_rows, 0, num_planes, input_channels});
 }
 
 // d_kernel[o][i] = sum over p of input[p][i] * d_output[p][o];  d_bias[o] = sum over p of d_output[p][o]
@@ -178,7 +194,7 @@ void PointwiseBackwardKernel(float* d_kernel, float* d_bias, const float* d_outp
                              std::int32_t zero_point, const ChannelList& list, std::int32_t num_pixels,
                              std::int32_t input_channels, std::int32_t output_channels) {
   const Gradients gradients = {d_output, list.channels, list.num_channels, 1, output_channels};
-  AddProduct(&AddPanel<2, false, false>, d_kernel, gradients, input, zero_point, num_pixels, input_channels);
+  AddProduct(&AddPanel<2, false, false>, d_kernel, gradients, {input, nullptr, zero_point, num_pixels, input_channels});
   if (d_bias != nullptr) AddBias(d_bias, gradients, num_pixels);
 }
 
@@ -186,29 +202,33 @@ void PointwiseBackwardKernelPlanes(float* d_kernel, float* d_bias, const float* 
                                    std::int32_t zero_point, const ChannelList& list, std::int32_t num_pixels,
                                    std::int32_t input_channels) {
   const Gradients gradients = {d_output, list.channels, list.num_channels, num_pixels, 1};
-  AddProduct(&AddPanel<2, true, true>, d_kernel, gradients, input, zero_point, num_pixels, input_channels);
+  AddProduct(&AddPanel<2, true, true>, d_kernel, gradients, {input, nullptr, zero_point, num_pixels, input_channels});
   if (d_bias != nullptr) AddBias(d_bias, gradients, num_pixels);
 }
 
-// d_input[p][channel] = sum over o of kernel[o][channel] * d_output[p][o]
+// d_input[p] = sum over o of weights[o] * d_output[p][o]
+void PointwiseBackwardPlanePart(float* d_input, const float* d_output, const float* weights, std::int32_t count, bool first,
+                                std::int32_t num_pixels, std::int32_t output_channels) {
+  std::int32_t p = 0;
+  for (; num_pixels % 4 == 0 && p < num_pixels; p += 4, d_output += 4 * output_channels) {
+    PlaneTile<4>(d_input + p, d_output, output_channels, weights, count, first);
+  }
+  for (; p + 9 <= num_pixels; p += 9, d_output += 9 * output_channels) {
+    PlaneTile<9>(d_input + p, d_output, output_channels, weights, count, first);
+  }
+  for (; p < num_pixels; ++p, d_output += output_channels) {
+    PlaneTile<1>(d_input + p, d_output, output_channels, weights, count, first);
+  }
+}
+
+// weights[o] = kernel[o][channel]
 void PointwiseBackwardPlane(float* d_input, const float* d_output, const std::int8_t* kernel, std::int32_t channel,
                             std::int32_t num_pixels, std::int32_t input_channels, std::int32_t output_channels) {
-  constexpr std::int32_t kLongPanel = 96;
-  float weights[kLongPanel];
-  for (std::int32_t o0 = 0; o0 < output_channels; o0 += kLongPanel) {
-    const std::int32_t rows = Smaller(kLongPanel, output_channels - o0);
-    FillFloats(weights, kernel + o0 * input_channels + channel, input_channels, Weight{}, rows);
-    const float* d_pixel = d_output + o0;
-    std::int32_t p = 0;
-    for (; num_pixels % 4 == 0 && p < num_pixels; p += 4, d_pixel += 4 * output_channels) {
-      PlaneTile<4>(d_input + p, d_pixel, output_channels, weights, rows, o0 == 0);
-    }
-    for (; p + 9 <= num_pixels; p += 9, d_pixel += 9 * output_channels) {
-      PlaneTile<9>(d_input + p, d_pixel, output_channels, weights, rows, o0 == 0);
-    }
-    for (; p < num_pixels; ++p, d_pixel += output_channels) {
-      PlaneTile<1>(d_input + p, d_pixel, output_channels, weights, rows, o0 == 0);
-    }
+  float weights[kPlanePart];
+  for (std::int32_t o = 0; o < output_channels; o += kPlanePart) {
+    const std::int32_t count = Smaller(kPlanePart, output_channels - o);
+    FillFloats(weights, kernel + o * input_channels + channel, input_channels, Weight{}, count);
+    PointwiseBackwardPlanePart(d_input, d_output + o, weights, count, o == 0, num_pixels, output_channels);
   }
 }
 
