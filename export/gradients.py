@@ -12,7 +12,7 @@ _ELEMENTWISE = ("kAdd", "kActivation", "kReshape")  # backward, d_input may lie 
 
 
 def middles(layers, shapes, with_gradient):
-    """{tensor: channels at a time} in the middle of an inverted bottleneck, whose gradients can be taken so many channels at a time.
+    """{tensor: channels at a time}: in the middle of an inverted bottleneck gradients can be taken by channel.
 
     Backwards from a 1 x 1 convolution to the depthwise convolution right before it, and where the gradient goes on, to the
     1 x 1 convolution right before that. Nothing else may read what lies between them.

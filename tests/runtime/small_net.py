@@ -368,8 +368,8 @@ def array(ctype, name, values):
 def small_net(head="prototypes", seed=0, by_channel=0, picking=False, candidates=()):
     """Convolution, an inverted bottleneck with a residual, a strided convolution, pooling, reshape and dense: every operator
     that the runtime knows, both activations, gradients that accumulate, and two that change places in one buffer. With
-    `by_channel`, the bottleneck's wide middle goes backwards so many channels at a time. With `picking`, max pooling and padding take
-    the place of average pooling and reshape."""
+    `by_channel`, the bottleneck's wide middle goes backwards so many channels at a time. With `picking`, max pooling and
+    padding take the place of average pooling and reshape."""
     rng = np.random.default_rng(seed)
     net = Net(head=head)
     inputs = rng.integers(-128, 128, (6, 6, 5, 4), np.int8)

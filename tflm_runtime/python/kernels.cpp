@@ -72,7 +72,8 @@ void PlanesInput(float* d_input, const float* d_output, const std::int8_t* kerne
   auto planes = Planes(d_output, num_pixels, s.output_channels);
   std::vector<const std::int8_t*> rows;
   for (std::int32_t o = 0; o < s.output_channels; ++o) rows.push_back(kernel + o * s.input_channels);
-  tt::PointwiseBackwardInputPlanes(d_input, planes.data(), rows.data(), scales, num_pixels, s.input_channels, s.output_channels);
+  tt::PointwiseBackwardInputPlanes(d_input, planes.data(), rows.data(), scales, num_pixels, s.input_channels,
+                                   s.output_channels);
 }
 void PlanesKernel(float* d_kernel, float* d_bias, const float* d_output, const std::int8_t* input, std::int32_t zero_point,
                   const tt::ChannelList& list, const tt::WindowShape& s) {

@@ -145,7 +145,7 @@ std::int32_t LastReader(const Tables& tables, std::int32_t tensor, std::int32_t 
 
 // The backward step in which a layer's turn comes: those of a block that goes by channel have theirs with the block's last.
 std::int32_t StepOf(const Tables& tables, std::int32_t layer) {
-  while (layer >= 0 && tables.tensors[tables.layers[layer].output].num_planes > 0) ++layer;  // MiddleIsValid: its reader is next
+  while (layer >= 0 && tables.tensors[tables.layers[layer].output].num_planes > 0) ++layer;  // its reader: MiddleIsValid
   return layer;
 }
 

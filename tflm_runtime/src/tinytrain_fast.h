@@ -35,7 +35,7 @@ constexpr std::int32_t kColumns = 8;
 
 inline std::int32_t Smaller(std::int32_t a, std::int32_t b) { return a < b ? a : b; }
 
-// kColumns floats that follow each other, `from` behind them. Runs that are in use together want different kFirst: 0, 8, 16, 24.
+// kColumns floats that follow each other, `from` behind them. Runs in use together want different kFirst: 0, 8, 16, 24.
 template <int kFirst>
 inline void LoadRun(float (&to)[kColumns], const float*& from) {
   for (std::int32_t c = 0; c < kColumns; ++c) to[c] = *from++;

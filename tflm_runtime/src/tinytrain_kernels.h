@@ -73,8 +73,8 @@ void ScaleChannels(float* d_output, const float* scales, std::int32_t num_pixels
 // Channels of the middle of an inverted bottleneck. A plane is [height][width] of one of them; the int8 tensors are whole.
 // These do what the kernels above do, in the same order of additions, so that the results are the same bit for bit.
 //
-// Some planes at once of a 1 x 1 convolution's output: d_output [num_planes][num_pixels]; rows of the kernel, each where it lies,
-// and scales are theirs alone.
+// Some planes at once of a 1 x 1 convolution's output: d_output [num_planes][num_pixels] is left multiplied with the scales;
+// these and the kernel's rows, each where it lies, are theirs alone.
 void PointwiseBackwardInputPlanes(float* d_input, float* d_output, const std::int8_t* const* kernel_rows,
                                   const float* kernel_scales, std::int32_t num_pixels, std::int32_t input_channels,
                                   std::int32_t num_planes);
@@ -85,8 +85,8 @@ void PointwiseBackwardKernelPlanes(float* d_kernel, float* d_bias, const float* 
 // d_input, a plane, of a 1 x 1 convolution; d_output [num_pixels][out] has been multiplied with the kernel's scales. Overwrites.
 void PointwiseBackwardPlane(float* d_input, const float* d_output, const std::int8_t* kernel, std::int32_t channel,
                             std::int32_t num_pixels, std::int32_t input_channels, std::int32_t output_channels);
-// The part of it that `count` output channels have, at most kPlanePart; `weights` are theirs, d_output begins with them. Overwrites
-// where it is the first part, adds otherwise.
+// The part of it that `count` output channels have, at most kPlanePart; `weights` are theirs, d_output begins with them.
+// Overwrites if it is the first part, else adds.
 constexpr std::int32_t kPlanePart = 96;
 void PointwiseBackwardPlanePart(float* d_input, const float* d_output, const float* weights, std::int32_t count, bool first,
                                 std::int32_t num_pixels, std::int32_t output_channels);

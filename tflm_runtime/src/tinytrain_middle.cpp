@@ -95,8 +95,8 @@ class Expansion {
     const KernelRows kernel(pass_.tables, *layer_, state_);
     const std::int8_t* rows[kMaxPlanes];
     for (std::int32_t i = 0; i < num_planes_; ++i) rows[i] = kernel.Row(first_channel_ + i);
-    PointwiseBackwardInputPlanes(d_input_, Planes(), rows, layer_->kernel_scales + first_channel_, NumPixels(), Input().channels,
-                                 num_planes_);
+    PointwiseBackwardInputPlanes(d_input_, Planes(), rows, layer_->kernel_scales + first_channel_, NumPixels(),
+                                 Input().channels, num_planes_);
   }
 
   const Pass& pass_;

@@ -37,9 +37,8 @@ struct Pass {
   float* FisherOf(std::int32_t index) const { return fisher == nullptr ? nullptr : fisher->Of(index); }
 };
 
-// From the output of a block's last layer, `index`, to the depthwise convolution before it and, where a gradient goes on, through
-// the 1 x 1 convolution before that: the middle that goes by channel. `project_kernel` is the last
-// layer's.
+// From the output of a block's last layer, `index`, to the depthwise convolution before it and, where a gradient goes on,
+// through the 1 x 1 convolution before that: the middle that goes by channel. `project_kernel` is the last layer's.
 void MiddleBackward(const Pass& pass, std::int32_t index, const KernelRows& project_kernel);
 
 }  // namespace tinytrain

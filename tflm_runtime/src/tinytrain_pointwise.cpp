@@ -7,8 +7,8 @@
 namespace tinytrain {
 namespace {
 
-// int8 operands are made floats once for a panel of at most kPanelRows x kPanelColumns, which lies on the stack; each row of sums
-// stays in registers while the panel goes by.
+// int8 operands are made floats once for a panel of at most kPanelRows x kPanelColumns, which lies on the stack; each row of
+// sums stays in registers while the panel goes by.
 constexpr std::int32_t kPanelRows = 16, kPanelColumns = 2 * kColumns;
 
 // Columns of the panel that begins with column `first`: kPanelColumns, kColumns or, at the end, fewer.
@@ -113,7 +113,7 @@ TINYTRAIN_APART void AddNarrowPanel(float* sums, std::int32_t sums_step, const G
 using PanelFunction = void (*)(float* sums, std::int32_t sums_step, const Gradients& gradients, const float* panel,
                                std::int32_t rows);
 
-// sums[r][c] += sum over k of gradients[r][k] * (x[k][c] - zero_point); `add_panel` where as many columns are left as a panel has
+// sums[r][c] += sum over k of gradients[r][k] * (x[k][c] - zero_point); by `add_panel` where all of a panel's columns exist
 TINYTRAIN_APART void AddProduct(PanelFunction add_panel, float* sums, const Gradients& gradients, const Operands& x) {
   const std::int32_t num_columns = x.num_columns;
   float panel[kPanelRows * kPanelColumns];

@@ -9,7 +9,7 @@
 
 namespace tinytrain {
 
-// One channel of a tensor, or (step 1) a plane by itself: its pixels lie `step` elements apart. Results are the same either way.
+// One channel of a tensor, or (step 1) a plane by itself: its pixels lie `step` elements apart. Results are the same.
 template <typename Value>
 struct Plane {
   Value* first;

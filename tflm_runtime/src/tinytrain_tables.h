@@ -75,8 +75,8 @@ struct Tensor {
   std::int32_t zero_point;
   std::int32_t kept;             // output of trainable.tflite that holds it; kStoredSample; kNone: backward never reads it
   std::int32_t gradient_offset;  // bytes into the gradient region (float32, same shape); kNone: no gradient flows here
-  std::int32_t num_planes;       // the wide middle of a block: of so many channels, at most kMaxPlanes, there is a gradient at a
-                                 // time, a plane [height][width] each, see tinytrain_backward.h; 0: of all, as the tensor has them
+  std::int32_t num_planes;       // the wide middle of a block: of so many channels there is a gradient at a time, a plane
+                                 // [height][width] each, at most kMaxPlanes: see tinytrain_backward.h; 0: it is whole
 };
 
 // One operator of the trainable part. Layers stand in execution order; the backward pass walks them from the last to the first.
