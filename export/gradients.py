@@ -1,7 +1,9 @@
-"""Where the gradients of activations lie: which exist one channel at a time, and at which offsets they do not overlap.
+"""Where the gradients of activations lie: which exist some channels at a time, and at which offsets they do not overlap.
 
 Tensors are numbered as in `graph.TrainableGraph.tensors`, layers stand in execution order.
 """
+
+from keras_tinytrain.lifetimes import planes_at_once
 
 from .memory import Span, place
 
@@ -10,7 +12,7 @@ _ELEMENTWISE = ("kAdd", "kActivation", "kReshape")  # backward, d_input may lie 
 
 
 def middles(layers, shapes, with_gradient):
-    """Tensors in the middle of an inverted bottleneck, whose gradients can be taken one channel at a time.
+    """{tensor: channels at a time}: in the middle of an inverted bottleneck gradients can be taken by channel.
 
     Backwards from a 1 x 1 convolution to the depthwise convolution right before it, and where the gradient goes on, to the
     1 x 1 convolution right before that. Nothing else may read what lies between them.
@@ -21,7 +23,7 @@ def middles(layers, shapes, with_gradient):
         same_size = shapes[layer.input][:-1] == shapes[layer.output][:-1]
         return layer.op == "kConv2D" and (layer.kernel_size, layer.strides) == ((1, 1), (1, 1)) and same_size
 
-    middles = set()
+    middles = {}
     for index in range(1, len(layers)):
         project, depthwise = layers[index], layers[index - 1]
         behind, before = depthwise.output, depthwise.input
@@ -30,9 +32,9 @@ def middles(layers, shapes, with_gradient):
         if project.input != behind or not is_pointwise(project) or readers[behind] != [index]:
             continue
         if before not in with_gradient:
-            middles.add(behind)
+            middles[behind] = 1
         elif index > 1 and layers[index - 2].output == before and is_pointwise(layers[index - 2]) and len(readers[before]) == 1:
-            middles |= {behind, before}
+            middles |= {behind: 1, before: planes_at_once(shapes[before])}
     return middles
 
 

@@ -4,7 +4,7 @@ Which activations become extra outputs is read off the int8 graph itself, so tha
 the outputs behind a ReLU that a gradient flows through.
 
 The gradient of an inverted bottleneck's wide middle (1 x 1 convolution to many channels, depthwise, 1 x 1 back to few) is taken
-one channel at a time, so that it never exists whole: a plane takes the place of a tensor.
+by channel, so that it never exists whole: some planes take the place of a tensor.
 
 Operators that no gradient flows through are not read: a model that is not cut may begin with anything.
 """
@@ -37,7 +37,7 @@ class Tensor:
     zero_point: int
     kept: int = NONE  # index into the outputs of trainable.tflite, STORED_SAMPLE or NONE
     gradient_offset: int = NONE  # bytes into the gradient region; NONE: no gradient flows here
-    by_channel: bool = False  # its gradient is one plane [height][width], of the channel at hand
+    num_planes: int = 0  # its gradient is so many planes [height][width], of the channels at hand; 0: it is whole
 
     @property
     def size(self) -> int:
@@ -134,14 +134,14 @@ def read_trainable(
     layers = _mark_accumulation([_renumber(layer, index_of) for layer in layers], {index_of[t] for t in with_gradient})
     with_gradient = {index_of[t] for t in with_gradient}
     shapes = [_shape(model, tensor) for tensor in order]
-    by_channel = middles(layers, shapes, with_gradient)
-    sizes = [int(np.prod(shape[:-1] if index in by_channel else shape)) for index, shape in enumerate(shapes)]
-    offsets, gradient_bytes, bound = place_gradients(layers, sizes, with_gradient, by_channel)
+    planes = middles(layers, shapes, with_gradient)
+    sizes = [math.prod((*shape[:-1], planes.get(index, shape[-1]))) for index, shape in enumerate(shapes)]
+    offsets, gradient_bytes, bound = place_gradients(layers, sizes, with_gradient, planes)
     whole = place_gradients(layers, [int(np.prod(shape)) for shape in shapes], with_gradient, set())[1]
     output_of = {tensor: index for index, tensor in enumerate(outputs)} | {features: STORED_SAMPLE}
     tensors = [
         _read_tensor(
-            model, tensor, kept=output_of.get(tensor, NONE), gradient_offset=offset, by_channel=index in by_channel
+            model, tensor, kept=output_of.get(tensor, NONE), gradient_offset=offset, num_planes=planes.get(index, 0)
         )
         for index, (tensor, offset) in enumerate(zip(order, offsets))
     ]

@@ -8,14 +8,14 @@ import numpy as np
 
 from .flatbuffer import constant_offset, quantisation, read_model
 
-TABLES_VERSION = 4  # kTablesVersion in tinytrain_tables.h
+TABLES_VERSION = 5  # kTablesVersion in tinytrain_tables.h
 _HEADS = {"prototypes": "kPrototypes", "softmax": "kSoftmax"}
 _OPTIMIZERS = {"sgd": "kSgd", "momentum": "kMomentum", "adam": "kAdam", "adam_per_channel": "kAdamPerChannel"}
 _WEIGHTS = {"float_masters": "kFloatMasters", "int8": "kInt8"}
 _CRITERIA = {"P": "kPotential", "P/W": "kPerWeight", "P/M": "kPerMac", "P/(W*M)": "kPerWeightAndMac"}
 _UPDATES = {"accumulated": "kAccumulated", "immediate": "kImmediate"}
 # The structs of tinytrain_tables.h in the notation of Python's `struct`, native alignment; "0P" pads the end.
-_TENSOR, _LAYER, _TRAINED, _VIEW = "@3ifiii?0i", "@BB??9i3P", "@P4i3P", "@2h?0h"
+_TENSOR, _LAYER, _TRAINED, _VIEW = "@3ifiiii", "@BB??9i3P", "@P4i3P", "@2h?0h"
 _TABLES = "@I32sB3ifi" + 3 * "iP" + "3iPN" + "0i3B?6f3iI" + "2iBI" + "0P"
 
 

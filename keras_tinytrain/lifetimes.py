@@ -5,6 +5,8 @@ import math
 
 from keras_tinytrain.layers import LayerTable
 
+_MAX_PLANES, _MAX_PLANE_FLOATS = 16, 1024  # kMaxPlanes in tinytrain_tables.h; 4 KB
+
 
 def home_of(table: LayerTable, index: int) -> int:
     """The row in whose memory the output of row `index` lives: an activation works in its producer's."""
@@ -38,8 +40,20 @@ def gradient_spans(table: LayerTable, trained) -> dict[int, tuple[int, int]]:
     return {home: span for home, span in tensor_spans(table).items() if home in flows}
 
 
-def bottleneck_middles(table: LayerTable, flows) -> dict[int, int]:
-    """{home: row of the projection} of tensors in the middle of inverted bottlenecks, of whose gradient one channel exists.
+def planes_at_once(shape: tuple[int, ...]) -> int:
+    """Channels of a depthwise layer's input, in the middle of a bottleneck, whose gradients exist at a time.
+
+    Each int8 input or weight of the 1x1 convolution before is made a float once for all of them. They take 4 KB at most, and
+    a quarter of the tensor.
+
+    Args:
+        shape: (height, width, channels).
+    """
+    return max(1, min(_MAX_PLANES, shape[-1] // 4, _MAX_PLANE_FLOATS // math.prod(shape[:-1])))
+
+
+def bottleneck_middles(table: LayerTable, flows) -> dict[int, tuple[int, int]]:
+    """{home: (row of the projection, channels at a time)} of tensors in the middle of inverted bottlenecks.
 
     Backwards from a 1x1 convolution to the depthwise layer right before it and, where the gradient goes on, to the 1x1
     convolution right before that. Nothing else may read what lies between them.
@@ -58,9 +72,9 @@ def bottleneck_middles(table: LayerTable, flows) -> dict[int, int]:
             continue
         before = home_of(table, table[behind].inputs[0])
         if before not in flows:
-            middles[behind] = project
+            middles[behind] = project, 1
         elif _is_expansion(table[before]) and readers[before] == {behind}:
-            middles |= {behind: project, before: project}
+            middles |= {behind: (project, 1), before: (project, planes_at_once(table[before].output_shape))}
     return middles
 
 
@@ -72,18 +86,17 @@ def peak_of_gradients(table: LayerTable, trained) -> int:
     """Elements of the float gradients alive at once, at most; the layers of a bottleneck take one step together."""
     spans = gradient_spans(table, trained)
     middles = bottleneck_middles(table, spans)
-    together = {row: project for home, project in middles.items() for row in range(home, project)}
+    together = {row: project for home, (project, _) in middles.items() for row in range(home, project)}
     merged = {
         home: (together.get(first, first), max(together.get(last, last), together.get(first, first)))
         for home, (first, last) in spans.items()
     }
-    return peak_elements(table, merged, by_channel=middles)
+    return peak_elements(table, merged, planes={home: count for home, (_, count) in middles.items()})
 
 
-def peak_elements(table: LayerTable, spans: dict[int, tuple[int, int]], *, by_channel=()) -> int:
-    """Elements alive at once, at most; of the tensors `by_channel` one channel."""
+def peak_elements(table: LayerTable, spans: dict[int, tuple[int, int]], *, planes: dict[int, int] | None = None) -> int:
+    """Elements alive at once, at most; of the tensors in `planes` so many channels."""
     moments = {first for first, _ in spans.values()}
-    size = {
-        home: math.prod(table[home].output_shape[:-1] if home in by_channel else table[home].output_shape) for home in spans
-    }
+    planes = planes or {}
+    size = {home: math.prod((*table[home].output_shape[:-1], planes.get(home, table[home].output_shape[-1]))) for home in spans}
     return max(sum(size[home] for home, (first, last) in spans.items() if first <= now <= last) for now in moments)

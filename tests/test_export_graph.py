@@ -11,6 +11,7 @@ from keras_tinytrain.export.cut import cut_model
 from keras_tinytrain.export.graph import NONE, STORED_SAMPLE, read_trainable
 from keras_tinytrain.export.memory import align
 from keras_tinytrain.fold import fold_batch_norm
+from keras_tinytrain.lifetimes import planes_at_once
 from keras_tinytrain.plan import LayerPlan, Plan
 from models import images, pooled_net, tiny_net
 
@@ -177,8 +178,24 @@ MIDDLES = {"b1_expand", "b1_depthwise", "b2_relu", "b2_relu_2"}
 )
 def test_the_wide_middle_goes_by_channel(tiny, names, expected):
     _, _, graph = tiny.cut(*names)
-    assert {t.name.split(";")[0].split(".")[0] for t in graph.tensors if t.by_channel} == expected
+    assert {t.name.split(";")[0].split(".")[0] for t in graph.tensors if t.num_planes} == expected
     assert (graph.gradient_bytes < graph.gradient_bytes_whole) == bool(expected)
+
+
+def test_how_many_channels_of_the_middle_go_at_a_time(tiny):
+    _, _, graph = tiny.cut("b1_expand")
+    middles = [(layer.op, graph.tensors[layer.output]) for layer in graph.layers if graph.tensors[layer.output].num_planes]
+    assert {(op, t.num_planes) for op, t in middles} == {
+        ("kDepthwiseConv2D", 1),
+        *(("kConv2D", planes_at_once((t.height, t.width, t.channels))) for op, t in middles if op == "kConv2D"),
+    }
+
+
+@pytest.mark.parametrize(
+    ("shape", "expected"), [((8, 8, 192), 16), ((16, 16, 96), 4), ((40, 40, 96), 1), ((3, 3, 8), 2), ((4, 4, 2), 1)]
+)
+def test_planes_take_four_kilobytes_at_most_and_a_quarter(shape, expected):
+    assert planes_at_once(shape) == expected
 
 
 def test_a_middle_that_something_else_reads_is_held_whole():
@@ -188,7 +205,7 @@ def test_a_middle_that_something_else_reads_is_held_whole():
     x = layers.Conv2D(8, 1, name="project")(x)
     x = layers.GlobalAveragePooling2D()(layers.Add()([x, wide]))
     _, _, graph = Exported(keras.Model(image, x)).cut("expand")
-    assert not any(t.by_channel for t in graph.tensors)
+    assert not any(t.num_planes for t in graph.tensors)
 
 
 def test_adding_a_tensor_to_itself_accumulates():

@@ -71,7 +71,8 @@ def test_training_memory_by_hand(parts):
     assert memory.frozen == {"features": 288, "image": 432}
     assert memory.training == {
         "weight_gradients": align(4 * num_trained),
-        "activation_gradients": 4 * (6 * 6 * 8 + 6 * 6 + 12 + 3 * 3 * 12),  # the second block: its ends, and two planes between
+        # the second block: its ends; between them, of 16 channels, four planes and one
+        "activation_gradients": 4 * (6 * 6 * 8 + 4 * 6 * 6 + 12 + 3 * 3 * 12),
         # logits, adapted and original; two embeddings; samples per class; the samples' own embeddings in int8
         "head": 2 * 16 + 2 * 32 + 16 + align(7 * 5),
     }

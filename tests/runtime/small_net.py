@@ -46,11 +46,11 @@ class Tensor:
     zero_point: int
     kept: int = NONE
     gradient_offset: int = NONE
-    by_channel: bool = False
+    num_planes: int = 0
 
     @property
     def num_gradient_bytes(self):
-        return 4 * int(np.prod(self.shape[:2] if self.by_channel else self.shape))
+        return 4 * int(np.prod((*self.shape[:2], self.num_planes or self.shape[2])))
 
 
 @dataclass
@@ -274,7 +274,7 @@ class Net:
         return "\n".join(code)
 
     def render_tensor(self, t):
-        place = f"{t.kept}, {t.gradient_offset}, {str(t.by_channel).lower()}"
+        place = f"{t.kept}, {t.gradient_offset}, {t.num_planes}"
         return f"{{{', '.join(map(str, t.shape))}, {number(t.scale)}, {t.zero_point}, {place}}}"
 
     def render_layer(self, i):
@@ -365,11 +365,11 @@ def array(ctype, name, values):
 
 # ---- the network of the tests --------------------------------------------------------------------------------------------
 
-def small_net(head="prototypes", seed=0, by_channel=False, picking=False, candidates=()):
+def small_net(head="prototypes", seed=0, by_channel=0, picking=False, candidates=()):
     """Convolution, an inverted bottleneck with a residual, a strided convolution, pooling, reshape and dense: every operator
     that the runtime knows, both activations, gradients that accumulate, and two that change places in one buffer. With
-    `by_channel`, the bottleneck's wide middle goes backwards one channel at a time. With `picking`, max pooling and padding take
-    the place of average pooling and reshape."""
+    `by_channel`, the bottleneck's wide middle goes backwards so many channels at a time. With `picking`, max pooling and
+    padding take the place of average pooling and reshape."""
     rng = np.random.default_rng(seed)
     net = Net(head=head)
     inputs = rng.integers(-128, 128, (6, 6, 5, 4), np.int8)
@@ -430,7 +430,7 @@ def small_net(head="prototypes", seed=0, by_channel=False, picking=False, candid
     scored = (4, 6) if candidates else ()
     for kept, tensor in enumerate((1, 2, 3, 5, 7, 10, 11) + ((8,) if picking or candidates else ()) + scored):
         net.tensors[tensor].kept = kept
-    net.tensors[2].by_channel = net.tensors[3].by_channel = by_channel
+    net.tensors[2].num_planes, net.tensors[3].num_planes = by_channel, min(by_channel, 1)
     offset = 0
     for index in range(1, len(net.tensors)):
         shared = {5: 4, 7: 6, 10: None if picking else 9}.get(index)  # what add, activation and reshape may do in place

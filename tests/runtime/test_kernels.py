@@ -24,7 +24,8 @@ def windows(draw, depthwise=False, pointwise=False):
     input_height, input_width = draw(side), draw(side)
     input_channels = draw(st.integers(1, 6))
     output_channels = input_channels if depthwise else draw(st.integers(1, 6))
-    if pointwise:
+    if pointwise:  # panels of 16, 8 and fewer channels
+        input_channels, output_channels = draw(st.integers(1, 40)), draw(st.integers(1, 20))
         return (input_height, input_width, input_channels, input_height, input_width, output_channels, 1, 1, 1, 1, 0, 0)
     kernel_height, kernel_width = draw(st.integers(1, 7)), draw(st.integers(1, 7))
     stride_height, stride_width = draw(st.integers(1, 3)), draw(st.integers(1, 3))
@@ -91,9 +92,7 @@ def test_convolution(name, data, seed):
     assert_gradient(actual[1], d_bias)
 
 
-@given(shape=windows(depthwise=True), seed=seeds)
-@settings(max_examples=60, deadline=None)
-def test_depthwise(shape, seed):
+def assert_depthwise(shape, seed):
     d_output, x, zero_point, kernel, scales, channels = operands(shape, seed, depthwise=True)
     d = d_output.astype(np.float64)
     d_input = scatter(np.einsum("yxc,abc->yxabc", d, kernel.astype(np.float64) * scales.astype(np.float64)), shape)
@@ -103,6 +102,32 @@ def test_depthwise(shape, seed):
     actual = _runtime.depthwise_backward_kernel(d_output, x, zero_point, channels, shape)
     assert_gradient(actual[0], d_kernel)
     assert_gradient(actual[1], d.sum((0, 1))[channels])
+
+
+@given(shape=windows(depthwise=True), seed=seeds)
+@settings(max_examples=60, deadline=None)
+def test_depthwise(shape, seed):
+    assert_depthwise(shape, seed)
+
+
+# Windows, sides and strides that have code of their own, and some next to them.
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("width", range(3, 9))
+@pytest.mark.parametrize("side", range(3, 10))
+def test_depthwise_squares(side, width, stride):
+    output, pad = -(-side // stride), (width - 1) // 2
+    assert_depthwise((side, side, 12, output, output, 12, width, width, stride, stride, pad, pad), seed=side)
+
+
+@given(shape=windows(pointwise=True), seed=seeds)
+@settings(max_examples=30, deadline=None)
+def test_planes_are_the_same_bit_for_bit(shape, seed):
+    d_output, x, zero_point, kernel, scales, channels = operands(shape, seed)
+    np.testing.assert_array_equal(_runtime.planes_backward_input(d_output, kernel, scales, shape),
+                                  _runtime.pointwise_backward_input(d_output, kernel, scales, shape))
+    for a, b in zip(_runtime.planes_backward_kernel(d_output, x, zero_point, channels, shape),
+                    _runtime.pointwise_backward_kernel(d_output, x, zero_point, channels, shape)):
+        np.testing.assert_array_equal(a, b)
 
 
 @given(shape=windows(depthwise=True), seed=seeds)
@@ -157,13 +182,7 @@ def test_wide_rows(window):
     output = [(size + 2 * pad - kernel) // stride + 1 for size, kernel, stride, pad in zip(
         (height, width), window[:2], window[2:4], window[4:])]
     shape = (height, width, channels, *output, channels, *window)
-    d_output, x, zero_point, kernel, scales, chosen = operands(shape, 4, depthwise=True)
-    d = d_output.astype(np.float64)
-    d_input = scatter(np.einsum("yxc,abc->yxabc", d, kernel.astype(np.float64) * scales.astype(np.float64)), shape)
-    taken, inside, _ = patches(x.astype(np.float64) - zero_point, shape)
-    d_kernel = np.einsum("yxc,yxabc->cab", d, np.where(inside[..., None], taken, 0))[chosen]
-    assert_gradient(_runtime.depthwise_backward_input(d_output, kernel, scales, shape), d_input)
-    assert_gradient(_runtime.depthwise_backward_kernel(d_output, x, zero_point, chosen, shape)[0], d_kernel)
+    assert_depthwise(shape, seed=4)
 
 
 def test_pointwise_equals_convolution_bit_for_bit():

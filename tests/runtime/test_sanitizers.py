@@ -13,8 +13,8 @@ EXTRA = ["-fsanitize=float-cast-overflow", "-D_GLIBCXX_ASSERTIONS"]
 
 
 @pytest.mark.parametrize("head, views, by_channel, variant", [
-    ("prototypes", (), True, ""), ("prototypes", ((1, 0, False), (-40, 3, True)), False, "picking"), ("softmax", (), True, "split"),
-    ("prototypes", ((1, 0, True),), True, "candidates")])
+    ("prototypes", (), 3, ""), ("prototypes", ((1, 0, False), (-40, 3, True)), 0, "picking"), ("softmax", (), 5, "split"),
+    ("prototypes", ((1, 0, True),), 1, "candidates")])
 def test_no_undefined_behaviour(head, views, by_channel, variant, tmp_path):
     candidates = ("kPerWeightAndMac", 10**6) if variant == "candidates" else ()
     net = small_net(head, by_channel=by_channel, picking=variant == "picking", candidates=candidates)

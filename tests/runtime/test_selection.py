@@ -21,7 +21,7 @@ CRITERIA = {
 }
 CASES = {
     "whole": {"candidates": ("kPerWeightAndMac", 10**6)},
-    "by_channel": {"candidates": ("kPotential", 10**6), "by_channel": True},
+    "by_channel": {"candidates": ("kPotential", 10**6), "by_channel": 3},
     "softmax": {"candidates": ("kPerWeight", 10**6), "head": "softmax"},
     "picking": {"candidates": ("kPerMac", 10**6), "picking": True},
 }

@@ -61,11 +61,11 @@ def test_nano_33_ble(tmp_path):
     sizes = subprocess.run(["arm-none-eabi-size", *objects], check=True, capture_output=True, text=True).stdout.splitlines()[1:]
     text, data, bss = (sum(int(line.split()[i]) for line in sizes) for i in range(3))
     assert data == bss == 0  # no globals
-    names = ("tinytrain_kernels", "tinytrain_pointwise", "tinytrain_depthwise")
+    names = ("tinytrain_kernels", "tinytrain_pointwise", "tinytrain_depthwise", "tinytrain_squares")
     kernels = sum(int(line.split()[0]) for line in sizes if any(name in line for name in names))
     # 2 KB decide what to train; the merging of deltas (1.5 KB) and the serial port (2 KB) are linked only where they are called.
     assert text - kernels < 26 * 1024
-    assert kernels < 18 * 1024  # unrolled: flash for speed
+    assert kernels < 27 * 1024  # unrolled: flash for speed
 
 
 FAKE_TFLM = r"""

@@ -18,7 +18,7 @@ def setup(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def by_channel(tmp_path_factory):
-    return Setup(small_net(by_channel=True), tmp_path_factory.mktemp("by_channel"))
+    return Setup(small_net(by_channel=3), tmp_path_factory.mktemp("by_channel"))
 
 
 @pytest.fixture(scope="module")
@@ -84,9 +84,10 @@ def test_gradients_follow_weights_that_have_moved(setup):
 
 # What of the bottleneck is trained: all of it; its parts; nothing of it; and layers so late that no gradient leaves it.
 @pytest.mark.parametrize("trained", [(0, 1, 2, 3), (0, 1), (0, 2), (0, 3), (0, 10), (1, 2), (1,), (2,), (2, 3)], ids=str)
-def test_by_channel_is_the_same_bit_for_bit(trained, tmp_path):
+@pytest.mark.parametrize("planes", [1, 3, 8])
+def test_by_channel_is_the_same_bit_for_bit(trained, planes, tmp_path):
     gradients = []
-    for by_channel in (False, True):
+    for by_channel in (0, planes):
         net = small_net(by_channel=by_channel)
         net.trained = {index: channels for index, channels in net.trained.items() if index in trained}
         stop_gradients(net)
@@ -111,7 +112,7 @@ def stop_gradients(net):
             reached.add(layer.output)
     for index, tensor in enumerate(net.tensors):
         if index not in reached:
-            tensor.gradient_offset, tensor.by_channel = NONE, False
+            tensor.gradient_offset, tensor.num_planes = NONE, 0
 
 
 @pytest.mark.parametrize("which", ["setup", "by_channel"])
@@ -308,6 +309,13 @@ def break_layer(index, **changes):
     return lambda net: net.layers.__setitem__(index, dataclasses.replace(net.layers[index], **changes))
 
 
+def break_planes(num_planes):
+    """Of a middle that could go by channel; it has 8."""
+    def change(net):
+        net.tensors[2].num_planes, net.tensors[3].num_planes = num_planes, 1
+    return change
+
+
 def replace_trained(**changes):
     return lambda net: net.trained.update({int(k[1:]): v for k, v in changes.items()})
 
@@ -316,8 +324,8 @@ def replace_trained(**changes):
     break_tensor(3, shape=(6, 5, 9)), break_tensor(3, scale=0.0), break_tensor(3, scale=-0.1), break_tensor(3, zero_point=200),
     break_tensor(3, kept=STORED_SAMPLE), break_tensor(3, kept=NONE), break_tensor(0, kept=NONE),
     break_tensor(5, kept=NONE), break_tensor(2, gradient_offset=2), break_tensor(2, gradient_offset=-8),
-    break_tensor(3, by_channel=True), break_tensor(2, by_channel=True), break_tensor(6, by_channel=True),
-    break_tensor(8, by_channel=True), break_tensor(11, by_channel=True), break_tensor(0, by_channel=True),
+    break_tensor(3, num_planes=1), break_tensor(2, num_planes=1), break_planes(9), break_planes(17), break_planes(-1),
+    break_tensor(6, num_planes=1), break_tensor(8, num_planes=1), break_tensor(11, num_planes=1), break_tensor(0, num_planes=1),
     break_tensor(2, gradient_offset=0), break_tensor(1, gradient_offset=NONE), break_tensor(11, gradient_offset=NONE),
     break_tensor(8, gradient_offset=NONE), break_tensor(0, gradient_offset=0), break_tensor(1, shape=(0, 5, 6)),
     break_layer(1, input=12), break_layer(1, input=-1), break_layer(1, input=5), break_layer(1, output=3),

@@ -46,15 +46,40 @@ using BackwardInput = void (*)(float*, const float*, const std::int8_t*, const f
 using BackwardKernel = void (*)(float*, float*, const float*, const std::int8_t*, std::int32_t, const tt::ChannelList&,
                                 const tt::WindowShape&);
 
+std::vector<float> Planes(const float* x, std::int32_t num_pixels, std::int32_t num_channels) {
+  std::vector<float> planes(static_cast<std::size_t>(num_pixels) * num_channels);
+  for (std::int32_t p = 0; p < num_pixels; ++p) {
+    for (std::int32_t c = 0; c < num_channels; ++c) planes[c * num_pixels + p] = *x++;
+  }
+  return planes;
+}
+
 void PointwiseInput(float* d_input, const float* d_output, const std::int8_t* kernel, const float* scales,
                     const tt::WindowShape& s) {
-  tt::PointwiseBackwardInput(d_input, d_output, kernel, scales, s.input_height * s.input_width, s.input_channels,
+  std::vector<float> scaled(d_output, d_output + s.output_height * s.output_width * s.output_channels);
+  tt::PointwiseBackwardInput(d_input, scaled.data(), kernel, scales, s.input_height * s.input_width, s.input_channels,
                              s.output_channels);
 }
 void PointwiseKernel(float* d_kernel, float* d_bias, const float* d_output, const std::int8_t* input, std::int32_t zero_point,
                      const tt::ChannelList& list, const tt::WindowShape& s) {
   tt::PointwiseBackwardKernel(d_kernel, d_bias, d_output, input, zero_point, list, s.input_height * s.input_width,
                               s.input_channels, s.output_channels);
+}
+
+void PlanesInput(float* d_input, const float* d_output, const std::int8_t* kernel, const float* scales,
+                 const tt::WindowShape& s) {
+  const std::int32_t num_pixels = s.input_height * s.input_width;
+  auto planes = Planes(d_output, num_pixels, s.output_channels);
+  std::vector<const std::int8_t*> rows;
+  for (std::int32_t o = 0; o < s.output_channels; ++o) rows.push_back(kernel + o * s.input_channels);
+  tt::PointwiseBackwardInputPlanes(d_input, planes.data(), rows.data(), scales, num_pixels, s.input_channels,
+                                   s.output_channels);
+}
+void PlanesKernel(float* d_kernel, float* d_bias, const float* d_output, const std::int8_t* input, std::int32_t zero_point,
+                  const tt::ChannelList& list, const tt::WindowShape& s) {
+  const std::int32_t num_pixels = s.input_height * s.input_width;
+  const auto planes = Planes(d_output, num_pixels, s.output_channels);
+  tt::PointwiseBackwardKernelPlanes(d_kernel, d_bias, planes.data(), input, zero_point, list, num_pixels, s.input_channels);
 }
 
 std::int32_t WeightsPerChannel(bool depthwise, const tt::WindowShape& s) {
@@ -165,6 +190,8 @@ void AddKernels(py::module_* module) {
   m.def("conv_backward_kernel", &CallBackwardKernel<&tt::ConvBackwardKernel, false>, kernel_doc);
   m.def("pointwise_backward_input", &CallBackwardInput<&PointwiseInput, false>, input_doc);
   m.def("pointwise_backward_kernel", &CallBackwardKernel<&PointwiseKernel, false>, kernel_doc);
+  m.def("planes_backward_input", &CallBackwardInput<&PlanesInput, false>, "As pointwise_backward_input, by planes.");
+  m.def("planes_backward_kernel", &CallBackwardKernel<&PlanesKernel, false>, "As pointwise_backward_kernel, by planes.");
   m.def("depthwise_backward_input", &CallBackwardInput<&tt::DepthwiseBackwardInput, true>, input_doc);
   m.def("depthwise_backward_kernel", &CallBackwardKernel<&tt::DepthwiseBackwardKernel, true>, kernel_doc);
   m.def("average_pool_backward", &CallAveragePool, py::arg("d_output"), py::arg("shape"));

@@ -5,76 +5,27 @@
 #include <cstring>
 
 #include "tinytrain_kernels.h"
+#include "tinytrain_pass.h"
 #include "tinytrain_pooling.h"
-#include "tinytrain_rows.h"
 
 namespace tinytrain {
 namespace {
 
-WindowShape ShapeOf(const Layer& layer, const Tensor& input, const Tensor& output) {
-  WindowShape shape;
-  shape.input_height = input.height;
-  shape.input_width = input.width;
-  shape.input_channels = input.channels;
-  shape.output_height = output.height;
-  shape.output_width = output.width;
-  shape.output_channels = output.channels;
-  shape.kernel_height = layer.kernel_height;
-  shape.kernel_width = layer.kernel_width;
-  shape.stride_height = layer.stride_height;
-  shape.stride_width = layer.stride_width;
-  shape.pad_top = layer.pad_top;
-  shape.pad_left = layer.pad_left;
-  return shape;
-}
-
-// The int8 value from which ReLU6 clamps, in TensorFlow Lite's own rounding; 128 (never) for ReLU.
-std::int32_t UpperClamp(Activation activation, const Tensor& output) {
-  if (activation != Activation::kRelu6) return 128;
-  const float six = 6.0f / output.scale + 0.5f;
-  if (six >= 256.0f) return 127;
-  const std::int32_t upper = output.zero_point + static_cast<std::int32_t>(six);
-  return upper < 127 ? upper : 127;
-}
-
-// One channel of a trained layer after the other, in ascending order.
-class Cursor {
+// The layers of a pass from the last to the first.
+class Walk {
  public:
-  explicit Cursor(const TrainedState& state) : state_(state) {}
-
-  // Whether `channel` is trained; `n` is then its place in the list.
-  bool At(std::int32_t channel, std::int32_t* n) {
-    if (state_.trained == nullptr || next_ >= state_.trained->num_channels || state_.trained->channels[next_] != channel) {
-      return false;
-    }
-    *n = next_++;
-    return true;
-  }
-  float* Kernel(std::int32_t n) const { return state_.d_kernel + n * state_.layout.weights_per_channel; }
-  float* Bias(std::int32_t n) const { return state_.d_bias == nullptr ? nullptr : state_.d_bias + n; }
-
- private:
-  const TrainedState& state_;
-  std::int32_t next_ = 0;
-};
-
-// One sample's pass, down to layer `first`: to gradients of trained weights or, with `fisher`, to the candidates' sums.
-class Pass {
- public:
-  Pass(const Tables& tables, const Buffers& buffers, const std::int8_t* features, const std::int8_t* const* outputs,
-       std::int32_t first, const FisherSums* fisher)
-      : tables_(tables), buffers_(buffers), features_(features), outputs_(outputs), first_(first), fisher_(fisher) {}
+  explicit Walk(const Pass& pass) : pass_(pass), tables_(pass.tables) {}
 
   void Run() const {
-    for (std::int32_t l = tables_.num_layers - 1; l >= first_; --l) {
+    for (std::int32_t l = tables_.num_layers - 1; l >= pass_.first; --l) {
       const Layer& layer = tables_.layers[l];
-      if (!HasGradient(layer.output) || tables_.tensors[layer.output].by_channel) continue;
-      const TrainedState state = StateOf(l);
+      if (!pass_.HasGradient(layer.output) || tables_.tensors[layer.output].num_planes > 0) continue;
+      const TrainedState state = pass_.StateOf(l);
       const KernelRows kernel(tables_, layer, state);
       OutputBackward(l, state);
-      if (l == first_) continue;
-      if (tables_.tensors[layer.input].by_channel) {
-        MiddleBackward(l, kernel);
+      if (l == pass_.first) continue;
+      if (tables_.tensors[layer.input].num_planes > 0) {
+        MiddleBackward(pass_, l, kernel);
       } else {
         InputsBackward(layer, kernel);
       }
@@ -82,150 +33,34 @@ class Pass {
   }
 
  private:
-  bool HasGradient(std::int32_t tensor) const { return tables_.tensors[tensor].gradient_offset != kNone; }
-
-  const std::int8_t* Activations(std::int32_t tensor) const {
-    const std::int32_t kept = tables_.tensors[tensor].kept;
-    return kept == kStoredSample ? features_ : outputs_[kept];
-  }
-
-  // All nullptr if layer `index` is not trained.
-  TrainedState StateOf(std::int32_t index) const {
-    for (std::int32_t t = 0; t < tables_.num_trained; ++t) {
-      if (tables_.trained[t].layer == index) return TrainedAt(tables_, buffers_, t);
-    }
-    return TrainedState{};
-  }
-
-  // The sums of layer `index`; nullptr where it is not scored.
-  float* FisherOf(std::int32_t index) const { return fisher_ == nullptr ? nullptr : fisher_->Of(index); }
-
   // Behind the activation -> before it, and the gradients of the layer's own weights.
   void OutputBackward(std::int32_t index, const TrainedState& state) const {
     const Layer& layer = tables_.layers[index];
     const Tensor& output = tables_.tensors[layer.output];
-    float* d_output = GradientOf(tables_, buffers_, layer.output);
+    float* d_output = pass_.Gradient(layer.output);
     if (layer.activation != Activation::kLinear) {
-      ActivationBackward(d_output, Activations(layer.output), output.zero_point, UpperClamp(layer.activation, output),
+      ActivationBackward(d_output, pass_.Activations(layer.output), output.zero_point, UpperClamp(layer.activation, output),
                          static_cast<std::size_t>(NumElements(output)));
     }
     if (state.trained != nullptr) KernelBackward(state, d_output);
-    float* const fisher = FisherOf(index);
-    if (fisher != nullptr) AddFisher(fisher, d_output, Activations(layer.output), output);
+    float* const fisher = pass_.FisherOf(index);
+    if (fisher != nullptr) AddFisher(fisher, d_output, pass_.Activations(layer.output), output);
   }
 
   void InputsBackward(const Layer& layer, const KernelRows& kernel) const {
-    const float* d_output = GradientOf(tables_, buffers_, layer.output);
-    if (HasGradient(layer.input)) InputBackward(layer, layer.input, layer.accumulate_input, kernel, d_output);
-    if (layer.op == Operator::kAdd && HasGradient(layer.input2)) {
+    float* d_output = pass_.Gradient(layer.output);
+    if (pass_.HasGradient(layer.input)) InputBackward(layer, layer.input, layer.accumulate_input, kernel, d_output);
+    if (layer.op == Operator::kAdd && pass_.HasGradient(layer.input2)) {
       InputBackward(layer, layer.input2, layer.accumulate_input2, kernel, d_output);
     }
   }
-
-  // Of one channel: behind the activation -> before it; `fisher` are the layer's sums, or nullptr.
-  void PlaneActivationBackward(const Layer& layer, float* plane, std::int32_t channel, float* fisher) const {
-    const Tensor& output = tables_.tensors[layer.output];
-    if (layer.activation != Activation::kLinear) {
-      ActivationBackwardPlane(plane, Activations(layer.output), output.zero_point, UpperClamp(layer.activation, output), channel,
-                              output.height * output.width, output.channels);
-    }
-    if (fisher != nullptr) AddFisherPlane(fisher + channel, plane, Activations(layer.output), output, channel);
-  }
-
-  // From the output of the block's last layer, `index`, to the depthwise convolution before it and, where a gradient goes on,
-  // through the 1 x 1 convolution before that.
-  void MiddleBackward(std::int32_t index, const KernelRows& project_kernel) const {
-    const Layer& project = tables_.layers[index];
-    const Layer& depthwise = tables_.layers[index - 1];
-    const Tensor& output = tables_.tensors[project.output];
-    const Tensor& middle = tables_.tensors[project.input];
-    const TrainedState state = StateOf(index - 1);
-    const std::int8_t* kernel = state.trained == nullptr ? depthwise.kernel : state.kernel;
-    const WindowShape shape = ShapeOf(depthwise, tables_.tensors[depthwise.input], middle);
-    const std::int32_t num_pixels = output.height * output.width;
-    float* d_output = GradientOf(tables_, buffers_, project.output);
-    float* d_middle = GradientOf(tables_, buffers_, project.input);
-    ScaleChannels(d_output, project.kernel_scales, num_pixels, output.channels);
-    const bool goes_on = HasGradient(depthwise.input) && index - 2 >= first_;
-    float* const fisher = FisherOf(index - 1);
-    Expansion expansion(*this, goes_on ? index - 2 : kNone);
-    Cursor trained(state);
-    for (std::int32_t c = 0; c < middle.channels; ++c) {
-      std::int32_t n = kNone;
-      const bool is_trained = trained.At(c, &n) || fisher != nullptr;
-      const bool is_wanted = goes_on && expansion.Wants(c);
-      if (!is_trained && !is_wanted) continue;
-      if (project_kernel.whole() != nullptr) {
-        PointwiseBackwardPlane(d_middle, d_output, project_kernel.whole(), c, num_pixels, middle.channels, output.channels);
-      } else {
-        PointwiseBackwardPlaneRows(d_middle, d_output, project_kernel, c, num_pixels, middle.channels);
-      }
-      PlaneActivationBackward(depthwise, d_middle, c, fisher);
-      if (n != kNone) {
-        DepthwiseBackwardPlaneKernel(trained.Kernel(n), trained.Bias(n), d_middle, Activations(depthwise.input),
-                                     tables_.tensors[depthwise.input].zero_point, c, shape);
-      }
-      if (is_wanted) expansion.Backward(c, d_middle, kernel, depthwise.kernel_scales[c], shape);
-    }
-  }
-
-  // The 1 x 1 convolution at the block's beginning, one of its output channels at a time.
-  class Expansion {
-   public:
-    Expansion(const Pass& pass, std::int32_t index)
-        : pass_(pass), layer_(index == kNone ? nullptr : &pass.tables_.layers[index]),
-          state_(index == kNone ? TrainedState{} : pass.StateOf(index)), trained_(state_),
-          fisher_(index == kNone ? nullptr : pass.FisherOf(index)) {
-      if (layer_ == nullptr || index == pass.first_ || !pass.HasGradient(layer_->input)) return;
-      d_input_ = GradientOf(pass.tables_, pass.buffers_, layer_->input);
-      const auto num_elements = static_cast<std::size_t>(NumElements(Input()));
-      if (!layer_->accumulate_input) std::memset(d_input_, 0, num_elements * sizeof(float));
-    }
-
-    // Asked for each channel in turn, once: whether the gradient of channel `channel` is of any use.
-    bool Wants(std::int32_t channel) {
-      is_trained_ = trained_.At(channel, &n_);
-      return is_trained_ || d_input_ != nullptr || fisher_ != nullptr;
-    }
-
-    // From the plane behind the depthwise convolution to this layer's weights and input.
-    void Backward(std::int32_t channel, const float* d_middle, const std::int8_t* depthwise_kernel, float depthwise_scale,
-                  const WindowShape& shape) const {
-      float* plane = GradientOf(pass_.tables_, pass_.buffers_, layer_->output);
-      const std::int32_t num_pixels = shape.input_height * shape.input_width;
-      std::memset(plane, 0, static_cast<std::size_t>(num_pixels) * sizeof(float));
-      DepthwiseBackwardPlane(plane, d_middle, depthwise_kernel, depthwise_scale, channel, shape);
-      pass_.PlaneActivationBackward(*layer_, plane, channel, fisher_);
-      if (is_trained_) {
-        const std::uint16_t only = 0;
-        PointwiseBackwardKernel(trained_.Kernel(n_), trained_.Bias(n_), plane, pass_.Activations(layer_->input),
-                                Input().zero_point, {&only, 1}, num_pixels, Input().channels, 1);
-      }
-      if (d_input_ == nullptr) return;
-      const KernelRows kernel(pass_.tables_, *layer_, state_);
-      PointwiseBackwardInput(d_input_, plane, kernel.Row(channel), layer_->kernel_scales + channel, num_pixels, Input().channels,
-                             1);
-    }
-
-   private:
-    const Tensor& Input() const { return pass_.tables_.tensors[layer_->input]; }
-
-    const Pass& pass_;
-    const Layer* layer_;
-    const TrainedState state_;
-    Cursor trained_;
-    float* const fisher_;
-    float* d_input_ = nullptr;
-    bool is_trained_ = false;
-    std::int32_t n_ = kNone;
-  };
 
   void KernelBackward(const TrainedState& state, const float* d_output) const {
     const Layer& layer = *state.layer;
     const Tensor& input = tables_.tensors[layer.input];
     const WindowShape shape = ShapeOf(layer, input, tables_.tensors[layer.output]);
     const ChannelList list = {state.trained->channels, state.trained->num_channels};
-    const std::int8_t* x = Activations(layer.input);
+    const std::int8_t* x = pass_.Activations(layer.input);
     if (layer.op == Operator::kDepthwiseConv2D) {
       DepthwiseBackwardKernel(state.d_kernel, state.d_bias, d_output, x, input.zero_point, list, shape);
     } else if (layer.op == Operator::kDense) {
@@ -240,10 +75,10 @@ class Pass {
   }
 
   void InputBackward(const Layer& layer, std::int32_t tensor, bool accumulate, const KernelRows& kernel,
-                     const float* d_output) const {
+                     float* d_output) const {
     const Tensor& input = tables_.tensors[tensor];
     const auto num_elements = static_cast<std::size_t>(NumElements(input));
-    float* d_input = GradientOf(tables_, buffers_, tensor);
+    float* d_input = pass_.Gradient(tensor);
     if (layer.op == Operator::kAdd || layer.op == Operator::kActivation || layer.op == Operator::kReshape) {
       IdentityBackward(d_input, d_output, accumulate, num_elements);
       return;
@@ -253,7 +88,7 @@ class Pass {
     if (layer.op == Operator::kAveragePool2D) {
       AveragePoolBackward(d_input, d_output, shape);
     } else if (layer.op == Operator::kMaxPool2D) {
-      MaxPoolBackward(d_input, d_output, Activations(tensor), shape);
+      MaxPoolBackward(d_input, d_output, pass_.Activations(tensor), shape);
     } else if (layer.op == Operator::kPad) {
       PadBackward(d_input, d_output, shape);
     } else if (layer.op == Operator::kDepthwiseConv2D) {
@@ -276,27 +111,60 @@ class Pass {
     return {1, 1, s.input_height * s.input_width * s.input_channels, 1, 1, s.output_channels, 1, 1, 1, 1, 0, 0};
   }
 
+  const Pass& pass_;
   const Tables& tables_;
-  const Buffers& buffers_;
-  const std::int8_t* features_;
-  const std::int8_t* const* outputs_;
-  const std::int32_t first_;
-  const FisherSums* const fisher_;
 };
 
 }  // namespace
+
+WindowShape ShapeOf(const Layer& layer, const Tensor& input, const Tensor& output) {
+  WindowShape shape;
+  shape.input_height = input.height;
+  shape.input_width = input.width;
+  shape.input_channels = input.channels;
+  shape.output_height = output.height;
+  shape.output_width = output.width;
+  shape.output_channels = output.channels;
+  shape.kernel_height = layer.kernel_height;
+  shape.kernel_width = layer.kernel_width;
+  shape.stride_height = layer.stride_height;
+  shape.stride_width = layer.stride_width;
+  shape.pad_top = layer.pad_top;
+  shape.pad_left = layer.pad_left;
+  return shape;
+}
+
+std::int32_t UpperClamp(Activation activation, const Tensor& output) {
+  if (activation != Activation::kRelu6) return 128;
+  const float six = 6.0f / output.scale + 0.5f;
+  if (six >= 256.0f) return 127;
+  const std::int32_t upper = output.zero_point + static_cast<std::int32_t>(six);
+  return upper < 127 ? upper : 127;
+}
+
+const std::int8_t* Pass::Activations(std::int32_t tensor) const {
+  const std::int32_t kept = tables.tensors[tensor].kept;
+  return kept == kStoredSample ? features : outputs[kept];
+}
+
+TrainedState Pass::StateOf(std::int32_t index) const {
+  for (std::int32_t t = 0; t < tables.num_trained; ++t) {
+    if (tables.trained[t].layer == index) return TrainedAt(tables, buffers, t);
+  }
+  return TrainedState{};
+}
 
 float* GradientOf(const Tables& tables, const Buffers& buffers, std::int32_t tensor) {
   return static_cast<float*>(static_cast<void*>(buffers.activations + tables.tensors[tensor].gradient_offset));
 }
 
 void Backward(const Tables& tables, const Buffers& buffers, const std::int8_t* features, const std::int8_t* const* outputs) {
-  Pass(tables, buffers, features, outputs, tables.trained[0].layer, nullptr).Run();
+  Walk(Pass{tables, buffers, features, outputs, tables.trained[0].layer, nullptr}).Run();
 }
 
 void BackwardFisher(const Tables& tables, const Buffers& buffers, const std::int8_t* features,
                     const std::int8_t* const* outputs, const FisherSums& sums) {
-  Pass(tables, buffers, features, outputs, sums.candidates[0].layer, &sums).Run();
+  Walk(Pass{tables, buffers, features, outputs, sums.candidates[0].layer, &sums}).Run();
 }
 
 std::uint32_t ChannelMacs(const Tables& tables, const Layer& layer) {

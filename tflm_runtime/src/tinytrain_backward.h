@@ -1,9 +1,9 @@
 // The walk through the layers from the last to the first: activation gradients, and weight gradients of the trained channels.
 //
 // The middle of an inverted bottleneck (1 x 1 convolution to many channels, depthwise, 1 x 1 back to few) goes by channel: for
-// one expanded channel after the other, its gradient behind the depthwise convolution, then before it, then what it adds to
-// the block's input. Two planes take the place of two tensors six times as wide as the block's ends; the sums are the same bit
-// for bit. Channels whose gradient nothing needs are left out.
+// one expanded channel after the other, its gradient behind the depthwise convolution, then before it; then, for some of them
+// at once, what they add to the block's input. A few planes take the place of two tensors six times as wide as the block's
+// ends; the sums are the same bit for bit. Channels whose gradient nothing needs are left out.
 #ifndef TINYTRAIN_BACKWARD_H_
 #define TINYTRAIN_BACKWARD_H_
 

@@ -38,7 +38,8 @@ bool TensorIsValid(const Tables& tables, std::int32_t index) {
   if (!ShapeIsValid(tensor.height, tensor.width, tensor.channels)) return false;
   if (!IsPositive(tensor.scale) || !InRange(tensor.zero_point, -128, 127)) return false;
   if (tensor.kept == kStoredSample ? index != 0 : !InRange(tensor.kept, kNone, tables.num_outputs - 1)) return false;
-  if (tensor.gradient_offset == kNone) return !tensor.by_channel;
+  if (!InRange(tensor.num_planes, 0, kMaxPlanes) || tensor.num_planes > tensor.channels) return false;
+  if (tensor.gradient_offset == kNone) return tensor.num_planes == 0;
   if (tensor.gradient_offset < 0 || tensor.gradient_offset % 4 != 0) return false;
   return static_cast<std::uint64_t>(GradientEnd(tensor)) <= tables.gradient_bytes;
 }
@@ -144,7 +145,7 @@ std::int32_t LastReader(const Tables& tables, std::int32_t tensor, std::int32_t 
 
 // The backward step in which a layer's turn comes: those of a block that goes by channel have theirs with the block's last.
 std::int32_t StepOf(const Tables& tables, std::int32_t layer) {
-  while (layer >= 0 && tables.tensors[tables.layers[layer].output].by_channel) ++layer;  // MiddleIsValid: its reader is next
+  while (layer >= 0 && tables.tensors[tables.layers[layer].output].num_planes > 0) ++layer;  // its reader: MiddleIsValid
   return layer;
 }
 
@@ -192,14 +193,14 @@ bool MiddleIsValid(const Tables& tables, std::int32_t index) {
   const Layer& reader = tables.layers[producer + 1];
   if (layer.op == Operator::kDepthwiseConv2D) {
     const Tensor& input = tables.tensors[layer.input];
-    return IsPointwise(tables, reader) && (input.by_channel || !HasGradient(tables, layer.input));
+    return IsPointwise(tables, reader) && (input.num_planes > 0 || !HasGradient(tables, layer.input));
   }
-  return IsPointwise(tables, layer) && reader.op == Operator::kDepthwiseConv2D && tables.tensors[reader.output].by_channel;
+  return IsPointwise(tables, layer) && reader.op == Operator::kDepthwiseConv2D && tables.tensors[reader.output].num_planes > 0;
 }
 
 bool GradientsAreValid(const Tables& tables) {
   for (std::int32_t x = 0; x < tables.num_tensors; ++x) {
-    if (tables.tensors[x].by_channel && !MiddleIsValid(tables, x)) return false;
+    if (tables.tensors[x].num_planes > 0 && !MiddleIsValid(tables, x)) return false;
   }
   if (!HasGradient(tables, tables.num_tensors - 1)) return false;
   for (std::int32_t x = 0; x < tables.num_tensors; ++x) {

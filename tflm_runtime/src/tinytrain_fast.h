@@ -30,54 +30,74 @@
 namespace tinytrain {
 
 // A Cortex-M4F has 32 float registers, and a multiply-accumulate is two instructions without contraction. What is above that is
-// loads, so each float loaded should serve a tile's side of them: 2 x 8 sums, 2 + 8 operands. int8 operands are made floats
-// once for a panel of kPanel rows (pixels, or output channels), which lies on the stack.
-constexpr std::int32_t kTile = 2;
+// loads: kColumns floats that follow each other, a run, are loaded at once, and sums stay in registers.
 constexpr std::int32_t kColumns = 8;
-constexpr std::int32_t kPanel = 32;
 
 inline std::int32_t Smaller(std::int32_t a, std::int32_t b) { return a < b ? a : b; }
 
-// kColumns floats that follow each other, `from` behind them. Two loads that are in use together want different kFirst.
+// kColumns floats that follow each other, `from` behind them. Runs in use together want different kFirst: 0, 8, 16, 24.
 template <int kFirst>
 inline void LoadRun(float (&to)[kColumns], const float*& from) {
-#if TINYTRAIN_RUNS_AT_ONCE
-  if (kFirst == 0) {
-    register float s0 asm("s0"), s1 asm("s1"), s2 asm("s2"), s3 asm("s3"), s4 asm("s4"), s5 asm("s5"), s6 asm("s6"), s7 asm("s7");
-    asm("vldmia %0!, {s0-s7}"
-        : "+r"(from), "=t"(s0), "=t"(s1), "=t"(s2), "=t"(s3), "=t"(s4), "=t"(s5), "=t"(s6), "=t"(s7)
-        : "m"(*reinterpret_cast<const float(*)[kColumns]>(from)));
-    to[0] = s0, to[1] = s1, to[2] = s2, to[3] = s3, to[4] = s4, to[5] = s5, to[6] = s6, to[7] = s7;
-  } else {
-    register float s8 asm("s8"), s9 asm("s9"), s10 asm("s10"), s11 asm("s11"), s12 asm("s12"), s13 asm("s13"), s14 asm("s14"),
-        s15 asm("s15");
-    asm("vldmia %0!, {s8-s15}"
-        : "+r"(from), "=t"(s8), "=t"(s9), "=t"(s10), "=t"(s11), "=t"(s12), "=t"(s13), "=t"(s14), "=t"(s15)
-        : "m"(*reinterpret_cast<const float(*)[kColumns]>(from)));
-    to[0] = s8, to[1] = s9, to[2] = s10, to[3] = s11, to[4] = s12, to[5] = s13, to[6] = s14, to[7] = s15;
-  }
-#else
   for (std::int32_t c = 0; c < kColumns; ++c) to[c] = *from++;
-#endif
 }
 
 // The inverse; `to` is behind them then.
+template <int kFirst>
 inline void StoreRun(float*& to, const float (&from)[kColumns]) {
-#if TINYTRAIN_RUNS_AT_ONCE
-  register float s0 asm("s0") = from[0], s1 asm("s1") = from[1], s2 asm("s2") = from[2], s3 asm("s3") = from[3],
-                 s4 asm("s4") = from[4], s5 asm("s5") = from[5], s6 asm("s6") = from[6], s7 asm("s7") = from[7];
-  asm("vstmia %0!, {s0-s7}"
-      : "+r"(to), "=m"(*reinterpret_cast<float(*)[kColumns]>(to))
-      : "t"(s0), "t"(s1), "t"(s2), "t"(s3), "t"(s4), "t"(s5), "t"(s6), "t"(s7));
-#else
   for (std::int32_t c = 0; c < kColumns; ++c) *to++ = from[c];
-#endif
 }
 
-// Of kColumns values that lie `step` apart: x - zero_point
-inline void ToFloats(float (&to)[kColumns], const std::int8_t* x, std::int32_t step, std::int32_t zero_point) {
-  TINYTRAIN_UNROLL for (std::int32_t c = 0; c < kColumns; ++c) to[c] = static_cast<float>(x[c * step] - zero_point);
+#if TINYTRAIN_RUNS_AT_ONCE
+#define TINYTRAIN_RUN(FIRST, LIST, A, B, C, D, E, F, G, H)                                                                \
+  template <>                                                                                                             \
+  inline void LoadRun<FIRST>(float (&to)[kColumns], const float*& from) {                                                 \
+    register float a asm(A), b asm(B), c asm(C), d asm(D), e asm(E), f asm(F), g asm(G), h asm(H);                        \
+    asm("vldmia %0!, " LIST                                                                                               \
+        : "+r"(from), "=t"(a), "=t"(b), "=t"(c), "=t"(d), "=t"(e), "=t"(f), "=t"(g), "=t"(h)                              \
+        : "m"(*reinterpret_cast<const float(*)[kColumns]>(from)));                                                        \
+    to[0] = a, to[1] = b, to[2] = c, to[3] = d, to[4] = e, to[5] = f, to[6] = g, to[7] = h;                               \
+  }                                                                                                                       \
+  template <>                                                                                                             \
+  inline void StoreRun<FIRST>(float*& to, const float (&from)[kColumns]) {                                                \
+    register float a asm(A) = from[0], b asm(B) = from[1], c asm(C) = from[2], d asm(D) = from[3], e asm(E) = from[4],    \
+                   f asm(F) = from[5], g asm(G) = from[6], h asm(H) = from[7];                                            \
+    asm("vstmia %0!, " LIST                                                                                               \
+        : "+r"(to), "=m"(*reinterpret_cast<float(*)[kColumns]>(to))                                                       \
+        : "t"(a), "t"(b), "t"(c), "t"(d), "t"(e), "t"(f), "t"(g), "t"(h));                                                \
+  }
+TINYTRAIN_RUN(0, "{s0-s7}", "s0", "s1", "s2", "s3", "s4", "s5", "s6", "s7")
+TINYTRAIN_RUN(8, "{s8-s15}", "s8", "s9", "s10", "s11", "s12", "s13", "s14", "s15")
+TINYTRAIN_RUN(16, "{s16-s23}", "s16", "s17", "s18", "s19", "s20", "s21", "s22", "s23")
+TINYTRAIN_RUN(24, "{s24-s31}", "s24", "s25", "s26", "s27", "s28", "s29", "s30", "s31")
+#undef TINYTRAIN_RUN
+#endif
+
+// to[i] = operand.Of(x[i * step]): one channel of a tensor that has `step` of them
+template <typename Operand>
+TINYTRAIN_APART void FillFloats(float* to, const std::int8_t* x, std::int32_t step, Operand operand, std::int32_t count) {
+  for (; count >= kColumns; count -= kColumns) {
+    float some[kColumns];
+    TINYTRAIN_UNROLL for (std::int32_t c = 0; c < kColumns; c += 2, x += 2 * step) {
+      TINYTRAIN_ONE_POINTER(x);
+      some[c] = operand.Of(x[0]);
+      some[c + 1] = operand.Of(x[step]);
+    }
+    StoreRun<0>(to, some);
+  }
+  for (; count > 0; --count, x += step) *to++ = operand.Of(*x);
 }
+
+struct Weight {
+  float Of(std::int8_t q) const { return static_cast<float>(q); }
+};
+struct ScaledWeight {
+  float scale;
+  float Of(std::int8_t q) const { return static_cast<float>(q) * scale; }
+};
+struct Pixel {
+  std::int32_t zero_point;
+  float Of(std::int8_t q) const { return static_cast<float>(q - zero_point); }
+};
 
 // y += a * (x - zero_point), zero_point = 0 for weights: where no tile is worth it. Four at a time, since a board's -Os would not.
 inline void AddScaledRow(float* y, float a, const std::int8_t* x, std::int32_t zero_point, std::int32_t count) {

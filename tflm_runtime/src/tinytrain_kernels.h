@@ -30,6 +30,16 @@ struct WindowShape {
   std::int32_t pad_left;
 };
 
+struct ChannelCode;
+
+// A depthwise convolution's window and the code that fits it best, found once for all channels: see tinytrain_squares.h.
+struct DepthwiseShape {
+  explicit DepthwiseShape(const WindowShape& shape);
+
+  WindowShape window;
+  const ChannelCode* code;
+};
+
 // The output channels whose weights are wanted.
 struct ChannelList {
   const std::uint16_t* channels;
@@ -43,8 +53,8 @@ void ConvBackwardInput(float* d_input, const float* d_output, const std::int8_t*
 void ConvBackwardKernel(float* d_kernel, float* d_bias, const float* d_output, const std::int8_t* input,
                         std::int32_t zero_point, const ChannelList& list, const WindowShape& shape);
 
-// 1 x 1 convolution with stride 1, and (num_pixels = 1) dense: kernel [out][in].
-void PointwiseBackwardInput(float* d_input, const float* d_output, const std::int8_t* kernel, const float* kernel_scales,
+// 1 x 1 convolution with stride 1, and (num_pixels = 1) dense: kernel [out][in]. d_output is left multiplied with the scales.
+void PointwiseBackwardInput(float* d_input, float* d_output, const std::int8_t* kernel, const float* kernel_scales,
                             std::int32_t num_pixels, std::int32_t input_channels, std::int32_t output_channels);
 void PointwiseBackwardKernel(float* d_kernel, float* d_bias, const float* d_output, const std::int8_t* input,
                              std::int32_t zero_point, const ChannelList& list, std::int32_t num_pixels,
@@ -60,18 +70,32 @@ void DepthwiseBackwardKernel(float* d_kernel, float* d_bias, const float* d_outp
 // d_output[p][c] *= scales[c]
 void ScaleChannels(float* d_output, const float* scales, std::int32_t num_pixels, std::int32_t num_channels);
 
-// One channel of the middle of an inverted bottleneck. A plane is [height][width] of that channel; the int8 tensors are whole.
-// These four do what the kernels above do, in the same order of additions, so that the results are the same bit for bit.
+// Channels of the middle of an inverted bottleneck. A plane is [height][width] of one of them; the int8 tensors are whole.
+// These do what the kernels above do, in the same order of additions, so that the results are the same bit for bit.
 //
+// Some planes at once of a 1 x 1 convolution's output: d_output [num_planes][num_pixels] is left multiplied with the scales;
+// these and the kernel's rows, each where it lies, are theirs alone.
+void PointwiseBackwardInputPlanes(float* d_input, float* d_output, const std::int8_t* const* kernel_rows,
+                                  const float* kernel_scales, std::int32_t num_pixels, std::int32_t input_channels,
+                                  std::int32_t num_planes);
+// `list` has the places of planes among d_output's.
+void PointwiseBackwardKernelPlanes(float* d_kernel, float* d_bias, const float* d_output, const std::int8_t* input,
+                                   std::int32_t zero_point, const ChannelList& list, std::int32_t num_pixels,
+                                   std::int32_t input_channels);
 // d_input, a plane, of a 1 x 1 convolution; d_output [num_pixels][out] has been multiplied with the kernel's scales. Overwrites.
 void PointwiseBackwardPlane(float* d_input, const float* d_output, const std::int8_t* kernel, std::int32_t channel,
                             std::int32_t num_pixels, std::int32_t input_channels, std::int32_t output_channels);
+// The part of it that `count` output channels have, at most kPlanePart; `weights` are theirs, d_output begins with them.
+// Overwrites if it is the first part, else adds.
+constexpr std::int32_t kPlanePart = 96;
+void PointwiseBackwardPlanePart(float* d_input, const float* d_output, const float* weights, std::int32_t count, bool first,
+                                std::int32_t num_pixels, std::int32_t output_channels);
 // d_input and d_output are planes of channel `channel`.
 void DepthwiseBackwardPlane(float* d_input, const float* d_output, const std::int8_t* kernel, float kernel_scale,
-                            std::int32_t channel, const WindowShape& shape);
+                            std::int32_t channel, const DepthwiseShape& shape);
 // d_kernel [kernel_height][kernel_width], d_bias [1] or nullptr: one row of DepthwiseBackwardKernel's.
 void DepthwiseBackwardPlaneKernel(float* d_kernel, float* d_bias, const float* d_output, const std::int8_t* input,
-                                  std::int32_t zero_point, std::int32_t channel, const WindowShape& shape);
+                                  std::int32_t zero_point, std::int32_t channel, const DepthwiseShape& shape);
 // As ActivationBackward; `output` is [num_pixels][num_channels].
 void ActivationBackwardPlane(float* d_output, const std::int8_t* output, std::int32_t lower, std::int32_t upper,
                              std::int32_t channel, std::int32_t num_pixels, std::int32_t num_channels);

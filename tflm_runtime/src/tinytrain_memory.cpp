@@ -78,7 +78,7 @@ bool KeepsEmbeddings(const Tables& tables, const TrainingSettings& settings) {
 std::int32_t NumElements(const Tensor& tensor) { return tensor.height * tensor.width * tensor.channels; }
 
 std::int32_t NumGradients(const Tensor& tensor) {
-  return tensor.by_channel ? tensor.height * tensor.width : NumElements(tensor);
+  return tensor.num_planes > 0 ? tensor.num_planes * tensor.height * tensor.width : NumElements(tensor);
 }
 
 KernelLayout LayoutOf(const Tables& tables, const Layer& layer) {

@@ -92,7 +92,7 @@ std::size_t FlashSamplesBytes(const Tables& tables, const TrainingSettings& sett
 
 std::int32_t NumElements(const Tensor& tensor);
 
-// Floats of a tensor's gradient: one of each element, or of one channel's where the gradient goes by channel.
+// Floats of a tensor's gradient: one of each element, or of some channels' where the gradient goes by channel.
 std::int32_t NumGradients(const Tensor& tensor);
 
 // Output channels and weights of a layer with a kernel: weight j of channel c is kernel[c * channel_step + j * weight_step].

@@ -2,8 +2,6 @@
 
 #include "tinytrain_rows.h"
 
-#include <cstring>
-
 namespace tinytrain {
 
 KernelRows::KernelRows(const Tables& tables, const Layer& layer, const TrainedState& state)
@@ -61,13 +59,16 @@ void ConvBackwardInputRows(float* d_input, const float* d_output, const KernelRo
 // d_input[p][channel] = sum over o of kernel[o][channel] * d_output[p][o]
 void PointwiseBackwardPlaneRows(float* d_input, const float* d_output, const KernelRows& kernel, std::int32_t channel,
                                 std::int32_t num_pixels, std::int32_t input_channels) {
-  std::memset(d_input, 0, static_cast<std::size_t>(num_pixels) * sizeof(float));
+  float weights[kPlanePart];
+  std::int32_t first = 0, count = 0;  // output channels of the part at hand
   for (Run run{0, 0, nullptr}; run.first < kernel.num_channels(); run.first += run.count) {
     run = kernel.RunFrom(run.first);
     for (std::int32_t o = 0; o < run.count; ++o) {
-      const auto weight = static_cast<float>(run.rows[o * input_channels + channel]);
-      const float* d_pixel = d_output + run.first + o;
-      for (std::int32_t p = 0; p < num_pixels; ++p, d_pixel += kernel.num_channels()) d_input[p] += *d_pixel * weight;
+      weights[count++] = static_cast<float>(run.rows[o * input_channels + channel]);
+      if (count < kPlanePart && run.first + o + 1 < kernel.num_channels()) continue;
+      PointwiseBackwardPlanePart(d_input, d_output + first, weights, count, first == 0, num_pixels, kernel.num_channels());
+      first += count;
+      count = 0;
     }
   }
 }

@@ -12,7 +12,7 @@
 namespace tinytrain {
 
 // Raised with every change of a struct below; generated tables assert it at compile time, Trainer::Init at run time.
-constexpr std::uint32_t kTablesVersion = 4;
+constexpr std::uint32_t kTablesVersion = 5;
 
 constexpr std::int32_t kNone = -1;         // "no such tensor / buffer / layer"
 constexpr std::int32_t kStoredSample = -2; // Tensor::kept of the trainable part's input: the stored sample holds it
@@ -64,6 +64,8 @@ enum class Updates : std::uint8_t {
   kImmediate = 1,    // after each sample, by its gradient alone
 };
 
+constexpr std::int32_t kMaxPlanes = 16;
+
 // One int8 activation of the trainable part, NHWC with batch 1: real value = scale * (q - zero_point).
 struct Tensor {
   std::int32_t height;
@@ -73,7 +75,8 @@ struct Tensor {
   std::int32_t zero_point;
   std::int32_t kept;             // output of trainable.tflite that holds it; kStoredSample; kNone: backward never reads it
   std::int32_t gradient_offset;  // bytes into the gradient region (float32, same shape); kNone: no gradient flows here
-  bool by_channel;               // the wide middle of a block: its gradient is one plane [height][width], see tinytrain_backward.h
+  std::int32_t num_planes;       // the wide middle of a block: of so many channels there is a gradient at a time, a plane
+                                 // [height][width] each, at most kMaxPlanes: see tinytrain_backward.h; 0: it is whole
 };
 
 // One operator of the trainable part. Layers stand in execution order; the backward pass walks them from the last to the first.

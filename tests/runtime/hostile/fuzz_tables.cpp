@@ -69,9 +69,9 @@ void Mutate(Copy* copy, const std::uint8_t* edit) {
     case 0: {
       tinytrain::Tensor& tensor = copy->tensors[index % copy->tensors.size()];
       if (value[0] % 9 == 8) {
-        tensor.by_channel = value[1] % 2 == 1;
+        tensor.num_planes = static_cast<std::int8_t>(value[1]) % 20;
       } else {
-        Overwrite(&tensor, offsetof(tinytrain::Tensor, by_channel), value[0], value);
+        Overwrite(&tensor, offsetof(tinytrain::Tensor, num_planes), value[0], value);
       }
       return;
     }

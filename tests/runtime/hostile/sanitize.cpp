@@ -94,7 +94,8 @@ void RunKernels() {
     tinytrain::ConvBackwardKernel(d_kernel.data(), bias, d_output.data(), input.data(), zero_point, list, s);
     auto d_pixels = RandomFloats(out_pixels * s.input_channels), d_rows = RandomFloats(list.num_channels * s.input_channels);
     const Bytes pixels = RandomBytes(&generator, d_pixels.size());
-    tinytrain::PointwiseBackwardInput(d_pixels.data(), d_output.data(), kernel.data(), scales.data(), out_pixels,
+    auto d_scaled = d_output;
+    tinytrain::PointwiseBackwardInput(d_pixels.data(), d_scaled.data(), kernel.data(), scales.data(), out_pixels,
                                       s.input_channels, s.output_channels);
     tinytrain::PointwiseBackwardKernel(d_rows.data(), bias, d_output.data(), pixels.data(), zero_point, list, out_pixels,
                                        s.input_channels, s.output_channels);
