@@ -24,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--ways", type=_positive, default=5, help="classes of a fixed task (%(default)s)")
     parser.add_argument("--shots", type=_positive, default=5, help="support samples per class (%(default)s)")
     parser.add_argument("--queries", type=_positive, default=15, help="query samples per class (%(default)s)")
-    parser.add_argument("--iterations", type=_positive, default=20, help="optimizer steps (%(default)s)")
+    parser.add_argument("--iterations", type=_positive, default=40, help="optimizer steps (%(default)s, the paper's)")
     parser.add_argument("--learning-rate", nargs="+", default=[], metavar="METHOD=RATE", help="in place of the built-in rates")
     parser.add_argument("--memory", help="memory budget in place of the paper's, such as 1MB; with --compute")
     parser.add_argument("--compute", type=float, help="backward MACs, or their share of full training; with --memory")

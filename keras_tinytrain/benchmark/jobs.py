@@ -29,7 +29,7 @@ class Settings:
     domains: tuple[str, ...]
     shape: TaskShape = TaskShape()
     seed: int = 0
-    iterations: int = 20
+    iterations: int = 40
     budget: Budget | None = None
     learning_rates: tuple[tuple[str, float], ...] = ()
 
