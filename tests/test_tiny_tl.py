@@ -27,9 +27,10 @@ def test_starts_as_the_backbone(backbone):
 
 def test_module_is_pool_group_convolution_and_upsampling(backbone):
     network = lite_residual_network(backbone)
-    first, second = network.get_layer("b2.lite1"), network.get_layer("b2.lite2")
-    assert first.kernel.shape == (5, 5, 12, 24) and second.kernel.shape == (1, 1, 24, 32)  # 24 channels in 2 groups
-    assert first.output.shape[1:3] == (8, 8) and network.get_layer("b2.lite.resize").output.shape[1:] == (8, 8, 32)
+    *groups, second = map(network.get_layer, ("b2.lite1.0", "b2.lite1.1", "b2.lite2"))
+    assert all(group.kernel.shape == (5, 5, 12, 12) for group in groups)  # of 24 channels
+    assert np.any(groups[0].kernel != groups[1].kernel) and second.kernel.shape == (1, 1, 24, 32)
+    assert groups[0].output.shape[1:3] == (8, 8) and network.get_layer("b2.lite.resize").output.shape[1:] == (8, 8, 32)
     second.kernel.assign(np.ones(second.kernel.shape, np.float32))
     assert np.abs(network(glyphs()) - backbone(glyphs())).max() > 0.01
 
@@ -39,7 +40,7 @@ def test_modules_of_the_first_blocks_are_dropped(backbone, drop, first):
     network = lite_residual_network(backbone, drop=drop)
     plan, table = tiny_tl_plan(network), layer_table(network)
     kernels = [layer.name for layer in plan.layers if layer.kernel]
-    assert kernels == [f"b{block}.lite{number}" for block in range(first, 8) for number in (1, 2)]
+    assert kernels == [f"b{block}.lite{part}" for block in range(first, 8) for part in ("1.0", "1.1", "2")]
     biases = [layer.name for layer in plan.layers if not layer.kernel]
     assert sorted(biases) == sorted(name for name in layer_table(backbone).names if name[0] == "b" and int(name[1]) >= first)
     choice = cost.num_channels(plan)
