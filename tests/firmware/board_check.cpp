@@ -42,6 +42,13 @@ void StayWithin() {
   board::Write(&numbers, sizeof(numbers));
 }
 
+// A number with a value to begin with, and half of the RAM without.
+void FindZeros() {
+  static volatile std::uint32_t seven = 7, zeros[RAM_BYTES / 8];
+  const Numbers numbers = {{seven, zeros[0] + zeros[RAM_BYTES / 8 - 1]}};
+  board::Write(&numbers, sizeof(numbers));
+}
+
 void AskHeap() {
   void* volatile piece = std::malloc(100);
   const Numbers numbers = {{piece == nullptr, static_cast<std::uint32_t>(board::HeapRequested())}};
