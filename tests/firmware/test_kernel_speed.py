@@ -17,7 +17,7 @@ from keras_tinytrain.export import board
 from keras_tinytrain.export.emulator import COMMAND
 from keras_tinytrain.export.firmware import build_program, compile_sources
 from keras_tinytrain.lifetimes import planes_at_once
-from tests.runtime.small_net import SOURCES
+from tests.runtime.paths import SOURCES
 
 BOARD = dataclasses.replace(board("nano33ble"), sram_bytes=2**21)  # a whole layer with its gradients
 SOURCE = pathlib.Path(__file__).with_name("kernel_speed.cpp")

@@ -12,7 +12,7 @@ import pytest
 
 from keras_tinytrain.export import TrainingSettings, export_tflm
 from keras_tinytrain.plan import LayerPlan, Plan
-from tests.runtime.small_net import ROOT
+from tests.runtime.paths import ROOT
 from tests.runtime.test_sources import EMBEDDED, NANO_33_BLE
 from tests.runtime.tflm import NAMESPACE, tflm  # noqa: F401
 

@@ -9,7 +9,9 @@ from keras_tinytrain import _runtime
 from keras_tinytrain.export import board
 from keras_tinytrain.export.emulator import COMMAND
 from keras_tinytrain.export.firmware import ARDUINO, build_program, compile_sources
-from tests.runtime.small_net import ROOT, SOURCES, SPLIT, samples, small_net
+from tests.runtime.net_tables import load_tables
+from tests.runtime.paths import ROOT, SOURCES
+from tests.runtime.small_net import SPLIT, samples, small_net
 
 MAIN = ROOT / "tests" / "runtime" / "cortex_m4" / "main.cpp"
 
@@ -78,7 +80,7 @@ def test_training_is_the_same_on_the_board(name, runtime, tmp_path):
     net.views = ((0, 1, False), (-1, 0, True))
     net.settings.update(SETTINGS[name], iterations=3)
     images, labels = samples(shape=net.image_shape)
-    expected, calls, arena_bytes = host_run(net, *net.load(tmp_path), images, labels)
+    expected, calls, arena_bytes = host_run(net, *load_tables(net, tmp_path), images, labels)
     (tmp_path / "recording.h").write_text(recording(images, labels, calls, arena_bytes))
     options, objects = runtime
     program = build_program([MAIN, tmp_path / "tables.cpp", *objects], tmp_path, board=board("nano33ble"), options=options,

@@ -8,7 +8,9 @@ import subprocess
 import pytest
 
 from keras_tinytrain import _runtime
-from tests.runtime.small_net import ROOT, SOURCES, samples, small_net
+from tests.runtime.net_tables import load_tables
+from tests.runtime.paths import ROOT, SOURCES
+from tests.runtime.small_net import samples, small_net
 
 HOSTILE = ROOT / "tests" / "runtime" / "hostile"
 FLAGS = ["-std=c++17", "-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-g", "-O1", f"-I{SOURCES}"]
@@ -30,7 +32,7 @@ def compiler(tmp_path_factory):
 
 def learned_delta(net, folder):
     """The delta of a short training, for the fuzzer to begin with."""
-    tables, library = net.load(folder)
+    tables, library = load_tables(net, folder)
     room = {"arena_bytes": 4096, "scratch_bytes": 8192} if net.candidates else {}
     trainer = _runtime.Trainer(tables, net.run_trainable, net.run_frozen, net.bind, owner=library, **room)
     for image, label in zip(*samples()):

@@ -4,7 +4,9 @@ import subprocess
 
 import pytest
 
-from tests.runtime.small_net import ROOT, SOURCES, SPLIT, small_net
+from tests.runtime.net_tables import render_tables
+from tests.runtime.paths import ROOT, SOURCES
+from tests.runtime.small_net import SPLIT, small_net
 
 HOSTILE = ROOT / "tests" / "runtime" / "hostile"
 SANITIZE = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-g", "-O1"]
@@ -19,7 +21,7 @@ def test_no_undefined_behaviour(head, views, by_channel, variant, tmp_path):
     candidates = ("kPerWeightAndMac", 10**6) if variant == "candidates" else ()
     net = small_net(head, by_channel=by_channel, picking=variant == "picking", candidates=candidates)
     net.views, net.split = views, SPLIT if variant == "split" else ()
-    (tmp_path / "tables.cpp").write_text(net.render())
+    (tmp_path / "tables.cpp").write_text(render_tables(net))
     program = tmp_path / "program"
     sources = [HOSTILE / "sanitize.cpp", tmp_path / "tables.cpp", *sorted(SOURCES.glob("*.cpp"))]
     subprocess.run(["c++", "-std=gnu++14", *SANITIZE, *EXTRA, f"-I{SOURCES}", *sources, "-o", program], check=True)

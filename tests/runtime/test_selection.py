@@ -9,6 +9,7 @@ import pytest
 
 from keras_tinytrain import _runtime, filling
 from tests.runtime.reference import Reference, prototype_loss, softmax_loss
+from tests.runtime.net_tables import load_tables
 from tests.runtime.small_net import samples, small_net
 from tests.runtime.test_memory import align16, promised_parts
 
@@ -32,7 +33,7 @@ class Adaptive:
 
     def __init__(self, net, folder):
         self.net = net
-        self.tables, self.library = net.load(folder)
+        self.tables, self.library = load_tables(net, folder)
         self.images, self.labels = samples()
 
     def trainer(self, *, add=True, arena_bytes=LOTS, scratch_bytes=LOTS, **options):

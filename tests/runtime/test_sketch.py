@@ -14,7 +14,7 @@ from keras_tinytrain.domains import load_npz
 from keras_tinytrain.export import HostRuntime, TrainingSettings, export_tflm
 from keras_tinytrain.plan import LayerPlan, Plan
 from models import images, labelled_images, tiny_net
-from tests.runtime.small_net import ROOT, SOURCES
+from tests.runtime.paths import ROOT, SOURCES
 from tests.runtime.tflm import NAMESPACE, tflm  # noqa: F401
 
 WAYS, SHOTS, ITERATIONS = 3, 2, 4

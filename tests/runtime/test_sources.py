@@ -7,7 +7,7 @@ import subprocess
 
 import pytest
 
-from tests.runtime.small_net import ROOT, SOURCES
+from tests.runtime.paths import ROOT, SOURCES
 
 CXX = os.environ.get("CXX", "c++")
 WARNINGS = ["-Wall", "-Wextra", "-Wconversion", "-Wdouble-promotion", "-Wshadow", "-Werror"]

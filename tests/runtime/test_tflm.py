@@ -9,7 +9,7 @@ from keras_tinytrain.export import HostRuntime, TrainingSettings, export_tflm
 from keras_tinytrain.export.tables import _resolver_method
 from keras_tinytrain.plan import LayerPlan, Plan
 from models import images, labelled_images, pooled_net, tiny_net
-from tests.runtime.small_net import ROOT
+from tests.runtime.paths import ROOT
 from tests.runtime.tflm import NAMESPACE, tflm  # noqa: F401
 
 WAYS, SHOTS = 3, 2

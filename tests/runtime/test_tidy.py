@@ -5,7 +5,7 @@ import subprocess
 
 import pytest
 
-from tests.runtime.small_net import ROOT, SOURCES
+from tests.runtime.paths import ROOT, SOURCES
 
 pytestmark = pytest.mark.skipif(shutil.which("clang-tidy") is None, reason="needs apt-get install clang-tidy")
 

@@ -7,7 +7,9 @@ import pytest
 
 from keras_tinytrain import _runtime
 from tests.runtime.reference import keras_change, views_of
-from tests.runtime.small_net import NONE, SPLIT, STORED_SAMPLE, small_net
+from tests.runtime.int8_net import NONE, STORED_SAMPLE
+from tests.runtime.net_tables import load_tables
+from tests.runtime.small_net import SPLIT, small_net
 from tests.runtime.trainers import VIEWS, Setup, all_of
 
 
@@ -338,7 +340,7 @@ def replace_trained(**changes):
 def test_tables_that_cannot_work_are_refused(change, tmp_path):
     net = small_net()
     change(net)
-    tables, library = net.load(tmp_path)
+    tables, library = load_tables(net, tmp_path)
     assert _runtime.check_tables(tables) == "an index, size or pointer in the tables is out of range"
     with pytest.raises(ValueError, match="in the tables is out of range"):
         _runtime.Trainer(tables, net.run_trainable, net.run_frozen, owner=library)

@@ -3,6 +3,7 @@
 import numpy as np
 
 from keras_tinytrain import _runtime
+from tests.runtime.net_tables import load_tables
 from tests.runtime.reference import prototype_loss, softmax_loss, views_of
 from tests.runtime.small_net import samples
 
@@ -14,7 +15,7 @@ class Setup:
 
     def __init__(self, net, folder):
         self.net = net
-        self.tables, self.library = net.load(folder)
+        self.tables, self.library = load_tables(net, folder)
         self.images, self.labels = samples()
 
     def trainer(self, add=True, share=True, flash=None, **settings):
