@@ -30,7 +30,8 @@ class TinyTrainCallback(keras.callbacks.Callback):
 
     When the first batch arrives it scores layers and channels by Fisher information on `support`, chooses within `budget`,
     and from then on nothing else is computed or moved: every other weight stays bit-identical, BatchNorm runs in inference
-    mode, the optimizer holds state for the chosen channels only. When training ends the model is the user's again.
+    mode, the optimizer holds state for the chosen channels only. When training ends the model is the user's again. Layers with
+    `trainable = False` are never chosen.
 
     Goes with Keras 3 and tf_keras, and beside other callbacks in any order. TensorBoard shows the plan and its scores; a
     training that BackupAndRestore resumes goes on with the plan it had.
@@ -194,6 +195,11 @@ class TinyTrainCallback(keras.callbacks.Callback):
         self.plan, self._before = resumed or (self._given_plan or self._choose(*support), None)
         if not self.plan.layers:
             raise ValueError(f"The plan (strategy '{self.plan.strategy}') trains nothing; leave TinyTrainCallback out.")
+        if frozen := sorted(_frozen(model).intersection(layer.name for layer in self.plan.layers)):
+            raise ValueError(
+                f"The plan (strategy '{self.plan.strategy}') trains layers whose trainable flag is False: {frozen}. Set it to "
+                "True, or leave them out of the plan."
+            )
         if self.strategy == "redrawn":
             self.plan = redraw(self.plan, layer_table(self._described), epoch=self._epoch, seed=self.seed)
         self._slices = channel_slices(model, self.plan)
@@ -248,15 +254,18 @@ class TinyTrainCallback(keras.callbacks.Callback):
         return self.cache(x), y, sample_weight
 
     def _choose(self, x, y):
-        x, y = np.asarray(x), np.asarray(y)
+        (x,) = map(np.asarray, keras.tree.flatten(x))
+
+        def labels(indices):
+            return None if y is None else keras.tree.map_structure(lambda each: tf.convert_to_tensor(np.asarray(each)[indices]), y)
 
         def summed_loss(outputs, indices):
-            batch = {"x": x[indices], "y": tf.convert_to_tensor(y[indices]), "y_pred": outputs}
+            batch = {"x": x[indices], "y": labels(indices), "y_pred": outputs}
             mode = {"sample_weight": None} if is_keras2(self.model) else {"training": False}
             return self.model.compute_loss(**batch, **mode) * len(indices)
 
         options = {name: getattr(self, name) for name in ("inspect", "kinds", "strategy", "accounting", "seed")}
-        plan = planner.choose(self._described, x, summed_loss, self.budget, **options)
+        plan = planner.choose(self._described, x, summed_loss, self.budget, frozen=_frozen(self.model), **options)
         self.model.reset_metrics()
         return plan
 
@@ -283,12 +292,21 @@ def _refuse_what_cannot_be(model, beside):
             f"Model '{model.name}' has a train_step of its own, which TinyTrainCallback would replace. Call "
             "keras_tinytrain.sparse.sparse_train_step in it instead of using the callback, or override compute_loss."
         )
+    for side in ("input", "output"):
+        names = getattr(model, f"{side}_names", [])
+        if len(names) > 1:
+            raise ValueError(f"TinyTrainCallback needs a model with one {side}. Received '{model.name}' with {len(names)}: {names}")
     refused = [getattr(house.callbacks, "SwapEMAWeights", ())]  # pairs the optimizer's averages with all weights of the model
     refused += [house.callbacks.BackupAndRestore] * is_keras2(model)  # restores into an optimizer of all weights
     for callback in beside:
         if isinstance(callback, tuple(kind for kind in refused if kind)):
             name = f"{house.__name__}.callbacks.{type(callback).__name__}"
             raise ValueError(f"{name} does not go with an optimizer that knows the chosen channels only. Leave it out.")
+
+
+def _frozen(model):
+    """Names of the layers that the user does not want trained."""
+    return {layer.name for layer in model._flatten_layers(include_self=False) if not layer.trainable}
 
 
 def _whole_layers(model, plan):

@@ -132,6 +132,12 @@ class LayerTable:
             tainted.append(any(tainted[index] or index in sources for index in row.inputs))
         return tuple(tainted)
 
+    def frozen(self, names) -> "LayerTable":
+        """This table with the layers `names`, as far as it has them, as ones that their user has frozen."""
+        reason = "its trainable flag is False"
+        rows = (dataclasses.replace(row, reason=row.reason or reason) if row.name in names else row for row in self.rows)
+        return LayerTable(self.model_name, tuple(rows))
+
     def inspected(self, inspect=6) -> tuple[LayerInfo, ...]:
         """Trainable rows to choose from.
 
@@ -148,11 +154,14 @@ class LayerTable:
             rows = tuple(row for row in self.rows if row.block >= first and row.trainable)
         else:
             rows = tuple(self[name] for name in inspect)
-            refused = [f"'{row.name}' ({row.reason or 'it has no channels'})" for row in rows if not row.trainable]
-            if refused:
-                raise ValueError(f"Layers that cannot be trained here: {', '.join(refused)}")
+            if not all(row.trainable for row in rows):
+                raise ValueError(f"Layers that cannot be trained here: {_refused(rows)}")
         if not rows:
-            raise ValueError(f"Model '{self.model_name}' has no trainable Conv2D, DepthwiseConv2D or Dense layer.")
+            refused = _refused(row for row in self.rows if row.reason)
+            raise ValueError(
+                f"Model '{self.model_name}' has no trainable Conv2D, DepthwiseConv2D or Dense layer"
+                + (f": {refused}" if refused else ".")
+            )
         return rows
 
     def _body_blocks(self):
@@ -160,6 +169,10 @@ class LayerTable:
         blocks = sorted({row.block for row in self.rows if row.kind in ("conv", "depthwise")})
         spatial = [row.block for row in self.rows if row.has_channels and not row.pointwise]
         return [block for block in blocks if not spatial or block <= max(spatial)]
+
+
+def _refused(rows):
+    return ", ".join(f"'{row.name}' ({row.reason or 'it has no channels'})" for row in rows if not row.trainable)
 
 
 def layer_table(model: keras.Model) -> LayerTable:

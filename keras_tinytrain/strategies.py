@@ -77,11 +77,21 @@ class Task:
 
 
 def make_task(
-    model: keras.Model, x, loss, budget: Budget, *, inspect=6, kinds: str = "pointwise", accounting=None, rule="layers", seed=0
+    model: keras.Model,
+    x,
+    loss,
+    budget: Budget,
+    *,
+    inspect=6,
+    kinds: str = "pointwise",
+    accounting=None,
+    rule="layers",
+    seed=0,
+    frozen=(),
 ) -> Task:
-    """The `Task` of a built model, not necessarily canonical. Options as in `planner.choose`."""
+    """The `Task` of a built model, not necessarily canonical. `frozen`: names of layers to leave; the rest as in `Task`."""
     canonical = canonical_form(model)
-    table = layer_table(canonical)
+    table = layer_table(canonical).frozen(frozen)
     rows = candidates(table, inspect, kinds=kinds)
     x = np.asarray(x, np.float32)
     return Task(canonical, table, rows, x, loss, budget, accounting or DeviceAccounting(), rule, seed)
