@@ -165,7 +165,8 @@ class TinyTrainCallback(keras.callbacks.Callback):
             first, resumed = [], self._kept()
             if not (resumed or self._given_plan or self.support):
                 first = [next(iterator)]
-            self._begin(self.support or (first and keras.utils.unpack_x_y_sample_weight(first[0])[:2]), resumed)
+            support = self.support and tuple(part if isinstance(part, dict) else np.asarray(part) for part in self.support)
+            self._begin(support or (first and keras.utils.unpack_x_y_sample_weight(first[0])[:2]), resumed)
             function = self._sparse_train_function()
             self.model.train_function = functools.partial(self._later_call, function)
             if not first:
