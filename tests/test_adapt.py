@@ -145,6 +145,7 @@ def test_softmax_head_begins_at_the_prototypes_and_learns(net, task):
     [
         ({"head": "svm"}, "head of .*'prototypes', 'softmax'"),
         ({"average": 1.0}, "average in"),
+        ({"iterations": -1}, "0 or more. Received: -1"),
         ({"shifts": SHIFTS, "augment": "ink"}, "not both"),
         ({"plan": Plan((LayerPlan("b9.pw1", (0,)),))}, "'backbone' has no layer 'b9.pw1'"),
         ({"plan": Plan((LayerPlan("b2.pw2", (12,)),))}, "12 channels. The plan names channel 12"),
@@ -164,6 +165,7 @@ def test_options_that_cannot_be_are_refused(net, task, options, message):
         (lambda x, y: (x, y + 1), "Labels must be 0..K-1"),
         (lambda x, y: (x, y.astype(float)), "integer label"),
         (lambda x, y: (x, y[:-1]), "integer label for each of 12"),
+        (lambda x, y: (tf.data.Dataset.from_tensor_slices(x), y), "array of samples \\(N, 12, 12, 1\\). Received: .*Dataset"),
     ],
 )
 def test_samples_that_cannot_be_learned_from_are_refused(net, task, change, message):

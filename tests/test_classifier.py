@@ -102,6 +102,25 @@ def test_a_class_without_fitting_samples_is_refused(net, task, bad):
         prototype_classifier(net, *task).add_class(bad)
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda x, y: (x[:, 1:], y), r"shape \(11, 12, 1\), model 'backbone' expects \(12, 12, 1\)"),
+        (lambda x, y: (x[0], y), r"shape \(12, 1\), model"),
+        (lambda x, y: (x, y + 1), r"Expected labels 0\.\.2\. Received 1\.\.3"),
+        (lambda x, y: (x, np.eye(3)[y]), r"integer label for each of 12 samples. Received: float64 of shape \(12, 3\)"),
+    ],
+)
+def test_samples_that_cannot_be_evaluated_are_refused(net, task, change, message):
+    learned = prototype_classifier(net, *task)
+    x, y = change(*task)
+    with pytest.raises(ValueError, match=message):
+        learned.evaluate(x, y)
+    if x.shape[1:] != net.input_shape[1:]:
+        with pytest.raises(ValueError, match=message):
+            learned.predict(x)
+
+
 def test_evaluate_keeps_what_helped_and_reverts_what_did_not(net, task, caplog):
     x, y = task
     mixed = np.tile(np.unique(y), len(y) // 3)  # labels that mean nothing, so that learning them changes answers

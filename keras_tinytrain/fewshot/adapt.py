@@ -72,6 +72,8 @@ def adapt(
     """
     if head not in HEADS or not 0 <= average < 1:
         raise ValueError(f"Expected head of {sorted(HEADS)} and average in [0, 1). Received: {head!r} and {average!r}")
+    if iterations < 0:
+        raise ValueError(f"Expected a number of iterations, 0 or more. Received: {iterations}")
     start = prototype_classifier(backbone, support_x, support_y)
     adapter, original, support_x = start._adapter, start._head, np.asarray(support_x, np.float32)
     views = _views(support_x, shifts, augment, num_views, seed)

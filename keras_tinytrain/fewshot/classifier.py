@@ -12,6 +12,7 @@ from keras_tinytrain.delta import Delta, read_channels
 from keras_tinytrain.fewshot.adapter import BATCH_SIZE, Adapter
 from keras_tinytrain.fewshot.heads import ORIGINAL, CosineHead, SoftmaxHead
 from keras_tinytrain.fewshot.model import classifier_model
+from keras_tinytrain.fewshot.support import check_labels, check_shape
 from keras_tinytrain.plan import Plan
 
 _LOG = logging.getLogger(__name__)
@@ -70,7 +71,7 @@ class FewShotClassifier:
         return self._original.num_classes
 
     def logits(self, x) -> np.ndarray:
-        """float32 (N, num_classes)."""
+        """float32 (N, num_classes). Raises ValueError where x is not (N, ...) of the network's input."""
         return self._both_logits(x, with_original=self.average > 0)[0]
 
     def predict(self, x) -> np.ndarray:
@@ -84,7 +85,11 @@ class FewShotClassifier:
             x, y: labelled samples that were not learned from.
             revert: True takes back what was learned if the original network with its prototypes gets more of these samples
                 right, and logs a warning that says so. Choose on other samples than you report on.
+
+        Raises:
+            ValueError: the samples are not the network's, or y is not one of the classes for each of them.
         """
+        check_labels(y, len(x), self.num_classes)
         correct = [np.mean(np.argmax(logits, axis=1) == np.asarray(y)) for logits in self._both_logits(x, with_original=True)]
         after, before = map(float, correct)
         if not revert or after >= before:
@@ -144,6 +149,7 @@ class FewShotClassifier:
 
     def _both_logits(self, x, *, with_original):
         """(logits, the original network's logits) over batches."""
+        check_shape(self._adapter.model, x)
         batches = [x[start : start + BATCH_SIZE] for start in range(0, max(len(x), 1), BATCH_SIZE)]
         pairs = [self._batch_logits(np.asarray(batch), with_original) for batch in batches]
         return tuple(np.concatenate(parts) for parts in zip(*pairs))

@@ -1,4 +1,4 @@
-"""A support set: the labelled samples of a task, checked before anything is learned from them."""
+"""Samples of a task, labelled or not, checked before anything is computed with them."""
 
 import keras
 import numpy as np
@@ -6,11 +6,9 @@ import numpy as np
 
 def check_support(backbone: keras.Model, x, y) -> int:
     """Number of classes of a support set. Raises ValueError where it cannot be learned from."""
+    check_shape(backbone, x)
     x, y = np.asarray(x), np.asarray(y)
-    if x.shape[1:] != backbone.input_shape[1:]:
-        raise ValueError(f"Samples have shape {x.shape[1:]}, model '{backbone.name}' expects {backbone.input_shape[1:]}.")
-    if y.shape != x.shape[:1] or not np.issubdtype(y.dtype, np.integer):
-        raise ValueError(f"Expected one integer label for each of {len(x)} samples. Received: {y.dtype} of shape {y.shape}.")
+    check_labels(y, len(x))
     if not np.isfinite(x).all():
         bad = np.flatnonzero(~np.isfinite(x).reshape(len(x), -1).all(axis=1))
         raise ValueError(f"Samples {bad[:5].tolist()} contain NaN or infinity.")
@@ -20,3 +18,21 @@ def check_support(backbone: keras.Model, x, y) -> int:
     if present.tolist() != list(range(len(present))):
         raise ValueError(f"Labels must be 0..K-1 with every class present. Received labels {present.tolist()}.")
     return len(present)
+
+
+def check_shape(backbone: keras.Model, x) -> None:
+    """Raises ValueError where `x` is no array of samples (N, ...) of the backbone's input."""
+    expected = backbone.input_shape[1:]
+    if np.ndim(x) == 0:
+        raise ValueError(f"Expected an array of samples (N, {', '.join(map(str, expected))}). Received: {type(x).__name__}")
+    if np.shape(x)[1:] != expected:
+        raise ValueError(f"Samples have shape {np.shape(x)[1:]}, model '{backbone.name}' expects {expected}.")
+
+
+def check_labels(y, num_samples: int, num_classes: int | None = None) -> None:
+    """Raises ValueError where `y` is not one integer for each sample, or, given `num_classes`, one that is no class."""
+    y = np.asarray(y)
+    if y.shape != (num_samples,) or not np.issubdtype(y.dtype, np.integer):
+        raise ValueError(f"Expected one integer label for each of {num_samples} samples. Received: {y.dtype} of shape {y.shape}.")
+    if num_classes is not None and len(y) and not (0 <= y.min() and y.max() < num_classes):
+        raise ValueError(f"Expected labels 0..{num_classes - 1}. Received {y.min()}..{y.max()}.")
