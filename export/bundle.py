@@ -99,6 +99,8 @@ def export_tflm(
         181216
     """
     out, target = pathlib.Path(out), find_board(board)
+    if not isinstance(plan, (Plan, Candidates)):
+        raise ValueError(f"plan expects a Plan, such as adapt(...).plan, or Candidates. Received: {plan!r}")
     if weights_in_ram not in _WEIGHTS_IN_RAM:
         raise ValueError(f"weights_in_ram expects one of {', '.join(_WEIGHTS_IN_RAM)}. Received: {weights_in_ram!r}")
     _check_free(out, overwrite)
@@ -276,7 +278,7 @@ def _check_free(out, overwrite):
     if not out.exists():
         return
     if not (out / MANIFEST).is_file():
-        raise FileExistsError(f"{out} exists and is no bundle.")
+        raise FileExistsError(f"{out} exists and is no bundle: name another folder.")
     if not overwrite:
         raise FileExistsError(f"{out} is there already: pass overwrite=True to replace it.")
 

@@ -137,6 +137,11 @@ def test_nothing_is_overwritten_unasked(bundle, tmp_path, converted):
     assert sorted(tmp_path.rglob("*")) == sorted([*before, tmp_path / "precious"])
 
 
+def test_a_plan_that_is_none_is_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"plan expects a Plan, .* Received: None"):
+        export_tflm(tiny_net(), None, calibration=images(tiny_net(), 8), out=tmp_path / "net")
+
+
 def test_too_small_a_board_writes_nothing(tmp_path, converted):
     with pytest.raises(ValueError, match="of SRAM, board 'small'.*Largest parts: model_arena .* B, samples "):
         export(tmp_path / "deep" / "net", board=Board("small", "cpu", 1, 8192, 10**6))

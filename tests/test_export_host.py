@@ -317,6 +317,8 @@ def test_inputs_are_checked(case):
         host.add_samples(case.x, case.y[:-1])
     with pytest.raises(ValueError, match="samples of shape"):
         host.predict(case.x[..., :1])
+    with pytest.raises(ValueError, match=f"x holds {case.x[0].size} values that are NaN"):
+        host.predict(np.concatenate([case.x[:1], np.full_like(case.x[:1], np.nan)]))
     with pytest.raises(RuntimeError):
         host.train()
 
