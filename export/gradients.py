@@ -15,7 +15,8 @@ def middles(layers, shapes, with_gradient):
     """{tensor: channels at a time}: in the middle of an inverted bottleneck gradients can be taken by channel.
 
     Backwards from a 1 x 1 convolution to the depthwise convolution right before it, and where the gradient goes on, to the
-    1 x 1 convolution right before that. Nothing else may read what lies between them.
+    1 x 1 convolution right before that. Nothing else may read what lies between them, and the gradient that goes on is whole:
+    where one depthwise separable layer follows the other, every second one makes such a middle.
     """
     readers = [[index for index, layer in enumerate(layers) if tensor in layer.inputs] for tensor in range(len(shapes))]
 
@@ -33,7 +34,9 @@ def middles(layers, shapes, with_gradient):
             continue
         if before not in with_gradient:
             middles[behind] = 1
-        elif index > 1 and layers[index - 2].output == before and is_pointwise(layers[index - 2]) and len(readers[before]) == 1:
+            continue
+        expand = layers[index - 2] if index > 1 and layers[index - 2].output == before else None
+        if expand and is_pointwise(expand) and len(readers[before]) == 1 and expand.input not in middles:
             middles |= {behind: 1, before: planes_at_once(shapes[before])}
     return middles
 

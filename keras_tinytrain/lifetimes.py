@@ -56,7 +56,8 @@ def bottleneck_middles(table: LayerTable, flows) -> dict[int, tuple[int, int]]:
     """{home: (row of the projection, channels at a time)} of tensors in the middle of inverted bottlenecks.
 
     Backwards from a 1x1 convolution to the depthwise layer right before it and, where the gradient goes on, to the 1x1
-    convolution right before that. Nothing else may read what lies between them.
+    convolution right before that. Nothing else may read what lies between them, and the gradient that goes on is whole: where
+    one depthwise separable layer follows the other, every second one makes such a middle.
 
     Args:
         flows: homes that have a gradient.
@@ -73,7 +74,9 @@ def bottleneck_middles(table: LayerTable, flows) -> dict[int, tuple[int, int]]:
         before = home_of(table, table[behind].inputs[0])
         if before not in flows:
             middles[behind] = project, 1
-        elif _is_expansion(table[before]) and readers[before] == {behind}:
+            continue
+        goes_on_whole = home_of(table, table[before].inputs[0]) not in middles
+        if _is_expansion(table[before]) and readers[before] == {behind} and goes_on_whole:
             middles |= {behind: (project, 1), before: (project, planes_at_once(table[before].output_shape))}
     return middles
 

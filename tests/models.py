@@ -32,6 +32,18 @@ def tiny_net(*, classes=5, size=12, seed=0):
     return _calibrated(keras.Model(image, x, name="tiny_net"), seed)
 
 
+def separable_net(*, size=12, seed=0):
+    """A convolution and four depthwise separable layers, as in DS-CNN and MobileNetV1; (N, size, size, 3) -> (N, 10) embeddings."""
+    keras.utils.set_random_seed(seed)
+    x = image = keras.Input((size, size, 3), name="image")
+    x = layers.Conv2D(8, 3, padding="same", activation="relu", name="stem")(x)
+    for index in range(1, 5):
+        x = layers.DepthwiseConv2D(3, padding="same", activation="relu", name=f"s{index}_depthwise")(x)
+        x = layers.Conv2D(10, 1, activation="relu", name=f"s{index}_pointwise")(x)
+    x = layers.GlobalAveragePooling2D(name="pool")(x)
+    return _calibrated(keras.Model(image, x, name="separable_net"), seed)
+
+
 def pooled_net(*, size=12, seed=0):
     """Average pooling, stand-alone ReLU and flatten; (N, size, size, 2) -> (N, 6) embeddings."""
     keras.utils.set_random_seed(seed)

@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from keras_tinytrain.export import Bundle, HostRuntime, TrainingSettings, export_tflm
 from keras_tinytrain.export import flatbuffer as fb
+from keras_tinytrain.export import graph as graph_module
 from keras_tinytrain.export.arena import smallest_arena
 from keras_tinytrain.export.convert import convert_int8
 from keras_tinytrain.export.cut import cut_model, find_trained
@@ -17,7 +18,7 @@ from keras_tinytrain.fold import fold_batch_norm
 from keras_tinytrain.graph import walk
 from keras_tinytrain.plan import LayerPlan, Plan
 from keras_tinytrain.sparse import kernel_channel_axis
-from models import images, labelled_images, pooled_net, tiny_net
+from models import images, labelled_images, pooled_net, separable_net, tiny_net
 
 WAYS, SHOTS = 4, 3
 
@@ -46,6 +47,7 @@ CASES = {  # model, plan, head, views, (optimizer, learning rate); "views" and "
     "views": (tiny_net, plan_of(b1_expand=(0, 9), b1_depthwise=(3,)), "prototypes", ((0, 1), (-2, 0)), ("momentum", 0.1)),
     "pooled": (pooled_net, plan_of(first=(0, 5), second=(1,), hidden=(0, 7)), "prototypes", (), ("sgd", 0.1)),
     "picking": (picking_net, plan_of(first=(0, 5), second=(1, 2)), "prototypes", (), ("adam", 0.02)),
+    "separable": (separable_net, plan_of(s1_pointwise=(2, 7), s3_depthwise=(0, 4)), "prototypes", (), ("adam", 0.01)),
     "softmax": (lambda: tiny_net(classes=WAYS), plan_of(b2_expand=(0, 1), logits=(0, 1, 2, 3)), "softmax", (), ("adam", 0.01)),
 }
 
@@ -321,6 +323,20 @@ def test_inputs_are_checked(case):
         host.predict(np.concatenate([case.x[:1], np.full_like(case.x[:1], np.nan)]))
     with pytest.raises(RuntimeError):
         host.train()
+
+
+def test_middles_that_share_a_tensor_are_refused(tmp_path, monkeypatch):
+    """Backwards through one block, the next one's input would be written whole where one plane of it is."""
+
+    def overlapping(layers, shapes, with_gradient):
+        blocks = [layer for layer in layers if layer.op == "kDepthwiseConv2D" and layer.output in with_gradient]
+        return {layer.output: 1 for layer in blocks} | {layer.input: 2 for layer in blocks if layer.input in with_gradient}
+
+    monkeypatch.setattr(graph_module, "middles", overlapping)
+    model = separable_net()
+    plan = plan_of(s1_pointwise=(2, 7))
+    with pytest.raises(ValueError, match="in the tables is out of range"):
+        HostRuntime(export_tflm(model, plan, calibration=images(model, 8), out=tmp_path / "net"))
 
 
 def test_two_runtimes_of_one_bundle_do_not_share_weights(case, host):

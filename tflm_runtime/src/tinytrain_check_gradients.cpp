@@ -71,7 +71,8 @@ bool GradientsKeepApart(const Tables& tables, std::int32_t x, std::int32_t y) {
 }
 
 // The middle of a block: read by the next layer alone, which is a 1 x 1 convolution behind a depthwise one, or a depthwise one
-// behind a 1 x 1 convolution; and in the first case the depthwise convolution's own input is one, too, or ends the way back.
+// behind a 1 x 1 convolution whose own input's gradient is whole; and in the first case the depthwise convolution's own input is
+// one, too, or ends the way back.
 bool MiddleIsValid(const Tables& tables, std::int32_t index) {
   const std::int32_t producer = ProducerOf(tables, index);
   if (producer < 0 || producer + 1 >= tables.num_layers) return false;
@@ -84,6 +85,7 @@ bool MiddleIsValid(const Tables& tables, std::int32_t index) {
     const Tensor& input = tables.tensors[layer.input];
     return IsPointwise(tables, reader) && (input.num_planes > 0 || !HasGradient(tables, layer.input));
   }
+  if (tables.tensors[layer.input].num_planes > 0) return false;
   return IsPointwise(tables, layer) && reader.op == Operator::kDepthwiseConv2D && tables.tensors[reader.output].num_planes > 0;
 }
 
