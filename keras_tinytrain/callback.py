@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_tinytrain import cost, planner, resume
+from keras_tinytrain.callback_checks import check_fit, check_plan, frozen_layers
 from keras_tinytrain.delta import Delta, snapshot
 from keras_tinytrain.device_cost import DeviceAccounting
 from keras_tinytrain.keras2 import copy_weights, house_of, is_keras2, twin
@@ -130,7 +131,7 @@ class TinyTrainCallback(keras.callbacks.Callback):
     def on_train_begin(self, logs=None):
         self._give_back()
         self._beside = callbacks_beside(self)
-        _refuse_what_cannot_be(self.model, self._beside)
+        check_fit(self.model, self._beside)
         self._replace(self.model, "train_function", self._first_call)
 
     def on_epoch_begin(self, epoch, logs=None):
@@ -194,13 +195,7 @@ class TinyTrainCallback(keras.callbacks.Callback):
         model = self.model
         self._described = twin(model) if is_keras2(model) else model
         self.plan, self._before = resumed or (self._given_plan or self._choose(*support), None)
-        if not self.plan.layers:
-            raise ValueError(f"The plan (strategy '{self.plan.strategy}') trains nothing; leave TinyTrainCallback out.")
-        if frozen := sorted(_frozen(model).intersection(layer.name for layer in self.plan.layers)):
-            raise ValueError(
-                f"The plan (strategy '{self.plan.strategy}') trains layers whose trainable flag is False: {frozen}. Set it to "
-                "True, or leave them out of the plan."
-            )
+        check_plan(self.plan, model)
         if self.strategy == "redrawn":
             self.plan = redraw(self.plan, layer_table(self._described), epoch=self._epoch, seed=self.seed)
         self._slices = channel_slices(model, self.plan)
@@ -266,7 +261,7 @@ class TinyTrainCallback(keras.callbacks.Callback):
             return self.model.compute_loss(**batch, **mode) * len(indices)
 
         options = {name: getattr(self, name) for name in ("inspect", "kinds", "strategy", "accounting", "seed")}
-        plan = planner.choose(self._described, x, summed_loss, self.budget, frozen=_frozen(self.model), **options)
+        plan = planner.choose(self._described, x, summed_loss, self.budget, frozen=frozen_layers(self.model), **options)
         self.model.reset_metrics()
         return plan
 
@@ -281,33 +276,6 @@ class TinyTrainCallback(keras.callbacks.Callback):
         while self._undo:
             self._undo.pop()()
         self._before, self._slices = None, []
-
-
-def _refuse_what_cannot_be(model, beside):
-    """Raise ValueError where the model or a callback beside this one would go wrong silently."""
-    house = house_of(model)
-    if model.optimizer is None:
-        raise ValueError("TinyTrainCallback needs a model that was compiled with an optimizer.")
-    if getattr(model.train_step, "__func__", None) is not house.Model.train_step:
-        raise ValueError(
-            f"Model '{model.name}' has a train_step of its own, which TinyTrainCallback would replace. Call "
-            "keras_tinytrain.sparse.sparse_train_step in it instead of using the callback, or override compute_loss."
-        )
-    for side in ("input", "output"):
-        names = getattr(model, f"{side}_names", [])
-        if len(names) > 1:
-            raise ValueError(f"TinyTrainCallback needs a model with one {side}. Received '{model.name}' with {len(names)}: {names}")
-    refused = [getattr(house.callbacks, "SwapEMAWeights", ())]  # pairs the optimizer's averages with all weights of the model
-    refused += [house.callbacks.BackupAndRestore] * is_keras2(model)  # restores into an optimizer of all weights
-    for callback in beside:
-        if isinstance(callback, tuple(kind for kind in refused if kind)):
-            name = f"{house.__name__}.callbacks.{type(callback).__name__}"
-            raise ValueError(f"{name} does not go with an optimizer that knows the chosen channels only. Leave it out.")
-
-
-def _frozen(model):
-    """Names of the layers that the user does not want trained."""
-    return {layer.name for layer in model._flatten_layers(include_self=False) if not layer.trainable}
 
 
 def _whole_layers(model, plan):

@@ -1,0 +1,83 @@
+"""What `TinyTrainCallback` takes of models, samples and plans, and what it refuses by name."""
+
+import re
+
+import keras
+import numpy as np
+import pytest
+from callbacks import callback, compiled
+from models import batch, small_net
+
+from keras_tinytrain import Budget, TinyTrainCallback
+
+
+def test_a_budget_too_small_names_the_smallest_that_would_do():
+    model = compiled()
+    with pytest.raises(ValueError, match=r"The smallest that would do is Budget\(memory=\"(\d+)B\", compute=(\d+)\)") as raised:
+        model.fit(*batch(), callbacks=[TinyTrainCallback(Budget(memory=100, compute=0.3))], verbose=0)
+    memory, compute = re.search(r'memory="(\d+)B", compute=(\d+)', str(raised.value)).groups()
+    tiny = TinyTrainCallback(Budget(f"{memory}B", int(compute)), verbose=0)
+    model.fit(*batch(), callbacks=[tiny], verbose=0)
+    assert tiny.plan.num_channels >= 1
+
+
+def test_a_strategy_that_trains_nothing_is_named():
+    with pytest.raises(ValueError, match="strategy 'none'.* trains nothing"):
+        compiled().fit(*batch(), callbacks=[callback(strategy="none")], verbose=0)
+
+
+def test_what_the_user_froze_is_not_chosen():
+    compiled().fit(*batch(), callbacks=[everything := callback(strategy="full")], verbose=0)
+    frozen = everything.plan.layers[0].name
+    model = compiled()
+    model.get_layer(frozen).trainable = False
+    model.fit(*batch(), callbacks=[rest := callback(strategy="full")], verbose=0)
+    assert [layer.name for layer in rest.plan.layers] == [layer.name for layer in everything.plan.layers[1:]]
+    with pytest.raises(ValueError, match=rf"trainable flag is False: \['{frozen}'\]"):
+        model.fit(*batch(), callbacks=[callback(plan=everything.plan)], verbose=0)
+    model.trainable = False
+    with pytest.raises(ValueError, match=rf"has no trainable .*: '{frozen}' \(its trainable flag is False\), '"):
+        model.fit(*batch(), callbacks=[callback()], verbose=0)
+
+
+@pytest.mark.parametrize("wrap", [lambda x, y: ({"image": x}, y), lambda x, y: (x, {"out": y}), lambda x, y: (x,)])
+def test_samples_and_labels_may_come_by_name_or_labels_not_at_all(wrap):
+    class Own(keras.Model):
+        def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+            return keras.ops.mean(keras.ops.square(y_pred))
+
+    plain = small_net()
+    image = keras.Input(plain.input_shape[1:], name="image")
+    model = Own(image, plain(image))
+    model.compile("sgd")
+    model.fit(*wrap(*batch()), callbacks=[fitted := callback()], verbose=0)
+    assert fitted.plan.layers
+
+
+def test_several_inputs_or_outputs_are_refused():
+    image = keras.Input((8, 8, 3))
+    outputs = [keras.layers.Dense(2, name=name)(keras.layers.Flatten()(image)) for name in "ab"]
+    model = keras.Model(image, outputs)
+    model.compile("sgd", ["mse", "mse"])
+    with pytest.raises(ValueError, match=r"one output. Received '.*' with 2: \['a', 'b'\]"):
+        model.fit(np.zeros((4, 8, 8, 3)), [np.zeros((4, 2))] * 2, callbacks=[callback()], verbose=0)
+
+
+def test_trained_weights_are_not_known_before_the_first_batch():
+    with pytest.raises(ValueError, match="not known before the first batch"):
+        callback().print_trainable_parameters()
+
+
+def test_what_would_go_wrong_silently_is_refused():
+    class Own(keras.Model):
+        def train_step(self, data):
+            return {}
+
+    plain = small_net()
+    own = Own(plain.input, plain.output)
+    own.compile("sgd", "mse")
+    with pytest.raises(ValueError, match="has a train_step of its own"):
+        own.fit(*batch(), callbacks=[callback()], verbose=0)
+    averaged = compiled(keras.optimizers.SGD(0.1, use_ema=True))
+    with pytest.raises(ValueError, match="SwapEMAWeights does not go with"):
+        averaged.fit(*batch(), callbacks=[callback(), keras.callbacks.SwapEMAWeights()], verbose=0)
