@@ -12,8 +12,9 @@ from keras_tinytrain.export.on_grid import on_grid_model
 from keras_tinytrain.fewshot.adapt import adapt
 from keras_tinytrain.fewshot.augmentation import shift_views
 from keras_tinytrain.fewshot.training import leave_one_out_loss
+from bundle_reference import by_channel
 from models import images, labelled_images, pooled_net, tiny_net
-from test_export_host import BLOCKS, by_channel, picking_net, plan_of
+from test_export_host import BLOCKS, picking_net, plan_of
 
 WAYS, SHOTS, ITERATIONS, RATE, SHIFTS = 4, 3, 40, 3e-3, ((0, 1, 0), (-2, 0, 1))
 CASES = {
