@@ -1,7 +1,6 @@
 """libFuzzer on what the runtime reads: deltas and tables. A crash, a read outside or undefined behaviour fails."""
 
 import os
-import pathlib
 import shutil
 import subprocess
 
@@ -30,6 +29,21 @@ def compiler(tmp_path_factory):
     return "clang++"
 
 
+@pytest.fixture(scope="module")
+def runtime(compiler, tmp_path_factory):
+    """The runtime, compiled once for all targets."""
+    return compile_sources(compiler, sorted(SOURCES.glob("*.cpp")), tmp_path_factory.mktemp("runtime"))
+
+
+def compile_sources(compiler, sources, folder):
+    """Object files of these sources."""
+    objects = [folder / f"{source.stem}.o" for source in sources]
+    for source, target in zip(sources, objects):
+        follow = ["-fsanitize=fuzzer-no-link"] if source.stem.startswith(FOLLOWED) else []
+        subprocess.run([compiler, *FLAGS, *follow, "-c", source, "-o", target], check=True)
+    return objects
+
+
 def learned_delta(net, folder):
     """The delta of a short training, for the fuzzer to begin with."""
     tables, library = load_tables(net, folder)
@@ -41,18 +55,9 @@ def learned_delta(net, folder):
     return trainer.save_delta(1)
 
 
-def build(compiler, sources, program):
-    objects = []
-    for source in sources:
-        objects.append(program.with_name(f"{source.stem}.o"))
-        follow = ["-fsanitize=fuzzer-no-link"] if source.stem.startswith(FOLLOWED) else []
-        subprocess.run([compiler, *FLAGS, *follow, "-c", source, "-o", objects[-1]], check=True)
-    subprocess.run([compiler, "-fsanitize=fuzzer,address,undefined", *objects, "-o", program], check=True)
-
-
 @pytest.mark.parametrize("target, candidates", [
     ("fuzz_delta", ()), ("fuzz_delta", ("kPerWeight", 10**6)), ("fuzz_tables", ())], ids=["delta", "delta_with_its_plan", "tables"])
-def test_nothing_breaks(target, candidates, compiler, tmp_path):
+def test_nothing_breaks(target, candidates, compiler, runtime, tmp_path):
     corpus = tmp_path / "corpus"
     corpus.mkdir()
     net = small_net(by_channel=3 if target == "fuzz_tables" else 0, candidates=candidates)
@@ -61,9 +66,9 @@ def test_nothing_breaks(target, candidates, compiler, tmp_path):
     delta = learned_delta(net, tmp_path)  # writes tables.cpp, too
     for kind, seed in enumerate((delta, delta, bytes([0, 1, 3, 36, 1, 1, 0]))):  # the first byte says how it is read
         (corpus / str(kind)).write_bytes(bytes([kind]) + seed if target == "fuzz_delta" else bytes(6 * kind))
-    program = pathlib.Path(tmp_path, target)
-    sources = [HOSTILE / f"{target}.cpp", tmp_path / "tables.cpp", *sorted(SOURCES.glob("*.cpp"))]
-    build(compiler, sources, program)
+    program = tmp_path / target
+    objects = compile_sources(compiler, [HOSTILE / f"{target}.cpp", tmp_path / "tables.cpp"], tmp_path)
+    subprocess.run([compiler, "-fsanitize=fuzzer,address,undefined", *objects, *runtime, "-o", program], check=True)
     longest = 2 * len(delta) if target == "fuzz_delta" else 60
     # The peak of resident memory would include that of the process which started this one: one allocation is limited instead.
     memory = ["-rss_limit_mb=0", "-malloc_limit_mb=256"]

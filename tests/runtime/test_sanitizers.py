@@ -4,27 +4,61 @@ import subprocess
 
 import pytest
 
+from keras_tinytrain.export import TrainingSettings, export_tflm
+from keras_tinytrain.export.tables import render
+from keras_tinytrain.plan import LayerPlan, Plan
+from models import images, separable_net, tiny_net
 from tests.runtime.net_tables import render_tables
 from tests.runtime.paths import ROOT, SOURCES
 from tests.runtime.small_net import SPLIT, small_net
 
 HOSTILE = ROOT / "tests" / "runtime" / "hostile"
-SANITIZE = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-g", "-O1"]
+FLAGS = ["-std=gnu++14", f"-I{SOURCES}", "-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-g", "-O1"]
 # A float that no integer can hold is an error, too; division by zero is IEEE arithmetic, and not listed.
-EXTRA = ["-fsanitize=float-cast-overflow", "-D_GLIBCXX_ASSERTIONS"]
+FLAGS += ["-fsanitize=float-cast-overflow", "-D_GLIBCXX_ASSERTIONS"]
+
+
+EXPORTED = {  # model, trained channels
+    "bottlenecks": (tiny_net, {"b1_expand": (0, 9), "b1_depthwise": (3,), "b2_project": (1, 3)}),
+    "separable": (separable_net, {"s1_pointwise": (2, 7), "s3_depthwise": (0, 4)}),
+}
+
+
+@pytest.fixture(scope="module")
+def runtime(tmp_path_factory):
+    """The runtime and the test's main function, compiled once for all tables."""
+    folder = tmp_path_factory.mktemp("runtime")
+    sources = [HOSTILE / "sanitize.cpp", *sorted(SOURCES.glob("*.cpp"))]
+    subprocess.run(["c++", *FLAGS, "-c", *sources], cwd=folder, check=True)
+    return sorted(folder.glob("*.o"))
+
+
+def run(runtime, tables, folder):
+    """What the program prints with the tables of these sources: a delta."""
+    subprocess.run(["c++", *FLAGS, f"-I{folder}", *runtime, *tables, "-o", folder / "program"], check=True)
+    done = subprocess.run([folder / "program"], capture_output=True)
+    assert done.returncode == 0, done.stderr.decode()[-3000:]
+    return done.stdout
 
 
 @pytest.mark.parametrize("head, views, by_channel, variant", [
     ("prototypes", (), 3, ""), ("prototypes", ((1, 0, False), (-40, 3, True)), 0, "picking"), ("softmax", (), 5, "split"),
     ("prototypes", ((1, 0, True),), 1, "candidates")])
-def test_no_undefined_behaviour(head, views, by_channel, variant, tmp_path):
+def test_no_undefined_behaviour(head, views, by_channel, variant, runtime, tmp_path):
     candidates = ("kPerWeightAndMac", 10**6) if variant == "candidates" else ()
     net = small_net(head, by_channel=by_channel, picking=variant == "picking", candidates=candidates)
     net.views, net.split = views, SPLIT if variant == "split" else ()
     (tmp_path / "tables.cpp").write_text(render_tables(net))
-    program = tmp_path / "program"
-    sources = [HOSTILE / "sanitize.cpp", tmp_path / "tables.cpp", *sorted(SOURCES.glob("*.cpp"))]
-    subprocess.run(["c++", "-std=gnu++14", *SANITIZE, *EXTRA, f"-I{SOURCES}", *sources, "-o", program], check=True)
-    run = subprocess.run([program], capture_output=True)
-    assert run.returncode == 0, run.stderr.decode()[-3000:]
-    assert run.stdout.startswith(b"TTDL")
+    assert run(runtime, [tmp_path / "tables.cpp"], tmp_path).startswith(b"TTDL")
+
+
+@pytest.mark.parametrize("name", EXPORTED)
+def test_no_undefined_behaviour_with_what_is_exported(name, runtime, tmp_path):
+    """The offsets that the exporter gives to gradients stay inside the bytes that it promises."""
+    build, channels = EXPORTED[name]
+    model, plan = build(), Plan(tuple(LayerPlan(*each) for each in channels.items()))
+    training = TrainingSettings(num_classes=3, max_samples=9)
+    bundle = export_tflm(model, plan, calibration=images(model, 8), out=tmp_path / "net", training=training)
+    entry = bundle.path / "host.cpp"
+    entry.write_text(render("host.cpp.j2", namespace=bundle.manifest["namespace"]))
+    assert run(runtime, [bundle.path / "tables.cpp", bundle.path / "models.cpp", entry], bundle.path).startswith(b"TTDL")
