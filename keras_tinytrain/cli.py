@@ -83,6 +83,7 @@ def _plan_arguments(parser):
     parser.add_argument("--compute", type=float, default=0.15, help="share of a full backward pass, or MACs (%(default)s)")
     parser.add_argument("--inspect", type=positive, default=6, help="choose among the last so many blocks (%(default)s)")
     parser.add_argument("--strategy", default="fisher", help="how to choose (%(default)s); 'l2', 'random', 'fisher P/W', ...")
+    parser.add_argument("--seed", type=int, default=0, help="of strategies that draw (%(default)s)")
     device_arguments(parser)
     view_argument(parser)
     parser.add_argument("--explain", action="store_true", help="say why, and what more memory would add")
@@ -110,7 +111,8 @@ def _run_plan(args):
     with _spinner("scoring layers and channels"):
         num_views = len(checked_views(args.view))
         accounting = DeviceAccounting(args.optimizer, args.trained_weights, num_views=num_views, features=args.features)
-        plan = choose_for_task(model, x, y, budget, inspect=args.inspect, strategy=args.strategy, accounting=accounting)
+        choice = {"strategy": args.strategy, "seed": args.seed, "inspect": args.inspect, "accounting": accounting}
+        plan = choose_for_task(model, x, y, budget, **choice)
     if args.figure:
         from keras_tinytrain.figure import write_figure
 

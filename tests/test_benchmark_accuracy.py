@@ -68,15 +68,17 @@ def test_what_is_cut_off_goes_on(results, domain, tmp_path):
     assert without_seconds(part) == without_seconds(results)
 
 
-def test_ray_gives_the_same_rows(results, domain, tmp_path):
+def test_ray_gives_the_same_rows_and_errors(results, domain, tmp_path, capsys):
     ray = pytest.importorskip("ray", reason="pip install keras-tinytrain[ray]")
     out = tmp_path / "ray.csv"
     ray.init(num_cpus=2, log_to_driver=False, include_dashboard=False)
     try:
         assert main(command(domain, out, "--episodes", "2", "--methods", *METHODS, "--engine", "ray")) == 0
+        assert main(command("gone.npz", tmp_path / "none.csv", "--episodes", "1", "--methods", "none", "--engine", "ray")) == 2
     finally:
         ray.shutdown()
     assert without_seconds(out) == without_seconds(results)
+    assert capsys.readouterr().err.strip().endswith("No such file or directory: 'gone.npz'")
 
 
 @pytest.fixture(scope="module")
@@ -107,7 +109,7 @@ def test_averaging_learns_once(runner, domain, monkeypatch):
 
 
 def test_static_plan_is_the_same_for_every_task(runner, domain):
-    method, pictures = find_method("static", "nanonet"), runner._domain(domain)
+    method, pictures = find_method("static", "nanonet"), runner.domains[domain]
     plans = [runner._learn(method, runner._task(pictures, number, 0)).learned.plan for number in (0, 1)]
     assert plans[0] == plans[1] == runner.static_plan and plans[0].strategy == "static"
 
@@ -158,3 +160,8 @@ def test_methods_by_name():
 def test_unknown_names_are_listed(domain, tmp_path, capsys, change, message):
     assert main(command(domain, tmp_path / "x.csv", *change)) == 2
     assert message in capsys.readouterr().err
+
+
+def test_a_domain_that_is_missing_is_named_before_weights_are_read(tmp_path, capsys):
+    assert main(command("gone.npz", tmp_path / "x.csv", "--weights", str(tmp_path / "gone_too.npz"))) == 2
+    assert "'gone.npz'" in capsys.readouterr().err

@@ -95,6 +95,15 @@ def test_a_plan_is_for_a_board(folder, capsys, options, memory):
     assert Plan.from_json(capsys.readouterr().out).budget.memory_bytes == memory
 
 
+def test_chance_has_a_seed(folder, capsys):
+    command = ["plan", str(folder / "model.keras"), "--samples", str(folder / "task.npz"), "--memory", "60KB", "--compute", "0.3"]
+    printed = []
+    for seed in ("1", "2", "1"):
+        assert main([*command, "--strategy", "random", "--json", "--seed", seed]) == 0
+        printed.append(Plan.from_json(capsys.readouterr().out).layers)
+    assert printed[0] == printed[2] != printed[1]
+
+
 def test_plan_explains_and_draws(folder, tmp_path, capsys):
     command = ["plan", str(folder / "model.keras"), "--samples", str(folder / "task.npz"), "--compute", "0.5", "--explain"]
     assert main([*command, "--figure", str(tmp_path / "plan.png")]) == 0

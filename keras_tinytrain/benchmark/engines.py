@@ -25,6 +25,7 @@ def run_ray(settings: Settings, jobs: list[Job], *, address: str | None = None) 
 
     Raises:
         ImportError: Ray is not installed.
+        ValueError, OSError: what a worker raised.
     """
     try:
         import ray
@@ -39,6 +40,8 @@ def run_ray(settings: Settings, jobs: list[Job], *, address: str | None = None) 
         worker = ray.remote(num_cpus=1, runtime_env={"env_vars": ONE_THREAD})(Runner)
         pool = ActorPool([worker.remote(settings) for _ in range(count)])
         yield from pool.map(lambda actor, job: actor.run.remote(job), jobs)
+    except ray.exceptions.RayTaskError as error:
+        raise error.cause from error
     finally:
         if started:
             ray.shutdown()

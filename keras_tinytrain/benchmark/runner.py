@@ -33,13 +33,22 @@ class Runner:
     def __init__(self, settings: Settings):
         self.settings = settings
         self.budget = settings.chosen_budget
-        self.backbone = _backbone(settings.backbone, settings.weights)
-        self.table = layer_table(self.backbone)
-        self._domain = functools.lru_cache(load_domain)
+
+    @functools.cached_property
+    def domains(self):
+        return {name: load_domain(name) for name in self.settings.domains}
+
+    @functools.cached_property
+    def backbone(self):
+        return _backbone(self.settings.backbone, self.settings.weights)
+
+    @functools.cached_property
+    def table(self):
+        return layer_table(self.backbone)
 
     def run(self, job: Job) -> list[dict]:
         """A row per method, with the fields of `results.FIELDS`. Methods that differ only in averaging learn once."""
-        domain = self._domain(job.domain)
+        domain = self.domains[job.domain]
         task = self._task(domain, job.episode, self.settings.seed)
         about, learned, rows = row_key(self.settings, job.domain, job.episode), {}, []
         for name in job.methods:
@@ -56,7 +65,7 @@ class Runner:
     def static_plan(self):
         """The plan by the mean Fisher information over tasks of all domains that are drawn with another seed."""
         tasks = [
-            self._scored(self._domain(name), episode)
+            self._scored(self.domains[name], episode)
             for name in self.settings.domains
             for episode in range(STATIC_TASKS)
         ]

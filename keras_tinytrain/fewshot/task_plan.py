@@ -21,7 +21,7 @@ def head_for(model: keras.Model, num_classes: int) -> str:
 
 
 def choose_for_task(
-    model: keras.Model, x, y, budget: Budget, *, inspect=6, strategy: str = "fisher", accounting: DeviceAccounting = DeviceAccounting()
+    model: keras.Model, x, y, budget: Budget, *, accounting: DeviceAccounting = DeviceAccounting(), **choice_options
 ) -> Plan:
     """The plan for labelled samples, with the loss of the model's head.
 
@@ -30,9 +30,8 @@ def choose_for_task(
         x: float32 (N, ...).
         y: int (N,), 0..K-1.
         budget: memory and compute, in the device's accounting.
-        inspect: the last blocks to choose from, or layer names.
-        strategy: a key of `strategies.STRATEGIES`.
         accounting: how the device trains; its numbers of samples and classes are those of `x` and `y`.
+        choice_options: of `planner.choose`: strategy, inspect, kinds, rule, seed.
     """
     num_classes = int(np.max(y)) + 1
     accounting = dataclasses.replace(accounting, num_samples=len(x), num_classes=num_classes)
@@ -40,7 +39,7 @@ def choose_for_task(
         model, loss = prototype_classifier(model, x, y).model, planner.summed_cross_entropy(y)
     else:
         loss = planner.summed_cross_entropy(y, from_logits=not _is_softmax(model.layers[-1]))
-    return planner.choose(model, x, loss, budget, strategy=strategy, inspect=inspect, accounting=accounting)
+    return planner.choose(model, x, loss, budget, accounting=accounting, **choice_options)
 
 
 def _is_softmax(layer):
