@@ -23,6 +23,7 @@ def choose(model: keras.Model, x, loss, budget: Budget, *, strategy: str = "fish
 
     Raises:
         ValueError: the model cannot be handled, there is no such strategy, or the budget is too small for one channel.
+        TypeError: `budget` is no `Budget`.
     """
     decide = find_strategy(strategy)
     return decide(make_task(model, x, loss, budget, **task_options))

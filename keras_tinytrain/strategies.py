@@ -90,6 +90,8 @@ def make_task(
     frozen=(),
 ) -> Task:
     """The `Task` of a built model, not necessarily canonical. `frozen`: names of layers to leave; the rest as in `Task`."""
+    if not isinstance(budget, Budget):
+        raise TypeError(f'budget expects a Budget, such as Budget("256KB", 0.15). Received: {budget!r}')
     canonical = canonical_form(model)
     table = layer_table(canonical).frozen(frozen)
     rows = candidates(table, inspect, kinds=kinds)

@@ -95,3 +95,11 @@ def test_one_name_for_all(folder, tmp_path, mocked):
     assert load_domain(str(folder)).images.shape == (4, 128, 128, 3)
     assert load_domain(f"drawings:{folder}", size=9).images.shape == (4, 9, 9, 1)
     assert load_domain("tfds:dtd", size=4).name == "dtd" and load_domain("digits", size=8).name == "digits"
+
+
+def test_a_name_that_stands_for_nothing(tmp_path):
+    with pytest.raises(FileNotFoundError, match="no domain 'digit': expected an .npz file, .* or digits"):
+        load_domain("even:digit")
+    (tmp_path / "notes.txt").write_text("no pictures")
+    with pytest.raises(ValueError, match="notes.txt is not an .npz file"):
+        load_domain(str(tmp_path / "notes.txt"))

@@ -69,3 +69,8 @@ def test_other_strategies_by_name(task):
     assert choose_for_task(tiny_net(), *task, BUDGET, strategy="last_layer").strategy == "last_layer"
     with pytest.raises(ValueError, match="strategy expects one of .* Received: 'guess'"):
         choose_for_task(tiny_net(), *task, BUDGET, strategy="guess")
+
+
+def test_a_budget_is_a_budget(task):
+    with pytest.raises(TypeError, match=r"""such as Budget\("256KB", 0.15\). Received: '100KB'"""):
+        choose_for_task(tiny_net(), *task, "100KB")

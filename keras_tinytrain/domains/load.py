@@ -32,4 +32,7 @@ def load_domain(name: str, *, size: int | None = None) -> Domain:
     folder = name.removeprefix("drawings:")
     if folder != name or pathlib.Path(name).is_dir():
         return load_folder(folder, size=size or 128, drawings=folder != name)
+    if not pathlib.Path(name).exists():
+        known = "an .npz file, a folder of class folders (drawings:<folder>), tfds:<name> or digits"
+        raise FileNotFoundError(f"There is no domain {name!r}: expected {known}, perhaps with even: or odd: before it.")
     return load_npz(name, size=size)

@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import zipfile
 
 import numpy as np
 
@@ -25,9 +26,11 @@ def load_npz(path: str | os.PathLike, *, size: int | None = 32) -> Domain:
         (N, steps, 1, 6).
 
     Raises:
-        ValueError: the file has none of these layouts.
+        ValueError: it is no .npz, or has none of these layouts.
         FileNotFoundError: there is no such file.
     """
+    if pathlib.Path(path).exists() and not zipfile.is_zipfile(path):
+        raise ValueError(f"{path} is not an .npz file.")
     with np.load(path, allow_pickle=False) as arrays:
         if "images_packed" in arrays:
             images, labels, groups = _unpack(arrays, size), arrays["class_id"], None
