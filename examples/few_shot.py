@@ -4,9 +4,8 @@ import numpy as np
 
 from keras_tinytrain import Budget, Delta, adapt
 from keras_tinytrain.backbones import NanoNet
-from keras_tinytrain.domains import load_digits
-from keras_tinytrain.fewshot.adapt import classifier_from_delta
-from keras_tinytrain.fewshot.episodes import sample_episode
+from keras_tinytrain.data import load_digits, sample_episode
+from keras_tinytrain.fewshot import classifier_from_delta
 
 backbone, digits = NanoNet(), load_digits()
 task = sample_episode(digits, ways=6, shots=5, queries=40, rng=np.random.default_rng(1))

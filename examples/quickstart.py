@@ -4,7 +4,7 @@ import keras
 
 from keras_tinytrain import Budget, TinyTrainCallback
 from keras_tinytrain.backbones import NanoNet
-from keras_tinytrain.domains import load_digits
+from keras_tinytrain.data import load_digits
 
 digits = load_digits()
 x, y, x_test, y_test = digits.images[:500], digits.labels[:500], digits.images[500:], digits.labels[500:]

@@ -4,9 +4,9 @@ import numpy as np
 
 from keras_tinytrain import Budget, adapt
 from keras_tinytrain.backbones import NanoNet
-from keras_tinytrain.domains import load_digits
-from keras_tinytrain.export import HostRuntime, TrainingSettings, export_tflm
-from keras_tinytrain.fewshot.episodes import sample_episode
+from keras_tinytrain.data import load_digits, sample_episode
+from keras_tinytrain.export import TrainingSettings, export_tflm
+from keras_tinytrain.run import HostRuntime
 
 backbone = NanoNet()
 task = sample_episode(load_digits(), ways=5, shots=5, queries=20, rng=np.random.default_rng(1))

@@ -4,13 +4,12 @@ import dataclasses
 
 import keras
 
-from keras_tinytrain import filling, selection
-from keras_tinytrain.cost import backward_macs, full_backward_macs
-from keras_tinytrain.layers import layer_table
+from keras_tinytrain.choose import filling, selection
+from keras_tinytrain.choose.paper_cost import backward_macs, full_backward_macs
+from keras_tinytrain.export.backward.graph import TrainableGraph
+from keras_tinytrain.export.backward.memory import TrainingMemory, training_memory, with_total
+from keras_tinytrain.model.layers import layer_table
 from keras_tinytrain.plan import Budget, LayerPlan, Plan
-
-from .graph import TrainableGraph
-from .memory import TrainingMemory, training_memory, with_total
 
 
 @dataclasses.dataclass(frozen=True)

@@ -18,7 +18,7 @@ def arduino_library(example: str, sketch: dict[str, bytes]) -> bytes:
     from keras_tinytrain.tflm_runtime import source_dir
 
     root = source_dir().parent
-    files = {file.relative_to(root).as_posix(): file.read_bytes() for file in sorted(source_dir().glob("tinytrain*"))}
+    files = {file.relative_to(root).as_posix(): file.read_bytes() for file in sorted(source_dir().rglob("*.*"))}
     files |= {name: (root / name).read_bytes() for name in ("library.properties", "keywords.txt")}
     files |= {f"examples/{example}/{name.replace('sketch.ino', f'{example}.ino')}": data for name, data in sketch.items()}
     target = io.BytesIO()

@@ -4,7 +4,6 @@ import dataclasses
 import os
 import pathlib
 
-
 _KINDS = {int: "a number of at least 1", str: "a text"}
 
 

@@ -12,25 +12,26 @@ import tempfile
 import keras
 import numpy as np
 
-from keras_tinytrain.device_cost import DeviceAccounting
-from keras_tinytrain.fold import fold_batch_norm
+from keras_tinytrain.choose.sram import DeviceAccounting
+from keras_tinytrain.export import arduino
+from keras_tinytrain.export.adaptive import Candidates, Room, divide
+from keras_tinytrain.export.backward.graph import read_trainable
+from keras_tinytrain.export.backward.memory import delta_bytes, feature_flash_bytes, training_memory, whole_pages, with_total
+from keras_tinytrain.export.backward.selected import choose_split
+from keras_tinytrain.export.boards import Board
+from keras_tinytrain.export.boards import board as find_board
+from keras_tinytrain.export.bundle_folder import MANIFEST, SCHEMA_VERSION, Bundle
+from keras_tinytrain.export.limits import check_fits, flash_bytes, what_would_fit
+from keras_tinytrain.export.settings import TrainingSettings
+from keras_tinytrain.export.tables import identifier, image_input, render, render_sources, tables_bytes
+from keras_tinytrain.export.tflite import qat
+from keras_tinytrain.export.tflite.arena import smallest_arena
+from keras_tinytrain.export.tflite.convert import convert_int8, is_softmax, without_softmax
+from keras_tinytrain.export.tflite.cut import cut_model
+from keras_tinytrain.export.tflite.flatbuffer import operator_names
+from keras_tinytrain.model.fold import fold_batch_norm
 from keras_tinytrain.plan import Plan
 from keras_tinytrain.views import checked_views
-
-from . import arduino, qat
-from .adaptive import Candidates, Room, divide
-from .arena import smallest_arena
-from .boards import Board, board as find_board
-from .bundle_folder import MANIFEST, SCHEMA_VERSION, Bundle
-from .convert import convert_int8, is_softmax, without_softmax
-from .cut import cut_model
-from .flatbuffer import operator_names
-from .graph import read_trainable
-from .limits import check_fits, flash_bytes, what_would_fit
-from .memory import delta_bytes, feature_flash_bytes, training_memory, whole_pages, with_total
-from .selected import choose_split
-from .settings import TrainingSettings
-from .tables import identifier, image_input, render, render_sources, tables_bytes
 
 _HEADS = ("prototypes", "softmax")
 _SKETCHES = ("serial", "imu")
@@ -224,7 +225,9 @@ def _converted(canonical, head, calibration):
     """The whole int8 model, up to the embedding or the logits."""
     if not qat.is_tf_keras(canonical):
         if calibration is None:
-            raise ValueError("calibration expects samples that show the model's ranges; only a quantisation-aware model knows them.")
+            raise ValueError(
+                "calibration expects samples that show the model's ranges; only a quantisation-aware model knows them."
+            )
         return convert_int8(canonical, calibration)
     whole = qat.convert_quantize_aware(canonical)
     if head == "prototypes" and qat.ends_in_softmax(whole):

@@ -1,7 +1,7 @@
 """Whether a bundle fits its board and, where it does not, what would."""
 
-from .boards import Board
-from .memory import with_total
+from keras_tinytrain.export.backward.memory import with_total
+from keras_tinytrain.export.boards import Board
 
 
 def flash_bytes(frozen: bytes | None, trainable: bytes, *, tables: int, features: int, deltas: int) -> dict[str, int]:

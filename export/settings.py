@@ -3,7 +3,7 @@
 import dataclasses
 import math
 
-from keras_tinytrain.device_cost import OPTIMIZERS, WEIGHTS
+from keras_tinytrain.choose.sram import OPTIMIZERS, WEIGHTS
 
 _CHOICES = {  # in the order of the C++ enumerations
     "optimizer": tuple(OPTIMIZERS),

@@ -6,7 +6,7 @@ import struct
 
 import numpy as np
 
-from .flatbuffer import constant_offset, quantisation, read_model
+from keras_tinytrain.export.tflite.flatbuffer import constant_offset, quantisation, read_model
 
 TABLES_VERSION = 5  # kTablesVersion in tinytrain_tables.h
 _HEADS = {"prototypes": "kPrototypes", "softmax": "kSoftmax"}

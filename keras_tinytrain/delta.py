@@ -10,9 +10,9 @@ import zlib
 import keras
 import numpy as np
 
-from keras_tinytrain.graph import find_layer
+from keras_tinytrain.model.channels import kernel_channel_axis
+from keras_tinytrain.model.graph import find_layer
 from keras_tinytrain.plan import LayerPlan, Plan
-from keras_tinytrain.sparse import kernel_channel_axis
 
 MAGIC = b"TTDL"
 VERSION = 1

@@ -4,14 +4,14 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_tinytrain.export import flatbuffer as fb
-from keras_tinytrain.export.convert import convert_int8
-from keras_tinytrain.export.cut import cut_model, find_trained
-from keras_tinytrain.export.graph import read_trainable
-from keras_tinytrain.fold import fold_batch_norm
-from keras_tinytrain.graph import walk
+from keras_tinytrain.export.backward.graph import read_trainable
+from keras_tinytrain.export.tflite import flatbuffer as fb
+from keras_tinytrain.export.tflite.convert import convert_int8
+from keras_tinytrain.export.tflite.cut import cut_model, find_trained
+from keras_tinytrain.model.channels import kernel_channel_axis
+from keras_tinytrain.model.fold import fold_batch_norm
+from keras_tinytrain.model.graph import walk
 from keras_tinytrain.plan import LayerPlan, Plan
-from keras_tinytrain.sparse import kernel_channel_axis
 
 
 def reference_gradients(case, host):

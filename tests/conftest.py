@@ -27,9 +27,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 def _map_package(name, folder):
     """Import `folder` of the source tree as `name` where the installed package does not provide it."""
     if importlib.util.find_spec(name) is None:
-        spec = importlib.util.spec_from_file_location(
-            name, folder / "__init__.py", submodule_search_locations=[str(folder)]
-        )
+        spec = importlib.util.spec_from_file_location(name, folder / "__init__.py", submodule_search_locations=[str(folder)])
         module = importlib.util.module_from_spec(spec)
         sys.modules[name] = module
         spec.loader.exec_module(module)

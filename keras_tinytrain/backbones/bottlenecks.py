@@ -8,6 +8,7 @@ import numpy as np
 
 WEIGHTS_FOLDER = pathlib.Path(__file__).parent / "weights"  # those that come with the package
 
+
 def bottleneck_network(
     inputs, name: str, *, stem_filters: int, stem_kernel, stem_strides, kernel, blocks, batch_norm: bool
 ) -> keras.Model:

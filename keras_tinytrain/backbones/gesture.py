@@ -45,8 +45,14 @@ def GestureNet(
     """
     check_weights(weights, batch_norm)
     model = bottleneck_network(
-        keras.Input(input_shape, name="motion"), "gesturenet",
-        stem_filters=STEM_FILTERS, stem_kernel=(7, 1), stem_strides=2, kernel=(5, 1), blocks=BLOCKS, batch_norm=batch_norm,
+        keras.Input(input_shape, name="motion"),
+        "gesturenet",
+        stem_filters=STEM_FILTERS,
+        stem_kernel=(7, 1),
+        stem_strides=2,
+        kernel=(5, 1),
+        blocks=BLOCKS,
+        batch_norm=batch_norm,
     )
     if weights is not None:
         load_weights(model, WEIGHTS_FOLDER / "gesture_invented.npz" if weights == "invented" else weights)

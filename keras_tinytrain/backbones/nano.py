@@ -49,8 +49,14 @@ def NanoNet(
     """
     check_weights(weights, batch_norm)
     model = bottleneck_network(
-        keras.Input(input_shape, name="image"), "nanonet",
-        stem_filters=STEM_FILTERS, stem_kernel=3, stem_strides=2, kernel=3, blocks=BLOCKS, batch_norm=batch_norm,
+        keras.Input(input_shape, name="image"),
+        "nanonet",
+        stem_filters=STEM_FILTERS,
+        stem_kernel=3,
+        stem_strides=2,
+        kernel=3,
+        blocks=BLOCKS,
+        batch_norm=batch_norm,
     )
     if weights is not None:
         load_weights(model, WEIGHTS_FOLDER / "nano_omniglot.npz" if weights == "omniglot" else weights)

@@ -7,13 +7,14 @@ import math
 
 import numpy as np
 
-from keras_tinytrain import backbones, cost
+from keras_tinytrain import backbones
 from keras_tinytrain.benchmark.equal_batch import equal_batch_rows, equal_batch_text
 from keras_tinytrain.benchmark.text import aligned
-from keras_tinytrain.layers import LayerTable, layer_table
+from keras_tinytrain.choose import paper_cost
+from keras_tinytrain.choose.schemes import scheme_plan
+from keras_tinytrain.choose.selection import Ranking, last_layer_plan, select
+from keras_tinytrain.model.layers import LayerTable, layer_table
 from keras_tinytrain.plan import Budget, Plan
-from keras_tinytrain.schemes import scheme_plan
-from keras_tinytrain.selection import Ranking, last_layer_plan, select
 
 MIB = 2**20
 FULL_TRAIN_BATCH = 100  # the published memory of FullTrain is at this batch, every other row at 1
@@ -107,7 +108,7 @@ def method_plans(backbone: str, table: LayerTable) -> dict[str, Plan]:
     return {
         "LastLayer": last_layer_plan(table),
         "SparseUpdate": scheme_plan(table, SPARSE_UPDATE[backbone]),
-        "TinyTrain": select(table, _typical_ranking(backbone, table), budget, accounting=cost.PaperAccounting()),
+        "TinyTrain": select(table, _typical_ranking(backbone, table), budget, accounting=paper_cost.PaperAccounting()),
     }
 
 
@@ -124,7 +125,7 @@ def cost_text(rows: list[CostRow]) -> str:
 def full_train_bytes(table: LayerTable, batch: int) -> int:
     """batch * (conv inputs + conv outputs, which BatchNorm reads, + ReLU6 inputs) * 4 B + 4 copies of the weights * 4 B."""
     rows = table.weighted
-    elements = sum(cost.input_size(table, row) + math.prod(row.output_shape) for row in rows)
+    elements = sum(paper_cost.input_size(table, row) + math.prod(row.output_shape) for row in rows)
     elements += sum(math.prod(row.output_shape) for row in table if row.kind == "activation")
     return 4 * batch * elements + 16 * sum(row.num_weights for row in rows)
 
@@ -138,14 +139,14 @@ def _typical_ranking(backbone, table):
 def _computed(backbone, table, method):
     """(memory in MiB, backward MACs)."""
     if method == "FullTrain":
-        return full_train_bytes(table, FULL_TRAIN_BATCH) / MIB, cost.full_backward_macs(table)
+        return full_train_bytes(table, FULL_TRAIN_BATCH) / MIB, paper_cost.full_backward_macs(table)
     if method == "TinyTL":
         return None, None
-    choice = cost.num_channels(method_plans(backbone, table)[method])
-    macs = cost.backward_macs(table, choice)
+    choice = paper_cost.num_channels(method_plans(backbone, table)[method])
+    macs = paper_cost.backward_macs(table, choice)
     if method == "SparseUpdate" and "mix" in table.names:
         macs -= table["mix"].macs  # its networks have no such layer
-    return cost.PaperAccounting().memory_bytes(table, choice) / MIB, macs
+    return paper_cost.PaperAccounting().memory_bytes(table, choice) / MIB, macs
 
 
 def _compared(computed, published, form):

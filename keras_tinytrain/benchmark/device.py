@@ -13,14 +13,15 @@ from keras_tinytrain.benchmark.networks import find_network
 from keras_tinytrain.benchmark.results import append_results, read_results
 from keras_tinytrain.benchmark.tasks import TaskShape, draw_task
 from keras_tinytrain.benchmark.text import aligned
-from keras_tinytrain.cost import PaperAccounting, num_channels, num_trained_weights
-from keras_tinytrain.domains import load_npz
-from keras_tinytrain.export import Board, HostRuntime, TrainingSettings, export_tflm
-from keras_tinytrain.export.dequantise import dequantised_model
-from keras_tinytrain.export.on_grid import on_grid_model
-from keras_tinytrain.fewshot.adapt import adapt
+from keras_tinytrain.choose.paper_cost import PaperAccounting, num_channels, num_trained_weights
+from keras_tinytrain.data import load_npz
+from keras_tinytrain.export import Board, TrainingSettings, export_tflm
+from keras_tinytrain.fewshot.adaptation import adapt
 from keras_tinytrain.fewshot.augmentation import default_shifts, shift_views
-from keras_tinytrain.layers import layer_table
+from keras_tinytrain.model.layers import layer_table
+from keras_tinytrain.run import HostRuntime
+from keras_tinytrain.run.dequantise import dequantised_model
+from keras_tinytrain.run.on_grid import on_grid_model
 
 LEARNING_RATE, EPSILON = 3e-3, 1e-7  # of Adam; epsilon is Keras' default
 WITHIN = 0.02  # how near the device's loss curve is to be
@@ -99,13 +100,15 @@ def summary_text(rows) -> str:
     for name in [*domains, "all"]:
         own = [row for row in rows if name in (row["domain"], "all")]
         percent = {field: [100 * float(row[field]) for row in own] for field in LEARNERS}
-        lines.append((
-            name,
-            str(len(own)),
-            *(f"{np.mean(values):.2f}" for values in percent.values()),
-            str(Interval.of(np.subtract(percent["device"], percent["float"]))),
-            *(text for reference in LOSSES[:2] for text in _apart(own, reference)),
-        ))
+        lines.append(
+            (
+                name,
+                str(len(own)),
+                *(f"{np.mean(values):.2f}" for values in percent.values()),
+                str(Interval.of(np.subtract(percent["device"], percent["float"]))),
+                *(text for reference in LOSSES[:2] for text in _apart(own, reference)),
+            )
+        )
     return aligned(lines)
 
 

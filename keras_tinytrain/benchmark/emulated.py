@@ -11,17 +11,19 @@ import tempfile
 
 import numpy as np
 
-from keras_tinytrain import backbones, cost, planner, selection
+from keras_tinytrain import backbones
 from keras_tinytrain.benchmark.tasks import TaskShape, draw_task
 from keras_tinytrain.benchmark.text import aligned
-from keras_tinytrain.domains import load_npz
-from keras_tinytrain.device_cost import DeviceAccounting
-from keras_tinytrain.export import Candidates, HostRuntime, TrainingSettings, board, export_tflm
-from keras_tinytrain.export.emulator import INSTRUCTIONS_PER_MAC, emulate_task
-from keras_tinytrain.export.macs import forward_macs
-from keras_tinytrain.fewshot.adapt import prototype_classifier
-from keras_tinytrain.layers import layer_table
+from keras_tinytrain.choose import paper_cost, planner, selection
+from keras_tinytrain.choose.sram import DeviceAccounting
+from keras_tinytrain.data import load_npz
+from keras_tinytrain.export import Candidates, TrainingSettings, board, export_tflm
+from keras_tinytrain.export.tflite.macs import forward_macs
+from keras_tinytrain.fewshot.adaptation import prototype_classifier
+from keras_tinytrain.model.layers import layer_table
 from keras_tinytrain.plan import Budget
+from keras_tinytrain.run import HostRuntime
+from keras_tinytrain.run.emulator import INSTRUCTIONS_PER_MAC, emulate_task
 
 WAYS, SHOTS, ITERATIONS = 5, 5, 40
 BOARD = board("nano33ble")
@@ -63,9 +65,7 @@ def emulate_method(backbone, domain, method, args) -> dict:
     )
     with tempfile.TemporaryDirectory(prefix="keras_tinytrain_") as folder:
         out = pathlib.Path(folder, "bundle")
-        bundle = export_tflm(
-            model, chosen, calibration=x, out=out, board=target, training=settings, features=args.features
-        )
+        bundle = export_tflm(model, chosen, calibration=x, out=out, board=target, training=settings, features=args.features)
         host = HostRuntime(bundle)
         host.add_samples(x, y)
         host.trainer.update_prototypes()
@@ -79,11 +79,11 @@ def emulate_method(backbone, domain, method, args) -> dict:
     last_passes = emulated.calls["tail_forward"] - 2 * steps  # prototypes at the end: adapted, and of the original network
     passes = 2 * len(x) * ITERATIONS + last_passes  # of the tail: for prototypes and for gradients in each iteration
     cached = len(x) * prefix + passes * tail + len(x) * ITERATIONS * (backward + update)
-    choice, table = cost.num_channels(plan), layer_table(model)
+    choice, table = paper_cost.num_channels(plan), layer_table(model)
     return {
         "method": method,
-        "trained_weights": cost.num_trained_weights(table, choice),
-        "backward_macs": cost.backward_macs(table, choice),
+        "trained_weights": paper_cost.num_trained_weights(table, choice),
+        "backward_macs": paper_cost.backward_macs(table, choice),
         "layers": {layer.name: len(layer.channels) for layer in plan.layers if method != "full"},
         "sram_bytes": emulated.sram_bytes,
         "sram_promised": bundle.promised_bytes["sram"]["total"],

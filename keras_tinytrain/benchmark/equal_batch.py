@@ -3,12 +3,12 @@
 import dataclasses
 import math
 
-from keras_tinytrain import cost
 from keras_tinytrain.benchmark.text import aligned
-from keras_tinytrain.layers import LayerTable
-from keras_tinytrain.lifetimes import gradient_spans, peak_elements
+from keras_tinytrain.choose import paper_cost
+from keras_tinytrain.choose.lifetimes import gradient_spans, peak_elements
+from keras_tinytrain.choose.selection import full_plan
+from keras_tinytrain.model.layers import LayerTable
 from keras_tinytrain.plan import Plan
-from keras_tinytrain.selection import full_plan
 
 NUM_SUPPORT = 25  # 5-way 5-shot
 
@@ -61,7 +61,7 @@ def fisher_elements(table: LayerTable, inspect=6) -> int:
 
 def fisher_macs(table: LayerTable, inspect=6) -> int:
     """Multiply-accumulates of the Fisher pass's backward half on one sample: input gradients only."""
-    return cost.backward_macs(table, {row.name: 0 for row in table.inspected(inspect)})
+    return paper_cost.backward_macs(table, {row.name: 0 for row in table.inspected(inspect)})
 
 
 def equal_batch_text(rows: list[EqualBatchRow]) -> str:
@@ -80,7 +80,7 @@ def equal_batch_text(rows: list[EqualBatchRow]) -> str:
 
 
 def _row(backbone, table, method, plan):
-    choice = cost.num_channels(plan)
+    choice = paper_cost.num_channels(plan)
     trained = sum((table[name].weights_per_channel + table[name].has_bias) * count for name, count in choice.items())
     everything = sum(row.num_weights + row.has_bias * row.num_channels for row in table.weighted)
     behind = table.downstream(choice)
@@ -91,12 +91,12 @@ def _row(backbone, table, method, plan):
         method=method,
         trained=16 * trained,
         frozen=4 * (everything - trained),
-        peak_activation=4 * cost.peak_activation(table),
-        saved=4 * sum(cost.input_size(table, table[name]) for name in choice) + masks // 8,
+        peak_activation=4 * paper_cost.peak_activation(table),
+        saved=4 * sum(paper_cost.input_size(table, table[name]) for name in choice) + masks // 8,
         gradients=4 * peak_elements(table, gradient_spans(table, frozenset(choice))),
         fisher=4 * (fisher_elements(table) + sum(row.num_channels for row in table.inspected(6))) if scores else 0,
         support=NUM_SUPPORT * math.prod(table[0].output_shape),
-        forward_macs=cost.forward_macs(table),
-        backward_macs=cost.backward_macs(table, choice),
+        forward_macs=paper_cost.forward_macs(table),
+        backward_macs=paper_cost.backward_macs(table, choice),
         fisher_macs=fisher_macs(table) if scores else 0,
     )

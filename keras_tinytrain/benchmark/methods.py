@@ -3,7 +3,7 @@
 import dataclasses
 
 from keras_tinytrain.benchmark.networks import find_network
-from keras_tinytrain.schemes import SCHEMES
+from keras_tinytrain.choose.schemes import SCHEMES
 
 
 @dataclasses.dataclass(frozen=True)

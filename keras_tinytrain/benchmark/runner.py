@@ -6,22 +6,22 @@ import time
 
 import numpy as np
 
-from keras_tinytrain import cost, planner
 from keras_tinytrain.benchmark.jobs import Job, Settings, row_key
 from keras_tinytrain.benchmark.networks import find_network
 from keras_tinytrain.benchmark.tasks import draw_task
 from keras_tinytrain.benchmark.tiny_tl import lite_residual_network, tiny_tl_plan
 from keras_tinytrain.benchmark.transductive import TransductiveTuner
-from keras_tinytrain.device_cost import DeviceAccounting
-from keras_tinytrain.domains import load_domain
-from keras_tinytrain.fewshot.adapt import adapt, prototype_classifier
+from keras_tinytrain.choose import paper_cost, planner
+from keras_tinytrain.choose.schemes import scheme_plan
+from keras_tinytrain.choose.selection import full_plan, last_layer_plan
+from keras_tinytrain.choose.sram import DeviceAccounting
+from keras_tinytrain.choose.strategies import make_task, static_plan
+from keras_tinytrain.data import load_domain
+from keras_tinytrain.fewshot.adaptation import adapt, prototype_classifier
 from keras_tinytrain.fewshot.augmentation import fixed_views
-from keras_tinytrain.layers import layer_table
-from keras_tinytrain.schemes import scheme_plan
-from keras_tinytrain.selection import full_plan, last_layer_plan
-from keras_tinytrain.strategies import make_task, static_plan
+from keras_tinytrain.model.layers import layer_table
 
-ACCOUNTING = cost.PaperAccounting()
+ACCOUNTING = paper_cost.PaperAccounting()
 COSTS = ("trained_weights", "memory_bytes", "device_bytes", "backward_macs")
 NUM_VIEWS = 4  # fixed augmented copies of each support sample
 STATIC_TASKS = 3  # tasks per domain from which the static plan is made
@@ -64,11 +64,7 @@ class Runner:
     @functools.cached_property
     def static_plan(self):
         """The plan by the mean Fisher information over tasks of all domains that are drawn with another seed."""
-        tasks = [
-            self._scored(self.domains[name], episode)
-            for name in self.settings.domains
-            for episode in range(STATIC_TASKS)
-        ]
+        tasks = [self._scored(self.domains[name], episode) for name in self.settings.domains for episode in range(STATIC_TASKS)]
         return static_plan(tasks)
 
     def _task(self, domain, episode, seed):
@@ -125,9 +121,7 @@ class Runner:
 
     def _transductive(self, method, task):
         views = fixed_views(task.support_x, task.style, num_views=NUM_VIEWS, seed=task.number)
-        accuracy = self._tuner(method.learning_rate).accuracy(
-            task.support_x, task.support_y, views, task.query_x, task.query_y
-        )
+        accuracy = self._tuner(method.learning_rate).accuracy(task.support_x, task.support_y, views, task.query_x, task.query_y)
         return Outcome(accuracy, self._costs(self.backbone, full_plan(self.table), task))
 
     @functools.cache
@@ -144,16 +138,16 @@ class Runner:
 
     def _costs(self, network, plan, task):
         """What training `plan` costs at batch 1. The device's bytes are left empty where its runtime lacks the kernels."""
-        table, choice = layer_table(network), cost.num_channels(plan)
+        table, choice = layer_table(network), paper_cost.num_channels(plan)
         device = DeviceAccounting(
             num_samples=len(task.support_x), num_views=NUM_VIEWS, num_classes=int(np.max(task.support_y)) + 1
         )
         on_device = network is self.backbone
         return {
-            "trained_weights": cost.num_trained_weights(table, choice),
+            "trained_weights": paper_cost.num_trained_weights(table, choice),
             "memory_bytes": ACCOUNTING.memory_bytes(table, choice),
             "device_bytes": device.memory_bytes(table, choice) if on_device else "",
-            "backward_macs": cost.backward_macs(table, choice),
+            "backward_macs": paper_cost.backward_macs(table, choice),
         }
 
 

@@ -15,11 +15,11 @@ import tensorflow as tf
 from keras_tinytrain import backbones
 from keras_tinytrain.benchmark.cost import method_plans
 from keras_tinytrain.benchmark.text import aligned
-from keras_tinytrain.fold import fold_batch_norm
-from keras_tinytrain.layers import layer_table
+from keras_tinytrain.fit.frozen_cache import PrefixCache, split_for_cache
+from keras_tinytrain.fit.sparse import channel_optimizer, channel_slices, sparse_train_step
+from keras_tinytrain.model.fold import fold_batch_norm
+from keras_tinytrain.model.layers import layer_table
 from keras_tinytrain.plan import Plan
-from keras_tinytrain.prefix_cache import PrefixCache, split_for_cache
-from keras_tinytrain.sparse import channel_optimizer, channel_slices, sparse_train_step
 
 NUM_SAMPLES, NUM_CLASSES, IMAGE_SIZE = 25, 5, 128
 METHODS = ("full", "sparse", "cached")

@@ -5,9 +5,9 @@ import dataclasses
 import numpy as np
 
 from keras_tinytrain.backbones.images import network_images
-from keras_tinytrain.domains import Domain
-from keras_tinytrain.fewshot.episodes import Episode, sample_episode
-from keras_tinytrain.fewshot.meta_dataset import sample_varied_episode
+from keras_tinytrain.data import Domain
+from keras_tinytrain.data.episodes import Episode, sample_episode
+from keras_tinytrain.data.varied_episodes import sample_varied_episode
 
 
 @dataclasses.dataclass(frozen=True)

@@ -9,12 +9,13 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_tinytrain import backbones, cost
+from keras_tinytrain import backbones
 from keras_tinytrain.benchmark.text import aligned
+from keras_tinytrain.choose import paper_cost
+from keras_tinytrain.choose.planner import summed_cross_entropy
+from keras_tinytrain.choose.strategies import find_strategy, make_task
 from keras_tinytrain.fewshot.adapter import Adapter
 from keras_tinytrain.plan import Budget
-from keras_tinytrain.planner import summed_cross_entropy
-from keras_tinytrain.strategies import find_strategy, make_task
 
 NUM_SAMPLES, NUM_CLASSES = 25, 5
 
@@ -58,7 +59,7 @@ def measure(repeats: int) -> dict[str, float]:
     step, images, tasks = tf.function(eager_step, jit_compile=False), tf.constant(x), []
 
     def eager_scores():
-        tasks.append(make_task(classifier, x, loss, Budget("0.89MB", 6.51e6), accounting=cost.PaperAccounting()))
+        tasks.append(make_task(classifier, x, loss, Budget("0.89MB", 6.51e6), accounting=paper_cost.PaperAccounting()))
         return tasks[-1].delta
 
     runs = {

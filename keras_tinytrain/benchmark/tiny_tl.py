@@ -10,8 +10,8 @@ AdapterDrop (Ruecklé et al., EMNLP 2021) leaves out the modules of the first bl
 
 import keras
 
-from keras_tinytrain.graph import flatten, rebuild, walk
-from keras_tinytrain.layers import layer_table
+from keras_tinytrain.model.graph import flatten, rebuild, walk
+from keras_tinytrain.model.layers import layer_table
 from keras_tinytrain.plan import LayerPlan, Plan
 
 GROUPS, KERNEL = 2, 5

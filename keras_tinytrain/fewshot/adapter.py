@@ -7,17 +7,17 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_tinytrain.choose.fisher import activation_gradient_products, mean_squares
+from keras_tinytrain.choose.planner import summed_cross_entropy
+from keras_tinytrain.choose.strategies import Task, find_strategy, make_task
 from keras_tinytrain.delta import model_hash
-from keras_tinytrain.fewshot.head import PrototypeHead
 from keras_tinytrain.fewshot.heads import SCALE
+from keras_tinytrain.fewshot.prototype_head import PrototypeHead
 from keras_tinytrain.fewshot.prototypes import cosine_logits
-from keras_tinytrain.fewshot.tail import Tail
-from keras_tinytrain.fisher import activation_gradient_products, mean_squares
-from keras_tinytrain.fold import canonical_form
-from keras_tinytrain.graph import flatten
+from keras_tinytrain.fewshot.trainable_part import Tail
+from keras_tinytrain.model.fold import canonical_form
+from keras_tinytrain.model.graph import flatten
 from keras_tinytrain.plan import Budget, Plan
-from keras_tinytrain.planner import summed_cross_entropy
-from keras_tinytrain.strategies import Task, find_strategy, make_task
 
 BATCH_SIZE = 256
 _ADAPTERS = weakref.WeakKeyDictionary()  # {backbone: its Adapter}
@@ -102,9 +102,7 @@ class Adapter:
         image, embedding = self._canonical.input_shape[1:], self._canonical.output_shape[-1]
 
         @tf.function(
-            input_signature=[
-                tf.TensorSpec([None, *image]), tf.TensorSpec([None], tf.int64), tf.TensorSpec([None, embedding])
-            ],
+            input_signature=[tf.TensorSpec([None, *image]), tf.TensorSpec([None], tf.int64), tf.TensorSpec([None, embedding])],
             jit_compile=False,
             autograph=False,
         )

@@ -10,8 +10,8 @@ import numpy as np
 
 from keras_tinytrain.delta import Delta, read_channels
 from keras_tinytrain.fewshot.adapter import BATCH_SIZE, Adapter
+from keras_tinytrain.fewshot.classifier_model import classifier_model
 from keras_tinytrain.fewshot.heads import ORIGINAL, CosineHead, SoftmaxHead
-from keras_tinytrain.fewshot.model import classifier_model
 from keras_tinytrain.fewshot.support import check_labels, check_shape
 from keras_tinytrain.plan import Plan
 
@@ -118,7 +118,9 @@ class FewShotClassifier:
         """
         expected = self._adapter.model.input_shape[1:]
         if len(x) == 0 or np.shape(x)[1:] != expected:
-            raise ValueError(f"A new class expects samples (N, {', '.join(map(str, expected))}), N > 0. Received: {np.shape(x)}")
+            raise ValueError(
+                f"A new class expects samples (N, {', '.join(map(str, expected))}), N > 0. Received: {np.shape(x)}"
+            )
         features = self._adapter.features(self._tail, x)
         adapted, original = (np.mean(self._embed(features, values), axis=0) for values in (self._values, self._originals))
         self._head, self._original = self._head.with_class(adapted), self._original.with_class(original)

@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_tinytrain.delta import ChannelValues
-from keras_tinytrain.fewshot.head import PrototypeHead
+from keras_tinytrain.fewshot.prototype_head import PrototypeHead
 from keras_tinytrain.fewshot.prototypes import class_prototypes, cosine_logits
 
 SCALE = 10.0  # inverse temperature of the cosines, as in PMF (Hu et al., CVPR 2022)

@@ -33,6 +33,8 @@ def check_labels(y, num_samples: int, num_classes: int | None = None) -> None:
     """Raises ValueError where `y` is not one integer for each sample, or, given `num_classes`, one that is no class."""
     y = np.asarray(y)
     if y.shape != (num_samples,) or not np.issubdtype(y.dtype, np.integer):
-        raise ValueError(f"Expected one integer label for each of {num_samples} samples. Received: {y.dtype} of shape {y.shape}.")
+        raise ValueError(
+            f"Expected one integer label for each of {num_samples} samples. Received: {y.dtype} of shape {y.shape}."
+        )
     if num_classes is not None and len(y) and not (0 <= y.min() and y.max() < num_classes):
         raise ValueError(f"Expected labels 0..{num_classes - 1}. Received {y.min()}..{y.max()}.")

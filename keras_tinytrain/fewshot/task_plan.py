@@ -5,10 +5,10 @@ import dataclasses
 import keras
 import numpy as np
 
-from keras_tinytrain import planner
-from keras_tinytrain.device_cost import DeviceAccounting
-from keras_tinytrain.fewshot.adapt import prototype_classifier
-from keras_tinytrain.graph import flatten, walk
+from keras_tinytrain.choose import planner
+from keras_tinytrain.choose.sram import DeviceAccounting
+from keras_tinytrain.fewshot.adaptation import prototype_classifier
+from keras_tinytrain.model.graph import flatten, walk
 from keras_tinytrain.plan import Budget, Plan
 
 

@@ -2,7 +2,7 @@
 #include <cstdint>
 
 #include "board.h"
-#include "tinytrain_kernels.h"
+#include "tinytrain/kernels/kernels.h"
 #include "tinytrain_tables.h"
 
 namespace {
@@ -46,8 +46,7 @@ void Run(const Case& c) {
   const auto count = [&](std::int32_t n) { return last - n < c.num_planes ? last - n : c.num_planes; };
   switch (c.kernel) {
     case kPointwiseInput: return PointwiseBackwardInput(d_input, d_output, kernel, scales, pixels, inputs, outputs);
-    case kPointwiseKernel:
-      return PointwiseBackwardKernel(d_kernel, nullptr, d_output, input, 3, list, pixels, inputs, outputs);
+    case kPointwiseKernel: return PointwiseBackwardKernel(d_kernel, nullptr, d_output, input, 3, list, pixels, inputs, outputs);
     case kPointwisePlane:
       for (std::int32_t n = 0; n < last; ++n) PointwiseBackwardPlane(d_input, d_output, kernel, n, pixels, inputs, outputs);
       return;

@@ -5,14 +5,15 @@ import os
 import numpy as np
 import pytest
 
-from keras_tinytrain import demo
 from keras_tinytrain.backbones import GestureNet, NanoNet
-from keras_tinytrain.domains import load_digits, load_npz
-from keras_tinytrain.export import Candidates, HostRuntime, TrainingSettings, board, export_tflm
-from keras_tinytrain.export.emulator import emulate_task
-from keras_tinytrain.export.firmware import build_firmware
-from keras_tinytrain.fewshot.episodes import sample_episode
+from keras_tinytrain.cli import demo_task
+from keras_tinytrain.data import load_digits, load_npz
+from keras_tinytrain.data.episodes import sample_episode
+from keras_tinytrain.export import Candidates, TrainingSettings, board, export_tflm
 from keras_tinytrain.plan import Budget
+from keras_tinytrain.run import HostRuntime
+from keras_tinytrain.run.emulator import emulate_task
+from keras_tinytrain.run.firmware import build_firmware
 
 NANO = board("nano33ble")
 ITERATIONS = 40 if os.environ.get("KERAS_TINYTRAIN_LONG_TESTS") else 1
@@ -31,9 +32,9 @@ def gestures(shared_data):
 def task(request, shared_data, tmp_path_factory):
     """(bundle, its firmware, a 5-way 5-shot episode)."""
     backbone, domain = request.param(shared_data)
-    episode = sample_episode(domain, ways=demo.WAYS, shots=demo.SHOTS, rng=np.random.default_rng([0, 0]))
+    episode = sample_episode(domain, ways=demo_task.WAYS, shots=demo_task.SHOTS, rng=np.random.default_rng([0, 0]))
     folder = tmp_path_factory.mktemp("adaptive")
-    training = TrainingSettings(iterations=ITERATIONS, num_classes=demo.WAYS, max_samples=len(episode.support_y))
+    training = TrainingSettings(iterations=ITERATIONS, num_classes=demo_task.WAYS, max_samples=len(episode.support_y))
     bundle = export_tflm(
         backbone, Candidates(), calibration=episode.support_x, out=folder / "net", training=training, features="flash"
     )

@@ -8,8 +8,8 @@ import subprocess
 import pytest
 
 from keras_tinytrain.export import board
-from keras_tinytrain.export.emulator import COMMAND
-from keras_tinytrain.export.firmware import build_firmware, build_program, check_tools, with_tflm
+from keras_tinytrain.run.emulator import COMMAND
+from keras_tinytrain.run.firmware import build_firmware, build_program, check_tools, with_tflm
 
 SOURCE = pathlib.Path(__file__).with_name("board_check.cpp")
 NANO = board("nano33ble")
@@ -22,9 +22,15 @@ def run(check, folder, target=NANO):
     return done.returncode, done.stdout, done.stderr.decode()
 
 
-@pytest.mark.parametrize("check, address", [
-    ("WriteFlash", None), ("WriteBehindRam", 0x20000000 + NANO.sram_bytes), ("ReadBehindFlash", NANO.flash_bytes),
-    ("WritePeripheral", 0x40004000)])
+@pytest.mark.parametrize(
+    "check, address",
+    [
+        ("WriteFlash", None),
+        ("WriteBehindRam", 0x20000000 + NANO.sram_bytes),
+        ("ReadBehindFlash", NANO.flash_bytes),
+        ("WritePeripheral", 0x40004000),
+    ],
+)
 def test_what_lies_outside_is_trapped(check, address, tmp_path):
     code, _, printed = run(check, tmp_path)
     assert code == 1 and "memory protection fault" in printed

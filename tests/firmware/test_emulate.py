@@ -6,14 +6,15 @@ import json
 
 import numpy as np
 import pytest
-
-from keras_tinytrain import cli, emulate
-from keras_tinytrain.export import HostRuntime, TrainingSettings, board, export_tflm
-from keras_tinytrain.export.emulator import INSTRUCTIONS_PER_MAC, EmulatedBoard, emulate_task
-from keras_tinytrain.export.firmware import build_firmware
-from keras_tinytrain.export.macs import forward_macs
-from keras_tinytrain.plan import LayerPlan, Plan
 from models import images, labelled_images, pooled_net, tiny_net
+
+from keras_tinytrain.cli import emulated_task, main
+from keras_tinytrain.export import TrainingSettings, board, export_tflm
+from keras_tinytrain.export.tflite.macs import forward_macs
+from keras_tinytrain.plan import LayerPlan, Plan
+from keras_tinytrain.run import HostRuntime
+from keras_tinytrain.run.emulator import INSTRUCTIONS_PER_MAC, EmulatedBoard, emulate_task
+from keras_tinytrain.run.firmware import build_firmware
 
 KEYS = {"sram_bytes", "flash_bytes", "instructions", "stack_bytes", "heap_bytes", "delta_sha256"}
 NANO = board("nano33ble")
@@ -34,7 +35,7 @@ def host_run(bundle, x, y, iterations, queries):
 @pytest.fixture(scope="module")
 def digits(tmp_path_factory):
     """The demo's own bundle and task."""
-    return emulate._demo_task(tmp_path_factory.mktemp("digits"))
+    return emulated_task._demo_task(tmp_path_factory.mktemp("digits"))
 
 
 @pytest.fixture(scope="module")
@@ -103,17 +104,17 @@ def test_other_models_learn_as_on_the_host(small):
 
 def test_the_command_prints_the_figures(small, tmp_path, capsys, monkeypatch):
     bundle, x, y, program = small
-    monkeypatch.setattr(emulate, "emulate_task", functools.partial(emulate_task, program=program))
+    monkeypatch.setattr(emulated_task, "emulate_task", functools.partial(emulate_task, program=program))
     np.savez(tmp_path / "task.npz", x=x, y=y)
     command = ["emulate", str(bundle.path), "--samples", str(tmp_path / "task.npz"), "--iterations", "1"]
-    assert cli.main([*command, "--json"]) == 0
+    assert main([*command, "--json"]) == 0
     printed = capsys.readouterr()
     figures = json.loads(printed.out)
     assert set(figures) == KEYS
     assert "estimated as MACs x 3.8" in " ".join(printed.err.split())
     _, delta, _ = host_run(bundle, x, y, 1, x[:1])
     assert figures["delta_sha256"] == hashlib.sha256(delta).hexdigest()
-    assert cli.main([*command, "--queries", str(tmp_path / "task.npz")]) == 0
+    assert main([*command, "--queries", str(tmp_path / "task.npz")]) == 0
     table = capsys.readouterr().out
     assert f"{figures['sram_bytes']['total']:,}" in table and "tail_forward (estimate)" in table
     assert f"{figures['instructions']['backward']:,}" in table and f"of {len(x)} samples" in table
@@ -135,5 +136,5 @@ def test_a_board_that_stops_is_reported(small):
 
 
 def test_samples_must_be_named(capsys):
-    assert cli.main(["emulate", "nowhere"]) == 2
+    assert main(["emulate", "nowhere"]) == 2
     assert "--samples task.npz" in capsys.readouterr().err

@@ -4,12 +4,13 @@ import numpy as np
 import pytest
 
 from keras_tinytrain.backbones import GestureNet
-from keras_tinytrain.domains import load_npz
-from keras_tinytrain.export import HostRuntime, TrainingSettings, board, export_tflm
-from keras_tinytrain.export.emulator import emulate_task
-from keras_tinytrain.fewshot.adapt import adapt
-from keras_tinytrain.fewshot.episodes import sample_episode
+from keras_tinytrain.data import load_npz
+from keras_tinytrain.data.episodes import sample_episode
+from keras_tinytrain.export import TrainingSettings, board, export_tflm
+from keras_tinytrain.fewshot.adaptation import adapt
 from keras_tinytrain.plan import Budget
+from keras_tinytrain.run import HostRuntime
+from keras_tinytrain.run.emulator import emulate_task
 
 NANO = board("nano33ble")
 ITERATIONS = 2  # `keras-tinytrain emulate` runs all 40: docs/results.md

@@ -13,10 +13,10 @@ import subprocess
 import numpy as np
 import pytest
 
+from keras_tinytrain.choose.lifetimes import planes_at_once
 from keras_tinytrain.export import board
-from keras_tinytrain.export.emulator import COMMAND
-from keras_tinytrain.export.firmware import build_program, compile_sources
-from keras_tinytrain.lifetimes import planes_at_once
+from keras_tinytrain.run.emulator import COMMAND
+from keras_tinytrain.run.firmware import build_program, compile_sources
 from tests.runtime.paths import SOURCES
 
 BOARD = dataclasses.replace(board("nano33ble"), sram_bytes=2**21)  # a whole layer with its gradients
@@ -55,8 +55,10 @@ def depthwise(side, channels, size, stride=1):
 def macs(shape, num_channels):
     """Products of a gradient and an input (or weight) that is not padding; all channels of a depthwise one by itself."""
     ih, iw, ic, oh, ow, oc, kh, kw, sh, sw, pt, pl = shape
-    rows = [np.sum((0 <= (y := np.arange(o)[:, None] * s - p + np.arange(k))) & (y < i))
-            for o, s, p, k, i in ((oh, sh, pt, kh, ih), (ow, sw, pl, kw, iw))]
+    rows = [
+        np.sum((0 <= (y := np.arange(o)[:, None] * s - p + np.arange(k))) & (y < i))
+        for o, s, p, k, i in ((oh, sh, pt, kh, ih), (ow, sw, pl, kw, iw))
+    ]
     return int(rows[0] * rows[1]) * num_channels
 
 
@@ -71,17 +73,17 @@ def cases():
     for numbers in dict.fromkeys(itertools.chain(*POINTWISE.values())):
         side, inputs, outputs = numbers
         shape = pointwise(*numbers)
-        found["kPointwiseInput", *numbers] = shape, outputs, inputs
-        found["kPointwiseKernel", *numbers] = shape, outputs // 2, inputs
-        found["kPointwisePlane", *numbers] = shape, inputs, outputs
-        found["kPointwiseInputPlanes", *numbers] = shape, outputs, inputs
-        found["kPointwiseKernelPlanes", *numbers] = shape, outputs // 4, inputs
+        found[("kPointwiseInput", *numbers)] = shape, outputs, inputs
+        found[("kPointwiseKernel", *numbers)] = shape, outputs // 2, inputs
+        found[("kPointwisePlane", *numbers)] = shape, inputs, outputs
+        found[("kPointwiseInputPlanes", *numbers)] = shape, outputs, inputs
+        found[("kPointwiseKernelPlanes", *numbers)] = shape, outputs // 4, inputs
     for numbers, stride in [(n, 1) for n in DEPTHWISE] + [(n, 2) for n in STRIDED]:
         shape, channels = depthwise(*numbers, stride), numbers[1]
         for kernel in ("kDepthwiseInput", "kDepthwisePlane"):
-            found[kernel, *numbers] = shape, channels, 1
+            found[(kernel, *numbers)] = shape, channels, 1
         for kernel in ("kDepthwiseKernel", "kDepthwisePlaneKernel"):
-            found[kernel, *numbers] = shape, channels // 2, 1
+            found[(kernel, *numbers)] = shape, channels // 2, 1
     return found
 
 
@@ -92,18 +94,24 @@ CASES = cases()
 def per_mac(tmp_path_factory):
     """Instructions a MAC of each case, from one run."""
     folder = tmp_path_factory.mktemp("speed")
-    sources = sorted(SOURCES / f"tinytrain_{name}.cpp" for name in ("kernels", "pointwise", "depthwise", "squares"))
-    rows = ", ".join(f"{{{kernel}, {{{', '.join(map(str, shape))}}}, {channels}, {num_planes(kernel, shape)}}}"
-                     for (kernel, *_), (shape, channels, _) in CASES.items())
+    sources = [
+        SOURCES / "tinytrain" / "kernels" / f"{name}.cpp" for name in ("convolution", "depthwise", "pointwise", "squares")
+    ]
+    rows = ", ".join(
+        f"{{{kernel}, {{{', '.join(map(str, shape))}}}, {channels}, {num_planes(kernel, shape)}}}"
+        for (kernel, *_), (shape, channels, _) in CASES.items()
+    )
     (folder / "cases.h").write_text(f"#define CASES {rows}\n#define LARGEST 100000\n")
     flags = [f"-I{SOURCES}", "-std=gnu++14", "-include", folder / "cases.h"]
-    objects = compile_sources(sources, folder, flags=["-std=gnu++14"])
+    objects = compile_sources(sources, folder, flags=[f"-I{SOURCES}", "-std=gnu++14"])
     program = build_program([SOURCE, *objects], folder, board=BOARD, flags=flags)
     done = subprocess.run([*COMMAND, "-kernel", program], capture_output=True, timeout=120)
     assert done.returncode == 0, done.stderr.decode()
-    counts = [count for count, in struct.iter_unpack("<Q", done.stdout)]
-    return {case: count / (factor * macs(shape, channels))
-            for (case, (shape, channels, factor)), count in zip(CASES.items(), counts, strict=True)}
+    counts = [count for (count,) in struct.iter_unpack("<Q", done.stdout)]
+    return {
+        case: count / (factor * macs(shape, channels))
+        for (case, (shape, channels, factor)), count in zip(CASES.items(), counts, strict=True)
+    }
 
 
 @pytest.mark.parametrize("kernel", dict.fromkeys(case[0] for case in CASES))

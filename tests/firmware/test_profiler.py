@@ -9,13 +9,14 @@ import subprocess
 
 import pytest
 
-from keras_tinytrain import cli, emulate
-from keras_tinytrain.export import board, profiler
-from keras_tinytrain.export.bundle_runtime import quantise_samples
-from keras_tinytrain.export.emulator import COMMAND, EmulatedBoard, emulate_task
-from keras_tinytrain.export.firmware import build_firmware, build_program
-from keras_tinytrain.export.profiler import Profiler
-from keras_tinytrain.tflm_runtime import firmware_dir
+from keras_tinytrain.cli import emulated_task, main
+from keras_tinytrain.export import board
+from keras_tinytrain.run import profiler
+from keras_tinytrain.run.bundle_runtime import quantise_samples
+from keras_tinytrain.run.emulator import COMMAND, EmulatedBoard, emulate_task
+from keras_tinytrain.run.firmware import build_firmware, build_program
+from keras_tinytrain.run.profiler import Profiler
+from keras_tinytrain.tflm_runtime import firmware_dir, sources
 
 SOURCE = pathlib.Path(__file__).with_name("board_check.cpp")
 READING = 80  # the board's counter goes in steps of 40, and to read it takes up to as many instructions
@@ -45,13 +46,13 @@ def test_a_loop_is_counted_exactly_and_as_by_the_board(loop, tmp_path):
 def digits(tmp_path_factory):
     """The demo's bundle, task and queries, and the folder of its firmware."""
     folder = tmp_path_factory.mktemp("digits")
-    bundle, task, queries = emulate._demo_task(folder)
+    bundle, task, queries = emulated_task._demo_task(folder)
     build_firmware(bundle, folder)
     return bundle, task, queries, folder
 
 
 def kernel_names(folder):
-    objects = set(folder.glob("tinytrain_*.o")) - {folder / f"tinytrain_{name}.o" for name in NO_KERNELS}
+    objects = [folder / f"{source.stem}.o" for source in sources() if source.stem not in NO_KERNELS]
     symbols = subprocess.run(["arm-none-eabi-nm", "--defined-only", *objects], check=True, capture_output=True).stdout
     lines = subprocess.run(["arm-none-eabi-c++filt", "--no-params"], input=symbols, check=True, capture_output=True).stdout
     return {row[2] for row in (line.split(maxsplit=2) for line in lines.decode().splitlines()) if len(row) == 3}
@@ -77,18 +78,18 @@ def test_a_task_is_counted_as_by_the_board(digits, tmp_path):
 
 
 def test_the_command_prints_the_functions(digits, capsys, monkeypatch):
-    monkeypatch.setattr(emulate, "_demo_task", lambda folder: digits[:3])
-    monkeypatch.setattr(emulate, "emulate_task", functools.partial(emulate_task, program=digits[3] / "firmware.elf"))
+    monkeypatch.setattr(emulated_task, "_demo_task", lambda folder: digits[:3])
+    monkeypatch.setattr(emulated_task, "emulate_task", functools.partial(emulate_task, program=digits[3] / "firmware.elf"))
     command = ["emulate", "demo", "--iterations", "1"]
     figures = []
     for options in ([], ["--profile"]):
-        assert cli.main([*command, "--json", *options]) == 0
+        assert main([*command, "--json", *options]) == 0
         figures.append(json.loads(capsys.readouterr().out))
     functions = figures[1].pop("functions")
     assert figures[1] == figures[0]  # to count changes nothing
     counts = list(functions.values())
     assert counts == sorted(counts, reverse=True) and counts[-1] > 0
-    assert cli.main([*command, "--profile"]) == 0
+    assert main([*command, "--profile"]) == 0
     table = capsys.readouterr().out
     assert f"{counts[0]:,}" in table and f"{100 * counts[0] / sum(counts):.1f}" in table and f"{sum(counts):,}" in table
 

@@ -4,14 +4,15 @@ import socket
 
 import numpy as np
 import pytest
-
-from keras_tinytrain import cli, emulate
-from keras_tinytrain.device import Device
-from keras_tinytrain.export import Candidates, HostRuntime, TrainingSettings, export_tflm
-from keras_tinytrain.export.emulator import EmulatedBoard
-from keras_tinytrain.export.firmware import build_firmware
-from keras_tinytrain.plan import Budget, LayerPlan, Plan
 from models import images, labelled_images, pooled_net, tiny_net
+
+from keras_tinytrain.cli import emulated_task, main
+from keras_tinytrain.export import Candidates, TrainingSettings, export_tflm
+from keras_tinytrain.plan import Budget, LayerPlan, Plan
+from keras_tinytrain.run import HostRuntime
+from keras_tinytrain.run.emulator import EmulatedBoard
+from keras_tinytrain.run.firmware import build_firmware
+from keras_tinytrain.run.serial_port import Device
 
 WAYS, SHOTS, ITERATIONS = 3, 2, 4
 CASES = {  # model, trained channels or what to choose from, where samples' features are kept
@@ -77,10 +78,10 @@ def test_the_command_waits_at_a_port(board, monkeypatch, capsys):
         with Device(port) as device:
             heard.append(device.teach(x, y))
 
-    monkeypatch.setattr(emulate, "build_firmware", lambda *_: program)
+    monkeypatch.setattr(emulated_task, "build_firmware", lambda *_: program)
     monkeypatch.setattr("builtins.input", enter)
-    assert cli.main(["emulate", str(bundle.path), "--serial"]) == 0 and heard == [WAYS * SHOTS]
-    assert cli.main(["emulate", "demo", "--serial"]) == 2
+    assert main(["emulate", str(bundle.path), "--serial"]) == 0 and heard == [WAYS * SHOTS]
+    assert main(["emulate", "demo", "--serial"]) == 2
     assert "--serial takes a bundle" in capsys.readouterr().err
 
 

@@ -7,6 +7,7 @@ import numpy as np
 
 NONE, STORED_SAMPLE = -1, -2
 
+
 def quantize_multiplier(real):
     """real = multiplier / 2^31 * 2^shift, multiplier in [2^30, 2^31)."""
     fraction, shift = np.frexp(real)
@@ -77,8 +78,7 @@ class Net:
         bias = self.bound.get(200 + index)
         if index in self.split:
             kernel, bias = (self.whole(index, whole, rows) for whole, rows in ((layer.kernel, kernel), (layer.bias, bias)))
-        return (layer.kernel if kernel is None else kernel.reshape(layer.kernel.shape),
-                layer.bias if bias is None else bias)
+        return (layer.kernel if kernel is None else kernel.reshape(layer.kernel.shape), layer.bias if bias is None else bias)
 
     def whole(self, index, whole, rows):
         """All output channels of a layer of which RAM holds `rows`."""

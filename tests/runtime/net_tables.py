@@ -9,8 +9,17 @@ import numpy as np
 from tests.runtime.int8_net import NONE
 from tests.runtime.paths import SOURCES
 
-OPERATORS = {"conv": "kConv2D", "depthwise": "kDepthwiseConv2D", "dense": "kDense", "add": "kAdd", "pool": "kAveragePool2D",
-             "activation": "kActivation", "reshape": "kReshape", "max": "kMaxPool2D", "pad": "kPad"}
+OPERATORS = {
+    "conv": "kConv2D",
+    "depthwise": "kDepthwiseConv2D",
+    "dense": "kDense",
+    "add": "kAdd",
+    "pool": "kAveragePool2D",
+    "activation": "kActivation",
+    "reshape": "kReshape",
+    "max": "kMaxPool2D",
+    "pad": "kPad",
+}
 ACTIVATIONS = {"linear": "kLinear", "relu": "kRelu", "relu6": "kRelu6"}
 
 
@@ -47,8 +56,12 @@ def render_tables(net, symbol="tinytrain_tables"):
     if net.views:
         rows = (f"{{{y}, {x}, {str(mirrored).lower()}}}" for y, x, mirrored in net.views)
         code.append(f"const View views[] = {{{', '.join(rows)}}};")
-    code += [f"const Tables tables = {render_root(net)};", "}  // namespace",
-             f'extern "C" const void* {symbol}() {{ return &tables; }}', ""]
+    code += [
+        f"const Tables tables = {render_root(net)};",
+        "}  // namespace",
+        f'extern "C" const void* {symbol}() {{ return &tables; }}',
+        "",
+    ]
     return "\n".join(code)
 
 
@@ -62,8 +75,10 @@ def render_layer(net, i):
     pointers = f"kernel_{i}, scales_{i}" if x.kernel is not None else "nullptr, nullptr"
     bias = f"bias_{i}" if x.bias is not None else "nullptr"
     flags = ", ".join(str(a).lower() for a in x.accumulate)
-    return (f"{{Operator::{OPERATORS[x.op]}, Activation::{ACTIVATIONS[x.activation]}, {flags}, {x.input}, {x.input2}, "
-            f"{x.output}, {', '.join(map(str, x.window))}, {pointers}, {bias}}}")
+    return (
+        f"{{Operator::{OPERATORS[x.op]}, Activation::{ACTIVATIONS[x.activation]}, {flags}, {x.input}, {x.input2}, "
+        f"{x.output}, {', '.join(map(str, x.window))}, {pointers}, {bias}}}"
+    )
 
 
 def render_trained(net, i):
@@ -75,24 +90,45 @@ def render_trained(net, i):
 
 
 def render_root(net):
-    s = {"optimizer": "kSgd", "weights": "kFloatMasters", "updates": "kAccumulated", "leave_one_out": False,
-         "learning_rate": 0.1, "momentum": 0.9, "beta_2": 0.999, "epsilon": 1e-7, "logit_scale": 10.0, "average": 0.0,
-         "iterations": 3, "num_classes": 3, "max_samples": 8, "seed": 0, **net.settings}
-    training = ", ".join([
-        f"Optimizer::{s['optimizer']}", f"WeightStorage::{s['weights']}", f"Updates::{s['updates']}",
-        str(s["leave_one_out"]).lower(),
-        *(number(s[k]) for k in ("learning_rate", "momentum", "beta_2", "epsilon", "logit_scale", "average")),
-        *(str(s[k]) for k in ("iterations", "num_classes", "max_samples", "seed"))])
+    s = {
+        "optimizer": "kSgd",
+        "weights": "kFloatMasters",
+        "updates": "kAccumulated",
+        "leave_one_out": False,
+        "learning_rate": 0.1,
+        "momentum": 0.9,
+        "beta_2": 0.999,
+        "epsilon": 1e-7,
+        "logit_scale": 10.0,
+        "average": 0.0,
+        "iterations": 3,
+        "num_classes": 3,
+        "max_samples": 8,
+        "seed": 0,
+        **net.settings,
+    }
+    training = ", ".join(
+        [
+            f"Optimizer::{s['optimizer']}",
+            f"WeightStorage::{s['weights']}",
+            f"Updates::{s['updates']}",
+            str(s["leave_one_out"]).lower(),
+            *(number(s[k]) for k in ("learning_rate", "momentum", "beta_2", "epsilon", "logit_scale", "average")),
+            *(str(s[k]) for k in ("iterations", "num_classes", "max_samples", "seed")),
+        ]
+    )
     head = "kPrototypes" if net.head == "prototypes" else "kSoftmax"
     views = f"{len(net.views)}, {'views' if net.views else 'nullptr'}"
     candidates = "0, 0, Criterion::kPotential, 0"
     if net.candidates:
         criterion, macs = net.candidates
         candidates = f"{len(net.trained)}, {sum(map(len, net.trained.values()))}, Criterion::{criterion}, {macs}u"
-    return (f"{{kTablesVersion, {{{', '.join(map(str, net.base_hash))}}}, Head::{head}, "
-            f"{', '.join(map(str, net.image_shape))}, 0.05f, 0, {len(net.tensors)}, tensors, {len(net.layers)}, layers, "
-            f"{len(net.trained)}, trained, {net.num_outputs}, {net.tensors[-1].kept}, {views}, {net.gradient_bytes}, "
-            f"{{{training}}}, {{{candidates}}}}}")
+    return (
+        f"{{kTablesVersion, {{{', '.join(map(str, net.base_hash))}}}, Head::{head}, "
+        f"{', '.join(map(str, net.image_shape))}, 0.05f, 0, {len(net.tensors)}, tensors, {len(net.layers)}, layers, "
+        f"{len(net.trained)}, trained, {net.num_outputs}, {net.tensors[-1].kept}, {views}, {net.gradient_bytes}, "
+        f"{{{training}}}, {{{candidates}}}}}"
+    )
 
 
 def number(x):

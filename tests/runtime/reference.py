@@ -94,7 +94,7 @@ class Reference:
                     continue
                 if new is not None:
                     count = array[channels].size
-                    array[channels] = new[taken:taken + count].reshape(array[channels].shape)
+                    array[channels] = new[taken : taken + count].reshape(array[channels].shape)
                     taken += count
                 parts.append(array[channels].reshape(-1))
         return np.concatenate(parts)

@@ -23,8 +23,11 @@ def small_net(head="prototypes", seed=0, by_channel=0, picking=False, candidates
         previous = net.tensors[source]
         net.tensors.append(Tensor(shape, previous.scale, previous.zero_point))
         if op in ("conv", "depthwise", "dense"):
-            kernel_shape = {"conv": (shape[2], *window[:2], previous.shape[2]), "depthwise": (*window[:2], shape[2]),
-                            "dense": (shape[2], int(np.prod(previous.shape)))}[op]
+            kernel_shape = {
+                "conv": (shape[2], *window[:2], previous.shape[2]),
+                "depthwise": (*window[:2], shape[2]),
+                "dense": (shape[2], int(np.prod(previous.shape))),
+            }[op]
             layer.kernel = rng.integers(-127, 128, kernel_shape, np.int8)
             scales = np.full(shape[2], 0.01) if op == "dense" else rng.uniform(0.004, 0.01, shape[2])
             layer.scales = scales.astype(np.float32)
@@ -51,21 +54,21 @@ def small_net(head="prototypes", seed=0, by_channel=0, picking=False, candidates
         output.scale = float(np.float32(max(highest - lowest, 0.1) / 255))
         output.zero_point = int(np.clip(round(-128 - lowest / output.scale), -128, 127))
 
-    add("conv", (6, 5, 6), window=(3, 3, 1, 1, 1, 1))                                   # 0 -> 1
-    add("conv", (6, 5, 8), activation="relu6")                                          # 1 -> 2
-    add("depthwise", (6, 5, 8), activation="relu6", window=(3, 3, 1, 1, 1, 1))          # 2 -> 3
-    add("conv", (6, 5, 6), bias=False)                                                  # 3 -> 4
-    add("add", (6, 5, 6), source2=1, activation="relu")                                 # 4, 1 -> 5
-    add("depthwise", (3, 3, 6), window=(5, 3, 2, 2, 2, 1))                              # 5 -> 6
-    add("activation", (3, 3, 6), activation="relu")                                     # 6 -> 7
-    add("conv", (2, 2, 5), window=(3, 2, 2, 2, 1, 0))                                   # 7 -> 8
+    add("conv", (6, 5, 6), window=(3, 3, 1, 1, 1, 1))  # 0 -> 1
+    add("conv", (6, 5, 8), activation="relu6")  # 1 -> 2
+    add("depthwise", (6, 5, 8), activation="relu6", window=(3, 3, 1, 1, 1, 1))  # 2 -> 3
+    add("conv", (6, 5, 6), bias=False)  # 3 -> 4
+    add("add", (6, 5, 6), source2=1, activation="relu")  # 4, 1 -> 5
+    add("depthwise", (3, 3, 6), window=(5, 3, 2, 2, 2, 1))  # 5 -> 6
+    add("activation", (3, 3, 6), activation="relu")  # 6 -> 7
+    add("conv", (2, 2, 5), window=(3, 2, 2, 2, 1, 0))  # 7 -> 8
     if picking:
-        add("max", (2, 2, 5), window=(2, 2, 1, 1, 1, 1))                                # 8 -> 9
-        add("pad", (3, 4, 5), window=(1, 1, 1, 1, 1, 0))                                # 9 -> 10
+        add("max", (2, 2, 5), window=(2, 2, 1, 1, 1, 1))  # 8 -> 9
+        add("pad", (3, 4, 5), window=(1, 1, 1, 1, 1, 0))  # 9 -> 10
     else:
-        add("pool", (1, 1, 5), window=(2, 2, 1, 1, 0, 0))                               # 8 -> 9
-        add("reshape", (1, 1, 5))                                                       # 9 -> 10
-    add("dense", (1, 1, 7 if head == "prototypes" else 3), activation="linear")         # 10 -> 11
+        add("pool", (1, 1, 5), window=(2, 2, 1, 1, 0, 0))  # 8 -> 9
+        add("reshape", (1, 1, 5))  # 9 -> 10
+    add("dense", (1, 1, 7 if head == "prototypes" else 3), activation="linear")  # 10 -> 11
 
     scored = (4, 6) if candidates else ()
     for kept, tensor in enumerate((1, 2, 3, 5, 7, 10, 11) + ((8,) if picking or candidates else ()) + scored):

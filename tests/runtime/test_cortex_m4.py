@@ -7,8 +7,8 @@ import pytest
 
 from keras_tinytrain import _runtime
 from keras_tinytrain.export import board
-from keras_tinytrain.export.emulator import COMMAND
-from keras_tinytrain.export.firmware import ARDUINO, build_program, compile_sources
+from keras_tinytrain.run.emulator import COMMAND
+from keras_tinytrain.run.firmware import ARDUINO, build_program, compile_sources
 from tests.runtime.net_tables import load_tables
 from tests.runtime.paths import ROOT, SOURCES
 from tests.runtime.small_net import SPLIT, samples, small_net
@@ -47,12 +47,21 @@ def rows(name, arrays):
 
 def recording(images, labels, calls, arena_bytes):
     features, outputs = calls[0][0], calls[0][1:]
-    return "\n".join([
-        "#include <cstddef>", "#include <cstdint>", "namespace {", rows("kImages", [[image] for image in images]),
-        f"const std::int32_t kLabels[] = {{{','.join(map(str, labels))}}};", rows("kCalls", calls),
-        f"constexpr std::int32_t kNumImages = {len(images)}, kNumCalls = {len(calls)}, kNumOutputs = {len(outputs)};",
-        f"const std::size_t kOutputBytes[] = {{{','.join(str(a.size) for a in outputs)}}};",
-        f"constexpr std::size_t kFeatureBytes = {features.size}, kArenaBytes = {arena_bytes};", "}  // namespace", ""])
+    return "\n".join(
+        [
+            "#include <cstddef>",
+            "#include <cstdint>",
+            "namespace {",
+            rows("kImages", [[image] for image in images]),
+            f"const std::int32_t kLabels[] = {{{','.join(map(str, labels))}}};",
+            rows("kCalls", calls),
+            f"constexpr std::int32_t kNumImages = {len(images)}, kNumCalls = {len(calls)}, kNumOutputs = {len(outputs)};",
+            f"const std::size_t kOutputBytes[] = {{{','.join(str(a.size) for a in outputs)}}};",
+            f"constexpr std::size_t kFeatureBytes = {features.size}, kArenaBytes = {arena_bytes};",
+            "}  // namespace",
+            "",
+        ]
+    )
 
 
 IMMEDIATE = {"updates": "kImmediate", "leave_one_out": True, "average": 0.5}
@@ -69,7 +78,9 @@ def runtime(request, tmp_path_factory):
     """The compiler's options, and the runtime's objects. Deliberately without -ffp-contract=off: an Arduino build does not pass
     it, the sources must see to it themselves."""
     folder = tmp_path_factory.mktemp("runtime")
-    return request.param, compile_sources(sorted(SOURCES.glob("*.cpp")), folder, flags=["-std=gnu++14"], options=request.param)
+    return request.param, compile_sources(
+        sorted(SOURCES.rglob("*.cpp")), folder, flags=[f"-I{SOURCES}", "-std=gnu++14"], options=request.param
+    )
 
 
 @pytest.mark.parametrize("name", SETTINGS)
@@ -83,8 +94,13 @@ def test_training_is_the_same_on_the_board(name, runtime, tmp_path):
     expected, calls, arena_bytes = host_run(net, *load_tables(net, tmp_path), images, labels)
     (tmp_path / "recording.h").write_text(recording(images, labels, calls, arena_bytes))
     options, objects = runtime
-    program = build_program([MAIN, tmp_path / "tables.cpp", *objects], tmp_path, board=board("nano33ble"), options=options,
-                            flags=[f"-I{tmp_path}", f"-I{SOURCES}", "-std=gnu++14"])
+    program = build_program(
+        [MAIN, tmp_path / "tables.cpp", *objects],
+        tmp_path,
+        board=board("nano33ble"),
+        options=options,
+        flags=[f"-I{tmp_path}", f"-I{SOURCES}", "-std=gnu++14"],
+    )
     run = subprocess.run([*COMMAND, "-kernel", program], capture_output=True, text=True, timeout=120)
     assert run.returncode == 0, run.stdout + run.stderr
     assert run.stderr.split("\n")[:-1] == expected

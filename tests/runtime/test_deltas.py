@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from keras_tinytrain import _runtime
-from keras_tinytrain.export.flash import NorFlash, PowerCut
+from keras_tinytrain.run.nor_flash import NorFlash, PowerCut
 from tests.runtime.test_trainer import setup  # noqa: F401
 from tests.runtime.trainers import assert_same_weights, int8_weights
 
@@ -62,7 +62,7 @@ def test_delta_is_as_documented(setup, learned):
     offset = 48
     for index, (layer, channels) in enumerate(setup.net.trained.items()):
         size = delta[offset]
-        assert delta[offset + 1:offset + 1 + size].decode() == f"layer_{layer}"
+        assert delta[offset + 1 : offset + 1 + size].decode() == f"layer_{layer}"
         kind, has_bias, num_values, num_channels = struct.unpack_from("<BBIH", delta, offset + 1 + size)
         offset += 1 + size + 8
         x = setup.net.layers[layer]
@@ -77,7 +77,7 @@ def test_delta_is_as_documented(setup, learned):
         if has_bias:
             np.testing.assert_array_equal(np.frombuffer(delta, "<i4", num_channels, offset), learned.bias(index)[channels])
             offset += 4 * num_channels
-    assert delta[offset:offset + 11] == b"\x0aprototypes"
+    assert delta[offset : offset + 11] == b"\x0aprototypes"
     assert struct.unpack_from("<BBIH", delta, offset + 11) == (0, 0, 7, 3)
     np.testing.assert_array_equal(np.frombuffer(delta, "<f4", 21, offset + 19 + 6).reshape(3, 7), learned.prototypes())
     assert offset + 19 + 6 + 84 + 4 == len(delta)
@@ -172,7 +172,7 @@ def test_slots_take_turns(setup, learned):
         learned.save_to_flash(slots)
         newest = (sequence + 1) % 2  # the first goes into slot 0
         delta = learned.save_delta(sequence)
-        assert slots.data[2048 * newest:][:len(delta)].tobytes() == delta
+        assert slots.data[2048 * newest :][: len(delta)].tobytes() == delta
         other.load_from_flash(slots)
         assert other.save_delta(sequence) == delta
     assert slots.num_erases == [2, 2, 2, 2]

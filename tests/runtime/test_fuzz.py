@@ -14,7 +14,7 @@ from tests.runtime.small_net import samples, small_net
 HOSTILE = ROOT / "tests" / "runtime" / "hostile"
 FLAGS = ["-std=c++17", "-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-g", "-O1", f"-I{SOURCES}"]
 # Whose branches guide the fuzzer; kernels would only slow it down.
-FOLLOWED = ("fuzz_", "tinytrain_check", "tinytrain_delta", "tinytrain_merge")
+FOLLOWED = ("fuzz_", "check", "delta", "format", "merge")
 SECONDS = int(os.environ.get("TINYTRAIN_FUZZ_SECONDS", "30" if os.environ.get("CI") == "true" else "5"))  # of each target
 
 
@@ -32,7 +32,7 @@ def compiler(tmp_path_factory):
 @pytest.fixture(scope="module")
 def runtime(compiler, tmp_path_factory):
     """The runtime, compiled once for all targets."""
-    return compile_sources(compiler, sorted(SOURCES.glob("*.cpp")), tmp_path_factory.mktemp("runtime"))
+    return compile_sources(compiler, sorted(SOURCES.rglob("*.cpp")), tmp_path_factory.mktemp("runtime"))
 
 
 def compile_sources(compiler, sources, folder):
@@ -55,8 +55,11 @@ def learned_delta(net, folder):
     return trainer.save_delta(1)
 
 
-@pytest.mark.parametrize("target, candidates", [
-    ("fuzz_delta", ()), ("fuzz_delta", ("kPerWeight", 10**6)), ("fuzz_tables", ())], ids=["delta", "delta_with_its_plan", "tables"])
+@pytest.mark.parametrize(
+    "target, candidates",
+    [("fuzz_delta", ()), ("fuzz_delta", ("kPerWeight", 10**6)), ("fuzz_tables", ())],
+    ids=["delta", "delta_with_its_plan", "tables"],
+)
 def test_nothing_breaks(target, candidates, compiler, runtime, tmp_path):
     corpus = tmp_path / "corpus"
     corpus.mkdir()

@@ -32,8 +32,20 @@ def windows(draw, depthwise=False, pointwise=False):
     pad_top, pad_left = draw(st.integers(0, kernel_height - 1)), draw(st.integers(0, kernel_width - 1))
     output_height = draw(st.integers(1, (input_height - 1 + pad_top) // stride_height + 1))
     output_width = draw(st.integers(1, (input_width - 1 + pad_left) // stride_width + 1))
-    return (input_height, input_width, input_channels, output_height, output_width, output_channels, kernel_height,
-            kernel_width, stride_height, stride_width, pad_top, pad_left)
+    return (
+        input_height,
+        input_width,
+        input_channels,
+        output_height,
+        output_width,
+        output_channels,
+        kernel_height,
+        kernel_width,
+        stride_height,
+        stride_width,
+        pad_top,
+        pad_left,
+    )
 
 
 seeds = st.integers(0, 2**32 - 1)
@@ -123,10 +135,14 @@ def test_depthwise_squares(side, width, stride):
 @settings(max_examples=30, deadline=None)
 def test_planes_are_the_same_bit_for_bit(shape, seed):
     d_output, x, zero_point, kernel, scales, channels = operands(shape, seed)
-    np.testing.assert_array_equal(_runtime.planes_backward_input(d_output, kernel, scales, shape),
-                                  _runtime.pointwise_backward_input(d_output, kernel, scales, shape))
-    for a, b in zip(_runtime.planes_backward_kernel(d_output, x, zero_point, channels, shape),
-                    _runtime.pointwise_backward_kernel(d_output, x, zero_point, channels, shape)):
+    np.testing.assert_array_equal(
+        _runtime.planes_backward_input(d_output, kernel, scales, shape),
+        _runtime.pointwise_backward_input(d_output, kernel, scales, shape),
+    )
+    for a, b in zip(
+        _runtime.planes_backward_kernel(d_output, x, zero_point, channels, shape),
+        _runtime.pointwise_backward_kernel(d_output, x, zero_point, channels, shape),
+    ):
         np.testing.assert_array_equal(a, b)
 
 
@@ -174,13 +190,16 @@ def test_large_maps_stay_within_tolerance():
     assert_gradient(actual[1], d_bias)
 
 
-@pytest.mark.parametrize("window", [
-    (3, 3, 1, 1, 1, 1), (5, 5, 2, 2, 2, 2), (7, 7, 1, 1, 3, 3), (2, 4, 1, 1, 0, 1), (3, 3, 3, 3, 1, 1)])
+@pytest.mark.parametrize(
+    "window", [(3, 3, 1, 1, 1, 1), (5, 5, 2, 2, 2, 2), (7, 7, 1, 1, 3, 3), (2, 4, 1, 1, 0, 1), (3, 3, 3, 3, 1, 1)]
+)
 def test_wide_rows(window):
     """Rows longer than a panel."""
     height, width, channels = 9, 71, 5
-    output = [(size + 2 * pad - kernel) // stride + 1 for size, kernel, stride, pad in zip(
-        (height, width), window[:2], window[2:4], window[4:])]
+    output = [
+        (size + 2 * pad - kernel) // stride + 1
+        for size, kernel, stride, pad in zip((height, width), window[:2], window[2:4], window[4:])
+    ]
     shape = (height, width, channels, *output, channels, *window)
     assert_depthwise(shape, seed=4)
 
@@ -188,10 +207,14 @@ def test_wide_rows(window):
 def test_pointwise_equals_convolution_bit_for_bit():
     shape = (5, 4, 6, 5, 4, 3, 1, 1, 1, 1, 0, 0)
     d_output, x, zero_point, kernel, scales, channels = operands(shape, 2)
-    np.testing.assert_array_equal(_runtime.conv_backward_input(d_output, kernel, scales, shape),
-                                  _runtime.pointwise_backward_input(d_output, kernel, scales, shape))
-    for a, b in zip(_runtime.conv_backward_kernel(d_output, x, zero_point, channels, shape),
-                    _runtime.pointwise_backward_kernel(d_output, x, zero_point, channels, shape)):
+    np.testing.assert_array_equal(
+        _runtime.conv_backward_input(d_output, kernel, scales, shape),
+        _runtime.pointwise_backward_input(d_output, kernel, scales, shape),
+    )
+    for a, b in zip(
+        _runtime.conv_backward_kernel(d_output, x, zero_point, channels, shape),
+        _runtime.pointwise_backward_kernel(d_output, x, zero_point, channels, shape),
+    ):
         np.testing.assert_array_equal(a, b)
 
 
@@ -243,8 +266,10 @@ def test_cosine_gradient_is_that_of_the_logits():
     rng = np.random.default_rng(3)
     z, prototypes, weights = rng.standard_normal(7), rng.standard_normal((3, 7)), rng.standard_normal(3)
     step = 1e-6
-    numeric = [(weights @ (cosine(z + step * e, prototypes, 4.0) - cosine(z - step * e, prototypes, 4.0))) / (2 * step)
-               for e in np.eye(7)]
+    numeric = [
+        (weights @ (cosine(z + step * e, prototypes, 4.0) - cosine(z - step * e, prototypes, 4.0))) / (2 * step)
+        for e in np.eye(7)
+    ]
     np.testing.assert_allclose(_runtime.cosine_backward(weights, z, prototypes, 4.0), numeric, rtol=0, atol=1e-5)
 
 

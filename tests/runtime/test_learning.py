@@ -30,6 +30,7 @@ def softmax(tmp_path_factory):
 
 # ---- what an iteration is -----------------------------------------------------------------------------------------------
 
+
 def trainer_with(setup, labels, **settings):
     trainer = setup.trainer(add=False, **settings)
     for image, label in zip(setup.images, labels, strict=True):
@@ -50,8 +51,9 @@ def test_gradients_leave_the_sample_out(which, request):
     np.testing.assert_array_equal(trainer.prototypes(), left_in.prototypes())  # put back as they were
 
 
-@pytest.mark.parametrize("which, optimizer, learning_rate", [
-    ("setup", "sgd", 0.3), ("with_views", "momentum", 0.05), ("softmax", "sgd", 0.1)])
+@pytest.mark.parametrize(
+    "which, optimizer, learning_rate", [("setup", "sgd", 0.3), ("with_views", "momentum", 0.05), ("softmax", "sgd", 0.1)]
+)
 @pytest.mark.parametrize("updates", ["accumulated", "immediate"])
 @pytest.mark.parametrize("leave_one_out", [False, True])
 def test_a_whole_training_equals_float64(which, optimizer, learning_rate, updates, leave_one_out, request):
@@ -96,6 +98,7 @@ def test_compute_gradients_moves_nothing_with_immediate_updates_too(setup):
 
 # ---- Adam with one second moment per channel ----------------------------------------------------------------------------
 
+
 def test_adam_per_channel_has_one_second_moment_for_all_weights_of_a_channel(setup):
     trainer = setup.trainer(optimizer="adam_per_channel", learning_rate=0.01)
     expected, states = [trainer.masters(i) for i in range(trainer.num_trained)], {}
@@ -126,6 +129,7 @@ def adam_per_row(gradients, state, learning_rate=0.01):
 
 
 # ---- weights in int8 alone ----------------------------------------------------------------------------------------------
+
 
 def test_philox_gives_the_known_answers():
     """Of Random123, the authors' own implementation: philox2x32, 10 rounds, first word."""
@@ -249,6 +253,7 @@ def test_the_seed_names_the_run(setup):
 
 # ---- averaging with the original network --------------------------------------------------------------------------------
 
+
 def original(setup, labels):
     """Float64 embedding and prototypes of the weights in flash."""
     reference = Reference(setup.net, setup.images, labels)
@@ -302,8 +307,9 @@ def test_a_model_that_fails_leaves_the_adapted_weights_bound(setup):
         return setup.net.run_trainable(features)
 
     setup.net.bound.clear()
-    trainer = _runtime.Trainer(setup.tables, fails_later, setup.net.run_frozen, setup.net.bind, settings={"average": 0.5},
-                               owner=setup.library)
+    trainer = _runtime.Trainer(
+        setup.tables, fails_later, setup.net.run_frozen, setup.net.bind, settings={"average": 0.5}, owner=setup.library
+    )
     for image, label in zip(setup.images, setup.labels):
         trainer.add_sample(image, label)
     with pytest.raises(KeyError, match="from the model"):

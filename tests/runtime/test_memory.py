@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from keras_tinytrain import _runtime
-from keras_tinytrain.export.flash import NorFlash, PowerCut
+from keras_tinytrain.run.nor_flash import NorFlash, PowerCut
 from tests.runtime.reference import views_of
 from tests.runtime.test_trainer import by_channel, setup, softmax, thin_views, with_views  # noqa: F401
 from tests.runtime.trainers import VIEWS
@@ -14,8 +14,18 @@ def align16(x):
     return -(-int(x) // 16) * 16
 
 
-def promised_parts(net, optimizer, *, num_classes=3, max_samples=8, masters=True, leave_one_out=False, kept=False,
-                   average=False, in_flash=False):
+def promised_parts(
+    net,
+    optimizer,
+    *,
+    num_classes=3,
+    max_samples=8,
+    masters=True,
+    leave_one_out=False,
+    kept=False,
+    average=False,
+    in_flash=False,
+):
     """The formulas of the header, by themselves; `kept`: the samples' own embeddings are."""
     elements = lambda t: int(np.prod(net.tensors[t].shape))
     per_channel = lambda i: net.layers[i].kernel.size // net.tensors[net.layers[i].output].shape[2]
@@ -25,12 +35,18 @@ def promised_parts(net, optimizer, *, num_classes=3, max_samples=8, masters=True
     dimension = elements(-1)
     state = {
         "samples": (0 if in_flash else align16(max_samples * (1 + len(net.views)) * elements(0))) + align16(max_samples),
-        "weights": sum(align16(net.layers[i].kernel.size) + (align16(4 * net.layers[i].bias.size) if has_bias(i) else 0)
-                       for i in net.trained),
+        "weights": sum(
+            align16(net.layers[i].kernel.size) + (align16(4 * net.layers[i].bias.size) if has_bias(i) else 0)
+            for i in net.trained
+        ),
         "plan": 0,
         "masters": align16(4 * num_weights) if masters else 0,
-        "optimizer": align16(4 * {"sgd": 0, "momentum": num_weights, "adam": 2 * num_weights,
-                                  "adam_per_channel": num_weights + num_runs}[optimizer]),
+        "optimizer": align16(
+            4
+            * {"sgd": 0, "momentum": num_weights, "adam": 2 * num_weights, "adam_per_channel": num_weights + num_runs}[
+                optimizer
+            ]
+        ),
         "prototypes": 0 if net.head == "softmax" else (1 + average) * align16(4 * num_classes * dimension),
     }
     frozen = {
@@ -40,9 +56,16 @@ def promised_parts(net, optimizer, *, num_classes=3, max_samples=8, masters=True
     training = {
         "weight_gradients": align16(4 * num_weights),
         "activation_gradients": align16(net.gradient_bytes),
-        "head": align16(4 * num_classes) + (0 if net.head == "softmax" else
-        align16(4 * num_classes) + align16(4 * dimension) + leave_one_out * align16(4 * dimension)
-        + kept * align16(max_samples * dimension) + average * align16(4 * num_classes)),
+        "head": align16(4 * num_classes)
+        + (
+            0
+            if net.head == "softmax"
+            else align16(4 * num_classes)
+            + align16(4 * dimension)
+            + leave_one_out * align16(4 * dimension)
+            + kept * align16(max_samples * dimension)
+            + average * align16(4 * num_classes)
+        ),
     }
     gradients = training["weight_gradients"] + training["activation_gradients"]
     scratch = max(sum(frozen.values()), max(gradients, frozen["features"]) + training["head"])
@@ -53,10 +76,17 @@ def promised_parts(net, optimizer, *, num_classes=3, max_samples=8, masters=True
 @pytest.mark.parametrize("which", ["setup", "with_views", "thin_views", "softmax"])
 @pytest.mark.parametrize("in_flash", [False, True])
 @pytest.mark.parametrize("optimizer", ["sgd", "momentum", "adam", "adam_per_channel"])
-@pytest.mark.parametrize("settings, changes", [
-    ({}, {}), ({"weights": "int8"}, {"masters": False}), ({"average": 0.25}, {"average": True}),
-    ({"leave_one_out": True}, {"leave_one_out": True}),
-    ({"leave_one_out": True, "updates": "immediate"}, {"leave_one_out": True, "kept": True})], ids=str)
+@pytest.mark.parametrize(
+    "settings, changes",
+    [
+        ({}, {}),
+        ({"weights": "int8"}, {"masters": False}),
+        ({"average": 0.25}, {"average": True}),
+        ({"leave_one_out": True}, {"leave_one_out": True}),
+        ({"leave_one_out": True, "updates": "immediate"}, {"leave_one_out": True, "kept": True}),
+    ],
+    ids=str,
+)
 def test_bytes_promised_are_bytes_needed(which, optimizer, settings, changes, in_flash, request):
     setup = request.getfixturevalue(which)
     if setup.net.views and settings == {"leave_one_out": True}:
@@ -74,25 +104,33 @@ def test_bytes_promised_are_bytes_needed(which, optimizer, settings, changes, in
 def aligned_arena(num_bytes, offset=0):
     padded = np.zeros(num_bytes + 32, np.uint8)
     start = -padded.ctypes.data % 16 + offset
-    return padded[start:start + num_bytes]
+    return padded[start : start + num_bytes]
 
 
-@pytest.mark.parametrize("settings", [
-    {}, {"leave_one_out": True, "average": 0.5},
-    {"leave_one_out": True, "average": 0.5, "weights": "int8", "updates": "immediate", "optimizer": "adam_per_channel"},
-], ids=len)
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"leave_one_out": True, "average": 0.5},
+        {"leave_one_out": True, "average": 0.5, "weights": "int8", "updates": "immediate", "optimizer": "adam_per_channel"},
+    ],
+    ids=len,
+)
 def test_arena_is_checked_and_never_overrun(setup, settings):
     total = _runtime.required_bytes(setup.tables, settings)["state"]
     with pytest.raises(ValueError, match=f"received {total - 1} bytes, required {total}"):
-        _runtime.Trainer(setup.tables, setup.net.run_trainable, setup.net.run_frozen, settings=settings,
-                         arena=aligned_arena(total - 1))
+        _runtime.Trainer(
+            setup.tables, setup.net.run_trainable, setup.net.run_frozen, settings=settings, arena=aligned_arena(total - 1)
+        )
     with pytest.raises(ValueError, match="not aligned"):
-        _runtime.Trainer(setup.tables, setup.net.run_trainable, setup.net.run_frozen, settings=settings,
-                         arena=aligned_arena(total, 8))
+        _runtime.Trainer(
+            setup.tables, setup.net.run_trainable, setup.net.run_frozen, settings=settings, arena=aligned_arena(total, 8)
+        )
     guarded = aligned_arena(total + 64)
     guarded[total:] = 0xA5
-    trainer = _runtime.Trainer(setup.tables, setup.net.run_trainable, setup.net.run_frozen, setup.net.bind, settings=settings,
-                               arena=guarded)
+    trainer = _runtime.Trainer(
+        setup.tables, setup.net.run_trainable, setup.net.run_frozen, setup.net.bind, settings=settings, arena=guarded
+    )
     for image, label in zip(setup.images, setup.labels):
         trainer.add_sample(image, label)
     trainer.train()
@@ -127,6 +165,7 @@ def test_memory_that_the_frozen_part_overwrites_and_flash_change_nothing(which, 
 
 # ---- flash ---------------------------------------------------------------------------------------------------------------
 
+
 def test_features_in_flash_are_the_frozen_parts_output(with_views):
     flash = NorFlash(8 * 3 * 256, page_bytes=1024)
     trainer = with_views.trainer(flash=flash)
@@ -134,8 +173,8 @@ def test_features_in_flash_are_the_frozen_parts_output(with_views):
         features = with_views.net.run_frozen(image)
         np.testing.assert_array_equal(trainer.stored_sample(5, view)[0], features)
         at = (5 * 3 + view) * 256
-        assert flash.data[at:at + 256].tobytes() == features.tobytes() + bytes(256 - features.size)
-    assert (flash.data[6 * 3 * 256:5 * 1024] == 0xFF).all() and (flash.data[5 * 1024:] == 0xA5).all()
+        assert flash.data[at : at + 256].tobytes() == features.tobytes() + bytes(256 - features.size)
+    assert (flash.data[6 * 3 * 256 : 5 * 1024] == 0xFF).all() and (flash.data[5 * 1024 :] == 0xA5).all()
 
 
 def test_flash_that_does_not_fit_is_refused(setup):

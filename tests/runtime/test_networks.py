@@ -4,20 +4,21 @@ import os
 
 import pytest
 
-from keras_tinytrain import planner
 from keras_tinytrain.benchmark.device import EPSILON, LEARNING_RATE, WITHIN, curve_difference
 from keras_tinytrain.benchmark.emulated import NETWORKS
 from keras_tinytrain.benchmark.tasks import TaskShape, draw_task
-from keras_tinytrain.cost import num_channels
-from keras_tinytrain.device_cost import DeviceAccounting
-from keras_tinytrain.domains import load_npz
-from keras_tinytrain.export import Board, HostRuntime, TrainingSettings, board, export_tflm
-from keras_tinytrain.export.emulator import emulate_task
-from keras_tinytrain.export.on_grid import on_grid_model
-from keras_tinytrain.fewshot.adapt import adapt, prototype_classifier
-from keras_tinytrain.fold import canonical_form
-from keras_tinytrain.layers import layer_table
+from keras_tinytrain.choose import planner
+from keras_tinytrain.choose.paper_cost import num_channels
+from keras_tinytrain.choose.sram import DeviceAccounting
+from keras_tinytrain.data import load_npz
+from keras_tinytrain.export import Board, TrainingSettings, board, export_tflm
+from keras_tinytrain.fewshot.adaptation import adapt, prototype_classifier
+from keras_tinytrain.model.fold import canonical_form
+from keras_tinytrain.model.layers import layer_table
 from keras_tinytrain.plan import Budget
+from keras_tinytrain.run import HostRuntime
+from keras_tinytrain.run.emulator import emulate_task
+from keras_tinytrain.run.on_grid import on_grid_model
 
 WAYS = 5
 LONG = "KERAS_TINYTRAIN_LONG_TESTS"  # set: the whole training run

@@ -3,11 +3,11 @@
 import subprocess
 
 import pytest
+from models import images, separable_net, tiny_net
 
 from keras_tinytrain.export import TrainingSettings, export_tflm
 from keras_tinytrain.export.tables import render
 from keras_tinytrain.plan import LayerPlan, Plan
-from models import images, separable_net, tiny_net
 from tests.runtime.net_tables import render_tables
 from tests.runtime.paths import ROOT, SOURCES
 from tests.runtime.small_net import SPLIT, small_net
@@ -28,7 +28,7 @@ EXPORTED = {  # model, trained channels
 def runtime(tmp_path_factory):
     """The runtime and the test's main function, compiled once for all tables."""
     folder = tmp_path_factory.mktemp("runtime")
-    sources = [HOSTILE / "sanitize.cpp", *sorted(SOURCES.glob("*.cpp"))]
+    sources = [HOSTILE / "sanitize.cpp", *sorted(SOURCES.rglob("*.cpp"))]
     subprocess.run(["c++", *FLAGS, "-c", *sources], cwd=folder, check=True)
     return sorted(folder.glob("*.o"))
 
@@ -41,9 +41,15 @@ def run(runtime, tables, folder):
     return done.stdout
 
 
-@pytest.mark.parametrize("head, views, by_channel, variant", [
-    ("prototypes", (), 3, ""), ("prototypes", ((1, 0, False), (-40, 3, True)), 0, "picking"), ("softmax", (), 5, "split"),
-    ("prototypes", ((1, 0, True),), 1, "candidates")])
+@pytest.mark.parametrize(
+    "head, views, by_channel, variant",
+    [
+        ("prototypes", (), 3, ""),
+        ("prototypes", ((1, 0, False), (-40, 3, True)), 0, "picking"),
+        ("softmax", (), 5, "split"),
+        ("prototypes", ((1, 0, True),), 1, "candidates"),
+    ],
+)
 def test_no_undefined_behaviour(head, views, by_channel, variant, runtime, tmp_path):
     candidates = ("kPerWeightAndMac", 10**6) if variant == "candidates" else ()
     net = small_net(head, by_channel=by_channel, picking=variant == "picking", candidates=candidates)

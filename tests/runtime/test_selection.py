@@ -7,9 +7,10 @@ import itertools
 import numpy as np
 import pytest
 
-from keras_tinytrain import _runtime, filling
-from tests.runtime.reference import Reference, prototype_loss, softmax_loss
+from keras_tinytrain import _runtime
+from keras_tinytrain.choose import filling
 from tests.runtime.net_tables import load_tables
+from tests.runtime.reference import Reference, prototype_loss, softmax_loss
 from tests.runtime.small_net import samples, small_net
 from tests.runtime.test_memory import align16, promised_parts
 
@@ -39,8 +40,14 @@ class Adaptive:
     def trainer(self, *, add=True, arena_bytes=LOTS, scratch_bytes=LOTS, **options):
         self.net.bound.clear()
         trainer = _runtime.Trainer(
-            self.tables, self.net.run_trainable, self.net.run_frozen, self.net.bind, owner=self.library,
-            arena_bytes=arena_bytes, scratch_bytes=scratch_bytes, **options,
+            self.tables,
+            self.net.run_trainable,
+            self.net.run_frozen,
+            self.net.bind,
+            owner=self.library,
+            arena_bytes=arena_bytes,
+            scratch_bytes=scratch_bytes,
+            **options,
         )
         for image, label in zip(self.images, self.labels):
             if add:
@@ -76,12 +83,12 @@ class Adaptive:
         return self.net.tensors[self.net.layers[index].output].shape[2]
 
     def backward_macs(self, choice):
-        """As the header of tinytrain_backward.h says."""
+        """As the header of tinytrain/backward/backward.h says."""
         own = sum(self.macs(i) * count // self.size(i) for i, count in choice.items())
         return own + sum(self.macs(i) for i in range(min(choice) + 1, len(self.net.layers)))
 
     def parts(self, choice):
-        """As the header of tinytrain_memory.h says, and 256 + 64 bytes a candidate for the plan."""
+        """As the header of tinytrain/memory/memory.h says, and 256 + 64 bytes a candidate for the plan."""
         trained = {i: list(range(count)) for i, count in choice.items()}
         parts = promised_parts(dataclasses.replace(self.net, trained=trained), "sgd")
         listed = 2 * sum(choice.values()) or 4 * sum(map(self.size, self.net.trained))

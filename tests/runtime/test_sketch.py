@@ -6,14 +6,15 @@ import subprocess
 
 import numpy as np
 import pytest
+from models import images, labelled_images, tiny_net
 
 from keras_tinytrain.backbones import GestureNet
 from keras_tinytrain.cli import main
-from keras_tinytrain.device import Device
-from keras_tinytrain.domains import load_npz
-from keras_tinytrain.export import HostRuntime, TrainingSettings, export_tflm
+from keras_tinytrain.data import load_npz
+from keras_tinytrain.export import TrainingSettings, export_tflm
 from keras_tinytrain.plan import LayerPlan, Plan
-from models import images, labelled_images, tiny_net
+from keras_tinytrain.run import HostRuntime
+from keras_tinytrain.run.serial_port import Device
 from tests.runtime.paths import ROOT, SOURCES
 from tests.runtime.tflm import NAMESPACE, tflm  # noqa: F401
 
@@ -27,7 +28,12 @@ def bundle(tmp_path_factory):
     training = TrainingSettings(iterations=ITERATIONS, num_classes=WAYS, max_samples=WAYS * SHOTS)
     model = tiny_net()
     return export_tflm(
-        model, plan, calibration=images(model, 8), out=tmp_path_factory.mktemp("sketch") / "net", training=training, features="flash"
+        model,
+        plan,
+        calibration=images(model, 8),
+        out=tmp_path_factory.mktemp("sketch") / "net",
+        training=training,
+        features="flash",
     )
 
 
@@ -39,7 +45,7 @@ def program(bundle, tflm, tmp_path_factory):  # noqa: F811
 def build(bundle, library, folder, *flags):
     """The bundle's sketch as a program of this machine."""
     sketch, target = bundle.path / "sketch", folder / "sketch"
-    sources = [ARDUINO / "main.cpp", sketch / "tables.cpp", sketch / "models.cpp", *sorted(SOURCES.glob("*.cpp"))]
+    sources = [ARDUINO / "main.cpp", sketch / "tables.cpp", sketch / "models.cpp", *sorted(SOURCES.rglob("*.cpp"))]
     # Older TensorFlow Lite Micro's arena takes a few percent more than the one whose bytes were promised.
     text = (sketch / "sketch.ino").read_text()
     assert text.count("model_arena[exported::kModelArenaBytes]") == 1

@@ -4,11 +4,12 @@ import subprocess
 
 import numpy as np
 import pytest
+from models import images, labelled_images, pooled_net, tiny_net
 
-from keras_tinytrain.export import HostRuntime, TrainingSettings, export_tflm
+from keras_tinytrain.export import TrainingSettings, export_tflm
 from keras_tinytrain.export.tables import _resolver_method
 from keras_tinytrain.plan import LayerPlan, Plan
-from models import images, labelled_images, pooled_net, tiny_net
+from keras_tinytrain.run import HostRuntime
 from tests.runtime.paths import ROOT
 from tests.runtime.tflm import NAMESPACE, tflm  # noqa: F401
 
@@ -31,7 +32,13 @@ def bundle(request, tmp_path_factory):
     training = TrainingSettings(learning_rate=0.01, iterations=6, num_classes=WAYS, max_samples=WAYS * SHOTS, **settings)
     out = tmp_path_factory.mktemp("tflm") / request.param
     exported = export_tflm(
-        model, plan, calibration=images(model, 8), out=out, head=head, training=training, views=views,
+        model,
+        plan,
+        calibration=images(model, 8),
+        out=out,
+        head=head,
+        training=training,
+        views=views,
         features="flash" if request.param in ("views", "softmax") else "ram",
     )
     return exported, *labelled_images(model, per_class=SHOTS, classes=WAYS)

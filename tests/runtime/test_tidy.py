@@ -12,12 +12,13 @@ pytestmark = pytest.mark.skipif(shutil.which("clang-tidy") is None, reason="need
 
 def tidy(*files):
     command = ["clang-tidy", "--quiet", f"--config-file={ROOT / '.clang-tidy'}", *files]
-    return subprocess.run([*command, "--", "-std=gnu++14", f"-I{SOURCES}", "-fno-exceptions", "-fno-rtti"],
-                          capture_output=True, text=True)
+    return subprocess.run(
+        [*command, "--", "-std=gnu++14", f"-I{SOURCES}", "-fno-exceptions", "-fno-rtti"], capture_output=True, text=True
+    )
 
 
 def test_sources_are_clean():
-    run = tidy(*sorted(SOURCES.glob("*.cpp")))
+    run = tidy(*sorted(SOURCES.rglob("*.cpp")))
     assert run.returncode == 0, run.stdout
 
 

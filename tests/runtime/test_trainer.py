@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from keras_tinytrain import _runtime
-from tests.runtime.reference import keras_change, views_of
 from tests.runtime.int8_net import NONE, STORED_SAMPLE
 from tests.runtime.net_tables import load_tables
+from tests.runtime.reference import keras_change, views_of
 from tests.runtime.small_net import SPLIT, small_net
 from tests.runtime.trainers import VIEWS, Setup, all_of
 
@@ -54,6 +54,7 @@ def picking(tmp_path_factory):
 
 
 # ---- gradients -----------------------------------------------------------------------------------------------------------
+
 
 @pytest.mark.parametrize("which", ["setup", "by_channel", "with_views", "softmax", "split", "picking"])
 def test_mean_gradients_equal_float64(which, request):
@@ -134,7 +135,9 @@ def test_split_layers_learn_the_same_bit_for_bit(which, request, tmp_path):
         assert trainer.save_delta() == learned[-1][1]
         assert trainer.predict(setup.images[0])[1].tobytes() == learned[-1][2]
     assert learned[0] == learned[1]
-    saved = sum(sizes_in_ram(whole.net, index, None) - sizes_in_ram(whole.net, index, whole.net.trained[index]) for index in SPLIT)
+    saved = sum(
+        sizes_in_ram(whole.net, index, None) - sizes_in_ram(whole.net, index, whole.net.trained[index]) for index in SPLIT
+    )
     assert used[0] - used[1] == saved > 0
 
 
@@ -165,6 +168,7 @@ def test_views_are_shifts_with_clamped_edges(mirrored, tmp_path):
 
 
 # ---- steps ---------------------------------------------------------------------------------------------------------------
+
 
 @pytest.mark.parametrize("optimizer, learning_rate", [("sgd", 0.3), ("momentum", 0.1), ("adam", 0.01)])
 def test_steps_are_keras_steps(setup, optimizer, learning_rate):
@@ -232,6 +236,7 @@ def test_predict_gives_the_cosine_logits(setup):
 
 # ---- misuse --------------------------------------------------------------------------------------------------------------
 
+
 def test_wrong_labels_and_too_many_samples(setup):
     trainer = setup.trainer(add=False, max_samples=2)
     for label in (-1, 3):
@@ -265,11 +270,26 @@ def test_no_prototypes_yet(setup):
         trainer.save_delta()
 
 
-@pytest.mark.parametrize("settings", [
-    {"learning_rate": -1.0}, {"learning_rate": float("nan")}, {"optimizer": "adam", "beta_2": 1.0},
-    {"optimizer": "adam", "epsilon": 0.0}, {"optimizer": "momentum", "momentum": 1.5}, {"num_classes": 0}, {"num_classes": 256},
-    {"max_samples": 0}, {"iterations": -1}, {"logit_scale": 0.0}, {"max_samples": 2**31 - 1}, {"average": -0.1},
-    {"average": 1.1}, {"average": float("nan")}, {"optimizer": "adam_per_channel", "epsilon": 0.0}])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"learning_rate": -1.0},
+        {"learning_rate": float("nan")},
+        {"optimizer": "adam", "beta_2": 1.0},
+        {"optimizer": "adam", "epsilon": 0.0},
+        {"optimizer": "momentum", "momentum": 1.5},
+        {"num_classes": 0},
+        {"num_classes": 256},
+        {"max_samples": 0},
+        {"iterations": -1},
+        {"logit_scale": 0.0},
+        {"max_samples": 2**31 - 1},
+        {"average": -0.1},
+        {"average": 1.1},
+        {"average": float("nan")},
+        {"optimizer": "adam_per_channel", "epsilon": 0.0},
+    ],
+)
 def test_settings_out_of_range(setup, settings):
     with pytest.raises(ValueError, match="setting is out of range"):
         setup.trainer(**settings)
@@ -313,8 +333,10 @@ def break_layer(index, **changes):
 
 def break_planes(num_planes):
     """Of a middle that could go by channel; it has 8."""
+
     def change(net):
         net.tensors[2].num_planes, net.tensors[3].num_planes = num_planes, 1
+
     return change
 
 
@@ -322,21 +344,56 @@ def replace_trained(**changes):
     return lambda net: net.trained.update({int(k[1:]): v for k, v in changes.items()})
 
 
-@pytest.mark.parametrize("change", [
-    break_tensor(3, shape=(6, 5, 9)), break_tensor(3, scale=0.0), break_tensor(3, scale=-0.1), break_tensor(3, zero_point=200),
-    break_tensor(3, kept=STORED_SAMPLE), break_tensor(3, kept=NONE), break_tensor(0, kept=NONE),
-    break_tensor(5, kept=NONE), break_tensor(2, gradient_offset=2), break_tensor(2, gradient_offset=-8),
-    break_tensor(3, num_planes=1), break_tensor(2, num_planes=1), break_planes(9), break_planes(17), break_planes(-1),
-    break_tensor(6, num_planes=1), break_tensor(8, num_planes=1), break_tensor(11, num_planes=1), break_tensor(0, num_planes=1),
-    break_tensor(2, gradient_offset=0), break_tensor(1, gradient_offset=NONE), break_tensor(11, gradient_offset=NONE),
-    break_tensor(8, gradient_offset=NONE), break_tensor(0, gradient_offset=0), break_tensor(1, shape=(0, 5, 6)),
-    break_layer(1, input=12), break_layer(1, input=-1), break_layer(1, input=5), break_layer(1, output=3),
-    break_layer(4, input2=NONE), break_layer(4, input2=6), break_layer(1, input2=0), break_layer(1, accumulate=(False, False)),
-    break_layer(3, accumulate=(True, False)), break_layer(4, accumulate=(False, True)),
-    break_layer(2, window=(3, 3, 1, 1, 3, 1)), break_layer(2, window=(3, 3, 2, 1, 1, 1)),
-    break_layer(2, window=(3, 0, 1, 1, 1, 0)), break_layer(2, window=(3, 3, 0, 1, 1, 1)), break_layer(10, kernel=None),
-    break_layer(0, scales=np.zeros(6, np.float32)),
-    replace_trained(_0=[3, 0]), replace_trained(_0=[3, 3]), replace_trained(_0=[6]), replace_trained(_4=[0])])
+@pytest.mark.parametrize(
+    "change",
+    [
+        break_tensor(3, shape=(6, 5, 9)),
+        break_tensor(3, scale=0.0),
+        break_tensor(3, scale=-0.1),
+        break_tensor(3, zero_point=200),
+        break_tensor(3, kept=STORED_SAMPLE),
+        break_tensor(3, kept=NONE),
+        break_tensor(0, kept=NONE),
+        break_tensor(5, kept=NONE),
+        break_tensor(2, gradient_offset=2),
+        break_tensor(2, gradient_offset=-8),
+        break_tensor(3, num_planes=1),
+        break_tensor(2, num_planes=1),
+        break_planes(9),
+        break_planes(17),
+        break_planes(-1),
+        break_tensor(6, num_planes=1),
+        break_tensor(8, num_planes=1),
+        break_tensor(11, num_planes=1),
+        break_tensor(0, num_planes=1),
+        break_tensor(2, gradient_offset=0),
+        break_tensor(1, gradient_offset=NONE),
+        break_tensor(11, gradient_offset=NONE),
+        break_tensor(8, gradient_offset=NONE),
+        break_tensor(0, gradient_offset=0),
+        break_tensor(1, shape=(0, 5, 6)),
+        break_layer(1, input=12),
+        break_layer(1, input=-1),
+        break_layer(1, input=5),
+        break_layer(1, output=3),
+        break_layer(4, input2=NONE),
+        break_layer(4, input2=6),
+        break_layer(1, input2=0),
+        break_layer(1, accumulate=(False, False)),
+        break_layer(3, accumulate=(True, False)),
+        break_layer(4, accumulate=(False, True)),
+        break_layer(2, window=(3, 3, 1, 1, 3, 1)),
+        break_layer(2, window=(3, 3, 2, 1, 1, 1)),
+        break_layer(2, window=(3, 0, 1, 1, 1, 0)),
+        break_layer(2, window=(3, 3, 0, 1, 1, 1)),
+        break_layer(10, kernel=None),
+        break_layer(0, scales=np.zeros(6, np.float32)),
+        replace_trained(_0=[3, 0]),
+        replace_trained(_0=[3, 3]),
+        replace_trained(_0=[6]),
+        replace_trained(_4=[0]),
+    ],
+)
 def test_tables_that_cannot_work_are_refused(change, tmp_path):
     net = small_net()
     change(net)

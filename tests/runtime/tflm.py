@@ -54,8 +54,11 @@ def _unpacked():
             pytest.skip(f"{PACKAGE} could not be downloaded: {done.stderr.strip()[-300:]}")
         (wheel,) = pathlib.Path(scratch).glob("*.whl")
         with zipfile.ZipFile(wheel) as archive:
-            wanted = [name for name in archive.namelist() if "/include/" in name or "xmos_ai_tools.libs/" in name
-                      or name.endswith("/xtflm_python.so")]
+            wanted = [
+                name
+                for name in archive.namelist()
+                if "/include/" in name or "xmos_ai_tools.libs/" in name or name.endswith("/xtflm_python.so")
+            ]
             archive.extractall(pathlib.Path(scratch, "unpacked"), wanted)
         (library,) = pathlib.Path(scratch, "unpacked").rglob("xtflm_python.so")
         library.with_name("xtflm_python.so.1.0.1").symlink_to(library.name)  # its soname, for which a program looks

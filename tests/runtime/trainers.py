@@ -20,8 +20,16 @@ class Setup:
 
     def trainer(self, add=True, share=True, flash=None, **settings):
         self.net.bound.clear()
-        trainer = _runtime.Trainer(self.tables, self.net.run_trainable, self.net.run_frozen, self.net.bind, settings=settings,
-                                   owner=self.library, share=share, flash=flash)
+        trainer = _runtime.Trainer(
+            self.tables,
+            self.net.run_trainable,
+            self.net.run_frozen,
+            self.net.bind,
+            settings=settings,
+            owner=self.library,
+            share=share,
+            flash=flash,
+        )
         for image, label in zip(self.images, self.labels):
             if add:
                 trainer.add_sample(image, label)
@@ -40,8 +48,11 @@ class Setup:
             loss, d_z = prototype_loss(z, prototypes, label) if net.head == "prototypes" else softmax_loss(z, label)
             total += loss
             found = net.backward(values, d_z)
-            sums = found if sums is None else {
-                i: (sums[i][0] + found[i][0], None if found[i][1] is None else sums[i][1] + found[i][1]) for i in found}
+            sums = (
+                found
+                if sums is None
+                else {i: (sums[i][0] + found[i][0], None if found[i][1] is None else sums[i][1] + found[i][1]) for i in found}
+            )
         return total / count, {i: (k / count, None if b is None else b / count) for i, (k, b) in sums.items()}, prototypes
 
 

@@ -20,7 +20,7 @@ bool Write(const void* data, std::size_t num_bytes);
 
 // The serial port, UART0 of the emulated machine; outside what may be touched until it is opened.
 void OpenSerial();
-std::uint8_t PeekSerial();                            // waits for a byte and leaves it there
+std::uint8_t PeekSerial();                           // waits for a byte and leaves it there
 bool ReadSerial(void* data, std::size_t num_bytes);  // false where one does not come in 2 s
 void WriteSerial(const void* data, std::size_t num_bytes);
 

@@ -59,8 +59,8 @@ struct Meter {
   }
 };
 Meter meter;
-std::uint64_t probe_instructions;   // of the gradients of one iteration, without its forward passes
-std::uint64_t first_instructions;   // of the first iteration, likewise
+std::uint64_t probe_instructions;  // of the gradients of one iteration, without its forward passes
+std::uint64_t first_instructions;  // of the first iteration, likewise
 std::uint64_t training_began;
 
 bool Measured(Part part, bool (*run)(const std::int8_t*, void*), const std::int8_t* input, void* output) {
@@ -230,7 +230,8 @@ class Report {
     char digits[21];
     char* digit = digits + 20;
     *digit = '\0';
-    do *--digit = static_cast<char>('0' + value % 10); while ((value /= 10) > 0);
+    do *--digit = static_cast<char>('0' + value % 10);
+    while ((value /= 10) > 0);
     Put(name);
     Put(" ");
     Put(digit);

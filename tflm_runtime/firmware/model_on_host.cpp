@@ -35,8 +35,8 @@ std::int8_t* FrozenInput(void*) {
 }
 #endif
 
-// 't', features, trained kernels and biases in the order of their bindings -> outputs, which lie in the models' arena, below the
-// trainer's scratch
+// 't', features, trained kernels and biases in the order of their bindings -> outputs, which lie in the models' arena, below
+// the trainer's scratch
 bool RunTrainable(void*, const std::int8_t* features, const std::int8_t** outputs) {
   const tinytrain::Tables& tables = exported::kTables;
   if (!Ask('t', features, Elements(tables.tensors[0]))) return false;

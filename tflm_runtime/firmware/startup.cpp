@@ -1,4 +1,5 @@
-// From reset to main: floating point unit, memory protection, painted stack, initialised data; the fault handler; what board.h has.
+// From reset to main: floating point unit, memory protection, painted stack, initialised data; the fault handler; what board.h
+// has.
 #include <cstdint>
 #include <cstring>
 
@@ -134,16 +135,24 @@ void* _sbrk(std::ptrdiff_t num_bytes) {
   return reinterpret_cast<void*>(-1);
 }
 
-__attribute__((section(".vectors"), used)) const void* const vectors[17] = {
-    handler_stack_end,                        // initial stack pointer
-    reinterpret_cast<const void*>(&Reset),    //
-    reinterpret_cast<const void*>(&Fault),    // NMI
-    reinterpret_cast<const void*>(&Fault),    // hard fault, to which the others escalate
-    reinterpret_cast<const void*>(&Fault), reinterpret_cast<const void*>(&Fault), reinterpret_cast<const void*>(&Fault),
-    nullptr, nullptr, nullptr, nullptr,       //
-    reinterpret_cast<const void*>(&Fault), reinterpret_cast<const void*>(&Fault), nullptr,
-    reinterpret_cast<const void*>(&Fault),    //
-    reinterpret_cast<const void*>(&CountWrap), reinterpret_cast<const void*>(&ByteCame)};
+__attribute__((section(".vectors"), used))
+const void* const vectors[17] = {handler_stack_end,                      // initial stack pointer
+                                 reinterpret_cast<const void*>(&Reset),  //
+                                 reinterpret_cast<const void*>(&Fault),  // NMI
+                                 reinterpret_cast<const void*>(&Fault),  // hard fault, to which the others escalate
+                                 reinterpret_cast<const void*>(&Fault),
+                                 reinterpret_cast<const void*>(&Fault),
+                                 reinterpret_cast<const void*>(&Fault),
+                                 nullptr,
+                                 nullptr,
+                                 nullptr,
+                                 nullptr,  //
+                                 reinterpret_cast<const void*>(&Fault),
+                                 reinterpret_cast<const void*>(&Fault),
+                                 nullptr,
+                                 reinterpret_cast<const void*>(&Fault),  //
+                                 reinterpret_cast<const void*>(&CountWrap),
+                                 reinterpret_cast<const void*>(&ByteCame)};
 }
 
 namespace board {

@@ -4,7 +4,7 @@
 // wrong raises: ValueError for what was passed in, RuntimeError for the order of calls; an exception in a callable comes out.
 #include "binding.h"
 
-#include "../src/tinytrain_delta.h"
+#include "tinytrain_delta.h"
 
 PYBIND11_MODULE(_runtime, m) {
   m.doc() = "The C++ runtime: a trainer over exported tables, and its kernels one by one.";

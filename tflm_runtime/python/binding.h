@@ -8,7 +8,7 @@
 #include <cstdint>
 #include <string>
 
-#include "../src/tinytrain.h"
+#include "tinytrain.h"
 
 namespace py = pybind11;
 namespace tt = tinytrain;

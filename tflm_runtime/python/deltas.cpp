@@ -3,9 +3,9 @@
 #include <string>
 #include <vector>
 
-#include "../src/tinytrain_delta.h"
-#include "../src/tinytrain_delta_format.h"
-#include "../src/tinytrain_merge.h"
+#include "tinytrain_delta.h"
+#include "tinytrain/delta/format.h"
+#include "tinytrain_merge.h"
 #include "binding.h"
 
 namespace {

@@ -7,7 +7,7 @@
 #include <string>
 #include <utility>
 
-#include "../src/tinytrain_flash.h"
+#include "tinytrain_flash.h"
 #include "binding.h"
 
 // A Flash over a Python object with `data` (uint8 array), `page_bytes`, `erase(offset)` and `write(offset, bytes)`.
@@ -17,8 +17,12 @@ class PyFlash {
     ExpectBytes(data_, "flash.data");
   }
   tt::Flash flash() {
-    return {this, static_cast<const std::uint8_t*>(data_.data()), static_cast<std::size_t>(data_.nbytes()),
-            flash_.attr("page_bytes").cast<std::size_t>(), &Erase, &Write};
+    return {this,
+            static_cast<const std::uint8_t*>(data_.data()),
+            static_cast<std::size_t>(data_.nbytes()),
+            flash_.attr("page_bytes").cast<std::size_t>(),
+            &Erase,
+            &Write};
   }
   // An exception in erase or write is kept until the runtime has returned, then thrown on.
   void Check(tt::Status status) {

@@ -7,12 +7,12 @@
 #include <string>
 #include <vector>
 
-#include "../src/tinytrain_head.h"
-#include "../src/tinytrain_kernels.h"
-#include "../src/tinytrain_math.h"
-#include "../src/tinytrain_pooling.h"
-#include "../src/tinytrain_random.h"
-#include "../src/tinytrain_weights.h"
+#include "tinytrain/trainer/head.h"
+#include "tinytrain/kernels/kernels.h"
+#include "tinytrain/numerics/math.h"
+#include "tinytrain/kernels/pooling.h"
+#include "tinytrain/numerics/random.h"
+#include "tinytrain/memory/weights.h"
 
 namespace {
 
@@ -174,8 +174,7 @@ FloatArray CallCosineBackward(const FloatArray& d_logits, const FloatArray& embe
 py::tuple CallSoftmaxCrossEntropy(const FloatArray& logits, std::int32_t label) {
   if (label < 0 || label >= logits.size()) throw py::index_error("the label is out of range");
   FloatArray d_logits(logits.size(), logits.data());
-  const float loss =
-      tt::SoftmaxCrossEntropy(d_logits.mutable_data(), label, static_cast<std::int32_t>(d_logits.size()));
+  const float loss = tt::SoftmaxCrossEntropy(d_logits.mutable_data(), label, static_cast<std::int32_t>(d_logits.size()));
   return py::make_tuple(loss, d_logits);
 }
 

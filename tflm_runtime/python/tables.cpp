@@ -3,8 +3,8 @@
 #include <string>
 #include <vector>
 
-#include "../src/tinytrain_check.h"
-#include "../src/tinytrain_weights.h"
+#include "tinytrain/trainer/check.h"
+#include "tinytrain/memory/weights.h"
 #include "binding.h"
 
 void Check(tt::Status status, const std::string& detail) {
@@ -56,23 +56,39 @@ tt::TrainingSettings SettingsFrom(const tt::Tables& tables, const py::object& ov
   if (overrides.is_none()) return settings;
   for (const auto& item : overrides.cast<py::dict>()) {
     const std::string key = py::str(item.first);
-    if (key == "optimizer") Assign(&settings.optimizer, item.second, key, kOptimizers);
-    else if (key == "weights") Assign(&settings.weights, item.second, key, kWeights);
-    else if (key == "updates") Assign(&settings.updates, item.second, key, kUpdates);
-    else if (key == "leave_one_out") settings.leave_one_out = item.second.cast<bool>();
-    else if (key == "learning_rate") settings.learning_rate = item.second.cast<float>();
-    else if (key == "momentum") settings.momentum = item.second.cast<float>();
-    else if (key == "beta_2") settings.beta_2 = item.second.cast<float>();
-    else if (key == "epsilon") settings.epsilon = item.second.cast<float>();
-    else if (key == "logit_scale") settings.logit_scale = item.second.cast<float>();
-    else if (key == "average") settings.average = item.second.cast<float>();
-    else if (key == "iterations") settings.iterations = item.second.cast<std::int32_t>();
-    else if (key == "num_classes") settings.num_classes = item.second.cast<std::int32_t>();
-    else if (key == "max_samples") settings.max_samples = item.second.cast<std::int32_t>();
-    else if (key == "seed") settings.seed = item.second.cast<std::uint32_t>();
-    else throw py::value_error("unknown setting '" + key + "'; known are optimizer, weights, updates, leave_one_out, "
-                               "learning_rate, momentum, beta_2, epsilon, logit_scale, average, iterations, num_classes, "
-                               "max_samples, seed");
+    if (key == "optimizer")
+      Assign(&settings.optimizer, item.second, key, kOptimizers);
+    else if (key == "weights")
+      Assign(&settings.weights, item.second, key, kWeights);
+    else if (key == "updates")
+      Assign(&settings.updates, item.second, key, kUpdates);
+    else if (key == "leave_one_out")
+      settings.leave_one_out = item.second.cast<bool>();
+    else if (key == "learning_rate")
+      settings.learning_rate = item.second.cast<float>();
+    else if (key == "momentum")
+      settings.momentum = item.second.cast<float>();
+    else if (key == "beta_2")
+      settings.beta_2 = item.second.cast<float>();
+    else if (key == "epsilon")
+      settings.epsilon = item.second.cast<float>();
+    else if (key == "logit_scale")
+      settings.logit_scale = item.second.cast<float>();
+    else if (key == "average")
+      settings.average = item.second.cast<float>();
+    else if (key == "iterations")
+      settings.iterations = item.second.cast<std::int32_t>();
+    else if (key == "num_classes")
+      settings.num_classes = item.second.cast<std::int32_t>();
+    else if (key == "max_samples")
+      settings.max_samples = item.second.cast<std::int32_t>();
+    else if (key == "seed")
+      settings.seed = item.second.cast<std::uint32_t>();
+    else
+      throw py::value_error("unknown setting '" + key +
+                            "'; known are optimizer, weights, updates, leave_one_out, "
+                            "learning_rate, momentum, beta_2, epsilon, logit_scale, average, iterations, num_classes, "
+                            "max_samples, seed");
   }
   return settings;
 }
@@ -177,18 +193,21 @@ py::dict TablesInfo(std::uintptr_t address) {
 
 void AddTables(py::module_* module) {
   py::module_& m = *module;
-  m.def("required_bytes",
-        [](std::uintptr_t tables, const py::object& settings, bool samples_in_flash) {
-          return PartsDict(RequiredParts(TablesAt(tables), SettingsFrom(TablesAt(tables), settings), samples_in_flash));
-        },
-        py::arg("tables"), py::arg("settings") = py::none(), py::arg("samples_in_flash") = false,
-        "Bytes of each part, of 'state' and 'scratch', and 'total'.");
-  m.def("flash_samples_bytes",
-        [](std::uintptr_t tables, const py::object& settings) {
-          return tt::FlashSamplesBytes(TablesAt(tables), SettingsFrom(TablesAt(tables), settings));
-        },
-        py::arg("tables"), py::arg("settings") = py::none(), "Flash that stored samples take, if it keeps them.");
+  m.def(
+      "required_bytes",
+      [](std::uintptr_t tables, const py::object& settings, bool samples_in_flash) {
+        return PartsDict(RequiredParts(TablesAt(tables), SettingsFrom(TablesAt(tables), settings), samples_in_flash));
+      },
+      py::arg("tables"), py::arg("settings") = py::none(), py::arg("samples_in_flash") = false,
+      "Bytes of each part, of 'state' and 'scratch', and 'total'.");
+  m.def(
+      "flash_samples_bytes",
+      [](std::uintptr_t tables, const py::object& settings) {
+        return tt::FlashSamplesBytes(TablesAt(tables), SettingsFrom(TablesAt(tables), settings));
+      },
+      py::arg("tables"), py::arg("settings") = py::none(), "Flash that stored samples take, if it keeps them.");
   m.def("tables_info", &TablesInfo, py::arg("tables"), "What the tables at an address say, as a dict; checks them.");
-  m.def("check_tables", [](std::uintptr_t tables) { return std::string(tt::StatusText(tt::CheckTables(TablesAt(tables)))); },
-        py::arg("tables"), "'ok' or what is wrong.");
+  m.def(
+      "check_tables", [](std::uintptr_t tables) { return std::string(tt::StatusText(tt::CheckTables(TablesAt(tables)))); },
+      py::arg("tables"), "'ok' or what is wrong.");
 }

@@ -10,7 +10,7 @@
 #include <utility>
 #include <vector>
 
-#include "../src/tinytrain_weights.h"
+#include "tinytrain/memory/weights.h"
 #include "binding.h"
 #include "flash.h"
 
@@ -42,9 +42,13 @@ Int8Array Int8From(const py::handle& value, std::int64_t elements, const char* w
 class PyTrainer {
  public:
   PyTrainer(std::uintptr_t tables, py::object run_trainable, py::object run_frozen, py::object bind, py::object settings,
-            py::object arena, py::object owner, bool share, py::object flash, std::size_t arena_bytes, std::size_t scratch_bytes)
-      : tables_(TablesAt(tables)), run_trainable_(std::move(run_trainable)), run_frozen_(std::move(run_frozen)),
-        bind_(std::move(bind)), owner_(std::move(owner)) {
+            py::object arena, py::object owner, bool share, py::object flash, std::size_t arena_bytes,
+            std::size_t scratch_bytes)
+      : tables_(TablesAt(tables)),
+        run_trainable_(std::move(run_trainable)),
+        run_frozen_(std::move(run_frozen)),
+        bind_(std::move(bind)),
+        owner_(std::move(owner)) {
     const tt::TrainingSettings values = SettingsFrom(tables_, settings);
     if (!flash.is_none()) flash_ = std::make_unique<PyFlash>(flash);
     const tt::MemoryParts parts = RequiredParts(tables_, values, flash_ != nullptr);
@@ -143,9 +147,7 @@ class PyTrainer {
   void Revert() { trainer_.Revert(); }
 
   py::dict MemoryParts() const { return PartsDict(trainer_.memory_parts()); }
-  std::size_t FlashSamplesBytes() const {
-    return flash_ ? tt::FlashSamplesBytes(tables_, trainer_.settings()) : 0;
-  }
+  std::size_t FlashSamplesBytes() const { return flash_ ? tt::FlashSamplesBytes(tables_, trainer_.settings()) : 0; }
   py::dict Settings() const { return SettingsDict(trainer_.settings()); }
   std::int32_t Iteration() const { return trainer_.iteration(); }
   std::int32_t NumTrained() const { return trainer_.tables().num_trained; }
@@ -168,9 +170,7 @@ class PyTrainer {
     const tt::TrainedState state = State(index);
     return KernelAndBias(state, state.d_kernel, state.d_bias);
   }
-  py::object Prototypes() const {
-    return trainer_.has_prototypes() ? Rows(trainer_.buffers().prototypes) : py::none();
-  }
+  py::object Prototypes() const { return trainer_.has_prototypes() ? Rows(trainer_.buffers().prototypes) : py::none(); }
   py::object OriginalPrototypes() const {
     return trainer_.has_original_prototypes() ? Rows(trainer_.buffers().original_prototypes) : py::none();
   }
@@ -247,21 +247,21 @@ class PyTrainer {
 
   static bool RunTrainable(void* context, const std::int8_t* features, const std::int8_t** outputs) {
     return OpenTrainable(context) && Guarded(context, [&](PyTrainer* self) {
-      const tt::Tables& tables = self->tables_;
-      const tt::Tensor& input = tables.tensors[0];
-      const py::sequence results = self->run_trainable_(Copy(features, {1, input.height, input.width, input.channels}));
-      if (py::len(results) != static_cast<std::size_t>(tables.num_outputs)) {
-        throw py::value_error("run_trainable must return " + std::to_string(tables.num_outputs) + " arrays, received " +
-                              std::to_string(py::len(results)));
-      }
-      self->outputs_.clear();
-      for (std::int32_t i = 0; i < tables.num_outputs; ++i) {
-        const py::object result = results[static_cast<std::size_t>(i)];
-        self->outputs_.push_back(Int8From(result, self->OutputElements(i, result), "what run_trainable returns"));
-        outputs[i] = self->outputs_.back().data();
-      }
-      return true;
-    });
+             const tt::Tables& tables = self->tables_;
+             const tt::Tensor& input = tables.tensors[0];
+             const py::sequence results = self->run_trainable_(Copy(features, {1, input.height, input.width, input.channels}));
+             if (py::len(results) != static_cast<std::size_t>(tables.num_outputs)) {
+               throw py::value_error("run_trainable must return " + std::to_string(tables.num_outputs) + " arrays, received " +
+                                     std::to_string(py::len(results)));
+             }
+             self->outputs_.clear();
+             for (std::int32_t i = 0; i < tables.num_outputs; ++i) {
+               const py::object result = results[static_cast<std::size_t>(i)];
+               self->outputs_.push_back(Int8From(result, self->OutputElements(i, result), "what run_trainable returns"));
+               outputs[i] = self->outputs_.back().data();
+             }
+             return true;
+           });
   }
 
   // What output i must hold: the elements of the tensor that is kept there; any number if the runtime never reads it.
@@ -372,7 +372,8 @@ void AddTrainer(py::module_* module) {
       .def_property_readonly("settings", &PyTrainer::Settings)
       .def_property_readonly("iteration", &PyTrainer::Iteration)
       .def_property_readonly("num_trained", &PyTrainer::NumTrained)
-      .def("kernel", &PyTrainer::Kernel, py::arg("index"), "int8 kernel of a trained layer as RAM holds it, flat: whole, or split, of its trained channels; a copy.")
+      .def("kernel", &PyTrainer::Kernel, py::arg("index"),
+           "int8 kernel of a trained layer as RAM holds it, flat: whole, or split, of its trained channels; a copy.")
       .def("bias", &PyTrainer::Bias, py::arg("index"), "int32 bias likewise, or None; a copy.")
       .def("masters", &PyTrainer::Masters, py::arg("index"),
            "(float32 [channels, weights per channel], float32 [channels] or None), copies; None: there are no masters.")

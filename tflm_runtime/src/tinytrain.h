@@ -11,7 +11,7 @@
 //
 // Where the tables list candidates (exported as adaptive), the device decides itself which layers and channels to train: Train
 // does so before the first iteration of a new task, `Select` at any time and within a budget of its own
-// (tinytrain_selection.h).
+// (tinytrain/trainer/selection.h).
 //
 // Memory. What lasts (samples, weights, masters, optimizer, prototypes) lies in the arena. What does not (gradients, logits) is
 // scratch: behind it in the same arena, or in the model's own memory (Model::scratch), because the frozen part, whose arena
@@ -33,20 +33,20 @@
 //   average               Predict's logits are (1 - average) * those above + average * those of the original weights, in
 //                         flash, with prototypes of their own; one more run of the trainable part for each prediction
 //
-// What can go wrong is in tinytrain_status.h, what the arena's parts hold and how large each is in tinytrain_memory.h, the
-// format of a delta in tinytrain_delta.h. At most kMaxOutputs outputs of trainable.tflite can be followed.
-// The library uses no heap, no exceptions, no RTTI, no global state. It is not thread safe. C++14.
+// What can go wrong is in tinytrain_status.h, what the arena's parts hold and how large each is in tinytrain/memory/memory.h,
+// the format of a delta in tinytrain_delta.h. At most kMaxOutputs outputs of trainable.tflite can be followed. The library uses
+// no heap, no exceptions, no RTTI, no global state. It is not thread safe. C++14.
 #ifndef TINYTRAIN_H_
 #define TINYTRAIN_H_
 
 #include <cstddef>
 #include <cstdint>
 
-#include "tinytrain_check.h"
+#include "tinytrain/trainer/check.h"
 #include "tinytrain_flash.h"
-#include "tinytrain_memory.h"
-#include "tinytrain_optimizer.h"
-#include "tinytrain_selection.h"
+#include "tinytrain/memory/memory.h"
+#include "tinytrain/trainer/optimizer.h"
+#include "tinytrain/trainer/selection.h"
 #include "tinytrain_status.h"
 #include "tinytrain_tables.h"
 
@@ -65,8 +65,8 @@ struct Model {
   bool (*bind)(void* context, std::int32_t tensor_index, const void* data, std::size_t data_bytes);
   // Readies the trainable part: from now to the next run_frozen, the scratch is the trainer's. nullptr: nothing to do.
   bool (*open_trainable)(void* context) = nullptr;
-  // Readies the frozen part and returns its input: a caller that fills it and passes it to run_frozen saves a buffer and a copy.
-  // nullptr: none has to be offered.
+  // Readies the frozen part and returns its input: a caller that fills it and passes it to run_frozen saves a buffer and a
+  // copy. nullptr: none has to be offered.
   std::int8_t* (*frozen_input)(void* context) = nullptr;
   // Memory that only the frozen part uses, at least MemoryParts::scratch bytes, aligned to 16. nullptr: it is in the arena.
   std::uint8_t* scratch = nullptr;
@@ -87,15 +87,15 @@ class Trainer {
   // Everything passed must outlive the trainer, but for `settings`, which is usually tables.training, and the structs Model and
   // Flash themselves. Checks every index, size and pointer of the tables, so that nothing after it has to. The arena, aligned
   // to 16 bytes, has MemoryParts::total bytes; where the model has scratch, MemoryParts::state. `sample_flash` takes
-  // FlashSamplesBytes (tinytrain_memory.h); nullptr: samples are kept in the arena.
+  // FlashSamplesBytes (tinytrain/memory/memory.h); nullptr: samples are kept in the arena.
   Status Init(const Tables& tables, const TrainingSettings& settings, const Model& model, std::uint8_t* arena,
               std::size_t arena_bytes, const Flash* sample_flash = nullptr);
 
   // Runs the frozen part once per view and keeps the results. `image` has image_height * image_width * image_channels int8.
   // In flash, a page is erased when the first sample comes that begins on it or crosses into it.
   Status AddSample(const std::int8_t* image, std::int32_t label);
-  // Where the image of the very next AddSample or Predict can be put, so that a sketch needs no buffer for it; it takes the place
-  // of gradients. nullptr where the model has no Model::frozen_input.
+  // Where the image of the very next AddSample or Predict can be put, so that a sketch needs no buffer for it; it takes the
+  // place of gradients. nullptr where the model has no Model::frozen_input.
   std::int8_t* ImageBuffer();
   void ClearSamples();
   std::int32_t num_samples() const { return num_samples_; }

@@ -31,7 +31,7 @@
 #include <cstdint>
 
 #include "tinytrain_flash.h"
-#include "tinytrain_memory.h"
+#include "tinytrain/memory/memory.h"
 #include "tinytrain_status.h"
 #include "tinytrain_tables.h"
 
@@ -39,7 +39,7 @@ namespace tinytrain {
 
 constexpr std::uint16_t kDeltaVersion = 1;
 constexpr std::int32_t kMaxNameBytes = 255;
-constexpr char kPrototypesName[] = "prototypes";  // no layer may be called so, nor
+constexpr char kPrototypesName[] = "prototypes";                   // no layer may be called so, nor
 constexpr char kOriginalPrototypesName[] = "original_prototypes";  // where predictions are averaged with the original weights'
 constexpr std::uint8_t kDeltaMagic[4] = {'T', 'T', 'D', 'L'};
 

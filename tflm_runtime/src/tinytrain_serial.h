@@ -1,8 +1,8 @@
 // Teaches a trainer over a serial port: the same commands on an Arduino, on any other port, and on the emulated board.
 //
 // A command is a line. `image` is what the network takes, image_height * image_width * image_channels int8 with
-// q = round(value / image_scale) + image_zero_point, row by row; it follows the line at once. With Port::record it does not: the
-// board records it then.
+// q = round(value / image_scale) + image_zero_point, row by row; it follows the line at once. With Port::record it does not:
+// the board records it then.
 //   TEACH <label>, image   keep a sample of class <label>, 0 to num_classes - 1
 //   TRAIN                  train on the samples kept; a line "LOSS <iteration> <loss>" after each iteration, then what was
 //                          trained, a line "PLAN <layer> <number of channels>" for each layer
@@ -64,7 +64,8 @@ class SerialCommands {
   void TellStatus();
   void Write(const char* text);
   void WriteInteger(std::int32_t value);
-  template <int kNumDecimals> void WriteFloat(float value);
+  template <int kNumDecimals>
+  void WriteFloat(float value);
 
   Trainer* trainer_;
   Port port_;

@@ -14,8 +14,8 @@ namespace tinytrain {
 // Raised with every change of a struct below; generated tables assert it at compile time, Trainer::Init at run time.
 constexpr std::uint32_t kTablesVersion = 5;
 
-constexpr std::int32_t kNone = -1;         // "no such tensor / buffer / layer"
-constexpr std::int32_t kStoredSample = -2; // Tensor::kept of the trainable part's input: the stored sample holds it
+constexpr std::int32_t kNone = -1;          // "no such tensor / buffer / layer"
+constexpr std::int32_t kStoredSample = -2;  // Tensor::kept of the trainable part's input: the stored sample holds it
 
 enum class Operator : std::uint8_t {
   kConv2D = 0,           // kernel [out][kernel_height][kernel_width][in], groups 1
@@ -76,7 +76,7 @@ struct Tensor {
   std::int32_t kept;             // output of trainable.tflite that holds it; kStoredSample; kNone: backward never reads it
   std::int32_t gradient_offset;  // bytes into the gradient region (float32, same shape); kNone: no gradient flows here
   std::int32_t num_planes;       // the wide middle of a block: of so many channels there is a gradient at a time, a plane
-                                 // [height][width] each, at most kMaxPlanes: see tinytrain_backward.h; 0: it is whole
+                                 // [height][width] each, at most kMaxPlanes: see tinytrain/backward/backward.h; 0: it is whole
 };
 
 // One operator of the trainable part. Layers stand in execution order; the backward pass walks them from the last to the first.
@@ -94,24 +94,25 @@ struct Layer {
   std::int32_t stride_width;
   std::int32_t pad_top;
   std::int32_t pad_left;
-  const std::int8_t* kernel;    // initial weights, in flash; nullptr where the operator has none. See TrainedLayer::kernel
-  const float* kernel_scales;   // [output channels], symmetric; dense: the one scale, repeated
-  const std::int32_t* bias;     // [output channels], scale = input scale * kernel scale; nullptr: none
+  const std::int8_t* kernel;   // initial weights, in flash; nullptr where the operator has none. See TrainedLayer::kernel
+  const float* kernel_scales;  // [output channels], symmetric; dense: the one scale, repeated
+  const std::int32_t* bias;    // [output channels], scale = input scale * kernel scale; nullptr: none
 };
 
 // A layer of which some output channels are trained.
 struct TrainedLayer {
-  const char* name;              // the Keras layer's name, as written into a delta; at most 255 bytes
-  std::int32_t layer;            // index into Tables::layers
-  std::int32_t kernel_tensor;    // tensor indices in trainable.tflite, for binding RAM in place of flash
-  std::int32_t bias_tensor;      // kNone: the layer has no bias
+  const char* name;            // the Keras layer's name, as written into a delta; at most 255 bytes
+  std::int32_t layer;          // index into Tables::layers
+  std::int32_t kernel_tensor;  // tensor indices in trainable.tflite, for binding RAM in place of flash
+  std::int32_t bias_tensor;    // kNone: the layer has no bias
   std::int32_t num_channels;
-  const std::uint16_t* channels; // [num_channels], ascending; nullptr of a candidate: all output channels
+  const std::uint16_t* channels;  // [num_channels], ascending; nullptr of a candidate: all output channels
   // Split, where not nullptr: the trained channels are a convolution of their own in trainable.tflite, and RAM holds no more.
-  // Their initial weights lie here, [num_channels][weights per channel], those of the other channels, ascending, in Layer::kernel
-  // and Layer::bias; kernel_tensor and bias_tensor are those of the trained channels. Not for depthwise convolutions.
+  // Their initial weights lie here, [num_channels][weights per channel], those of the other channels, ascending, in
+  // Layer::kernel and Layer::bias; kernel_tensor and bias_tensor are those of the trained channels. Not for depthwise
+  // convolutions.
   const std::int8_t* kernel;
-  const std::int32_t* bias;      // [num_channels]; nullptr without kernel, and where the layer has no bias
+  const std::int32_t* bias;  // [num_channels]; nullptr without kernel, and where the layer has no bias
 };
 
 // An augmented copy of a sample, made at AddSample: out[y][x] = from[clamp(y - shift_y)][clamp(x - shift_x)].
@@ -136,40 +137,40 @@ struct TrainingSettings {
   std::int32_t iterations;
   std::int32_t num_classes;  // at most 255
   std::int32_t max_samples;
-  std::uint32_t seed;        // WeightStorage::kInt8: of the rounding
+  std::uint32_t seed;  // WeightStorage::kInt8: of the rounding
 };
 
-// What a device may choose from that decides itself what to train (tinytrain_selection.h). Tables::trained lists the
+// What a device may choose from that decides itself what to train (tinytrain/trainer/selection.h). Tables::trained lists the
 // candidates, none of them split, until it has chosen. All 0: what is trained was decided at export.
 struct Candidates {
-  std::int32_t num_layers;      // at most kMaxCandidates
-  std::int32_t num_channels;    // of all of them
+  std::int32_t num_layers;    // at most kMaxCandidates
+  std::int32_t num_channels;  // of all of them
   Criterion criterion;
   std::uint32_t backward_macs;  // multiply-accumulates of one sample's backward pass, at most, unless Select is told otherwise
 };
 
 struct Tables {
-  std::uint32_t version;         // kTablesVersion
-  std::uint8_t base_hash[32];    // SHA-256 of the int8 model before it was cut: a delta fits however it was exported
+  std::uint32_t version;       // kTablesVersion
+  std::uint8_t base_hash[32];  // SHA-256 of the int8 model before it was cut: a delta fits however it was exported
   Head head;
 
-  std::int32_t image_height;     // input of the whole model, int8
+  std::int32_t image_height;  // input of the whole model, int8
   std::int32_t image_width;
   std::int32_t image_channels;
   float image_scale;
   std::int32_t image_zero_point;
 
-  std::int32_t num_tensors;      // tensors[0] is the trainable part's input, tensors[num_tensors - 1] the head's input
+  std::int32_t num_tensors;  // tensors[0] is the trainable part's input, tensors[num_tensors - 1] the head's input
   const Tensor* tensors;
   std::int32_t num_layers;
   const Layer* layers;
-  std::int32_t num_trained;      // at least 1, in layer order
+  std::int32_t num_trained;  // at least 1, in layer order
   const TrainedLayer* trained;
-  std::int32_t num_outputs;      // outputs of trainable.tflite
-  std::int32_t head_output;      // the one that is the head's input
-  std::int32_t num_views;        // augmented copies beside the sample itself; 0: the sample is its own query
+  std::int32_t num_outputs;  // outputs of trainable.tflite
+  std::int32_t head_output;  // the one that is the head's input
+  std::int32_t num_views;    // augmented copies beside the sample itself; 0: the sample is its own query
   const View* views;
-  std::size_t gradient_bytes;    // size of the region that Tensor::gradient_offset points into
+  std::size_t gradient_bytes;  // size of the region that Tensor::gradient_offset points into
 
   TrainingSettings training;
   Candidates candidates;

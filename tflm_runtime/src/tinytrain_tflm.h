@@ -17,8 +17,8 @@
 //   static tinytrain::InterpreterModel<tflite::MicroInterpreter> interpreters(&frozen, &trainable);
 //   trainer.Init(tables, tables.training, interpreters.model(), arena, sizeof(arena));
 //
-// Lifetime: interpreters and models must outlive the Trainer. After another AllocateTensors() of a trainable interpreter of your
-// own the weights are those in flash again: call Init again, or Bind. SharedArenaModel sees to that by itself.
+// Lifetime: interpreters and models must outlive the Trainer. After another AllocateTensors() of a trainable interpreter of
+// your own the weights are those in flash again: call Init again, or Bind. SharedArenaModel sees to that by itself.
 #ifndef TINYTRAIN_TFLM_H_
 #define TINYTRAIN_TFLM_H_
 
@@ -111,8 +111,13 @@ class SharedArenaModel {
   // bytes. `scratch_bytes` and `image_bytes` are MemoryParts::scratch and ::image; 0: the trainer's scratch lies elsewhere.
   SharedArenaModel(const Flatbuffer* frozen, const Flatbuffer* trainable, const Resolver& resolver, std::uint8_t* arena,
                    std::size_t arena_bytes, std::size_t scratch_bytes = 0, std::size_t image_bytes = 0)
-      : frozen_(frozen), trainable_(trainable), resolver_(resolver), arena_(arena), arena_bytes_(arena_bytes),
-        scratch_bytes_(scratch_bytes), image_bytes_(image_bytes) {}
+      : frozen_(frozen),
+        trainable_(trainable),
+        resolver_(resolver),
+        arena_(arena),
+        arena_bytes_(arena_bytes),
+        scratch_bytes_(scratch_bytes),
+        image_bytes_(image_bytes) {}
   ~SharedArenaModel() { Close(); }
   SharedArenaModel(const SharedArenaModel&) = delete;
   SharedArenaModel& operator=(const SharedArenaModel&) = delete;

@@ -5,7 +5,7 @@
 
 #include "random_model.h"
 #include "tinytrain_delta.h"
-#include "tinytrain_delta_format.h"
+#include "tinytrain/delta/format.h"
 #include "tinytrain_merge.h"
 
 extern "C" const void* tinytrain_tables();
@@ -75,7 +75,8 @@ void Combine(const std::vector<std::uint8_t>& earlier, const std::vector<std::ui
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   static hostile::RandomModel model(TheTables(), 1);
   static const std::size_t for_a_choice = TheTables().candidates.num_layers > 0 ? 4096 : 0;
-  static hostile::GuardedArena arena(tinytrain::Trainer::RequiredBytes(TheTables(), TheTables().training, nullptr) + for_a_choice);
+  static hostile::GuardedArena arena(tinytrain::Trainer::RequiredBytes(TheTables(), TheTables().training, nullptr) +
+                                     for_a_choice);
   static tinytrain::Trainer trainer;
   static const tinytrain::Status ready =
       trainer.Init(TheTables(), TheTables().training, model.model(), arena.data(), arena.size());

@@ -12,8 +12,8 @@ namespace {
 
 using tinytrain::Status;
 
-constexpr std::size_t kMaxBytes = 1 << 18;       // larger tables are right or wrong in the same way, but slow
-constexpr std::int32_t kMaxLength = 64;          // of the arrays that the copy holds
+constexpr std::size_t kMaxBytes = 1 << 18;  // larger tables are right or wrong in the same way, but slow
+constexpr std::int32_t kMaxLength = 64;     // of the arrays that the copy holds
 constexpr std::int64_t kMaxSteps = 1 << 17;
 
 // A copy of tables that may be written to.
@@ -26,8 +26,11 @@ struct Copy {
   std::vector<tinytrain::View> views;
 
   explicit Copy(const tinytrain::Tables& from)
-      : tables(from), tensors(from.tensors, from.tensors + from.num_tensors), layers(from.layers, from.layers + from.num_layers),
-        trained(from.trained, from.trained + from.num_trained), views(from.views, from.views + from.num_views) {
+      : tables(from),
+        tensors(from.tensors, from.tensors + from.num_tensors),
+        layers(from.layers, from.layers + from.num_layers),
+        trained(from.trained, from.trained + from.num_trained),
+        views(from.views, from.views + from.num_views) {
     for (const auto& each : trained) {
       channels.emplace_back(each.channels, each.channels + each.num_channels);
       channels.back().resize(kMaxLength, 65535);
@@ -77,9 +80,9 @@ void Mutate(Copy* copy, const std::uint8_t* edit) {
     }
     case 1: {
       tinytrain::Layer& layer = copy->layers[index % copy->layers.size()];
-      std::int32_t* const fields[] = {&layer.input,         &layer.input2,       &layer.output,       &layer.kernel_height,
-                                      &layer.kernel_width,  &layer.stride_height, &layer.stride_width, &layer.pad_top,
-                                      &layer.pad_left};
+      std::int32_t* const fields[] = {&layer.input,         &layer.input2,       &layer.output,
+                                      &layer.kernel_height, &layer.kernel_width, &layer.stride_height,
+                                      &layer.stride_width,  &layer.pad_top,      &layer.pad_left};
       const std::size_t field = value[3] % 13;
       if (field < 9) *fields[field] = static_cast<std::int8_t>(value[0]) * (value[1] % 4 == 0 ? 65537 : 1);
       if (field == 9) layer.op = static_cast<tinytrain::Operator>(Modulo(value[0], 10));
@@ -101,9 +104,10 @@ void Mutate(Copy* copy, const std::uint8_t* edit) {
     }
     case 4: {
       tinytrain::Tables& t = copy->tables;
-      std::int32_t* const fields[] = {&t.image_height, &t.image_width, &t.image_channels, &t.num_tensors,
-                                      &t.num_layers,   &t.num_trained, &t.num_outputs,    &t.head_output,
-                                      &t.num_views,    &t.training.iterations, &t.training.num_classes, &t.training.max_samples};
+      std::int32_t* const fields[] = {&t.image_height,        &t.image_width,          &t.image_channels,
+                                      &t.num_tensors,         &t.num_layers,           &t.num_trained,
+                                      &t.num_outputs,         &t.head_output,          &t.num_views,
+                                      &t.training.iterations, &t.training.num_classes, &t.training.max_samples};
       if (index % 14 < 12) *fields[index % 14] = static_cast<std::int16_t>(value[0] | (value[1] << 8));
       if (index % 14 == 12) t.gradient_bytes = value[0] | (value[1] << 8u);
       if (index % 14 == 13) t.head = static_cast<tinytrain::Head>(Modulo(value[0], 3));
@@ -138,7 +142,8 @@ class Constants {
       if (has_kernel) steps += static_cast<std::int64_t>(tinytrain::NumElements(output)) * layout.weights_per_channel;
       if (steps > kMaxSteps) return false;
       if (!has_kernel) continue;
-      kernels_.emplace_back(static_cast<std::size_t>(layout.output_channels) * static_cast<std::size_t>(layout.weights_per_channel), 3);
+      kernels_.emplace_back(
+          static_cast<std::size_t>(layout.output_channels) * static_cast<std::size_t>(layout.weights_per_channel), 3);
       scales_.emplace_back(layer.kernel_scales, layer.kernel_scales + layout.output_channels);
       layer.kernel = kernels_.back().data();
       layer.kernel_scales = scales_.back().data();
@@ -150,7 +155,8 @@ class Constants {
       tinytrain::TrainedLayer& trained = copy->trained[static_cast<std::size_t>(t)];
       if (trained.kernel == nullptr) continue;
       const tinytrain::KernelLayout layout = tinytrain::LayoutInRam(copy->tables, trained);
-      kernels_.emplace_back(static_cast<std::size_t>(layout.output_channels) * static_cast<std::size_t>(layout.weights_per_channel), 3);
+      kernels_.emplace_back(
+          static_cast<std::size_t>(layout.output_channels) * static_cast<std::size_t>(layout.weights_per_channel), 3);
       trained.kernel = kernels_.back().data();
       if (trained.bias == nullptr) continue;
       biases_.emplace_back(static_cast<std::size_t>(layout.output_channels), 5);

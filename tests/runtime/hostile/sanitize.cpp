@@ -6,9 +6,9 @@
 
 #include "random_model.h"
 #include "tinytrain_delta.h"
-#include "tinytrain_head.h"
-#include "tinytrain_kernels.h"
-#include "tinytrain_pooling.h"
+#include "tinytrain/trainer/head.h"
+#include "tinytrain/kernels/kernels.h"
+#include "tinytrain/kernels/pooling.h"
 
 extern "C" const void* tinytrain_tables();
 
@@ -18,12 +18,12 @@ using hostile::Bytes;
 using hostile::RandomBytes;
 using tinytrain::Status;
 
-#define EXPECT(condition) \
-  do { \
-    if (!(condition)) { \
+#define EXPECT(condition)                                          \
+  do {                                                             \
+    if (!(condition)) {                                            \
       std::fprintf(stderr, "line %d: %s\n", __LINE__, #condition); \
-      std::abort(); \
-    } \
+      std::abort();                                                \
+    }                                                              \
   } while (false)
 
 std::mt19937 generator(1);
@@ -108,7 +108,8 @@ void RunHead() {
   auto logits = RandomFloats(num_classes), d_embedding = RandomFloats(dimension);
   tinytrain::CosineLogits(logits.data(), embedding.data(), prototypes.data(), 10.0f, num_classes, dimension);
   tinytrain::SoftmaxCrossEntropy(logits.data(), Between(0, num_classes - 1), num_classes);
-  tinytrain::CosineBackward(d_embedding.data(), logits.data(), embedding.data(), prototypes.data(), 10.0f, num_classes, dimension);
+  tinytrain::CosineBackward(d_embedding.data(), logits.data(), embedding.data(), prototypes.data(), 10.0f, num_classes,
+                            dimension);
 }
 
 // Flash of whole pages, in exactly as many bytes, whose writes can only clear bits.

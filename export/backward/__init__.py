@@ -1,0 +1,1 @@
+"""The trainable part as a graph to go through backwards: its operators, gradients and memory."""

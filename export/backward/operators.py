@@ -1,0 +1,223 @@
+"""Operators of an int8 TensorFlow Lite model as layers of the backward pass: which it can go through, and what it needs of each."""
+
+import dataclasses
+import math
+
+import numpy as np
+
+from keras_tinytrain.export.backward.gradients import NONE
+from keras_tinytrain.export.tflite import flatbuffer as fb
+
+_ACTIVATIONS = {0: "kLinear", 1: "kRelu", 3: "kRelu6"}
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Layer:
+    """One operator on the way back from the head to the earliest trained layer; fields as in tinytrain_tables.h."""
+
+    name: str  # the Keras layer; with an activation fused into it, that activation's
+    op: str  # "kConv2D", "kDepthwiseConv2D", "kDense", "kAdd", "kAveragePool2D", "kMaxPool2D", "kPad", "kActivation", "kReshape"
+    input: int  # indices into TrainableGraph.tensors
+    output: int
+    input2: int = NONE
+    activation: str = "kLinear"  # "kLinear", "kRelu", "kRelu6"
+    kernel_size: tuple[int, int] = (1, 1)
+    strides: tuple[int, int] = (1, 1)
+    pads: tuple[int, int] = (0, 0)  # top, left
+    kernel: np.ndarray | None = None  # int8: [out][kh][kw][in], [kh][kw][channels] or [out][in]; split: the others' only
+    kernel_scales: np.ndarray | None = None  # float32 [output channels]
+    bias: np.ndarray | None = None  # int32 [output channels]; split: the others' only
+    kernel_tensor: int = NONE  # tensor indices in trainable.tflite
+    bias_tensor: int = NONE
+    accumulate_input: bool = False
+    accumulate_input2: bool = False
+
+    @property
+    def inputs(self) -> tuple[int, ...]:
+        return (self.input,) if self.input2 == NONE else (self.input, self.input2)
+
+    @property
+    def weights_per_channel(self) -> int:
+        return math.prod(self.kernel.shape[:-1] if self.op == "kDepthwiseConv2D" else self.kernel.shape[1:])
+
+
+def read_operator(model, operator, name: str, *, first_trained: str) -> Layer:
+    """One operator as a layer whose tensors are numbered as in the .tflite file.
+
+    Args:
+        model, operator: as flatbuffers' schema classes hold them.
+        name: of its Keras layer.
+        first_trained: the earliest trained layer, for the message.
+
+    Raises:
+        ValueError: the runtime cannot go backwards through it.
+    """
+    kind = fb.operator_name(model, operator)
+    if kind not in _READERS:
+        raise ValueError(_unsupported(kind, name, first_trained))
+    return _READERS[kind](model, operator, name)
+
+
+def with_pad(model, layer, pad):
+    """A PAD and the convolution behind it, as one convolution that pads by itself."""
+    paddings = fb.constant(model, pad.inputs[1])
+    pads = (int(paddings[1, 0]), int(paddings[2, 0]))
+    return dataclasses.replace(layer, input=int(pad.inputs[0]), pads=pads)
+
+
+def pads_convolutions_only(model, pad):
+    """Whether all that reads a PAD is convolutions with padding "valid" and kernels wider than the padding."""
+    graph, paddings = model.subgraphs[0], fb.constant(model, pad.inputs[1])
+    readers = [operator for operator in graph.operators if pad.outputs[0] in operator.inputs]
+    if pad.outputs[0] in graph.outputs or len(paddings) != 4 or paddings[[0, 3]].any():
+        return False
+    return all(
+        fb.operator_name(model, reader) in ("CONV_2D", "DEPTHWISE_CONV_2D")
+        and reader.builtinOptions.padding == 1
+        and np.all(paddings[1:3].max(axis=1) < shape_of(model, reader.inputs[1])[1:3])
+        for reader in readers
+    )
+
+
+def shape_of(model, tensor: int) -> tuple[int, ...]:
+    """Shape of a tensor, batch included."""
+    return tuple(int(size) for size in model.subgraphs[0].tensors[tensor].shape)
+
+
+def _unsupported(kind, name, first):
+    return (
+        f"The runtime cannot go backwards through {kind} of layer '{name}', which depends on the trained layer "
+        f"'{first}'. Train only layers behind '{name}', or replace it. Supported: Conv2D, DepthwiseConv2D (depth multiplier 1), "
+        "Dense, Add of equal shapes, AveragePooling2D, MaxPooling2D, GlobalAveragePooling2D, GlobalMaxPooling2D, ReLU, ReLU6, "
+        "Flatten, Reshape and ZeroPadding2D."
+    )
+
+
+def _read_convolution(model, operator, name):
+    options = operator.builtinOptions
+    kernel = fb.constant(model, operator.inputs[1])
+    depthwise = fb.operator_name(model, operator) == "DEPTHWISE_CONV_2D"
+    _, height, width, channels = shape_of(model, operator.inputs[0])
+    if (options.dilationHFactor, options.dilationWFactor) != (1, 1):
+        raise ValueError(f"Layer '{name}' is dilated; the runtime goes backwards through dilation_rate=1 only.")
+    if depthwise and options.depthMultiplier != 1 or kernel.shape[3] != channels:
+        raise ValueError(
+            f"Layer '{name}' has groups or a depth multiplier. The runtime goes backwards through groups=1 and depth_multiplier=1: "
+            "rebuild it so, or train only layers behind it."
+        )
+    window = {"kernel_size": kernel.shape[1:3], "strides": (options.strideH, options.strideW)}
+    return Layer(
+        name=name,
+        op="kDepthwiseConv2D" if depthwise else "kConv2D",
+        activation=_activation(options, name),
+        pads=_pads(options.padding, (height, width), **window),
+        **window,
+        **_weights(model, operator, kernel[0] if depthwise else kernel),
+        **_ends(operator),
+    )
+
+
+def _read_dense(model, operator, name):
+    kernel = fb.constant(model, operator.inputs[1])
+    if kernel is None or int(np.prod(shape_of(model, operator.inputs[0]))) != kernel.shape[1]:
+        raise ValueError(f"Layer '{name}' is applied along an axis; flatten its input, or use Conv2D with kernel_size=1.")
+    return Layer(
+        name=name,
+        op="kDense",
+        activation=_activation(operator.builtinOptions, name),
+        **_weights(model, operator, kernel),
+        **_ends(operator),
+    )
+
+
+def _read_add(model, operator, name):
+    first, second = (int(tensor) for tensor in operator.inputs)
+    constants = [fb.constant(model, tensor) for tensor in (first, second)]
+    if constants != [None, None] or shape_of(model, first) != shape_of(model, second):
+        raise ValueError(f"Layer '{name}' adds a constant or tensors of unequal shapes; the runtime adds equal shapes only.")
+    return Layer(name=name, op="kAdd", activation=_activation(operator.builtinOptions, name), input2=second, **_ends(operator))
+
+
+def _read_pool(model, operator, name):
+    options = operator.builtinOptions
+    window = {"kernel_size": (options.filterHeight, options.filterWidth), "strides": (options.strideH, options.strideW)}
+    pads = _pads(options.padding, shape_of(model, operator.inputs[0])[1:3], **window)
+    op = {"AVERAGE_POOL_2D": "kAveragePool2D", "MAX_POOL_2D": "kMaxPool2D"}[fb.operator_name(model, operator)]
+    return Layer(name=name, op=op, activation=_activation(options, name), pads=pads, **window, **_ends(operator))
+
+
+def _read_global_pool(model, operator, name):
+    """A mean or maximum over height and width is pooling with one window."""
+    op, what = {"MEAN": ("kAveragePool2D", "mean"), "REDUCE_MAX": ("kMaxPool2D", "maximum")}[fb.operator_name(model, operator)]
+    shape = shape_of(model, operator.inputs[0])
+    axes = sorted(int(axis) % len(shape) for axis in fb.constant(model, operator.inputs[1]).flatten())
+    if len(shape) != 4 or axes != [1, 2]:
+        raise ValueError(
+            f"Layer '{name}' takes a {what} over axes {axes}. The runtime goes backwards through one over height and width "
+            "together: replace it, or train only layers behind it."
+        )
+    return Layer(name=name, op=op, kernel_size=shape[1:3], **_ends(operator))
+
+
+def _read_pad(model, operator, name):
+    paddings = fb.constant(model, operator.inputs[1])
+    if len(paddings) != 4 or paddings[[0, 3]].any():
+        raise ValueError(
+            f"Layer '{name}' pads more than height and width, which is all that the runtime goes backwards through."
+        )
+    return Layer(name=name, op="kPad", pads=(int(paddings[1, 0]), int(paddings[2, 0])), **_ends(operator))
+
+
+def _read_relu(model, operator, name):
+    activation = {"RELU": "kRelu", "RELU6": "kRelu6"}[fb.operator_name(model, operator)]
+    return Layer(name=name, op="kActivation", activation=activation, **_ends(operator))
+
+
+def _read_reshape(model, operator, name):
+    return Layer(name=name, op="kReshape", **_ends(operator))
+
+
+_READERS = {
+    "CONV_2D": _read_convolution,
+    "DEPTHWISE_CONV_2D": _read_convolution,
+    "FULLY_CONNECTED": _read_dense,
+    "ADD": _read_add,
+    "AVERAGE_POOL_2D": _read_pool,
+    "MAX_POOL_2D": _read_pool,
+    "MEAN": _read_global_pool,
+    "REDUCE_MAX": _read_global_pool,
+    "PAD": _read_pad,
+    "RELU": _read_relu,
+    "RELU6": _read_relu,
+    "RESHAPE": _read_reshape,
+}
+
+
+def _ends(operator):
+    return {"input": int(operator.inputs[0]), "output": int(operator.outputs[0])}
+
+
+def _activation(options, name):
+    if options.fusedActivationFunction not in _ACTIVATIONS:
+        raise ValueError(f"Layer '{name}' has an activation that the runtime cannot go backwards through; use ReLU or ReLU6.")
+    return _ACTIVATIONS[options.fusedActivationFunction]
+
+
+def _pads(padding, size, *, kernel_size, strides):
+    """(top, left): "same" pads (ceil(n / s) - 1) * s + k - n in all, the smaller half first; "valid" pads nothing."""
+    if padding == 1:
+        return (0, 0)
+    return tuple(max((-(-n // s) - 1) * s + k - n, 0) // 2 for n, k, s in zip(size, kernel_size, strides))
+
+
+def _weights(model, operator, kernel):
+    scales, _ = fb.quantisation(model, operator.inputs[1])
+    bias_tensor = int(operator.inputs[2]) if len(operator.inputs) > 2 else NONE
+    num_channels = shape_of(model, operator.outputs[0])[-1]
+    return {
+        "kernel": kernel,
+        "kernel_scales": np.broadcast_to(scales, num_channels).astype(np.float32),
+        "bias": fb.constant(model, bias_tensor),
+        "kernel_tensor": int(operator.inputs[1]),
+        "bias_tensor": bias_tensor,
+    }

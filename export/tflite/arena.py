@@ -1,0 +1,58 @@
+"""Ask TensorFlow Lite Micro itself how large its arena must be."""
+
+import functools
+import pathlib
+import subprocess
+import sys
+import tempfile
+
+from keras_tinytrain._quiet import quiet
+
+
+def micro_runtime():
+    """The module `tflite_micro.runtime`. Raises ImportError with what to install."""
+    try:
+        from tflite_micro import runtime
+    except ImportError as error:
+        raise ImportError(
+            "Planning arenas and running a bundle on the host need TensorFlow Lite Micro's Python package `tflite-micro`. "
+            'Install it with: pip install "keras-tinytrain[host]"'
+        ) from error
+    return runtime
+
+
+def new_interpreter(model_bytes: bytes, arena_bytes: int):
+    """An interpreter of `tflite_micro`; it reads constants from `model_bytes` itself, so keep a reference.
+
+    Raises:
+        ValueError: TFLM cannot run the model in so many bytes; with its own words.
+    """
+    runtime = micro_runtime()
+    with quiet() as output:
+        try:
+            return runtime.Interpreter.from_bytes(model_bytes, arena_size=arena_bytes)
+        except RuntimeError as error:
+            reason = output().strip() or error
+    raise ValueError(f"TensorFlow Lite Micro does not run the model in an arena of {arena_bytes} B: {reason}")
+
+
+@functools.lru_cache(maxsize=16)
+def smallest_arena(model_bytes: bytes) -> int:
+    """The smallest multiple of 16 bytes with which TFLM runs the model on this machine: a size that was run.
+
+    Asking takes seconds, so that answers are remembered: an export and the host run behind it ask for the same models.
+    Pointers take 8 bytes on a 64-bit host, so a 32-bit board needs a few percent less.
+
+    Raises:
+        ImportError: tflite-micro is not installed.
+        ValueError: TFLM cannot run the model.
+    """
+    micro_runtime()
+    probe = pathlib.Path(__file__).with_name("arena_probe.py")
+    with tempfile.TemporaryDirectory(prefix="keras_tinytrain_") as folder:
+        model = pathlib.Path(folder, "model.tflite")
+        model.write_bytes(model_bytes)
+        done = subprocess.run([sys.executable, str(probe), str(model)], capture_output=True, text=True)
+    if done.returncode:
+        raise ValueError(f"TensorFlow Lite Micro could not be asked for its arena: {done.stderr.strip()[-1000:]}")
+    return int(done.stdout)

@@ -1,0 +1,141 @@
+"""Keras model -> stock full-int8 .tflite: static batch 1, convolutions per channel, dense layers per tensor."""
+
+import re
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from keras_tinytrain._quiet import quiet
+from keras_tinytrain.export.tflite.flatbuffer import operator_name, quantisation, read_model, tensor_name, write_model
+from keras_tinytrain.model.graph import walk
+
+_SMALLEST_SCALE = float(np.finfo(np.float32).tiny)  # below it a float32 is denormal
+_NO_RANGE = 1e-8  # TensorFlow gives activations that are all zero a range of 2e-6, that is a scale of 7.8e-9
+
+
+def convert_int8(model: keras.Model, calibration: np.ndarray) -> bytes:
+    """Quantise `model` after training: int8 weights, activations, input and output.
+
+    Args:
+        model: a built model with one input, in canonical form (`keras_tinytrain.model.fold.fold_batch_norm`).
+        calibration: (N, ...) representative inputs in the model's own convention. The ranges they reach become the scales.
+
+    Returns:
+        The bytes of a .tflite file of TFLM's built-in operators. A tensor is named after the Keras layers that compute it
+        (the last one first, "relu;conv", where they were fused), so that equal models give equal bytes.
+
+    Raises:
+        ValueError: the samples do not fit the model, TensorFlow cannot convert it, or a scale is degenerate.
+    """
+    samples = _check_calibration(model, calibration)
+    image = keras.Input(batch_shape=samples[:1].shape, dtype=samples.dtype)
+    converter = tf.lite.TFLiteConverter.from_keras_model(keras.Model(image, model(image)))
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    converter.representative_dataset = lambda: ([sample[None]] for sample in samples)
+    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+    converter.inference_input_type = converter.inference_output_type = tf.int8
+    # Every TFLM before 2024, the Arduino library included, computes per-channel dense layers wrongly without a word.
+    converter._experimental_disable_per_channel_quantization_for_dense_layers = True
+    with quiet() as output:
+        try:
+            model_bytes = converter.convert()
+        except Exception as error:
+            raise ValueError(
+                f"TensorFlow could not convert model '{model.name}' to int8: {error}\n{output()[-2000:]}"
+            ) from error
+    names = [layer.name for layer in model.layers]
+    return finished(model_bytes, names, lambda whole, operator: layers_in(tensor_name(whole, operator.outputs[0]), names))
+
+
+def finished(model_bytes: bytes, layer_names: list[str], layers_of) -> bytes:
+    """What the converter wrote, with tensors named after their layers. Raises ValueError where a scale is degenerate.
+
+    Args:
+        model_bytes: what the converter wrote.
+        layer_names: in execution order.
+        layers_of: (model, operator) -> the layers that an operator computes, by the converter's names, in any order.
+    """
+    model_bytes = _name_tensors(model_bytes, layer_names, layers_of)
+    check_scales(model_bytes)
+    return model_bytes
+
+
+def without_softmax(model: keras.Model) -> keras.Model:
+    """`model` up to the logits: a softmax at its end is left away, layers are shared."""
+    nodes = walk(model)
+    if not is_softmax(nodes[-1].layer):
+        return model
+    return keras.Model(model.inputs[0], nodes[nodes[-1].inputs[0]].output, name=model.name)
+
+
+def is_softmax(layer: keras.layers.Layer) -> bool:
+    """Whether the layer ends in a softmax."""
+    return isinstance(layer, keras.layers.Softmax) or getattr(layer, "activation", None) is keras.activations.softmax
+
+
+def check_scales(model_bytes: bytes) -> None:
+    """Raise ValueError, naming the layer, where a scale is degenerate.
+
+    The reference interpreter does not refuse such a model: it ends the process, or computes zeros.
+    """
+    model = read_model(model_bytes)
+    graph = model.subgraphs[0]
+    for operator in graph.operators:
+        output = operator.outputs[0]
+        limits = {int(tensor): _SMALLEST_SCALE for tensor in operator.inputs if tensor >= 0} | {int(output): _NO_RANGE}
+        for tensor, smallest in limits.items():
+            scales, _ = quantisation(model, tensor)
+            if np.all((scales >= smallest) & np.isfinite(scales)):
+                continue
+            raise ValueError(
+                f"Layer '{layer_name(model, output)}' cannot be quantised: a scale is {scales.min():.3g}, so its "
+                "weights or activations vanish or overflow on the calibration samples. Train the model, or calibrate "
+                "its BatchNormalization statistics, and pass samples that reach every layer."
+            )
+
+
+def layer_name(model, tensor: int) -> str:
+    """The Keras layer whose output a tensor is, in a model that `convert_int8` wrote."""
+    return tensor_name(model, tensor).split(";")[0]
+
+
+def layers_in(name: str, layer_names: list[str]) -> list[str]:
+    """The Keras layers in the converter's name of a tensor, such as "model_1/relu_1/Relu;model_1/conv_1/convolution".
+
+    TensorFlow appends "_1" to each scope: "conv_1" stands for a layer "conv", "conv_1_1" for a layer "conv_1".
+    """
+    found = []
+    for scope in (scope for part in name.split(";") for scope in part.split("/")[::-1]):
+        candidates = (re.sub(r"_\d+$", "", scope), scope)
+        found += [candidate for candidate in candidates if candidate in layer_names][:1]
+    return list(dict.fromkeys(found))
+
+
+def _name_tensors(model_bytes, layer_names, layers_of):
+    """Replace the converter's names, which hold counters of this Python process, by those of the Keras layers."""
+    model = read_model(model_bytes)
+    graph = model.subgraphs[0]
+    names = {int(graph.inputs[0]): layer_names[0]}
+    for operator in graph.operators:
+        output = int(operator.outputs[0])
+        found = sorted(layers_of(model, operator), key=layer_names.index, reverse=True)
+        nameless = layer_names[-1] if output in graph.outputs else operator_name(model, operator)
+        names.setdefault(output, ";".join(found) or nameless)
+    for index, tensor in enumerate(graph.tensors):
+        tensor.name = names.get(index, "").encode()
+    model.signatureDefs = None  # it names tensors, too
+    return write_model(model)
+
+
+def _check_calibration(model, calibration):
+    samples = np.asarray(calibration, dtype=np.float32)
+    expected = tuple(model.input_shape[1:])
+    if samples.shape[1:] != expected or not len(samples):
+        raise ValueError(
+            f"calibration expects an array of shape (N, {', '.join(map(str, expected))}) with N >= 1, samples in the "
+            f"model's own convention. Received shape: {samples.shape}"
+        )
+    if not np.isfinite(samples).all():
+        raise ValueError("calibration holds values that are not finite.")
+    return samples

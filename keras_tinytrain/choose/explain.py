@@ -1,0 +1,90 @@
+"""Say in words why a plan is what it is: what each candidate layer was taken or left for, and what more memory would add."""
+
+import dataclasses
+import math
+from collections.abc import Callable
+
+from keras_tinytrain.choose import paper_cost
+from keras_tinytrain.model.layers import LayerTable
+from keras_tinytrain.plan import Budget, Plan
+
+_MORE_MEMORY = (0.25, 0.5, 1.0)
+HEADINGS = ("layer", "potential", "parameters", "MACs", "score", "channels", "why")
+
+
+@dataclasses.dataclass(frozen=True)
+class Explanation:
+    """What a plan was chosen from.
+
+    Args:
+        table: the model's layers.
+        ranking: scores of the candidates, see `selection.Ranking`; the sum over a layer's channels is its potential.
+        accounting: what the memory budget counts.
+        choose: called with a budget, the plan for it by the same scores and rule.
+    """
+
+    table: LayerTable
+    ranking: object
+    accounting: object
+    choose: Callable[[Budget], Plan]
+
+    def text(self, plan: Plan) -> str:
+        """Candidates in decreasing score, and what more memory would add."""
+        rows = [HEADINGS, *(self.cells(plan, name) for name in self.order)]
+        widths = [max(len(row[column]) for row in rows) for column in range(len(HEADINGS) - 1)]
+        lines = [_aligned(row, widths) for row in rows]
+        return "\n".join([self._title(plan), "", *lines, "", *(self._with_more(plan, share) for share in _MORE_MEMORY)]) + "\n"
+
+    @property
+    def order(self) -> list[str]:
+        """Names of the candidates, best first."""
+        return sorted(self.ranking.layers, key=self.ranking.layers.get, reverse=True)
+
+    def _title(self, plan):
+        choice = paper_cost.num_channels(plan)
+        limit = plan.budget.backward_macs(paper_cost.full_backward_macs(self.table))
+        return (
+            f"Plan by {plan.strategy}: {paper_cost.num_trained_weights(self.table, choice):,} weights, "
+            f"{self.accounting.memory_bytes(self.table, choice):,} of {plan.budget.memory_bytes:,} bytes, "
+            f"{paper_cost.backward_macs(self.table, choice):,} of {limit:,} backward MACs a sample."
+        )
+
+    def cells(self, plan: Plan, name: str) -> tuple[str, ...]:
+        """What stands under HEADINGS for layer `name`."""
+        row, count = self.table[name], paper_cost.num_channels(plan).get(name, 0)
+        return (
+            name,
+            f"{self.ranking.channels[name].sum():.3g}",
+            f"{row.num_weights:,}",
+            f"{row.macs:,}",
+            f"{self.ranking.layers[name]:.3g}",
+            f"{count} of {row.num_channels}" if count else "-",
+            self.reason(plan, name),
+        )
+
+    def reason(self, plan: Plan, name: str) -> str:
+        """Why no more of layer `name` was taken."""
+        choice, size = paper_cost.num_channels(plan), self.table[name].num_channels
+        count = choice.get(name, 0)
+        if count == size:
+            return "taken whole"
+        more = {**choice, name: count + 1}
+        missing_bytes = self.accounting.memory_bytes(self.table, more) - plan.budget.memory_bytes
+        limit = plan.budget.backward_macs(paper_cost.full_backward_macs(self.table))
+        missing_macs = paper_cost.backward_macs(self.table, more) - limit
+        wants = [f"{missing_bytes:,} bytes"] * (missing_bytes > 0) + [f"{missing_macs:,} MACs"] * (missing_macs > 0)
+        return f"{'taken' if count else 'left'}: one more channel wants {' and '.join(wants)} more"
+
+    def _with_more(self, plan, share):
+        memory = math.floor(plan.budget.memory_bytes * (1 + share))
+        before = paper_cost.num_channels(plan)
+        after = paper_cost.num_channels(self.choose(dataclasses.replace(plan.budget, memory=memory)))
+        changes = {name: after.get(name, 0) - before.get(name, 0) for name in self.table.names}
+        told = ", ".join(f"{name} {change:+d} channels" for name, change in changes.items() if change)
+        return f"{share:+.0%} memory ({memory:,} bytes): {told or 'nothing; compute is the limit'}"
+
+
+def _aligned(row, widths):
+    """Names to the left, numbers to the right."""
+    cells = [cell.rjust(width) if column else cell.ljust(width) for column, (cell, width) in enumerate(zip(row, widths))]
+    return "  ".join([*cells, row[-1]]).rstrip()

@@ -1,0 +1,97 @@
+"""Fisher information per output channel, from one forward and backward pass over the support set."""
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from keras_tinytrain.model.float64 import call_in_float64
+from keras_tinytrain.model.graph import require_functional
+
+
+def fisher_information(model: keras.Model, x, loss, layer_names, *, batch_size: int = 32) -> dict[str, np.ndarray]:
+    """Fisher information of the channels of some layers.
+
+    Delta_o = 1/(2N) * sum_n ( sum_d a_nd * g_nd )^2, per output channel o; a the layer's output, g the gradient of the loss
+    with respect to it; n runs over N samples, d over spatial positions (Kwon et al., ICML 2024; after Theis et al., 2018).
+
+    Only activation gradients are computed, and none before the earliest of the layers. The network runs in float64: in float32
+    a ReLU6 gate near its edge may open the other way, and the sum over positions, which cancels, then changes by a step.
+
+    Args:
+        model: a flat Functional model in canonical form (see `fold.fold_batch_norm`).
+        x: float array of N samples, (N, ...).
+        loss: called as loss(outputs, indices) with the model's outputs for the samples `indices`; returns the SUM of their
+            losses, a scalar (a mean would scale everything by 1/N^2).
+        layer_names: layers to score.
+        batch_size: samples per pass; the result does not depend on it.
+
+    Returns:
+        {layer name: float64 array of (channels,)}.
+
+    Raises:
+        ValueError: the loss does not depend on a layer, or something is not finite.
+    """
+    x = np.asarray(x)
+
+    def products_of(indices):
+        return activation_gradient_products(model, x[indices], lambda outputs: loss(outputs, indices), layer_names)
+
+    return mean_squares(products_of, len(x), layer_names, batch_size=batch_size)
+
+
+def mean_squares(products_of, num_samples: int, layer_names, *, batch_size: int = 32) -> dict[str, np.ndarray]:
+    """Delta_o from the products of `activation_gradient_products`, as in `fisher_information`.
+
+    Args:
+        products_of: indices of samples -> {layer name: (samples, channels)}.
+        num_samples: N.
+        layer_names, batch_size: as in `fisher_information`.
+    """
+    sums = {name: 0.0 for name in layer_names}
+    for start in range(0, num_samples, batch_size):
+        for name, products in products_of(np.arange(start, min(start + batch_size, num_samples))).items():
+            sums[name] = sums[name] + np.sum(np.square(np.asarray(products, np.float64)), axis=0)
+    infinite = [name for name, total in sums.items() if not np.isfinite(total).all()]
+    if infinite:
+        raise ValueError(f"The Fisher information of layers {infinite} is not finite: look for NaN in samples and weights.")
+    return {name: total / (2 * num_samples) for name, total in sums.items()}
+
+
+def potential(delta: np.ndarray) -> float:
+    """Fisher potential of a layer, P = sum_o Delta_o (Turner et al., BlockSwap, 2020)."""
+    return float(np.sum(delta))
+
+
+def activation_gradient_products(model: keras.Model, x, loss, layer_names) -> dict[str, tf.Tensor]:
+    """{layer name: sum_d a_nd * g_nd, float64 (samples, channels)} of one pass, eagerly or in a `tf.function`.
+
+    Args:
+        model, layer_names: as in `fisher_information`.
+        x: samples (N, ...).
+        loss: the model's outputs -> the SUM of the samples' losses.
+    """
+    activations, names = {}, set(layer_names)
+    with tf.GradientTape(watch_accessed_variables=False) as tape:
+
+        def visit(layer):
+            def call(*args, **kwargs):
+                output = call_in_float64(layer, *args, **kwargs)
+                if layer.name in names:  # nothing before the first watched tensor is recorded
+                    tape.watch(output)
+                    activations[layer.name] = output
+                return output
+
+            return call
+
+        outputs = require_functional(model)._run_through_graph([tf.cast(x, tf.float64)], operation_fn=visit)
+        total = loss(outputs[0] if isinstance(outputs, (list, tuple)) and len(outputs) == 1 else outputs)
+    gradients = tape.gradient(total, activations)
+    unreached = [name for name, gradient in gradients.items() if gradient is None]
+    if unreached:
+        raise ValueError(f"The loss does not depend on layers {unreached}; leave them out of `inspect`.")
+    return {name: _sum_over_positions(activations[name], gradients[name]) for name in activations}
+
+
+def _sum_over_positions(activation, gradient):
+    axes = tuple(range(1, len(activation.shape) - 1))
+    return tf.reduce_sum(activation * gradient, axis=axes)

@@ -1,0 +1,205 @@
+"""Strategies: ways to decide what to train, each a function from a `Task` to a `Plan`.
+
+A new one is a function under `@strategy("name")`. TinyTrain with layers by their mean channel would be:
+
+    @strategy("mean channel")
+    def mean_channel(task):
+        delta = task.delta
+        return task.select(Ranking({name: float(values.mean()) for name, values in delta.items()}, delta), "mean channel")
+"""
+
+import dataclasses
+import functools
+from collections.abc import Callable
+
+import keras
+import numpy as np
+
+from keras_tinytrain.choose import paper_cost
+from keras_tinytrain.choose.fisher import fisher_information
+from keras_tinytrain.choose.schemes import SCHEMES, scheme_plan
+from keras_tinytrain.choose.selection import (
+    CRITERIA,
+    Ranking,
+    candidates,
+    fisher_ranking,
+    full_plan,
+    l2_ranking,
+    last_layer_plan,
+    random_ranking,
+    select,
+)
+from keras_tinytrain.choose.sram import DeviceAccounting
+from keras_tinytrain.model.fold import canonical_form
+from keras_tinytrain.model.layers import CHANNEL_AXIS, LayerInfo, LayerTable, layer_table
+from keras_tinytrain.plan import Budget, LayerPlan, Plan
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Task:
+    """What a strategy may look at.
+
+    Args:
+        model: in canonical form.
+        table: its layers.
+        rows: candidate layers.
+        x: samples, float32 (N, ...).
+        loss: loss(outputs, indices) -> SUM of the losses of the samples `indices`.
+        budget: memory and compute.
+        accounting: what the memory budget counts.
+        rule: of `selection.select`.
+        seed: of everything that is drawn.
+    """
+
+    model: keras.Model
+    table: LayerTable
+    rows: tuple[LayerInfo, ...]
+    x: np.ndarray
+    loss: Callable
+    budget: Budget
+    accounting: object
+    rule: str = "layers"
+    seed: int = 0
+
+    @functools.cached_property
+    def delta(self) -> dict[str, np.ndarray]:
+        """Fisher information of the candidates: {layer name: (channels,)}. Computed when first asked for."""
+        return fisher_information(self.model, self.x, self.loss, [row.name for row in self.rows])
+
+    def select(self, ranking: Ranking, name: str) -> Plan:
+        """The budgeted choice by `ranking`, as a plan of the strategy `name`."""
+        return select(self.table, ranking, self.budget, accounting=self.accounting, strategy=name, rule=self.rule)
+
+    def kernel(self, row: LayerInfo) -> np.ndarray:
+        """Weights of a layer, channel by channel: (channels, weights per channel)."""
+        kernel = np.asarray(self.model.get_layer(row.name).kernel)
+        return np.moveaxis(kernel, CHANNEL_AXIS[row.kind], 0).reshape(row.num_channels, -1)
+
+
+def make_task(
+    model: keras.Model,
+    x,
+    loss,
+    budget: Budget,
+    *,
+    inspect=6,
+    kinds: str = "pointwise",
+    accounting=None,
+    rule="layers",
+    seed=0,
+    frozen=(),
+) -> Task:
+    """The `Task` of a built model, not necessarily canonical. `frozen`: names of layers to leave; the rest as in `Task`."""
+    if not isinstance(budget, Budget):
+        raise TypeError(f'budget expects a Budget, such as Budget("256KB", 0.15). Received: {budget!r}')
+    canonical = canonical_form(model)
+    table = layer_table(canonical).frozen(frozen)
+    rows = candidates(table, inspect, kinds=kinds)
+    x = np.asarray(x, np.float32)
+    return Task(canonical, table, rows, x, loss, budget, accounting or DeviceAccounting(), rule, seed)
+
+
+Strategy = Callable[[Task], Plan]
+STRATEGIES: dict[str, Strategy] = {}
+
+
+def strategy(name: str) -> Callable[[Strategy], Strategy]:
+    """Decorator: make a function from Task to Plan known as `name`."""
+
+    def register(function):
+        STRATEGIES[name] = function
+        return function
+
+    return register
+
+
+def find_strategy(name: str) -> Strategy:
+    """The strategy called `name`. Raises ValueError where there is none."""
+    if name not in STRATEGIES:
+        raise ValueError(f"strategy expects one of {list(STRATEGIES)}. Received: {name!r}")
+    return STRATEGIES[name]
+
+
+@strategy("fisher")
+def fisher(task: Task, criterion: str = "P/(W*M)") -> Plan:
+    """TinyTrain: layers by potential per parameter and multiply-accumulate, channels by Fisher information."""
+    return task.select(fisher_ranking(task.rows, task.delta, criterion=criterion), "fisher")
+
+
+for _criterion in CRITERIA:
+    STRATEGIES[f"fisher {_criterion}"] = functools.partial(fisher, criterion=_criterion)
+
+
+@strategy("l2")
+def l2(task: Task) -> Plan:
+    """Layers and channels by the L2 norm of their weights."""
+    return task.select(l2_ranking(task.rows, {row.name: task.kernel(row) for row in task.rows}), "l2")
+
+
+@strategy("random")
+def random(task: Task) -> Plan:
+    """Layers and channels at random."""
+    return task.select(random_ranking(task.rows, seed=task.seed), "random")
+
+
+@strategy("last_layer")
+def last_layer(task: Task) -> Plan:
+    """All channels of the last convolution, or dense layer where there is none (LastLayer); the budget is ignored."""
+    return last_layer_plan(task.table)
+
+
+@strategy("full")
+def full(task: Task) -> Plan:
+    """All channels of all trainable layers (FullTrain); the budget is ignored."""
+    return full_plan(task.table)
+
+
+def static_plan(tasks: list[Task], *, name: str = "static") -> Plan:
+    """One plan for every task: that of "fisher" by the mean Fisher information over `tasks`, within the first one's budget.
+
+    Args:
+        tasks: of one model, with the same candidates.
+        name: what the plan's strategy is called.
+    """
+    rows = tasks[0].rows
+    mean = {row.name: np.mean([task.delta[row.name] for task in tasks], axis=0) for row in rows}
+    return tasks[0].select(fisher_ranking(rows, mean), name)
+
+
+@strategy("none")
+def none(task: Task) -> Plan:
+    """Nothing."""
+    return Plan((), task.budget, "none")
+
+
+@strategy("bias_only")
+def bias_only(task: Task) -> Plan:
+    """All biases of the candidates, from the last backwards for as long as both budgets hold."""
+    limit, chosen = task.budget.backward_macs(paper_cost.full_backward_macs(task.table)), {}
+    for row in sorted((row for row in task.rows if row.has_bias), key=lambda row: -task.table.index(row.name)):
+        larger = {row.name: 0, **chosen}
+        fits = task.accounting.memory_bytes(task.table, larger) <= task.budget.memory_bytes
+        if fits and paper_cost.backward_macs(task.table, larger) <= limit:
+            chosen = larger
+    layers = (LayerPlan(name, tuple(range(task.table[name].num_channels)), kernel=False) for name in chosen)
+    return Plan(tuple(layers), task.budget, "bias_only")
+
+
+for _scheme in sorted({name for schemes in SCHEMES.values() for name in schemes}, key=lambda name: int(name[:-2])):
+    STRATEGIES[f"sparse_update {_scheme}"] = functools.partial(lambda task, name: scheme_plan(task.table, name), name=_scheme)
+
+
+@strategy("redrawn")
+def redrawn(task: Task) -> Plan:
+    """TraDy-like: layers and numbers of channels of "fisher", the channels drawn anew every epoch (see `redraw`)."""
+    return redraw(dataclasses.replace(fisher(task), strategy="redrawn"), task.table, epoch=0, seed=task.seed)
+
+
+def redraw(plan: Plan, table: LayerTable, *, epoch: int, seed: int = 0) -> Plan:
+    """`plan` with as many other channels in the same layers, by `seed` and `epoch` alone; costs stay what they were."""
+    rng = np.random.default_rng([seed, epoch])
+    layers = []
+    for layer in plan.layers:
+        drawn = rng.choice(table[layer.name].num_channels, len(layer.channels), replace=False)
+        layers.append(dataclasses.replace(layer, channels=tuple(sorted(drawn.tolist()))))
+    return dataclasses.replace(plan, layers=tuple(layers))

@@ -1,0 +1,59 @@
+"""`keras-tinytrain plan`: choose layers and channels for a model and labelled samples."""
+
+import argparse
+
+from keras_tinytrain._quiet import load_tensorflow
+from keras_tinytrain.cli.options import device_arguments, load_model, model_arguments, positive, spinner, view_argument
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of `keras-tinytrain plan`."""
+    model_arguments(parser)
+    parser.add_argument("--samples", required=True, help="labelled samples: an .npz with x and y, or a folder of class folders")
+    parser.add_argument("--board", default="nano33ble", help="board whose memory is the budget (%(default)s)")
+    parser.add_argument("--memory", help="memory budget (what the board has to give)")
+    parser.add_argument("--compute", type=float, default=0.15, help="share of a full backward pass, or MACs (%(default)s)")
+    parser.add_argument("--inspect", type=positive, default=6, help="choose among the last so many blocks (%(default)s)")
+    parser.add_argument("--strategy", default="fisher", help="how to choose (%(default)s); 'l2', 'random', 'fisher P/W', ...")
+    parser.add_argument("--seed", type=int, default=0, help="of strategies that draw (%(default)s)")
+    device_arguments(parser)
+    view_argument(parser)
+    parser.add_argument("--explain", action="store_true", help="say why, and what more memory would add")
+    parser.add_argument("--figure", help="draw scores, channels and memory into this file, .png or .svg")
+    parser.add_argument("--out", help="write the plan to this JSON file")
+    parser.add_argument("--json", action="store_true", help="print the plan as JSON instead of a table")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Returns 0."""
+    load_tensorflow()
+    from rich import print as rich_print
+
+    from keras_tinytrain.choose.sram import DeviceAccounting
+    from keras_tinytrain.cli.tables import plan_table
+    from keras_tinytrain.data.samples import load_samples
+    from keras_tinytrain.export import board
+    from keras_tinytrain.fewshot.task_plan import choose_for_task
+    from keras_tinytrain.plan import Budget
+    from keras_tinytrain.views import checked_views
+
+    budget = Budget(args.memory or board(args.board).available_sram_bytes, args.compute)
+    model = load_model(args.model)
+    x, y = load_samples(args.samples, model.input_shape[1:], scale=args.scale, offset=args.offset)
+    with spinner("scoring layers and channels"):
+        num_views = len(checked_views(args.view))
+        accounting = DeviceAccounting(args.optimizer, args.trained_weights, num_views=num_views, features=args.features)
+        choice = {"strategy": args.strategy, "seed": args.seed, "inspect": args.inspect, "accounting": accounting}
+        plan = choose_for_task(model, x, y, budget, **choice)
+    if args.figure:
+        from keras_tinytrain.cli.plan_figure import write_figure
+
+        write_figure(plan, args.figure)
+    if args.out:
+        plan.save(args.out)
+    if args.json or plan.explanation is None:
+        print(plan.to_json())
+    else:
+        print(plan.explain()) if args.explain else rich_print(plan_table(plan))
+    return 0

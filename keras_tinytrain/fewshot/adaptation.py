@@ -1,0 +1,158 @@
+"""Adapt a backbone to a handful of labelled samples: prototypes, augmented views, a few training steps on a few channels."""
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from keras_tinytrain.choose.sram import DeviceAccounting
+from keras_tinytrain.delta import Delta
+from keras_tinytrain.fewshot.adapter import Adapter
+from keras_tinytrain.fewshot.augmentation import fixed_views, shift_views
+from keras_tinytrain.fewshot.classifier import FewShotClassifier
+from keras_tinytrain.fewshot.heads import HEADS, ORIGINAL, CosineHead, SoftmaxHead
+from keras_tinytrain.fewshot.support import check_support
+from keras_tinytrain.fewshot.training import leave_one_out_loss, prototype_loss, softmax_loss, train
+from keras_tinytrain.model.channels import kernel_channel_axis
+from keras_tinytrain.model.graph import find_layer
+from keras_tinytrain.plan import Budget, LayerPlan, Plan
+
+
+def prototype_classifier(backbone: keras.Model, support_x, support_y) -> FewShotClassifier:
+    """Classify by cosine to the class means of the support set, without any training."""
+    num_classes = check_support(backbone, support_x, support_y)
+    adapter = Adapter.of(backbone)
+    head = CosineHead.of(adapter.features(adapter.tail(Plan(())), support_x), support_y, num_classes)
+    return FewShotClassifier(adapter, None, head, head)
+
+
+def adapt(
+    backbone: keras.Model,
+    support_x,
+    support_y,
+    *,
+    budget: Budget | None = None,
+    plan: Plan | None = None,
+    iterations: int = 40,
+    learning_rate: float = 3e-3,
+    shifts=(),
+    augment=None,
+    num_views: int = 4,
+    head: str = "prototypes",
+    average: float = 0.5,
+    leave_one_out: bool = True,
+    seed: int = 0,
+    **choice_options,
+) -> FewShotClassifier:
+    """Learn a task from its support set. `backbone` itself is not changed.
+
+    Each iteration: all samples are embedded with the weights as they are, and prototypes are their class means (no gradient
+    through them); the queries are the next view of every sample; one Adam step on the mean cross-entropy of softmax(10 * cos).
+    Dropout is off and BatchNorm in inference mode. The device's runtime does the same. What lies before the earliest trained
+    layer runs once per view. What was compiled for a backbone is kept for its next task.
+
+    Args:
+        backbone: images -> embeddings.
+        support_x: float32 (N, height, width, channels).
+        support_y: int (N,), classes 0..K-1, each at least once.
+        budget: memory and compute to choose within.
+        plan: train this plan instead of choosing one.
+        iterations: optimizer steps.
+        learning_rate: Adam's.
+        shifts: (dy, dx) or (dy, dx, mirrored), one per view, see `augmentation.shift_views`; () and no `augment` uses the images themselves.
+        augment: views by other means, see `augmentation.fixed_views`: "photo", "ink", a Keras layer, or a function of images.
+        num_views: of `augment`, drawn once, so that the frozen part still runs once per view.
+        head: "prototypes"; or "softmax", a dense layer that starts from the prototypes and is trained too (`heads.SoftmaxHead`).
+        average: weight of the original network's cosine logits beside the adapted network's when it answers; 0 for none.
+        leave_one_out: leave a query's own sample out of its class's prototype in the loss. Fisher scores, as published, do not.
+        seed: of views and of strategies that draw.
+        choice_options: of `planner.choose`: strategy, inspect, kinds, accounting, rule.
+
+    Raises:
+        ValueError: the samples do not fit the backbone, contain NaN, or are of one class; or the budget is too small.
+    """
+    if head not in HEADS or not 0 <= average < 1:
+        raise ValueError(f"Expected head of {sorted(HEADS)} and average in [0, 1). Received: {head!r} and {average!r}")
+    if iterations < 0:
+        raise ValueError(f"Expected a number of iterations, 0 or more. Received: {iterations}")
+    start = prototype_classifier(backbone, support_x, support_y)
+    adapter, original, support_x = start._adapter, start._head, np.asarray(support_x, np.float32)
+    views = _views(support_x, shifts, augment, num_views, seed)
+    if plan is None:
+        accounting = DeviceAccounting(num_samples=len(support_x), num_views=len(views), num_classes=start.num_classes)
+        options = {"accounting": accounting, "seed": seed, **choice_options}
+        scored = views[0] if len(views) else support_x
+        plan = adapter.choose(scored, support_y, original.prototypes, budget or Budget(), **options)
+    objective = softmax_loss if head == "softmax" else leave_one_out_loss if leave_one_out else prototype_loss
+    settings = {"iterations": iterations, "learning_rate": learning_rate}
+    return _learn(adapter, plan, original, support_x, support_y, views, objective, average, **settings)
+
+
+def classifier_from_delta(backbone: keras.Model, delta: Delta, *, average: float = 0.5) -> FewShotClassifier:
+    """The classifier from which `delta` was taken, on a copy of `backbone`.
+
+    Args:
+        backbone: the one it was learned on.
+        delta: of a `FewShotClassifier`.
+        average: as it was given to `adapt`; it counts only where the delta holds the original network's prototypes.
+
+    Raises:
+        ValueError: the delta was learned on another model, holds no prototypes, or holds int8 values of a device.
+    """
+    adapter = Adapter.of(backbone)
+    if delta.base_hash != adapter.hash:
+        raise ValueError(
+            f"This delta was learned on base model {delta.base_hash.hex()[:12]}, and '{backbone.name}' is "
+            f"{adapter.hash.hex()[:12]}. Use the model it was learned on, unchanged."
+        )
+    new, old = ({record.name: record for record in records} for records in (delta.records, delta.previous))
+    kind = next((kind for kind in HEADS.values() if kind.NAME in new), None)
+    if kind is None:
+        raise ValueError("The delta holds no prototypes: it does not come from `adapt`. Use delta.apply(model).")
+    head, start = (kind.from_record(records[kind.NAME]) for records in (new, old or new))
+    original = CosineHead.from_record(new[ORIGINAL]) if ORIGINAL in new else start
+    layers = [record for name, record in new.items() if name not in (kind.NAME, ORIGINAL)]
+    plan = Plan(tuple(LayerPlan(record.name, record.channels) for record in layers)) if layers else None
+    values = [value for record in layers for value in _values(adapter, record)]
+    return FewShotClassifier(
+        adapter, plan, head, original, start=start, values=values, average=average if ORIGINAL in new else 0.0
+    )
+
+
+def _views(x, shifts, augment, num_views, seed):
+    """(V, N, ...) float32; V is 0 where the samples themselves are the queries."""
+    if len(shifts) and augment is not None:
+        raise ValueError("Give either `shifts` or `augment`, not both.")
+    if len(shifts):
+        return shift_views(x, shifts)
+    return x[None][:0] if augment is None else fixed_views(x, augment, num_views=num_views, seed=seed)
+
+
+def _learn(adapter, plan, original, x, y, views, objective, average, **settings):
+    """Train what `plan` names, and the head if it is trained; one optimizer for both."""
+    tail = adapter.tail(plan)
+    features, channels = adapter.features(tail, x), tail.channels(plan)
+    originals = tail.originals(channels)
+    start = original
+    if objective is softmax_loss:
+        start = SoftmaxHead.from_prototypes(original.prototypes, tail.embed(features, channels, originals))
+    trained, losses = [*originals, *start.tensors()], []
+    if trained:
+        queries = [adapter.features(tail, view) for view in views] or [features]
+        step = tail.step(objective, start.SPECS, augmented=len(views) > 0)
+        membership = np.eye(original.num_classes, dtype=np.float32)[np.asarray(y)]
+        trained, losses = train(step, features, queries, membership, channels, trained, **settings)
+    values, weights = trained[: len(originals)], trained[len(originals) :]
+    head = start.trained(weights, tail.embed(features, channels, values), y)
+    return FewShotClassifier(adapter, plan, head, original, start=start, values=values, average=average, losses=losses)
+
+
+def _values(adapter, record):
+    """The tensors that `Tail` takes, of a delta's record: kernel, then bias."""
+    if record.values.dtype != np.float32:
+        kind = record.values.dtype
+        raise ValueError(f"Layer '{record.name}' holds {kind} values of a device; only the device can apply them.")
+    layer = find_layer(adapter.model, record.name)
+    axis = kernel_channel_axis(layer)
+    shape = np.moveaxis(np.empty(layer.kernel.shape, np.int8), axis, 0).shape[1:]
+    kernel = np.moveaxis(record.values.reshape(-1, *shape), 0, axis)
+    return [tf.constant(kernel)] + ([tf.constant(record.biases)] if record.biases is not None else [])

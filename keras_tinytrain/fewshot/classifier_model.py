@@ -1,0 +1,73 @@
+"""A few-shot classifier as one Keras model: the frozen part, the adapted tail, and the original tail beside it."""
+
+import keras
+
+from keras_tinytrain.fewshot.adapter import copy_model
+from keras_tinytrain.fewshot.heads import ORIGINAL, CosineHead
+from keras_tinytrain.fewshot.trainable_part import cut_before
+from keras_tinytrain.model.graph import find_layer, require_functional
+
+
+@keras.saving.register_keras_serializable(package="keras_tinytrain")
+class AverageLogits(keras.layers.Layer):
+    """(1 - average) * adapted + average * original, of two tensors of logits (N, K).
+
+    Args:
+        average: weight of the second one, a fraction of 1.
+    """
+
+    def __init__(self, average: float, *, name: str = "average_logits", **kwargs):
+        super().__init__(name=name, **kwargs)
+        self.average = average
+
+    def call(self, adapted, original):
+        return (1 - self.average) * adapted + self.average * original
+
+    def get_config(self):
+        return {**super().get_config(), "average": self.average}
+
+
+def classifier_model(backbone: keras.Model, weights, head, original: CosineHead | None, average: float) -> keras.Model:
+    """Images -> logits (N, K), with weights of its own.
+
+    Only what lies behind the cut before the earliest trained layer is there twice; its second copy's layers are called
+    "original_<name>".
+
+    Args:
+        backbone: flat, images -> embeddings.
+        weights: [(source, whole weight)] of the trained weights, see `tail.Source`.
+        head: of the adapted network.
+        original: head of the original network; None for no averaging.
+        average: weight of the original network's logits.
+    """
+    own, name = copy_model(backbone), f"{backbone.name}_classifier"
+    logits = head.layer(own.output)
+    if original is not None:
+        frozen, trainable = cut_before(own, [source.layer for source, _ in weights])
+        features = own.input if frozen is None else frozen.output
+        embedding = features if trainable is None else _second_copy(trainable, features)
+        logits = AverageLogits(average)(logits, original.layer(embedding, ORIGINAL))
+    for source, weight in weights:
+        getattr(find_layer(own, source.layer), source.part).assign(weight)
+    return keras.Model(own.input, logits, name=name)
+
+
+def _second_copy(model, features):
+    """`model` on the tensor `features`, by layers of their own."""
+    copies = []
+
+    def visit(layer):
+        copy = layer.__class__.from_config({**layer.get_config(), "name": f"original_{layer.name}"})
+
+        def call(*args, **kwargs):
+            output = copy(*args, **kwargs)
+            if isinstance(layer, keras.layers.Layer):
+                copies.append((copy, layer))
+            return output
+
+        return call
+
+    outputs = require_functional(model)._run_through_graph([features], operation_fn=visit)
+    for copy, layer in copies:
+        copy.set_weights(layer.get_weights())
+    return outputs[0] if isinstance(outputs, (list, tuple)) else outputs

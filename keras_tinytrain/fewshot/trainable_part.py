@@ -1,0 +1,155 @@
+"""The trained end of a network as functions of the trained channels' values: compiled once, for every task.
+
+The network's own weights are never written. What a task learns is a list of tensors that goes in and comes out.
+"""
+
+import dataclasses
+
+import keras
+import tensorflow as tf
+
+from keras_tinytrain.fewshot.training import adam_step
+from keras_tinytrain.model.channels import kernel_channel_axis
+from keras_tinytrain.model.graph import find_layer, walk
+from keras_tinytrain.model.split import split_model
+from keras_tinytrain.plan import Plan
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Source:
+    """A weight of which channels are trained.
+
+    Args:
+        layer: the layer's name.
+        part: "kernel" or "bias".
+        variable: the network's own.
+        axis: its channel axis, negative.
+    """
+
+    layer: str
+    part: str
+    variable: keras.Variable
+    axis: int
+
+    def gather(self, channels) -> tf.Tensor:
+        """The channels' values in the network."""
+        return tf.gather(tf.convert_to_tensor(self.variable), channels, axis=self.axis)
+
+    def merge(self, channels, values) -> tf.Tensor:
+        """The network's weight with `values` in the place of `channels`; differentiable in `values` alone."""
+        weight, extent = tf.convert_to_tensor(self.variable), self.variable.shape[self.axis]
+        # Where each channel is found in concat([weight, values], axis): itself, or its value behind the weight.
+        places = tf.tensor_scatter_nd_update(tf.range(extent), channels[:, None], extent + tf.range(tf.size(channels)))
+
+        @tf.custom_gradient
+        def merged(values):
+            def gradient(upstream):
+                return tf.gather(upstream, channels, axis=self.axis)
+
+            return tf.gather(tf.concat([weight, values], axis=self.axis), places, axis=self.axis), gradient
+
+        return merged(values)
+
+    @property
+    def spec(self) -> tf.TensorSpec:
+        """Of any number of its channels."""
+        shape = list(self.variable.shape)
+        shape[self.axis] = None
+        return tf.TensorSpec(shape, self.variable.dtype)
+
+
+class Tail:
+    """What lies behind the cut before the earliest of some layers.
+
+    Args:
+        model: flat, images -> embeddings.
+        layers: (name, whether its kernel is trained) of each trained layer; () makes a tail that does nothing.
+
+    Attributes:
+        frozen: images -> features, the network before the cut; None where there is nothing before it.
+        trainable: features -> embeddings; None where nothing is behind it.
+        sources: the weights of which channels are trained.
+    """
+
+    def __init__(self, model: keras.Model, layers: tuple[tuple[str, bool], ...]):
+        self.sources = [source for name, kernel in layers for source in _sources(model, name, kernel)]
+        self.frozen, self.trainable = cut_before(model, [name for name, _ in layers])
+        features = tf.TensorSpec(self.frozen.output_shape if self.trainable is None else self.trainable.input_shape, tf.float32)
+        channels, values = [tf.TensorSpec([None], tf.int32)] * len(self.sources), [source.spec for source in self.sources]
+        self._specs = features, channels, values
+        self._steps = {}
+        self._embed = tf.function(self._run, input_signature=self._specs, jit_compile=False, autograph=False)
+
+    def channels(self, plan: Plan) -> list[tf.Tensor]:
+        """The channels of `plan`, source by source. Raises ValueError where a layer has no such channel."""
+        for source in self.sources:
+            extent, last = source.variable.shape[source.axis], plan[source.layer].channels[-1]
+            if last >= extent:
+                raise ValueError(f"Layer '{source.layer}' has {extent} channels. The plan names channel {last}.")
+        return [tf.constant(plan[source.layer].channels, tf.int32) for source in self.sources]
+
+    def originals(self, channels) -> list[tf.Tensor]:
+        """The network's own values of these channels."""
+        return [source.gather(part) for source, part in zip(self.sources, channels, strict=True)]
+
+    def embed(self, features, channels, values) -> tf.Tensor:
+        """Embeddings (N, D) of features (N, ...) with `values` in the place of the network's `channels`."""
+        return self._embed(features, channels, values)
+
+    def step(self, objective, head_specs=(), *, augmented: bool = True):
+        """The compiled training step of an objective, see `training.train`.
+
+        Args:
+            objective: of `training`.
+            head_specs: of the tensors it trains beside the channels' values.
+            augmented: False where the queries are the samples themselves, which then go through once, not twice.
+        """
+        key = objective, augmented
+        if key not in self._steps:
+            self._steps[key] = self._compile(objective, list(head_specs), augmented)
+        return self._steps[key]
+
+    def _compile(self, objective, head_specs, augmented):
+        features, channels, values = self._specs
+        membership = tf.TensorSpec([None, None], tf.float32)
+        iteration, rate = tf.TensorSpec([], tf.float64), tf.TensorSpec([], tf.float32)
+        state = [values + head_specs] * 3
+        count, signature = len(self.sources), [features, features, membership, channels, state, iteration, rate]
+
+        @tf.function(input_signature=signature, jit_compile=False, autograph=False)
+        def step(samples, queries, membership, channels, state, iteration, learning_rate):
+            values = state[0]
+            with tf.GradientTape(watch_accessed_variables=False) as tape:
+                tape.watch(values)
+                outputs = self._run(queries, channels, values[:count])
+                with tape.stop_recording():
+                    embeddings = self._run(samples, channels, values[:count]) if augmented else tf.stop_gradient(outputs)
+                loss = objective(outputs, embeddings, membership, *values[count:])
+            return loss, adam_step(*state, tape.gradient(loss, values), iteration, learning_rate)
+
+        return step
+
+    def _run(self, features, channels, values):
+        if self.trainable is None:
+            return features
+        merged = [source.merge(*pair) for source, *pair in zip(self.sources, channels, values, strict=True)]
+        mapping = [(source.variable, value) for source, value in zip(self.sources, merged, strict=True)]
+        with keras.StatelessScope(state_mapping=mapping):
+            return self.trainable(features, training=False)
+
+
+def cut_before(model, names):
+    """(frozen, trainable) before the earliest of the layers `names`, either of them None where it holds nothing."""
+    if not names:
+        return model, None
+    order = [node.layer.name for node in walk(model)]
+    return split_model(model, min(names, key=order.index))
+
+
+def _sources(model, name, with_kernel):
+    layer = find_layer(model, name)
+    axis = kernel_channel_axis(layer)
+    if not (with_kernel or layer.use_bias):
+        raise ValueError(f"The plan trains biases of layer '{name}', which has none. Give it kernel=True.")
+    kernel = [Source(name, "kernel", layer.kernel, axis)] if with_kernel else []
+    return kernel + ([Source(name, "bias", layer.bias, -1)] if layer.use_bias else [])

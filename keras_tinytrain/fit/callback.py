@@ -1,0 +1,290 @@
+"""`TinyTrainCallback`: score on the task's samples, choose layers and channels within a budget, train only those."""
+
+import contextlib
+import dataclasses
+import functools
+import itertools
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from keras_tinytrain.choose import paper_cost, planner
+from keras_tinytrain.choose.sram import DeviceAccounting
+from keras_tinytrain.choose.strategies import redraw
+from keras_tinytrain.delta import Delta, snapshot
+from keras_tinytrain.fit import resume
+from keras_tinytrain.fit.checks import check_fit, check_plan, frozen_layers
+from keras_tinytrain.fit.frozen_cache import PrefixCache, split_for_cache
+from keras_tinytrain.fit.other_callbacks import callbacks_beside
+from keras_tinytrain.fit.sparse import channel_optimizer, channel_slices, move_slices, sparse_train_step
+from keras_tinytrain.fit.tensorboard import write_plan
+from keras_tinytrain.fit.train_function import steps_per_execution, train_function
+from keras_tinytrain.model.keras_package import copy_weights, house_of, is_keras2, twin
+from keras_tinytrain.model.layers import layer_table
+from keras_tinytrain.plan import Budget, LayerPlan, Plan, parse_bytes
+
+_ACCOUNTINGS = {kind.__name__: kind for kind in (DeviceAccounting, paper_cost.PaperAccounting)}
+
+
+class TinyTrainCallback(keras.callbacks.Callback):
+    """Makes `fit` train only the few channels that matter most for the task, within a memory and a compute budget.
+
+    When the first batch arrives it scores layers and channels by Fisher information on `support`, chooses within `budget`,
+    and from then on nothing else is computed or moved: every other weight stays bit-identical, BatchNorm runs in inference
+    mode, the optimizer holds state for the chosen channels only. When training ends the model is the user's again. Layers with
+    `trainable = False` are never chosen.
+
+    Goes with Keras 3 and tf_keras, and beside other callbacks in any order. TensorBoard shows the plan and its scores; a
+    training that BackupAndRestore resumes goes on with the plan it had.
+
+    Args:
+        budget: `Budget` of memory and compute.
+        inspect: choose among the last `inspect` blocks, or among a list of layer names.
+        kinds: "pointwise" or "all": which convolutions are candidates.
+        strategy: how to choose, a key of `strategies.STRATEGIES`; "redrawn" chooses other channels every epoch.
+        support: (x, y) to score on; None: the first batch.
+        plan: a `Plan` to train as it is, instead of choosing one.
+        accounting: what the memory budget counts; None: `DeviceAccounting()`.
+        seed: of what "random" and "redrawn" draw.
+        cache_prefix: run all before the earliest trained layer once per distinct sample and keep its output; True for up
+            to 1024 MB of it, or a limit such as "64MB". For samples (or augmented views) that repeat; see `PrefixCache`.
+        verbose: 0 silent, 1 one line about what is trained.
+
+    Attributes:
+        plan: the `Plan` that is trained, once the first batch has arrived; `plan.explain()` says why.
+        delta: the `Delta` from the model before training to the model after it, once training has ended. Of a tf_keras
+            model it is the delta of its twin (see `keras2.twin`).
+        cache: the `PrefixCache`, once the first batch has arrived; None without `cache_prefix`.
+
+    Example:
+        >>> callback = keras_tinytrain.TinyTrainCallback(keras_tinytrain.Budget(memory="256KB", compute=0.15))
+        >>> model.fit(x, y, epochs=20, callbacks=[callback])
+        >>> callback.delta.save("task.delta")
+    """
+
+    def __init__(
+        self,
+        budget: Budget | None = None,
+        *,
+        inspect=6,
+        kinds: str = "pointwise",
+        strategy: str = "fisher",
+        support=None,
+        plan: Plan | None = None,
+        accounting=None,
+        seed: int = 0,
+        cache_prefix: bool | int | str = False,
+        verbose: int = 1,
+    ):
+        super().__init__()
+        self.budget = budget or Budget()
+        self.inspect = inspect
+        self.kinds = kinds
+        self.strategy = strategy
+        self.support = support
+        self.accounting = accounting
+        self.seed = seed
+        self.cache_prefix = cache_prefix
+        self.verbose = verbose
+        self.plan = plan
+        self.delta = None
+        self.cache = None
+        self._cache_bytes = parse_bytes("1024MB" if cache_prefix is True else cache_prefix) if cache_prefix else 0
+        self._given_plan = plan
+        self._described = None  # what layers are read from: the model itself, or its Keras 3 twin
+        self._beside = []  # the other callbacks of this fit
+        self._epoch = 0
+        self._slices = []
+        self._before = None  # the delta that changes nothing: the base model's values
+        self._undo = []  # what gives the model back to the user, last first
+
+    def _no_hooks(self):
+        return False
+
+    # tf_keras asks each callback whether it wants to be called at every batch.
+    _implements_train_batch_hooks = _implements_test_batch_hooks = _implements_predict_batch_hooks = _no_hooks
+
+    def get_config(self) -> dict:
+        """The arguments as JSON would have them, but for `support`, which is data. The inverse of `from_config`."""
+        accounting = self.accounting and {"kind": type(self.accounting).__name__, **dataclasses.asdict(self.accounting)}
+        return {
+            "budget": dataclasses.asdict(self.budget),
+            "inspect": self.inspect,
+            "kinds": self.kinds,
+            "strategy": self.strategy,
+            "plan": self._given_plan and self._given_plan.to_json(),
+            "accounting": accounting,
+            "seed": self.seed,
+            "cache_prefix": self.cache_prefix,
+            "verbose": self.verbose,
+        }
+
+    @classmethod
+    def from_config(cls, config: dict) -> "TinyTrainCallback":
+        """A callback of the same arguments."""
+        config = {**config, "budget": Budget(**config["budget"]), "plan": config["plan"] and Plan.from_json(config["plan"])}
+        if config["accounting"]:
+            fields = dict(config["accounting"])
+            config["accounting"] = _ACCOUNTINGS[fields.pop("kind")](**fields)
+        return cls(**config)
+
+    def on_train_begin(self, logs=None):
+        self._give_back()
+        self._beside = callbacks_beside(self)
+        check_fit(self.model, self._beside)
+        self._replace(self.model, "train_function", self._first_call)
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self._epoch = epoch
+        if self.strategy == "redrawn" and self._slices:
+            self.plan = redraw(self.plan, layer_table(self._described), epoch=epoch, seed=self.seed)
+            move_slices(self._slices, self.model, self.plan)
+            for variable in self.model.optimizer.variables[2:]:  # behind iteration and learning rate: what belongs to a channel
+                variable.assign(tf.zeros_like(variable))
+
+    def on_train_end(self, logs=None):
+        if self._before is not None:
+            if self._described is not self.model:
+                copy_weights(self.model, self._described)
+            self.delta = Delta.between(self._before, self._described)
+            if self.cache and self.verbose:
+                print(f"frozen part: run for {self.cache.num_computed:,} samples, read for {self.cache.num_read:,}")
+        self._give_back()
+
+    def print_trainable_parameters(self) -> None:
+        """Print how many weights are trained, and of how many. Raises ValueError before the first batch has arrived."""
+        if self._described is None:
+            raise ValueError("What is trained is not known before the first batch of `fit` has arrived. Call fit first.")
+        table = layer_table(self._described)
+        trained = paper_cost.num_trained_weights(table, paper_cost.num_channels(self.plan))
+        total = sum(row.num_weights for row in table)
+        print(f"trained weights: {trained:,} of {total:,} ({100 * trained / total:.2f} %)")
+
+    def _first_call(self, iterator):
+        """Stands in for the train function until it knows, from `support` or from the first batch, what to train."""
+        with self._giving_back_on_error():
+            first, resumed = [], self._kept()
+            if not (resumed or self._given_plan or self.support):
+                first = [next(iterator)]
+            support = self.support and tuple(part if isinstance(part, dict) else np.asarray(part) for part in self.support)
+            self._begin(support or (first and keras.utils.unpack_x_y_sample_weight(first[0])[:2]), resumed)
+            function = self._sparse_train_function()
+            self.model.train_function = functools.partial(self._later_call, function)
+            if not first:
+                return function(iterator)
+            rest = itertools.islice(iterator, steps_per_execution(self.model) - 1)
+            return function(itertools.chain(first, rest))
+
+    def _later_call(self, function, iterator):
+        with self._giving_back_on_error():
+            return function(iterator)
+
+    @contextlib.contextmanager
+    def _giving_back_on_error(self):
+        """Keras does not tell callbacks that training broke off."""
+        try:
+            yield
+        except (StopIteration, tf.errors.OutOfRangeError):  # the end of the data
+            raise
+        except BaseException:
+            self._give_back()
+            raise
+
+    def _begin(self, support, resumed):
+        """Choose the plan and put a sparse optimizer in the place of the model's own."""
+        model = self.model
+        self._described = twin(model) if is_keras2(model) else model
+        self.plan, self._before = resumed or (self._given_plan or self._choose(*support), None)
+        check_plan(self.plan, model)
+        if self.strategy == "redrawn":
+            self.plan = redraw(self.plan, layer_table(self._described), epoch=self._epoch, seed=self.seed)
+        self._slices = channel_slices(model, self.plan)
+        if not resumed:
+            whole = self.strategy == "redrawn"
+            self._before = snapshot(self._described, _whole_layers(self._described, self.plan) if whole else self.plan)
+        self._replace(model, "optimizer", channel_optimizer(model.optimizer, self._slices))
+        self._tell(resumed)
+
+    def _tell(self, resumed):
+        """Let the other callbacks, and the user, know the plan."""
+        for folder in self._folders("BackupAndRestore", "backup_dir"):
+            if resumed:
+                resume.load_optimizer(folder, self.model.optimizer)
+            else:
+                resume.keep(folder, self.plan, self._before)
+        for folder in self._folders("TensorBoard", "log_dir"):
+            write_plan(folder, self.plan)
+        if self.verbose:
+            print(f"TinyTrain ({self.plan.strategy}): {_summary(self.plan)}")
+            self.print_trainable_parameters()
+
+    def _kept(self):
+        """(plan, base values) of the interrupted training that is being resumed; None where none is."""
+        found = [resume.kept(folder) for folder in self._folders("BackupAndRestore", "backup_dir")]
+        return next(filter(None, found), None)
+
+    def _folders(self, kind, attribute):
+        """The folders of the callbacks beside this one that are of class `kind`."""
+        kind = getattr(house_of(self.model).callbacks, kind)
+        return [getattr(callback, attribute) for callback in self._beside if isinstance(callback, kind)]
+
+    def _sparse_train_function(self):
+        """What takes the place of the model's train function."""
+        model, step = self.model, functools.partial(sparse_train_step, self.model, self._slices)
+        if self._cache_bytes:
+            if is_keras2(model):
+                raise ValueError("cache_prefix needs a Keras 3 model; received one of tf_keras. Leave cache_prefix out.")
+            frozen, trained = split_for_cache(model, self.plan)
+            self.cache = PrefixCache(frozen, self._cache_bytes)
+            return train_function(model, functools.partial(step, forward=trained), prepare=self._with_features)
+        if is_keras2(model):
+            return train_function(model, step)
+        self._replace(model, "jit_compile", False)  # several times slower on depthwise convolutions
+        model.train_step = step
+        self._undo.append(lambda: delattr(model, "train_step"))
+        return model.make_train_function(force=True) or model.train_function
+
+    def _with_features(self, data):
+        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+        (x,) = keras.tree.flatten(x)
+        return self.cache(x), y, sample_weight
+
+    def _choose(self, x, y):
+        (x,) = map(np.asarray, keras.tree.flatten(x))
+
+        def labels(indices):
+            return (
+                None if y is None else keras.tree.map_structure(lambda each: tf.convert_to_tensor(np.asarray(each)[indices]), y)
+            )
+
+        def summed_loss(outputs, indices):
+            batch = {"x": x[indices], "y": labels(indices), "y_pred": outputs}
+            mode = {"sample_weight": None} if is_keras2(self.model) else {"training": False}
+            return self.model.compute_loss(**batch, **mode) * len(indices)
+
+        options = {name: getattr(self, name) for name in ("inspect", "kinds", "strategy", "accounting", "seed")}
+        plan = planner.choose(self._described, x, summed_loss, self.budget, frozen=frozen_layers(self.model), **options)
+        self.model.reset_metrics()
+        return plan
+
+    def _replace(self, owner, attribute, value):
+        """Set an attribute until `_give_back`."""
+        before = getattr(owner, attribute)
+        self._undo.append(lambda: setattr(owner, attribute, before))
+        setattr(owner, attribute, value)
+
+    def _give_back(self):
+        """Make the model the user's own again."""
+        while self._undo:
+            self._undo.pop()()
+        self._before, self._slices = None, []
+
+
+def _whole_layers(model, plan):
+    """All channels of the layers of `plan`."""
+    return Plan(tuple(LayerPlan(name, range(layer_table(model)[name].num_channels)) for name in paper_cost.num_channels(plan)))
+
+
+def _summary(plan):
+    return ", ".join(f"{layer.name} ({len(layer.channels)} channels)" for layer in plan.layers)

@@ -1,0 +1,44 @@
+"""What `TinyTrainCallback` refuses before it trains: models, callbacks beside it and plans that would go wrong silently."""
+
+from keras_tinytrain.model.keras_package import house_of, is_keras2
+from keras_tinytrain.plan import Plan
+
+
+def check_fit(model, beside: list) -> None:
+    """Raise ValueError where the model or a callback beside this one would go wrong silently."""
+    house = house_of(model)
+    if model.optimizer is None:
+        raise ValueError("TinyTrainCallback needs a model that was compiled with an optimizer.")
+    if getattr(model.train_step, "__func__", None) is not house.Model.train_step:
+        raise ValueError(
+            f"Model '{model.name}' has a train_step of its own, which TinyTrainCallback would replace. Call "
+            "keras_tinytrain.fit.sparse.sparse_train_step in it instead of using the callback, or override compute_loss."
+        )
+    for side in ("input", "output"):
+        names = getattr(model, f"{side}_names", [])
+        if len(names) > 1:
+            raise ValueError(
+                f"TinyTrainCallback needs a model with one {side}. Received '{model.name}' with {len(names)}: {names}"
+            )
+    refused = [getattr(house.callbacks, "SwapEMAWeights", ())]  # pairs the optimizer's averages with all weights of the model
+    refused += [house.callbacks.BackupAndRestore] * is_keras2(model)  # restores into an optimizer of all weights
+    for callback in beside:
+        if isinstance(callback, tuple(kind for kind in refused if kind)):
+            name = f"{house.__name__}.callbacks.{type(callback).__name__}"
+            raise ValueError(f"{name} does not go with an optimizer that knows the chosen channels only. Leave it out.")
+
+
+def check_plan(plan: Plan, model) -> None:
+    """Raise ValueError where the plan trains nothing, or a layer that the user does not want trained."""
+    if not plan.layers:
+        raise ValueError(f"The plan (strategy '{plan.strategy}') trains nothing; leave TinyTrainCallback out.")
+    if frozen := sorted(frozen_layers(model).intersection(layer.name for layer in plan.layers)):
+        raise ValueError(
+            f"The plan (strategy '{plan.strategy}') trains layers whose trainable flag is False: {frozen}. Set it to "
+            "True, or leave them out of the plan."
+        )
+
+
+def frozen_layers(model) -> set[str]:
+    """Names of the layers that the user does not want trained."""
+    return {layer.name for layer in model._flatten_layers(include_self=False) if not layer.trainable}

@@ -1,0 +1,81 @@
+"""Run the frozen part of a model once per distinct sample, however often `fit` shows it."""
+
+import hashlib
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from keras_tinytrain.model.graph import flatten, walk
+from keras_tinytrain.model.split import split_model
+from keras_tinytrain.plan import Plan
+
+
+class PrefixCache:
+    """Features of samples, found again by the sample's bytes.
+
+    A callback cannot replace the data that `fit` was given, and batches are shuffled; but a sample is known by its SHA-256.
+    So data sets, weights, validation and other callbacks stay as they are, and what repeats is not computed again. Data
+    that never repeat are still trained on correctly; nothing is gained then.
+
+    Args:
+        frozen: samples (N, ...) -> features (N, ...); nothing in it changes or is drawn at random.
+        limit_bytes: features beyond so many bytes are computed each time.
+
+    Attributes:
+        num_computed: samples that went through the frozen part so far.
+        num_read: samples whose features were at hand.
+    """
+
+    def __init__(self, frozen: keras.Model, limit_bytes: int):
+        self._run = tf.function(lambda x: frozen(x, training=False), jit_compile=False, reduce_retracing=True)
+        self._limit_bytes = limit_bytes
+        self.clear()
+
+    def __call__(self, x) -> tf.Tensor:
+        """Features of the samples x (N, ...)."""
+        x = np.ascontiguousarray(x)
+        keys = [hashlib.sha256(sample.data).digest() for sample in x]
+        first_at = {key: index for index, key in reversed(list(enumerate(keys))) if key not in self._features}
+        new = dict(zip(first_at, self._run(x[list(first_at.values())]).numpy())) if first_at else {}
+        features = tf.constant(np.stack([self._features[key] if key in self._features else new[key] for key in keys]))
+        for key, value in new.items():
+            self._keep(key, value)
+        self.num_computed += len(new)
+        self.num_read += len(keys) - len(new)
+        return features
+
+    def clear(self) -> None:
+        """Forget all features and counts."""
+        self._features: dict[bytes, np.ndarray] = {}
+        self._free_bytes = self._limit_bytes
+        self.num_computed = self.num_read = 0
+
+    def _keep(self, key, value):
+        if value.nbytes <= self._free_bytes:
+            self._free_bytes -= value.nbytes
+            self._features[key] = value.copy()  # not a view that keeps its whole batch alive
+
+
+def split_for_cache(model: keras.Model, plan: Plan) -> tuple[keras.Model, keras.Model]:
+    """(frozen, trained) parts of `model` that share its layers: all before the earliest layer that must run at every step.
+
+    Such layers are those that `plan` trains, those that draw at random, and those that add a loss.
+
+    Raises:
+        ValueError: there is nothing before it, or the model cannot be walked.
+    """
+    flat, trained = flatten(model), {layer.name for layer in plan.layers}
+    first = next(node.layer for node in walk(flat) if node.layer.name in trained or _differs_each_time(node.layer))
+    frozen, rest = split_model(flat, first.name)
+    if frozen is None:
+        raise ValueError(
+            f"cache_prefix: nothing in model '{model.name}' lies before layer '{first.name}', which must run at every step. "
+            "Leave cache_prefix out; or, where that layer augments, augment the data instead, so that its views repeat."
+        )
+    return frozen, rest
+
+
+def _differs_each_time(layer):
+    draws = any(isinstance(value, keras.random.SeedGenerator) for value in vars(layer).values())
+    return draws or getattr(layer, "activity_regularizer", None) is not None

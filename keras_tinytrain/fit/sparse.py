@@ -1,0 +1,188 @@
+"""Train chosen channels only: gradients, optimizer state and updates exist for nothing else.
+
+Each trained kernel (and bias) gets a small variable that holds its chosen channels. The gradient tape watches the trained
+layers' weights alone, so the backward pass ends at the earliest trained layer; the optimizer knows the small variables alone.
+"""
+
+import contextlib
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from keras_tinytrain.model.channels import kernel_channel_axis
+from keras_tinytrain.model.graph import find_layer
+from keras_tinytrain.model.keras_package import house_of, is_keras2
+from keras_tinytrain.model.layers import CHANNEL_AXIS
+from keras_tinytrain.plan import Plan
+
+
+class ChannelSlice:
+    """The chosen channels of one weight of a layer, as a variable of their own.
+
+    Args:
+        source: the layer's variable (kernel or bias); of tf_keras a `tf.Variable`.
+        channels: indices along `axis`.
+        axis: the channel axis of `source`, negative.
+    """
+
+    def __init__(self, source: keras.Variable | tf.Variable, channels, axis: int):
+        self.source = source
+        self.axis = axis
+        self._channels = tf.Variable(np.zeros(len(channels), np.int32), trainable=False)
+        self._positions = tf.Variable(np.zeros(source.shape[axis], np.int32), trainable=False)
+        self.move(channels)
+        kind = tf.Variable if isinstance(source, tf.Variable) else keras.Variable
+        name = source.name.split("/")[-1].split(":")[0]
+        self.variable = kind(self.gathered(), name=name, dtype=source.dtype, trainable=True)
+
+    def move(self, channels) -> None:
+        """Choose as many other channels, without building a new graph."""
+        channels, extent = np.asarray(channels, np.int32), self.source.shape[self.axis]
+        if channels.max() >= extent:
+            name = getattr(self.source, "path", self.source.name)
+            raise ValueError(f"'{name}' has {extent} channels. Received channel {channels.max()}.")
+        # Where each channel is found in concat([source, variable], axis): itself, or its chosen copy behind the source.
+        positions = np.arange(extent, dtype=np.int32)
+        positions[channels] = extent + np.arange(len(channels), dtype=np.int32)
+        self._channels.assign(channels)
+        self._positions.assign(positions)
+
+    @property
+    def watched(self) -> tf.Variable:
+        """The source as a gradient tape knows it."""
+        return _tf_variable(self.source)
+
+    def chosen(self, values) -> tf.Tensor:
+        """The chosen channels of a tensor of the source's shape, such as its gradient."""
+        return tf.gather(values, self._channels, axis=self.axis)
+
+    def gathered(self) -> tf.Tensor:
+        """The chosen channels of the source."""
+        return self.chosen(tf.convert_to_tensor(self.source))
+
+    def merged(self) -> tf.Tensor:
+        """The source with the chosen channels replaced by the variable's values."""
+        both = [tf.convert_to_tensor(self.source), tf.convert_to_tensor(self.variable)]
+        return tf.gather(tf.concat(both, axis=self.axis), self._positions, axis=self.axis)
+
+    def load(self) -> None:
+        self.variable.assign(self.gathered())
+
+    def store(self) -> None:
+        self.source.assign(self.merged())
+
+
+def _tf_variable(variable):
+    return variable if isinstance(variable, tf.Variable) else variable.value
+
+
+def channel_slices(model: keras.Model, plan: Plan) -> list[ChannelSlice]:
+    """Slices of all weights that `plan` trains, layer by layer: the kernel, then the bias.
+
+    Raises:
+        ValueError: a layer is missing, of a kind that has no channels, or has fewer channels than the plan names.
+    """
+    return [ChannelSlice(source, layer.channels, axis) for layer in plan.layers for source, axis in _sources(model, layer)]
+
+
+def move_slices(slices: list[ChannelSlice], model: keras.Model, plan: Plan) -> None:
+    """Make slices that `channel_slices` built train the channels of `plan`, which has the same layers and as many channels."""
+    channels = [layer.channels for layer in plan.layers for _ in _sources(model, layer)]
+    for part, chosen in zip(slices, channels, strict=True):
+        part.move(chosen)
+
+
+def _sources(model, layer_plan):
+    """(variable, channel axis) of the weights of one layer that are trained."""
+    layer = find_layer(model, layer_plan.name)
+    axis = kernel_channel_axis(layer)
+    if not (layer_plan.kernel or layer.use_bias):
+        raise ValueError(f"The plan trains biases of layer '{layer.name}', which has none.")
+    kernel = layer.depthwise_kernel if is_keras2(layer) and axis == CHANNEL_AXIS["depthwise"] else layer.kernel
+    return [(kernel, axis)] * layer_plan.kernel + ([(layer.bias, -1)] if layer.use_bias else [])
+
+
+def channel_optimizer(optimizer, slices: list[ChannelSlice]):
+    """A fresh optimizer of the same kind and settings, with state for the chosen channels only."""
+    fresh = type(optimizer).from_config(optimizer.get_config())
+    variables = [part.variable for part in slices]
+    source_of = {id(_tf_variable(part.variable)): part.watched for part in slices}
+    # What was excluded from weight decay is no part of the configuration; ask the user's optimizer of the layer's own weight.
+    fresh._use_weight_decay = lambda variable: optimizer._use_weight_decay(source_of[id(_tf_variable(variable))])
+    fresh.build(variables)
+
+    def finalize_variable_values(_):  # Keras passes the model's trainable weights; exponential averages end here
+        type(fresh).finalize_variable_values(fresh, variables)
+        for part in slices:
+            part.store()
+
+    fresh.finalize_variable_values = finalize_variable_values
+    return fresh
+
+
+def sparse_train_step(model: keras.Model, slices: list[ChannelSlice], data, *, forward=None) -> dict:
+    """One training step of `model` that moves the channels in `slices` and nothing else. BatchNorm runs in inference mode.
+
+    For those who train without `TinyTrainCallback`: in a `train_step` of their own, or in the place of it.
+
+    Args:
+        model: compiled with the optimizer that `channel_optimizer` made.
+        slices: what `channel_slices` made of the plan.
+        data: a batch (x, y) or (x, y, sample_weight).
+        forward: called as forward(x, training=True) in the place of `model`; a part of it, where x is that part's input.
+
+    Returns:
+        {metric: value}, as `keras.Model.train_step`.
+
+    Example:
+        >>> class Distilled(keras.Model):
+        ...     def train_step(self, data):
+        ...         x, y = data
+        ...         return sparse_train_step(self, self.slices, (x, teacher(x)))
+        >>> model = Distilled(backbone.input, backbone.output)
+        >>> model.slices = channel_slices(model, plan)
+        >>> model.compile(channel_optimizer(keras.optimizers.Adam(3e-3), model.slices), "mse", jit_compile=False)
+        >>> model.fit(x, y)
+    """
+    x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+    watched = [part.watched for part in slices]
+    with tf.GradientTape(watch_accessed_variables=False) as tape:
+        tape.watch(watched)
+        with frozen_norms(model):
+            y_pred = (forward or model)(x, training=True)
+        loss = _tracked_loss(model, x, y, y_pred, sample_weight)
+    gradients = tape.gradient(loss, watched)
+    for part in slices:
+        part.load()
+    model.optimizer.apply_gradients(
+        [(None if gradient is None else part.chosen(gradient), part.variable) for part, gradient in zip(slices, gradients)]
+    )
+    for part in slices:
+        part.store()
+    if is_keras2(model):
+        return model.compute_metrics(x, y, y_pred, sample_weight)
+    return model.compute_metrics(x, y, y_pred, sample_weight=sample_weight)
+
+
+@contextlib.contextmanager
+def frozen_norms(model: keras.Model):
+    """BatchNorm called inside normalises by its moving statistics and leaves them as they are."""
+    kind = house_of(model).layers.BatchNormalization
+    norms = [layer for layer in model._flatten_layers(include_self=False) if isinstance(layer, kind) and layer.trainable]
+    try:
+        for layer in norms:
+            layer.trainable = False
+        yield
+    finally:
+        for layer in norms:
+            layer.trainable = True
+
+
+def _tracked_loss(model, x, y, y_pred, sample_weight):
+    """The loss to differentiate, its mean noted for the logs: as the model's own train_step does it."""
+    if is_keras2(model):
+        return model.compute_loss(x, y, y_pred, sample_weight)  # notes it itself
+    loss = model._compute_loss(x=x, y=y, y_pred=y_pred, sample_weight=sample_weight, training=True)
+    model._loss_tracker.update_state(loss, sample_weight=tf.shape(keras.tree.flatten(x)[0])[0])
+    return model.optimizer.scale_loss(loss)

@@ -1,0 +1,46 @@
+"""What `fit` calls with its iterator, over a training step of our own."""
+
+import itertools
+
+import keras
+import tensorflow as tf
+
+from keras_tinytrain.model.keras_package import is_keras2
+
+
+def steps_per_execution(model) -> int:
+    """Batches that `fit` wants trained on at each call of the train function."""
+    if not is_keras2(model):
+        return model.steps_per_execution
+    return int(model._steps_per_execution.numpy()) if model._steps_per_execution is not None else 1
+
+
+def train_function(model, step, *, prepare=lambda data: data):
+    """A function from an iterator of batches to the metrics after the last of the next `steps_per_execution` of them.
+
+    Args:
+        model: says how many steps at once, and whether to run them eagerly.
+        step: a batch -> {metric: value}; compiled once.
+        prepare: called with each batch before `step`, outside the graph.
+
+    Raises:
+        StopIteration: there is no batch left.
+    """
+    compiled = step if model.run_eagerly else tf.function(step, jit_compile=False, reduce_retracing=True)
+
+    def run(iterator):
+        metrics = None
+        for data in itertools.islice(iterator, steps_per_execution(model)):
+            metrics = compiled(prepare(keras.tree.map_structure(_none_for_optional, data)))
+            if is_keras2(model):
+                model._train_counter.assign_add(1)
+        if metrics is None:
+            raise StopIteration
+        return metrics
+
+    return run
+
+
+def _none_for_optional(value):
+    """Keras 3 sends a missing sample weight through tf.data as an Optional."""
+    return None if isinstance(value, tf.experimental.Optional) else value

@@ -1,0 +1,20 @@
+"""What is in a Keras model? Its graph, its layers, the canonical form, and where it can be cut in two."""
+
+import typing
+
+from keras_tinytrain._public import lazy_names
+
+if typing.TYPE_CHECKING:
+    from keras_tinytrain.model.fold import fold_batch_norm
+    from keras_tinytrain.model.layers import LayerInfo, LayerTable, layer_table
+    from keras_tinytrain.model.split import split_model
+
+_HOMES = {
+    "LayerInfo": "layers",
+    "LayerTable": "layers",
+    "fold_batch_norm": "fold",
+    "layer_table": "layers",
+    "split_model": "split",
+}
+__all__ = ["LayerInfo", "LayerTable", "fold_batch_norm", "layer_table", "split_model"]
+__getattr__, __dir__ = lazy_names(__name__, _HOMES)

@@ -1,0 +1,161 @@
+"""The canonical model: BatchNorm folded into its convolution, fused activations as layers of their own.
+
+Costs, scores, masks, export and device all speak of the same convolution + bias, followed by an activation layer.
+"""
+
+import keras
+import numpy as np
+
+from keras_tinytrain.model.graph import flatten, rebuild, walk
+
+_FOLDABLE = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D, keras.layers.Dense)
+
+
+def fold_batch_norm(model: keras.Model) -> keras.Model:
+    """A flat copy of `model` in canonical form; layer names are kept, outputs agree to 1e-5 relative.
+
+    With s = gamma / sqrt(variance + eps) and t = beta - s * mean, per channel, BN(x) = s x + t, so that
+
+        behind a layer:  BN(W x + b) = (s W) x + (s b + t)
+        before a layer:  W BN(x) + b = (W s) x + (W t + b)
+
+    A BatchNormalization is left as it is where that is not exact: it touches no convolution, depthwise or dense layer directly,
+    something else reads the tensor between the two, or it comes before a layer that pads with zeros.
+
+    Args:
+        model: a built Functional or Sequential model, nested models allowed. It is not changed.
+
+    Returns:
+        A Functional model with weights of its own. A layer's fused activation becomes a layer "<name>.activation".
+
+    Raises:
+        ValueError: the model is not built, subclassed, has several inputs or a layer that is called twice.
+    """
+    flat = flatten(model)
+    if any(_is_fused(layer) for layer in flat.layers):
+        flat = _separate_activations(flat)
+    behind, before = _foldable_norms(flat)
+    norms = [*behind.values(), *before.values()]
+    copies = {}
+
+    def call(layer, *args, **kwargs):
+        if layer in norms:
+            return args[0]
+        biased = {"use_bias": True} if layer in behind or layer in before else {}
+        copy = copies[layer] = _copy_layer(layer, **biased)
+        return copy(*args, **kwargs)
+
+    folded = rebuild(flat, call)
+    for layer, copy in copies.items():
+        _set_weights(copy, _folded_weights(layer, before.get(layer), behind.get(layer)))
+    return folded
+
+
+def canonical_form(model: keras.Model) -> keras.Model:
+    """`fold_batch_norm(model)`; where that would change nothing `model` flattened, which shares its layers: only to be read."""
+    flat = flatten(model)
+    if any(_foldable_norms(flat)) or any(_is_fused(layer) for layer in flat.layers):
+        return fold_batch_norm(model)
+    return flat
+
+
+def _is_fused(layer):
+    activation = getattr(layer, "activation", None) if isinstance(layer, _FOLDABLE) else None
+    return activation is not None and activation is not keras.activations.linear
+
+
+def _separate_activations(model):
+    """Copies of all layers of a flat model, each fused activation in a layer of its own."""
+    copies = {}
+
+    def call(layer, *args, **kwargs):
+        fused = _is_fused(layer)
+        copy = copies[layer] = _copy_layer(layer, **({"activation": None} if fused else {}))
+        output = copy(*args, **kwargs)
+        return _activation_layer(layer.activation, f"{layer.name}.activation")(output) if fused else output
+
+    flat = rebuild(model, call)
+    for layer, copy in copies.items():
+        _set_weights(copy, _weights(layer))
+    return flat
+
+
+def _activation_layer(activation, name):
+    if activation is keras.activations.relu:
+        return keras.layers.ReLU(name=name)
+    if activation is keras.activations.relu6:
+        return keras.layers.ReLU(6.0, name=name)
+    return keras.layers.Activation(activation, name=name)
+
+
+def _copy_layer(layer, **changes):
+    if not isinstance(layer, keras.layers.Layer):
+        return layer  # an operation such as keras.ops.add holds no state
+    return layer.__class__.from_config({**layer.get_config(), **changes})
+
+
+def _weights(layer):
+    return layer.get_weights() if isinstance(layer, keras.layers.Layer) else []
+
+
+def _set_weights(layer, weights):
+    if weights:
+        layer.set_weights(weights)
+
+
+def _foldable_norms(flat):
+    """({layer: the norm behind it}, {layer: the norm before it}), where nothing else reads the tensor between them."""
+    nodes = walk(flat)
+    readers = [index for node in nodes for index in node.inputs]
+    behind, before = {}, {}
+    for node in nodes:
+        source = nodes[node.inputs[0]] if node.inputs else None
+        if source is None or readers.count(node.inputs[0]) != 1:
+            continue
+        if _is_norm(node) and _takes_norm(source.layer):
+            behind[source.layer] = node.layer
+        elif _is_norm(source) and _takes_norm_before(node.layer) and source.layer not in behind.values():
+            before[node.layer] = source.layer
+    return behind, before
+
+
+def _is_norm(node):
+    return isinstance(node.layer, keras.layers.BatchNormalization) and node.layer.axis in (-1, len(node.output.shape) - 1)
+
+
+def _takes_norm(layer):
+    return isinstance(layer, _FOLDABLE) and getattr(layer, "data_format", "channels_last") == "channels_last"
+
+
+def _takes_norm_before(layer):
+    """Zero padding is no longer the norm's zero once the norm is folded, so there may be none."""
+    if not _takes_norm(layer) or isinstance(layer, keras.layers.Dense):
+        return _takes_norm(layer)
+    return getattr(layer, "groups", 1) == 1 and (layer.padding == "valid" or set(layer.kernel_size) == {1})
+
+
+def _folded_weights(layer, before, behind):
+    """[kernel, bias] of `layer` between its norms, computed in float64; its own weights where it has none."""
+    if before is None and behind is None:
+        return _weights(layer)
+    kernel, *bias = [np.asarray(weight, np.float64) for weight in layer.get_weights()]
+    depthwise = isinstance(layer, keras.layers.DepthwiseConv2D)
+    num_outputs = kernel.shape[-2] * kernel.shape[-1] if depthwise else kernel.shape[-1]
+    bias = bias[0] if bias else np.zeros(num_outputs)
+    if before is not None:
+        scale, shift = (part[:, None] for part in _scale_and_shift(before))
+        spatial = tuple(range(kernel.ndim - 2))
+        axes = spatial if depthwise else (*spatial, -2)
+        kernel, bias = kernel * scale, bias + np.sum(kernel * shift, axis=axes).reshape(-1)
+    if behind is not None:
+        scale, shift = _scale_and_shift(behind)
+        kernel, bias = kernel * (scale.reshape(kernel.shape[-2:]) if depthwise else scale), bias * scale + shift
+    return [kernel.astype(layer.kernel.dtype), bias.astype(layer.kernel.dtype)]
+
+
+def _scale_and_shift(norm):
+    """s = gamma / sqrt(variance + eps), t = beta - s * mean, float64 (channels,)."""
+    gamma = np.asarray(norm.gamma, np.float64) if norm.scale else 1.0
+    beta = np.asarray(norm.beta, np.float64) if norm.center else 0.0
+    scale = gamma / np.sqrt(np.asarray(norm.moving_variance, np.float64) + norm.epsilon)
+    return scale, beta - scale * np.asarray(norm.moving_mean, np.float64)

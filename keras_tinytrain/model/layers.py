@@ -1,0 +1,245 @@
+"""The layers of a Keras model as an ordered table: kind, block, shapes, multiply-accumulates, parameters, channel axis."""
+
+import dataclasses
+import functools
+import math
+
+import keras
+
+from keras_tinytrain.model.blocks import find_blocks
+from keras_tinytrain.model.graph import Node, flatten, walk
+
+CHANNEL_AXIS = {"conv": -1, "depthwise": -2, "dense": -1}  # of the kernel, as Keras lays it out
+_IN_PLACE = {"activation", "batch_norm", "pad", "identity"}  # fused into their producer on the device
+_KINDS = {
+    "conv": (keras.layers.Conv2D,),
+    "depthwise": (keras.layers.DepthwiseConv2D,),
+    "dense": (keras.layers.Dense,),
+    "add": (keras.layers.Add,),
+    "batch_norm": (keras.layers.BatchNormalization,),
+    "pad": (keras.layers.ZeroPadding2D,),
+    "input": (keras.layers.InputLayer,),
+    "activation": (keras.layers.Activation, keras.layers.ReLU, keras.layers.Softmax),
+    "pool": (
+        keras.layers.GlobalAveragePooling2D,
+        keras.layers.GlobalMaxPooling2D,
+        keras.layers.AveragePooling2D,
+        keras.layers.MaxPooling2D,
+    ),
+    "identity": (keras.layers.Flatten, keras.layers.Reshape, keras.layers.Dropout, keras.layers.Identity),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class LayerInfo:
+    """One row of a layer table.
+
+    Args:
+        name: the layer's name in the user's model.
+        kind: "conv", "depthwise" or "dense" for layers with channels; "add", "pool", "activation", "batch_norm", "pad",
+            "identity", "input" or "other" for the rest.
+        block: number of the block it belongs to, from 0.
+        inputs: indices of the rows it reads.
+        input_shape: of its first input, without the batch axis.
+        output_shape: without the batch axis.
+        kernel_shape: as in Keras; () where it has none.
+        has_bias: whether a bias per output channel follows the kernel.
+        macs: multiply-accumulates of its forward pass on one sample.
+        reason: why its weights cannot be trained here; "" where they can, or where it has none.
+    """
+
+    name: str
+    kind: str
+    block: int
+    inputs: tuple[int, ...]
+    input_shape: tuple[int, ...]
+    output_shape: tuple[int, ...]
+    kernel_shape: tuple[int, ...]
+    has_bias: bool
+    macs: int
+    reason: str
+
+    @property
+    def has_channels(self) -> bool:
+        return self.kind in CHANNEL_AXIS
+
+    @property
+    def trainable(self) -> bool:
+        return self.has_channels and not self.reason
+
+    @property
+    def num_channels(self) -> int:
+        return self.output_shape[-1]
+
+    @property
+    def num_weights(self) -> int:
+        """Elements of the kernel (biases are not counted)."""
+        return math.prod(self.kernel_shape) if self.kernel_shape else 0
+
+    @property
+    def weights_per_channel(self) -> int:
+        return self.num_weights // self.num_channels
+
+    @property
+    def pointwise(self) -> bool:
+        return self.kind == "dense" or (self.kind == "conv" and self.kernel_shape[:2] == (1, 1))
+
+    @property
+    def in_place(self) -> bool:
+        """True where its output needs no memory beside its input's."""
+        return self.kind in _IN_PLACE
+
+
+@dataclasses.dataclass(frozen=True, eq=False)  # compared and hashed by identity: costs are cached by table
+class LayerTable:
+    """The layers of one model in execution order. Indexing by name or by row number gives a `LayerInfo`."""
+
+    model_name: str
+    rows: tuple[LayerInfo, ...]
+
+    def __iter__(self):
+        return iter(self.rows)
+
+    def __len__(self):
+        return len(self.rows)
+
+    def __getitem__(self, key: str | int) -> LayerInfo:
+        return self.rows[key if isinstance(key, int) else self.index(key)]
+
+    @functools.cached_property
+    def _index(self):
+        return {row.name: index for index, row in enumerate(self.rows)}
+
+    def index(self, name: str) -> int:
+        if name in self._index:
+            return self._index[name]
+        raise ValueError(f"Model '{self.model_name}' has no layer '{name}'. Layers with channels: {self.names}")
+
+    @property
+    def weighted(self) -> tuple[LayerInfo, ...]:
+        """Rows with channels (convolution, depthwise, dense), trainable or not."""
+        return tuple(row for row in self.rows if row.has_channels)
+
+    @property
+    def names(self) -> list[str]:
+        return [row.name for row in self.weighted]
+
+    def downstream(self, names) -> tuple[bool, ...]:
+        """Per row: does a tensor that depends on one of the layers `names` enter it?"""
+        sources = {self.index(name) for name in names}
+        tainted = []
+        for row in self.rows:
+            tainted.append(any(tainted[index] or index in sources for index in row.inputs))
+        return tuple(tainted)
+
+    def frozen(self, names) -> "LayerTable":
+        """This table with the layers `names`, as far as it has them, as ones that their user has frozen."""
+        reason = "its trainable flag is False"
+        rows = (dataclasses.replace(row, reason=row.reason or reason) if row.name in names else row for row in self.rows)
+        return LayerTable(self.model_name, tuple(rows))
+
+    def inspected(self, inspect=6) -> tuple[LayerInfo, ...]:
+        """Trainable rows to choose from.
+
+        Args:
+            inspect: the number of last blocks (1x1 convolutions and dense layers alone behind them, the head, are included
+                and not counted), or a list of layer names.
+
+        Raises:
+            ValueError: a named layer does not exist or cannot be trained, or nothing can.
+        """
+        if isinstance(inspect, int):
+            blocks = self._body_blocks()
+            first = blocks[-inspect] if 0 < inspect <= len(blocks) else 0
+            rows = tuple(row for row in self.rows if row.block >= first and row.trainable)
+        else:
+            rows = tuple(self[name] for name in inspect)
+            if not all(row.trainable for row in rows):
+                raise ValueError(f"Layers that cannot be trained here: {_refused(rows)}")
+        if not rows:
+            refused = _refused(row for row in self.rows if row.reason)
+            raise ValueError(
+                f"Model '{self.model_name}' has no trainable Conv2D, DepthwiseConv2D or Dense layer"
+                + (f": {refused}" if refused else ".")
+            )
+        return rows
+
+    def _body_blocks(self):
+        """Numbers of the blocks with a convolution, up to the last that has more than 1x1 convolutions."""
+        blocks = sorted({row.block for row in self.rows if row.kind in ("conv", "depthwise")})
+        spatial = [row.block for row in self.rows if row.has_channels and not row.pointwise]
+        return [block for block in blocks if not spatial or block <= max(spatial)]
+
+
+def _refused(rows):
+    return ", ".join(f"'{row.name}' ({row.reason or 'it has no channels'})" for row in rows if not row.trainable)
+
+
+def layer_table(model: keras.Model) -> LayerTable:
+    """The table of a built Functional or Sequential model with one input; nested models are flattened.
+
+    Raises:
+        ValueError: the model is not built, subclassed, has several inputs or a layer that is called twice.
+    """
+    nodes = walk(flatten(model))
+    rows = [_row(node, nodes) for node in nodes]
+    blocks = find_blocks(rows)
+    return LayerTable(model.name, tuple(dataclasses.replace(row, block=block) for row, block in zip(rows, blocks)))
+
+
+def _row(node: Node, nodes) -> LayerInfo:
+    layer, output_shape = node.layer, _shape(node.output, node.layer)
+    input_shape = _shape(nodes[node.inputs[0]].output, node.layer) if node.inputs else output_shape
+    kind = _kind(layer)
+    kernel_shape = tuple(layer.kernel.shape) if kind in CHANNEL_AXIS else ()
+    return LayerInfo(
+        name=layer.name,
+        kind=kind,
+        block=0,
+        inputs=node.inputs,
+        input_shape=input_shape,
+        output_shape=output_shape,
+        kernel_shape=kernel_shape,
+        has_bias=bool(kernel_shape) and bool(layer.use_bias),
+        macs=_macs(kind, kernel_shape, input_shape, output_shape),
+        reason=_reason(layer, kind),
+    )
+
+
+def _shape(tensor, layer):
+    shape = tuple(tensor.shape[1:])
+    if None in shape:
+        raise ValueError(
+            f"Layer '{layer.name}' has a tensor of unknown shape {tuple(tensor.shape)}. "
+            "Give the model an input of fixed height and width: keras.Input(shape=(height, width, channels))."
+        )
+    return shape
+
+
+def _kind(layer):
+    return next((kind for kind, classes in _KINDS.items() if type(layer) in classes), "other")
+
+
+def _reason(layer, kind):
+    """Why the weights of this layer cannot be trained here; "" where they can, or where it has none."""
+    if kind == "other" and getattr(layer, "weights", []):
+        return f"{type(layer).__name__}; channels are trained in Conv2D, DepthwiseConv2D and Dense layers"
+    if kind not in CHANNEL_AXIS:
+        return ""
+    if getattr(layer, "data_format", "channels_last") != "channels_last":
+        return "data_format is channels_first; rebuild it with channels_last"
+    if kind == "conv" and layer.groups != 1:
+        return f"grouped convolution (groups={layer.groups}); use groups=1 or DepthwiseConv2D"
+    if kind == "depthwise" and layer.depth_multiplier != 1:
+        return f"depth_multiplier={layer.depth_multiplier}; use 1"
+    if kind != "dense" and tuple(layer.dilation_rate) != (1, 1):
+        return f"dilation_rate={tuple(layer.dilation_rate)}; use 1"
+    return ""
+
+
+def _macs(kind, kernel_shape, input_shape, output_shape):
+    """Positions of the output times kernel elements (a depthwise or grouped kernel holds its reduced depth already)."""
+    if kind not in CHANNEL_AXIS:
+        return 0
+    positions = math.prod(output_shape[:-1]) if kind != "dense" else math.prod(input_shape[:-1])
+    return positions * math.prod(kernel_shape)

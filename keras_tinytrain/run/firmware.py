@@ -1,0 +1,170 @@
+"""Build the firmware that runs a bundle on an emulated Cortex-M4F board, with no more memory than that board has."""
+
+import concurrent.futures
+import os
+import pathlib
+import re
+import shutil
+import subprocess
+
+from keras_tinytrain.export.boards import Board
+from keras_tinytrain.export.bundle import Bundle
+from keras_tinytrain.export.tables import _resolver_method
+
+CPU = "Cortex-M4F"
+COMPILER, EMULATOR = "arm-none-eabi-g++", "qemu-system-arm"
+PACKAGES = "gcc-arm-none-eabi libnewlib-arm-none-eabi libstdc++-arm-none-eabi-newlib qemu-system-arm"
+STACK_BYTES = 8192  # what the linker sets aside; the stack's high-water mark is measured
+_CORE = (
+    "-mcpu=cortex-m4",
+    "-mthumb",
+    "-mfpu=fpv4-sp-d16",
+    "-fno-rtti",
+    "-fno-exceptions",
+    "-funsigned-char",
+    "-fno-threadsafe-statics",
+    "-ffunction-sections",
+    "-fdata-sections",
+)
+ARDUINO = ("-mfloat-abi=softfp", "-Os")  # as the Nano 33 BLE's core has it, so that figures are those of a sketch
+_LINK = ("-Wl,--gc-sections", "-nostartfiles", "--specs=nano.specs", "--specs=nosys.specs", "-Wl,--no-warn-rwx-segments")
+_SSRAM, _SSRAM_BYTES, _PSRAM = 0x20000000, 4 << 20, 0x21000000  # of the emulated machine: 4 MB, and 16 MB for larger boards
+_OVERFLOW = re.compile(r"region `(FLASH|RAM)' overflowed by (\d+) bytes")
+_MEMORY = {"FLASH": "flash", "RAM": "SRAM"}
+
+
+def check_tools() -> None:
+    """Raise RuntimeError, with the line that installs them, where the compiler or the emulator is missing."""
+    missing = [tool for tool in (COMPILER, EMULATOR) if shutil.which(tool) is None]
+    if missing:
+        raise RuntimeError(
+            f"Emulating a board needs {' and '.join(missing)}. Install with: apt-get install --no-install-recommends {PACKAGES}"
+        )
+
+
+def with_tflm() -> bool:
+    """Whether the user has named a TensorFlow Lite Micro built for Cortex-M4F, in TFLM_INCLUDE_DIRS and TFLM_LIBRARY."""
+    named = [bool(os.environ.get(name)) for name in ("TFLM_INCLUDE_DIRS", "TFLM_LIBRARY")]
+    if any(named) and not all(named):
+        raise ValueError(
+            "TFLM_INCLUDE_DIRS and TFLM_LIBRARY go together: name the include directories (with ':' between them) and the "
+            "library of a TensorFlow Lite Micro built for Cortex-M4F, or neither."
+        )
+    return all(named)
+
+
+def build_firmware(bundle: Bundle, folder: str | os.PathLike) -> pathlib.Path:
+    """Compile and link a bundle's firmware.
+
+    Args:
+        bundle: exported for a board with a Cortex-M4F; its flash and SRAM are the limits.
+        folder: where objects and the program are written.
+
+    Returns:
+        The program, an ELF file.
+
+    Raises:
+        RuntimeError: a tool is missing, or something does not compile.
+        ValueError: the bundle is for another processor, or does not fit its board; by how many bytes is said.
+    """
+    check_tools()
+    board = Board(**bundle.manifest["board"])
+    if board.cpu != CPU:
+        raise ValueError(
+            f"The emulated processor is a {CPU}; the bundle was exported for {board.name!r}, a {board.cpu}. Export it for "
+            "nano33ble, or for a Board with that cpu."
+        )
+    if board.sram_bytes & (board.sram_bytes - 1):
+        raise ValueError(f"The emulated SRAM must be a power of two, the bundle's board has {board.sram_bytes:,} B.")
+    libraries = [os.environ["TFLM_LIBRARY"]] if with_tflm() else []
+    return build_program([*_sources(bundle), *libraries], folder, board=board, flags=_bundle_flags(bundle))
+
+
+def build_program(sources, folder, *, board: Board, flags, options=ARDUINO) -> pathlib.Path:
+    """Compile C++ sources and the board's startup, one object each, and link them within the board's memory.
+
+    Args:
+        sources: .cpp files, one of which has main(); objects and libraries among them are only linked.
+        folder: where objects and the program are written.
+        board: flash and SRAM.
+        flags: more for the compiler.
+        options: float ABI and optimisation.
+
+    Returns:
+        The program, an ELF file.
+
+    Raises:
+        RuntimeError, ValueError: as `build_firmware`.
+    """
+    from keras_tinytrain.tflm_runtime import firmware_dir
+
+    sizes = [f"-DFLASH_BYTES={board.flash_bytes}", f"-DRAM_BYTES={board.sram_bytes}", f"-I{firmware_dir()}"]
+    sources = [firmware_dir() / "startup.cpp", *map(pathlib.Path, sources)]
+    objects = compile_sources(sources, folder, flags=[*sizes, *flags], options=options)
+    return _link(objects, board, options, pathlib.Path(folder, "firmware.elf"))
+
+
+def compile_sources(sources, folder, *, flags, options=ARDUINO) -> list[pathlib.Path]:
+    """Objects of C++ sources; what is no source (an object, a library) comes back as it is."""
+    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+        return list(pool.map(lambda source: _compile(source, folder, [*_CORE, *options, *flags]), sources))
+
+
+def _sources(bundle):
+    from keras_tinytrain.tflm_runtime import firmware_dir, sources
+
+    model = "model_tflm.cpp" if with_tflm() else "model_on_host.cpp"
+    own = [firmware_dir() / name for name in ("main.cpp", model)]
+    return [*own, bundle.path / "models.cpp", bundle.path / "tables.cpp", *sources()]
+
+
+def _bundle_flags(bundle):
+    from keras_tinytrain.tflm_runtime import firmware_dir, source_dir
+
+    size = bundle.input
+    name = bundle.manifest["namespace"]
+    flags = [f"-DBUNDLE={name}", f'-DNAME="{name}"', f"-DIMAGE_BYTES={size['height'] * size['width'] * size['channels']}"]
+    flags += ["-DFROZEN"] if bundle.frozen else []
+    flags += ["-DFLASH_PAGES"] if bundle.manifest["board"]["flash_page_bytes"] else []
+    flags += ["-DFEATURE_FLASH"] if bundle.manifest["features"]["memory"] == "flash" else []
+    flags += [f"-I{folder}" for folder in (bundle.path, firmware_dir(), source_dir())]
+    if not with_tflm():
+        return [*flags, "-std=gnu++14"]  # as the Arduino core does
+    resolver = " ".join(f"resolver.{_resolver_method(name)}();" for name in bundle.manifest["operators"])
+    includes = [f"-isystem{folder}" for folder in os.environ["TFLM_INCLUDE_DIRS"].split(os.pathsep)]
+    return [*flags, f"-DRESOLVER={resolver}", *includes, "-std=gnu++17"]
+
+
+def _compile(source, folder, flags):
+    if source.suffix != ".cpp":
+        return source
+    target = pathlib.Path(folder, f"{source.stem}.o")
+    _run([COMPILER, *flags, "-c", source, "-o", target])
+    return target
+
+
+def _link(objects, board, options, program):
+    from keras_tinytrain.tflm_runtime import firmware_dir
+
+    origin = _SSRAM if board.sram_bytes <= _SSRAM_BYTES else _PSRAM
+    values = {"flash_bytes": board.flash_bytes, "ram_bytes": board.sram_bytes, "ram_origin": origin, "stack_bytes": STACK_BYTES}
+    symbols = [f"-Wl,--defsym={name}={value}" for name, value in values.items()]
+    script = firmware_dir() / "link.ld"
+    try:
+        _run([COMPILER, *_CORE, *options, *_LINK, *symbols, "-T", script, *objects, "-lm", "-o", program])
+    except RuntimeError as error:
+        over = dict(_OVERFLOW.findall(str(error)))
+        if not over:
+            raise
+        lacks = " and ".join(f"{int(count):,} B of {_MEMORY[name]}" for name, count in over.items())
+        raise ValueError(
+            f"The firmware does not fit board {board.name!r}: it lacks {lacks}. Plan fewer or later layers, or keep fewer "
+            "samples."
+        ) from error
+    return program
+
+
+def _run(command):
+    done = subprocess.run([str(part) for part in command], capture_output=True, text=True)
+    if done.returncode:
+        raise RuntimeError(f"The firmware does not compile: {' '.join(map(str, command))}\n{done.stderr[-3000:]}")

@@ -1,0 +1,234 @@
+"""A Keras model that computes in float what the int8 model of a bundle computes, and learns on the same grid as the device."""
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from keras_tinytrain.export.bundle import Bundle
+from keras_tinytrain.export.tflite import flatbuffer as fb
+from keras_tinytrain.model.graph import rebuild
+from keras_tinytrain.run.dequantise import dequantised_model
+
+_RELU, _RELU6 = 1, 3  # fusedActivationFunction
+
+
+def on_grid_model(model: keras.Model, bundle: Bundle) -> keras.Model:
+    """`model` with every value where the bundle's int8 model has it: to be trained in Keras as the device trains.
+
+    Kernels and biases are float32 masters. A forward pass rounds them to the exported scales, and rounds what an operator
+    puts out, in TensorFlow Lite's own fixed-point arithmetic, to the exported scale and zero point, clamped by a fused ReLU.
+    Gradients go straight through the rounding and stop at those clamps, as `ActivationBackward` of the runtime has it.
+
+    Args:
+        model: the model that was exported.
+        bundle: what `export_tflm` made of it, with weights_in_ram="whole".
+
+    Returns:
+        A canonical model of its own, real values in and out. `fewshot.adapt` takes it like any other.
+
+    Raises:
+        ValueError: the bundle was exported from another model, holds layers in two parts, or an operator of which the
+            arithmetic is not known here (it is named).
+    """
+    canonical = dequantised_model(model, bundle)
+    grids = _grids(canonical, [bundle.frozen, bundle.trainable])
+    copies = {}
+
+    def call(layer, *args, **kwargs):
+        own = {"grid": grids[layer.name]} if layer.name in grids else {}
+        kind = _ON_GRID[own["grid"].kind] if own else layer.__class__
+        copies[layer] = kind.from_config({**layer.get_config(), **own})
+        return copies[layer](*args, **kwargs)
+
+    copy = rebuild(canonical, call)
+    for layer, twin in copies.items():
+        twin.set_weights(layer.get_weights())
+    return copy
+
+
+def multiply(x: tf.Tensor, factor) -> tf.Tensor:
+    """round(x * factor) as TensorFlow Lite does it: 31 bits of a factor, rounded twice (`MultiplyByQuantizedMultiplier`).
+
+    Args:
+        x: whole numbers below 2^31, float64.
+        factor: float64, a number or one of each channel.
+    """
+    mantissa, exponent = np.frexp(np.asarray(factor, np.float64))
+    mantissa = np.rint(mantissa * 2**31).astype(np.int64)  # 2^31 itself does as well as half of it and a larger exponent
+    left, right = np.maximum(exponent, 0).astype(np.int64), np.maximum(-exponent, 0).astype(np.int64)
+    product = tf.cast(x, tf.int64) * 2**left * mantissa
+    high = tf.bitwise.right_shift(product + 2**30, tf.constant(31, tf.int64))
+    magnitude = tf.bitwise.right_shift(tf.abs(high) + 2**right // 2, tf.broadcast_to(right, tf.shape(high)))
+    return tf.cast(tf.sign(high) * magnitude, tf.float64)  # half a step away from zero
+
+
+class Grid:
+    """Scales and zero points of one operator: of what it reads, of its kernel, of what it puts out, and its clamps."""
+
+    def __init__(self, model, operator):
+        ends = [int(tensor) for tensor in operator.inputs if tensor >= 0 and fb.constant(model, int(tensor)) is None]
+        scales, zero_points = zip(*(fb.quantisation(model, tensor) for tensor in (*ends, int(operator.outputs[0]))))
+        self.kind = fb.operator_name(model, operator)
+        *self.input_scales, self.scale = (np.float32(scale[0]) for scale in scales)
+        *self.input_zero_points, self.zero_point = (int(zero_point[0]) for zero_point in zero_points)
+        self.kernel_scales = fb.quantisation(model, int(operator.inputs[1]))[0] if len(operator.inputs) > 1 else None
+        activation = getattr(operator.builtinOptions, "fusedActivationFunction", 0)
+        activation = {"RELU": _RELU, "RELU6": _RELU6}.get(self.kind, activation)
+        self.lowest, self.highest = -128, 127
+        self.lower, self.upper = -129, 128  # strictly between them an activation lets a gradient through
+        if activation in (_RELU, _RELU6):
+            self.lowest = self.lower = self.zero_point
+        if activation == _RELU6:
+            self.highest = self.upper = min(127, self.zero_point + int(np.float32(6) / self.scale + np.float32(0.5)))
+
+    def read(self, x, number=0):
+        """Real values -> q - zero point of input `number`, float64; the gradient goes straight through."""
+        scale, zero_point = self.input_scales[number], self.input_zero_points[number]
+        return _steps(x, scale, -128 - zero_point, 127 - zero_point)
+
+    def write(self, steps, rounded):
+        """Real values, float32, of what comes out as `rounded` whole steps; the gradient is that of `steps`, float64.
+
+        It is 0 where an activation clamps; where only int8's own range does, it goes on.
+        """
+        q = tf.clip_by_value(rounded + self.zero_point, self.lowest, self.highest)
+        passes = tf.cast((q > self.lower) & (q < self.upper), q.dtype)
+        out = _straight_through(passes * steps, q - self.zero_point)
+        return tf.cast(out * self.scale.astype(np.float64), tf.float32)
+
+    def weigh(self, x, kernel, bias, kernel_scales, product):
+        """A convolution or dense layer: product(x, kernel) + bias, `kernel_scales` shaped to go with the kernel."""
+        input_scale, scales = self.input_scales[0], self.kernel_scales
+        sums = product(self.read(x), _steps(kernel, kernel_scales, -127, 127))
+        if bias is not None:
+            sums = sums + _steps(bias, input_scale * scales, -(2**30), 2**30)
+        factor = np.float64(input_scale) * scales.astype(np.float64) / np.float64(self.scale)
+        return self.write(sums * factor, multiply(tf.round(sums), factor))
+
+
+class _OnGrid:
+    """A Keras layer with a `Grid`, that clones with it."""
+
+    def __init__(self, *args, grid, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.grid = grid
+
+    def get_config(self):
+        return {**super().get_config(), "grid": self.grid}
+
+
+class GridConv2D(_OnGrid, keras.layers.Conv2D):
+    def call(self, inputs):
+        return self.grid.weigh(inputs, self.kernel, self.bias, self.grid.kernel_scales, self.convolution_op)
+
+
+class GridDepthwiseConv2D(_OnGrid, keras.layers.DepthwiseConv2D):
+    def call(self, inputs):
+        def product(x, kernel):
+            return keras.ops.depthwise_conv(x, kernel, self.strides, self.padding)
+
+        return self.grid.weigh(inputs, self.kernel, self.bias, self.grid.kernel_scales[:, None], product)
+
+
+class GridDense(_OnGrid, keras.layers.Dense):
+    def call(self, inputs):
+        return self.grid.weigh(inputs, self.kernel, self.bias, self.grid.kernel_scales, tf.matmul)
+
+
+class GridAdd(_OnGrid, keras.layers.Add):
+    def call(self, inputs):
+        """Both go to 2^-20 of a common step, twice the larger one, before they are added."""
+        grid, step = self.grid, 2 * np.float64(max(self.grid.input_scales))
+        x = [grid.read(each, number) for number, each in enumerate(inputs)]
+        scales = [np.float64(scale) for scale in grid.input_scales]
+        fine = sum(multiply(tf.round(each) * 2**20, scale / step) for each, scale in zip(x, scales, strict=True))
+        exact = sum(each * scale for each, scale in zip(x, scales, strict=True)) / np.float64(grid.scale)
+        return grid.write(exact, multiply(fine, step / (2**20 * np.float64(grid.scale))))
+
+
+class GridAveragePooling2D(_OnGrid, keras.layers.AveragePooling2D):
+    def call(self, inputs):
+        """The mean of int8 values, half a step away from zero; the scale stays."""
+        grid = self.grid
+        mean = super().call(grid.read(inputs))
+        q = mean + grid.zero_point
+        return grid.write(mean, tf.sign(q) * tf.floor(tf.abs(q) + 0.5 + 1e-9) - grid.zero_point)
+
+
+class GridGlobalAveragePooling2D(_OnGrid, keras.layers.GlobalAveragePooling2D):
+    def call(self, inputs):
+        """The sum, multiplied by input scale / (output scale * positions)."""
+        grid, count = self.grid, inputs.shape[1] * inputs.shape[2]
+        total = tf.reduce_sum(grid.read(inputs), axis=(1, 2), keepdims=self.keepdims)
+        factor = np.float64(grid.input_scales[0]) / np.float64(grid.scale) / count
+        return grid.write(total * factor, multiply(tf.round(total), factor))
+
+
+class GridMaxPooling2D(_OnGrid, keras.layers.MaxPooling2D):
+    def call(self, inputs):
+        steps = _first_maxima(self.grid.read(inputs), self.pool_size, self.strides, self.padding)
+        return self.grid.write(steps, steps)
+
+
+class GridGlobalMaxPooling2D(_OnGrid, keras.layers.GlobalMaxPooling2D):
+    def call(self, inputs):
+        steps = _first_maxima(self.grid.read(inputs), inputs.shape[1:3], (1, 1), "valid")
+        return self.grid.write(*[steps if self.keepdims else steps[:, 0, 0]] * 2)
+
+
+class GridReLU(_OnGrid, keras.layers.ReLU):
+    def call(self, inputs):
+        x, factor = self.grid.read(inputs), np.float64(self.grid.input_scales[0]) / np.float64(self.grid.scale)
+        return self.grid.write(x * factor, multiply(tf.round(x), factor))
+
+
+_ON_GRID = {
+    "CONV_2D": GridConv2D,
+    "DEPTHWISE_CONV_2D": GridDepthwiseConv2D,
+    "FULLY_CONNECTED": GridDense,
+    "ADD": GridAdd,
+    "AVERAGE_POOL_2D": GridAveragePooling2D,
+    "MEAN": GridGlobalAveragePooling2D,
+    "MAX_POOL_2D": GridMaxPooling2D,
+    "REDUCE_MAX": GridGlobalMaxPooling2D,
+    "RELU": GridReLU,
+    "RELU6": GridReLU,
+}
+_AS_IT_IS = ("PAD", "RESHAPE")  # what comes out is on the grid of what goes in
+
+
+def _grids(model, files):
+    """{name: Grid} of the layers of a canonical model that round; behind a fused activation a ReLU changes nothing more."""
+    kinds, found = {layer.name: type(layer) for layer in model.layers}, {}
+    for tflite in (fb.read_model(file) for file in files if file is not None):
+        for operator in tflite.subgraphs[0].operators:
+            names, kind = fb.tensor_name(tflite, int(operator.outputs[0])).split(";"), fb.operator_name(tflite, operator)
+            own = [name for name in names if kind in _ON_GRID and kinds.get(name) in _ON_GRID[kind].__bases__]
+            if kind not in _AS_IT_IS and len(own) != 1:
+                known = ", ".join([*_ON_GRID, *_AS_IT_IS])
+                raise ValueError(f"{kind} of layer '{names[0]}' is not known on the grid. Known: {known}.")
+            found |= {name: Grid(tflite, operator) for name in own}
+    return found
+
+
+def _first_maxima(steps, size, strides, padding):
+    """Max pooling; of equal maxima, which are common here, the first has the gradient, as on the device."""
+    windows = tf.nn.max_pool_with_argmax(
+        tf.cast(steps, tf.float32), size, strides, padding.upper(), output_dtype=tf.int64, include_batch_in_index=True
+    )
+    return tf.gather(tf.reshape(steps, [-1]), windows.argmax)
+
+
+def _steps(x, scale, lowest, highest):
+    """Real values -> whole steps of their scale, float64, half to even; the gradient goes straight through.
+
+    Pixels lie half between two steps as a rule, so it matters that they are divided in float32 as everywhere: a compiled graph
+    would multiply by the reciprocal of a constant, but lets DivNoNan be.
+    """
+    steps = tf.clip_by_value(tf.round(tf.math.divide_no_nan(x, scale)), lowest, highest)
+    return _straight_through(tf.cast(x, tf.float64) / np.asarray(scale, np.float64), tf.cast(steps, tf.float64))
+
+
+def _straight_through(value, exact):
+    """`exact` with the gradient of `value`."""
+    return value + tf.stop_gradient(exact - value)

@@ -1,0 +1,153 @@
+"""A board that runs a bundle's sketch, from the PC at the other end of its serial port."""
+
+import time
+
+import numpy as np
+
+from keras_tinytrain.run.bundle_runtime import quantise_samples
+
+_NUMBERS = {"scale": float, "network": str}  # of what STATUS tells; all else is int
+
+
+class Device:
+    """A board that is taught over its serial port; the commands stand at the top of the bundle's sketch.
+
+    A context manager: leaving it closes the port. Neither TensorFlow nor the bundle is needed: the board says what it wants.
+
+    Args:
+        port: its name, such as "/dev/ttyACM0" or "COM3", or a URL of pyserial.
+        baudrate: of ports that have one; the sketch's.
+        patience: seconds to wait for a board that is still starting, or for an image that will not be completed.
+
+    Raises:
+        ImportError: pyserial is not installed.
+        OSError: the port cannot be opened.
+        RuntimeError: nobody answers there.
+
+    Example:
+        >>> with Device("/dev/ttyACM0") as board:  # doctest: +SKIP
+        ...     board.teach(x_support, y_support)
+        ...     losses = board.train()
+        ...     labels = board.predict(x_query)
+    """
+
+    def __init__(self, port: str, *, baudrate: int = 115200, patience: float = 15.0):
+        try:
+            import serial
+        except ImportError as error:
+            raise ImportError("Talking to a board needs pyserial: pip install keras-tinytrain[device]") from error
+        self._serial = serial.serial_for_url(port, baudrate=baudrate, timeout=1.0)
+        try:
+            self._await(port, patience)
+        except BaseException:
+            self._serial.close()
+            raise
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self._serial.close()
+
+    def status(self) -> dict:
+        """What the board's network wants (height, width, channels, scale, zero_point, classes, max_samples) and has (samples,
+        iterations); records: whether it makes its samples itself; plan: {layer: number of channels} that it trains or, of
+        candidates, that it chose last; empty before the first choice."""
+        *plan, status = self._ask("STATUS")
+        words = status.split()
+        numbers = {name: _NUMBERS.get(name, int)(value) for name, value in zip(words[::2], words[1::2])}
+        layers = (line.removeprefix("PLAN ").rsplit(" ", 1) for line in plan)
+        return {**numbers, "plan": {name: int(num_channels) for name, num_channels in layers}}
+
+    def teach(self, x, y) -> int:
+        """Add samples (N, ...) in the model's own convention, with labels (N,). Returns how many the board has now.
+
+        Raises:
+            ValueError: the samples are not of the shape that the board wants.
+            RuntimeError: the board refuses one, with its own words.
+        """
+        for image, label in zip(self._quantised(x), y, strict=True):
+            count = self._ask(f"TEACH {int(label)}", image)[-1]
+        return int(count.split()[-1])
+
+    def teach_recorded(self, label: int) -> int:
+        """Have the board record a sample of class `label`, now, and add it. Returns how many it has now.
+
+        Raises:
+            RuntimeError: there was nothing to record, or the board refuses it.
+        """
+        return int(self._ask(f"TEACH {int(label)}")[-1].split()[-1])
+
+    def train(self, progress=None) -> list[float]:
+        """Train on the board's samples. Returns the loss before each iteration; `progress(iteration, loss)` hears of each."""
+        losses = []
+        for line in self._answers("TRAIN"):
+            if line.startswith("LOSS "):
+                _, iteration, loss = line.split()
+                losses.append(float(loss))
+                if progress:
+                    progress(int(iteration), losses[-1])
+        return losses
+
+    def predict(self, x) -> np.ndarray:
+        """Labels int (N,) of samples (N, ...)."""
+        return np.array([int(self._ask("PREDICT", image)[-1].split()[-1]) for image in self._quantised(x)], int)
+
+    def predict_recorded(self) -> int:
+        """Label of a sample that the board records now. Raises RuntimeError where there was nothing to record."""
+        return int(self._ask("PREDICT")[-1].split()[-1])
+
+    def save(self) -> None:
+        """Keep what was learned in the board's flash."""
+        self._ask("SAVE")
+
+    def revert(self) -> None:
+        """Back to the weights as exported; the samples stay."""
+        self._ask("REVERT")
+
+    def reset(self) -> None:
+        """Back to the weights as exported, without samples; what was saved in flash stays."""
+        self._ask("RESET")
+
+    def _quantised(self, x):
+        status = self.status()
+        if status["records"]:
+            raise ValueError("This board records its samples itself: use teach_recorded, predict_recorded, or no --samples.")
+        return quantise_samples(status, x)
+
+    def _ask(self, command, image=None):
+        return list(self._answers(command, image))
+
+    def _answers(self, command, image=None):
+        """Lines until the last, which comes without its "OK "."""
+        self._serial.write(command.encode() + b"\n" + (b"" if image is None else image.tobytes()))
+        while True:
+            line = self._read_line()
+            if line.startswith("ERROR"):
+                raise RuntimeError(f"The board answered to {command}: {line.removeprefix('ERROR ')}")
+            if line.startswith("OK"):
+                yield line.removeprefix("OK").strip()
+                return
+            yield line
+
+    def _read_line(self):
+        """A line, however long it takes: training takes minutes on a small board, and tells of each iteration."""
+        line = b""
+        while not line.endswith(b"\n"):
+            line += self._serial.readline()
+        return line.decode(errors="replace").strip()
+
+    def _await(self, port, patience):
+        """Until a board answers STATUS; what it said before, and answers to what others asked, are dropped."""
+        deadline = time.monotonic() + patience
+        while time.monotonic() < deadline:
+            self._serial.write(b"STATUS\n")
+            while (line := self._serial.readline()).startswith(b"PLAN "):
+                pass
+            if line.startswith(b"OK network "):
+                while self._serial.readline():
+                    pass
+                return
+        raise RuntimeError(
+            f"Nobody answers at {port} within {patience:g} s. Is the bundle's sketch on the board, and its serial monitor closed?"
+        )

@@ -1,0 +1,95 @@
+"""Plan.explain and the figure."""
+
+import pytest
+from models import labelled_images, tiny_net
+
+from keras_tinytrain.choose import paper_cost
+from keras_tinytrain.choose.planner import choose, summed_cross_entropy
+from keras_tinytrain.cli.plan_figure import memory_over_time, write_figure
+from keras_tinytrain.plan import Budget, LayerPlan, Plan
+
+
+@pytest.fixture(scope="module")
+def plan():
+    model = tiny_net()
+    x, y = labelled_images(model, per_class=2, classes=5)
+    options = {"kinds": "all", "accounting": paper_cost.PaperAccounting()}
+    return choose(model, x, summed_cross_entropy(y), Budget("6KB", 0.6), **options)
+
+
+def lines_by_layer(plan):
+    lines = plan.explain().splitlines()
+    return {name: next(line for line in lines if line.startswith(f"{name} ")) for name in plan.explanation.ranking.layers}
+
+
+def test_every_candidate_is_told_in_the_order_of_its_score(plan):
+    text = plan.explain()
+    order = sorted(plan.explanation.ranking.layers, key=plan.explanation.ranking.layers.get, reverse=True)
+    positions = [text.index(f"\n{name} ") for name in order]
+    assert positions == sorted(positions)
+    for name, line in lines_by_layer(plan).items():
+        row = plan.explanation.table[name]
+        potential, score = plan.explanation.ranking.channels[name].sum(), plan.explanation.ranking.layers[name]
+        assert {f"{potential:.3g}", f"{row.num_weights:,}", f"{row.macs:,}", f"{score:.3g}"} <= set(line.split())
+
+
+def test_why_taken_or_left(plan):
+    taken = paper_cost.num_channels(plan)
+    for name, line in lines_by_layer(plan).items():
+        size = plan.explanation.table[name].num_channels
+        if taken.get(name) == size:
+            assert "taken whole" in line
+        else:
+            assert ("taken: one more channel wants" if name in taken else "left: one more channel wants") in line
+            assert line.endswith(("bytes more", "MACs more"))
+
+
+def test_the_reason_is_the_exact_shortage(plan):
+    explanation, budget = plan.explanation, plan.budget
+    choices = paper_cost.num_channels(plan)
+    name = next(
+        name for name in plan.explanation.ranking.layers if choices.get(name, 0) < plan.explanation.table[name].num_channels
+    )
+    more = {**choices, name: choices.get(name, 0) + 1}
+    missing = paper_cost.PaperAccounting().memory_bytes(plan.explanation.table, more) - budget.memory_bytes
+    wants = f"{missing:,} bytes" if missing > 0 else "MACs"
+    assert wants in explanation.reason(plan, name)
+
+
+def test_what_more_memory_would_add(plan):
+    text = plan.explain()
+    for share, memory in (("+25%", 7680), ("+50%", 9216), ("+100%", 12288)):
+        line = next(line for line in text.splitlines() if line.startswith(share))
+        assert f"({memory:,} bytes)" in line
+        wider = paper_cost.num_channels(plan.explanation.choose(Budget(memory, 0.6)))
+        for name in wider:
+            change = wider[name] - paper_cost.num_channels(plan).get(name, 0)
+            assert change == 0 or f"{name} {change:+d} channels" in line
+
+
+def test_a_plan_that_was_read_says_that_it_knows_nothing(plan, tmp_path):
+    plan.save(tmp_path / "plan.json")
+    for plan in (Plan.load(tmp_path / "plan.json"), Plan((LayerPlan("logits", (0,)),))):
+        with pytest.raises(ValueError, match="was not chosen here.*plan --explain"):
+            plan.explain()
+        with pytest.raises(ValueError, match="was not chosen here"):
+            write_figure(plan, tmp_path / "plan.png")
+
+
+@pytest.mark.parametrize("suffix", [".png", ".svg"])
+def test_figure(plan, tmp_path, suffix):
+    pytest.importorskip("matplotlib")
+    write_figure(plan, tmp_path / f"plan{suffix}")
+    head = (tmp_path / f"plan{suffix}").read_bytes()[:4]
+    assert head == b"\x89PNG" if suffix == ".png" else head == b"<?xm"
+
+
+def test_memory_over_time_by_hand(plan):
+    """Training the last layer keeps its input to the end; nothing else."""
+    moments = memory_over_time(plan.explanation.table, {"logits"})
+    names, sizes = [name for name, _ in moments], [size for _, size in moments]
+    assert names == [row.name for row in plan.explanation.table] + ["logits"]
+    assert sizes[0] == 12 * 12 * 3
+    assert sizes[names.index("stem")] == 12 * 12 * 3 + 6 * 6 * 8
+    assert sizes[-1] == 12 + 4 * 5
+    assert max(size for _, size in memory_over_time(plan.explanation.table, {"stem"})) > max(sizes)

@@ -1,0 +1,197 @@
+"""The command line as a user types it: what it writes, what it says of wrong input, and that it then writes nothing."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+from models import labelled_images, tiny_net
+
+from keras_tinytrain import Plan, __version__
+from keras_tinytrain.cli import main
+from keras_tinytrain.export import Bundle
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """model.keras (a classifier of 5 classes), backbone.keras (embeddings) and task.npz."""
+    folder = tmp_path_factory.mktemp("cli")
+    model = tiny_net()
+    model.save(folder / "model.keras")
+    keras.Model(model.input, model.get_layer("pool").output).save(folder / "backbone.keras")
+    x, y = labelled_images(model, per_class=4, classes=5)
+    np.savez(folder / "task.npz", x=x, y=y)
+    return folder
+
+
+def test_version_and_help_are_quick():
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "keras_tinytrain", "--version"],
+        capture_output=True,
+        text=True,
+        env=environment,
+    )
+    assert done.returncode == 0 and done.stdout == f"keras-tinytrain {__version__}\n"
+    assert "tensorflow" not in done.stderr
+
+
+@pytest.mark.parametrize("command", ["demo", "plan", "export", "check", "benchmark", "metatrain"])
+def test_every_command_has_help_with_an_example(command, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main([command, "--help"])
+    assert stop.value.code == 0
+    assert f"keras-tinytrain {command}" in capsys.readouterr().out.split("example:")[1]
+
+
+@pytest.mark.parametrize("model", ["model.keras", "backbone.keras"])
+def test_plan_then_export(folder, tmp_path, model, capsys):
+    plan, bundle = tmp_path / "plan.json", tmp_path / "bundle"
+    choose = ["plan", str(folder / model), "--samples", str(folder / "task.npz"), "--memory", "100KB", "--compute", "0.4"]
+    assert main([*choose, "--out", str(plan), "--json", "--features", "flash"]) == 0
+    assert json.loads(capsys.readouterr().out)["layers"] and Plan.load(plan).num_channels
+    write = [
+        "export",
+        str(folder / model),
+        "--plan",
+        str(plan),
+        "--calibration",
+        str(folder / "task.npz"),
+        "--out",
+        str(bundle),
+    ]
+    assert main([*write, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["sram"]["total"] > 0
+    assert (bundle / "trainable.tflite").is_file() and (bundle / "sketch" / "sketch.ino").is_file()
+    assert main(write) == 2
+    assert "is there already" in capsys.readouterr().err
+    assert main([*write, "--overwrite", "--features", "flash"]) == 0
+    assert "model_arena" in capsys.readouterr().out
+    assert Bundle.load(bundle).promised_bytes["flash"]["features"] > 0
+    assert main(["check", str(bundle)]) == 0 and "as exported" in capsys.readouterr().out
+    (bundle / "tables.cpp").write_text("altered")
+    assert main(["check", str(bundle)]) == 2 and "tables.cpp was altered" in capsys.readouterr().err
+
+
+def test_views_are_counted_and_exported(folder, tmp_path, capsys):
+    views = ["--view", "-1", "2", "--view", "0", "0", "1"]
+    command = ["plan", str(folder / "model.keras"), "--samples", str(folder / "task.npz"), "--compute", "0.4"]
+    smallest = []
+    for options in ([], views):
+        assert main([*command, "--memory", "1KB", *options]) == 2
+        smallest.append(int(re.search('smallest that would do is Budget\\(memory="([0-9]+)B"', capsys.readouterr().err)[1]))
+    assert smallest[1] > smallest[0]
+    assert main([*command, *views, "--out", str(tmp_path / "plan.json")]) == 0
+    write = ["export", str(folder / "model.keras"), "--plan", str(tmp_path / "plan.json"), "--out", str(tmp_path / "bundle")]
+    assert main([*write, "--calibration", str(folder / "task.npz"), *views]) == 0
+    assert Bundle.load(tmp_path / "bundle").manifest["views"] == [[-1, 2, False], [0, 0, True]]
+
+
+def test_plan_shows_what_was_chosen_and_why(folder, capsys):
+    assert main(["plan", str(folder / "model.keras"), "--samples", str(folder / "task.npz"), "--compute", "0.5"]) == 0
+    shown = capsys.readouterr().out
+    assert "potential" in shown and "b2_project" in shown and "backward MACs" in shown
+
+
+@pytest.mark.parametrize(
+    ("options", "memory"),
+    [([], 262_144 - 45_056), (["--board", "rp2040"], 270_336), (["--board", "rp2040", "--memory", "100KB"], 102_400)],
+)
+def test_a_plan_is_for_a_board(folder, capsys, options, memory):
+    command = ["plan", str(folder / "model.keras"), "--samples", str(folder / "task.npz"), "--compute", "0.4", "--json"]
+    assert main([*command, *options]) == 0
+    assert Plan.from_json(capsys.readouterr().out).budget.memory_bytes == memory
+
+
+def test_chance_has_a_seed(folder, capsys):
+    command = [
+        "plan",
+        str(folder / "model.keras"),
+        "--samples",
+        str(folder / "task.npz"),
+        "--memory",
+        "60KB",
+        "--compute",
+        "0.3",
+    ]
+    printed = []
+    for seed in ("1", "2", "1"):
+        assert main([*command, "--strategy", "random", "--json", "--seed", seed]) == 0
+        printed.append(Plan.from_json(capsys.readouterr().out).layers)
+    assert printed[0] == printed[2] != printed[1]
+
+
+def test_plan_explains_and_draws(folder, tmp_path, capsys):
+    command = ["plan", str(folder / "model.keras"), "--samples", str(folder / "task.npz"), "--compute", "0.5", "--explain"]
+    assert main([*command, "--figure", str(tmp_path / "plan.png")]) == 0
+    shown = capsys.readouterr().out
+    assert "+25% memory" in shown and "+100% memory" in shown
+    assert (tmp_path / "plan.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_benchmark_cost_prints_the_papers_figures(capsys):
+    assert main(["benchmark", "cost", "--json"]) == 0
+    rows = {(row["backbone"], row["method"]): row for row in json.loads(capsys.readouterr().out)}
+    assert round(rows["MCUNet", "FullTrain"]["backward_macs"] / 1e6, 1) == 44.9
+    assert set(rows["MCUNet", "FullTrain"]) == {
+        "backbone",
+        "method",
+        "memory_mib",
+        "backward_macs",
+        "paper_memory_mb",
+        "paper_macs",
+    }
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["plan", "missing.keras", "--samples", "task.npz"], "missing.keras is not a model that Keras can load"),
+        (["plan", "model.keras", "--samples", "nowhere.npz"], "There are no samples at nowhere.npz"),
+        (["plan", "model.keras", "--samples", "model.keras"], "neither an .npz file nor a folder|needs arrays x"),
+        (["plan", "model.keras", "--samples", "task.npz", "--board", "toaster"], "Unknown board 'toaster'"),
+        (["plan", "model.keras", "--samples", "task.npz", "--memory", "lots"], "Expected a positive number of bytes"),
+        (["plan", "model.keras", "--samples", "task.npz", "--memory", "1KB"], "The smallest that would do is"),
+        (["plan", "model.keras", "--samples", "task.npz", "--view", "1"], r"views expects .* Received: \[\(1,\)\]"),
+        (
+            [
+                "export",
+                "model.keras",
+                "--plan",
+                "plan.json",
+                "--calibration",
+                "task.npz",
+                "--out",
+                "b",
+                "--view",
+                "1",
+                "0",
+                "7",
+            ],
+            r"views expects .* Received: \[\(1, 0, 7\)\]",
+        ),
+        (["export", "model.keras", "--plan", "task.npz", "--calibration", "task.npz", "--out", "b"], "is not a plan"),
+        (
+            ["export", "model.keras", "--plan", "plan.json", "--calibration", "task.npz", "--out", "b", "--board", "toaster"],
+            "Unknown board 'toaster'",
+        ),
+    ],
+)
+def test_wrong_input_gets_one_sentence_and_nothing_is_written(folder, monkeypatch, capsys, arguments, message):
+    monkeypatch.chdir(folder)
+    (folder / "plan.json").write_text(Plan.from_json(PLAN).to_json())
+    before = sorted(folder.iterdir())
+    assert main(arguments) == 2
+    captured = capsys.readouterr()
+    assert captured.out == "" and captured.err.startswith("keras-tinytrain: ")
+    assert re.search(message, captured.err), captured.err
+    assert sorted(folder.iterdir()) == before
+
+
+PLAN = (
+    '{"keras_tinytrain_plan": 1, "layers": [{"name": "b2_project", "channels": [0, 1]}], "budget": null, "strategy": "manual"}'
+)

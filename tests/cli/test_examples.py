@@ -1,0 +1,38 @@
+"""Every example runs as it stands, and the README shows the same lines."""
+
+import os
+import pathlib
+import re
+import subprocess
+import sys
+
+import pytest
+
+from keras_tinytrain.choose import strategies
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
+def test_example_runs(example, tmp_path):
+    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
+    done = subprocess.run([sys.executable, str(example)], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    accuracies = [float(text) for text in re.findall(r"accuracy (\d\.\d+)", done.stdout)]
+    assert accuracies and min(accuracies) > 0.85, done.stdout
+    assert (tmp_path / "digits.delta").stat().st_size > 100
+
+
+def test_the_readmes_strategy_is_known_by_its_name():
+    code = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)[-1]
+    try:
+        exec(compile(code, "README.md", "exec"), {})
+        assert callable(strategies.find_strategy("mean channel"))
+    finally:
+        strategies.STRATEGIES.pop("mean channel", None)
+
+
+def test_the_readme_begins_with_the_first_example():
+    code = re.search(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)[1]
+    assert code.strip() in (ROOT / "examples" / "quickstart.py").read_text()

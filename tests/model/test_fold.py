@@ -1,0 +1,162 @@
+"""fold_batch_norm: the same outputs, without the norms that can be folded exactly and with those that cannot."""
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+from keras_tinytrain.model.fold import canonical_form, fold_batch_norm
+from keras_tinytrain.model.layers import layer_table
+
+SHAPE = (7, 7, 6)
+
+
+def with_statistics(model, seed=0):
+    """Random norms and biases, so that a mistake shows."""
+    rng = np.random.default_rng(seed)
+    for layer in model._flatten_layers(include_self=False):
+        if isinstance(layer, layers.BatchNormalization):
+            for variable, (low, high) in zip(layer.weights, ((0.5, 2), (-1, 1), (-1, 1), (0.2, 3)), strict=True):
+                variable.assign(rng.uniform(low, high, variable.shape))
+        elif getattr(layer, "bias", None) is not None:
+            layer.bias.assign(rng.normal(size=layer.bias.shape))
+    return model
+
+
+def sequential(*parts):
+    return with_statistics(keras.Sequential([keras.Input(SHAPE), *parts]))
+
+
+def norm_names(model):
+    return [layer.name for layer in model.layers if isinstance(layer, layers.BatchNormalization)]
+
+
+def assert_same_outputs(model, folded, tolerance=1e-5):
+    x = np.random.default_rng(1).normal(size=(4, *model.input_shape[1:]))
+    expected, received = np.asarray(model(x)), np.asarray(folded(x))
+    assert np.abs(received - expected).max() <= tolerance * np.abs(expected).max()
+
+
+FOLDED = {
+    "behind_conv": lambda: sequential(layers.Conv2D(5, 3, strides=2, padding="same"), layers.BatchNormalization()),
+    "behind_conv_without_bias": lambda: sequential(layers.Conv2D(5, 3, use_bias=False), layers.BatchNormalization()),
+    "behind_depthwise": lambda: sequential(layers.DepthwiseConv2D(3, padding="same"), layers.BatchNormalization()),
+    "behind_multiplier": lambda: sequential(layers.DepthwiseConv2D(3, depth_multiplier=2), layers.BatchNormalization()),
+    "behind_grouped": lambda: sequential(layers.Conv2D(4, 3, groups=2, padding="same"), layers.BatchNormalization()),
+    "behind_dense": lambda: sequential(layers.Flatten(), layers.Dense(5), layers.BatchNormalization()),
+    "before_conv": lambda: sequential(layers.BatchNormalization(), layers.Conv2D(5, 3)),
+    "before_pointwise": lambda: sequential(layers.BatchNormalization(), layers.Conv2D(5, 1, padding="same", use_bias=False)),
+    "before_depthwise": lambda: sequential(layers.BatchNormalization(), layers.DepthwiseConv2D(3, depth_multiplier=2)),
+    "before_dense": lambda: sequential(layers.Flatten(), layers.BatchNormalization(), layers.Dense(5)),
+    "on_both_sides": lambda: sequential(layers.BatchNormalization(), layers.Conv2D(5, 3), layers.BatchNormalization()),
+    "between_two": lambda: sequential(layers.Conv2D(5, 3), layers.BatchNormalization(), layers.Conv2D(4, 3)),
+    "fused_activation_behind": lambda: sequential(layers.BatchNormalization(), layers.Conv2D(5, 1, activation="relu6")),
+}
+
+
+@pytest.mark.parametrize("case", FOLDED)
+def test_norm_is_folded(case):
+    model = FOLDED[case]()
+    before = model.get_weights()
+    folded = fold_batch_norm(model)
+    assert_same_outputs(model, folded)
+    assert norm_names(folded) == []
+    for old, new in zip(before, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(old, new)
+
+
+def shared_reader():
+    image = keras.Input(SHAPE)
+    x = layers.Conv2D(6, 1, name="conv")(image)
+    return with_statistics(keras.Model(image, layers.Add()([x, layers.BatchNormalization(name="norm")(x)])))
+
+
+def norm_with_two_readers():
+    image = keras.Input(SHAPE)
+    x = layers.BatchNormalization(name="norm")(image)
+    return with_statistics(keras.Model(image, layers.Add()([layers.Conv2D(6, 1)(x), x])))
+
+
+LEFT = {
+    "activation_between": lambda: sequential(layers.Conv2D(5, 3, activation="relu"), layers.BatchNormalization(name="norm")),
+    "zero_padding_behind": lambda: sequential(layers.BatchNormalization(name="norm"), layers.Conv2D(5, 3, padding="same")),
+    "pad_behind": lambda: sequential(layers.BatchNormalization(name="norm"), layers.ZeroPadding2D(1), layers.Conv2D(5, 3)),
+    "before_grouped": lambda: sequential(layers.BatchNormalization(name="norm"), layers.Conv2D(4, 3, groups=2)),
+    "other_axis": lambda: sequential(layers.Conv2D(7, 1), layers.BatchNormalization(axis=1, name="norm")),
+    "shared_reader": shared_reader,
+    "two_readers": norm_with_two_readers,
+    "alone": lambda: sequential(layers.BatchNormalization(name="norm"), layers.ReLU()),
+}
+
+
+@pytest.mark.parametrize("case", LEFT)
+def test_norm_that_cannot_be_folded_exactly_is_left(case):
+    model = LEFT[case]()
+    folded = fold_batch_norm(model)
+    assert_same_outputs(model, folded)
+    assert norm_names(folded) == ["norm"]
+
+
+def test_fused_activations_become_layers():
+    model = keras.Sequential([keras.Input(SHAPE)])
+    for activation in ("relu", "relu6", "sigmoid", None):
+        model.add(layers.Conv2D(6, 3, padding="same", activation=activation, name=str(activation)))
+    folded = fold_batch_norm(model)
+    assert_same_outputs(model, folded)
+    names = ["relu", "relu.activation", "relu6", "relu6.activation", "sigmoid", "sigmoid.activation", "None"]
+    assert [layer.name for layer in folded.layers][1:] == names
+    assert folded.get_layer("relu6.activation").max_value == 6
+
+
+def test_nested_model_is_dissolved():
+    inner = with_statistics(keras.Sequential([keras.Input(SHAPE), layers.Conv2D(6, 1), layers.BatchNormalization()]))
+    model = keras.Sequential([keras.Input(SHAPE), inner, layers.Conv2D(2, 1, name="last")])
+    folded = fold_batch_norm(model)
+    assert_same_outputs(model, folded)
+    assert norm_names(folded) == []
+    assert [node.name for node in folded.layers][-1] == "last"
+
+
+@pytest.fixture
+def float64():
+    keras.config.set_floatx("float64")
+    keras.config.set_dtype_policy("float64")
+    yield
+    keras.config.set_floatx("float32")
+    keras.config.set_dtype_policy("float32")
+
+
+# (application, blocks of its table, norms that no convolution can take: those of DenseNet stand between concatenation and ReLU)
+APPLICATIONS = [
+    ("MobileNet", 14, 0, {"alpha": 0.25}),
+    ("MobileNetV2", 19, 0, {"alpha": 0.35}),
+    ("MobileNetV3Small", 13, 0, {}),
+    ("EfficientNetV2B0", 23, 0, {}),
+    ("ResNet50", 17, 0, {}),
+    ("DenseNet121", 5, 62, {}),
+]
+
+
+@pytest.mark.parametrize(("name", "num_blocks", "num_left", "options"), APPLICATIONS)
+def test_applications(float64, name, num_blocks, num_left, options):
+    """In float64, so that what is left of the difference is the fold's and not fifty layers of float32."""
+    build = getattr(keras.applications, name)
+    model = build(weights=None, input_shape=(32, 32, 3), include_top=False, **options)
+    for layer in model.layers:
+        layer.momentum = 0.0  # one training pass sets the statistics, so that activations stay in range
+    model(np.random.default_rng(0).uniform(0, 255, (4, 32, 32, 3)), training=True)
+    folded = fold_batch_norm(model)
+    assert_same_outputs(model, folded, tolerance=1e-9)
+    assert len(norm_names(folded)) == num_left
+    table = layer_table(folded)
+    assert len({row.block for row in table if row.has_channels}) == num_blocks
+    assert [row.name for row in table if row.has_channels and not row.trainable] == []
+
+
+def test_canonical_form_copies_only_what_it_must():
+    plain = sequential(layers.Conv2D(5, 3, name="conv"), layers.ReLU())
+    assert canonical_form(plain).get_layer("conv") is plain.get_layer("conv")
+    for model in (sequential(layers.Conv2D(5, 3, activation="relu", name="conv")), FOLDED["behind_conv"]()):
+        canonical = canonical_form(model)
+        assert_same_outputs(model, canonical)
+        assert canonical.layers[1] is not model.layers[0]

@@ -1,0 +1,251 @@
+"""A bundle on the host: gradients equal TensorFlow's in float64 on the same int8 values, promised bytes are the bytes used."""
+
+import keras
+import numpy as np
+import pytest
+from bundle_reference import reference_gradients
+from models import images, labelled_images, pooled_net, separable_net, tiny_net
+
+from keras_tinytrain.export import Bundle, TrainingSettings, export_tflm
+from keras_tinytrain.export.backward import graph as graph_module
+from keras_tinytrain.export.backward.memory import align
+from keras_tinytrain.export.tflite.arena import smallest_arena
+from keras_tinytrain.export.tflite.convert import convert_int8
+from keras_tinytrain.model.channels import kernel_channel_axis
+from keras_tinytrain.model.fold import fold_batch_norm
+from keras_tinytrain.plan import LayerPlan, Plan
+from keras_tinytrain.run import HostRuntime
+from keras_tinytrain.run.host import MicroModel
+
+WAYS, SHOTS = 4, 3
+
+
+def plan_of(**channels):
+    return Plan(tuple(LayerPlan(name, chosen) for name, chosen in channels.items()))
+
+
+def picking_net():
+    """Max pooling of every kind, and padding that no convolution takes over."""
+    keras.utils.set_random_seed(3)
+    return keras.Sequential(
+        [
+            keras.Input((10, 10, 2)),
+            keras.layers.Conv2D(6, 3, activation="relu", name="first"),
+            keras.layers.MaxPooling2D(3, strides=2, padding="same", name="max"),
+            keras.layers.ZeroPadding2D(((1, 2), (0, 1)), name="pad"),
+            keras.layers.AveragePooling2D(2, strides=1, name="average"),
+            keras.layers.Conv2D(7, 3, padding="same", name="second"),
+            keras.layers.GlobalMaxPooling2D(name="top"),
+        ]
+    )
+
+
+BLOCKS = plan_of(b1_project=(1, 3), b2_depthwise=(0, 5), b3_conv=(2, 11), logits=(0, 4))
+CASES = {  # model, plan, head, views, (optimizer, learning rate); "views" and "softmax" keep their features in flash
+    "blocks": (tiny_net, BLOCKS, "prototypes", (), ("adam", 0.01)),
+    "views": (tiny_net, plan_of(b1_expand=(0, 9), b1_depthwise=(3,)), "prototypes", ((0, 1), (-2, 0)), ("momentum", 0.1)),
+    "pooled": (pooled_net, plan_of(first=(0, 5), second=(1,), hidden=(0, 7)), "prototypes", (), ("sgd", 0.1)),
+    "picking": (picking_net, plan_of(first=(0, 5), second=(1, 2)), "prototypes", (), ("adam", 0.02)),
+    "separable": (separable_net, plan_of(s1_pointwise=(2, 7), s3_depthwise=(0, 4)), "prototypes", (), ("adam", 0.01)),
+    "softmax": (lambda: tiny_net(classes=WAYS), plan_of(b2_expand=(0, 1), logits=(0, 1, 2, 3)), "softmax", (), ("adam", 0.01)),
+}
+
+
+class Case:
+    def __init__(self, name, folder):
+        build, self.plan, self.head, views, (optimizer, rate) = CASES[name]
+        self.model = build()
+        self.calibration = images(self.model, 8)
+        training = TrainingSettings(
+            optimizer=optimizer, learning_rate=rate, iterations=12, num_classes=WAYS, max_samples=WAYS * SHOTS
+        )
+        self.bundle = export_tflm(
+            self.model,
+            self.plan,
+            calibration=self.calibration,
+            out=folder,
+            head=self.head,
+            training=training,
+            views=views,
+            features="flash" if name in ("views", "softmax") else "ram",
+        )
+        self.x, self.y = labelled_images(self.model, per_class=SHOTS, classes=WAYS)
+
+
+@pytest.fixture(scope="module", params=CASES)
+def case(request, tmp_path_factory):
+    return Case(request.param, tmp_path_factory.mktemp("host") / request.param)
+
+
+@pytest.fixture
+def host(case):
+    runtime = HostRuntime(case.bundle)
+    runtime.add_samples(case.x, case.y)
+    return runtime
+
+
+def test_gradients_equal_float64_to_1e_5(case, host):
+    expected_loss, expected = reference_gradients(case, host)
+    assert host.trainer.compute_gradients() == pytest.approx(expected_loss, rel=1e-5)
+    for index, name in enumerate(expected):
+        actual = host.trainer.weight_gradients(index)
+        for ours, theirs in zip(actual, expected[name], strict=True):
+            assert np.abs(theirs).max() > 0
+            np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-5 * np.abs(theirs).max(), err_msg=name)
+
+
+def test_promised_bytes_are_used_to_the_byte(case, host):
+    assert host.bytes_used() == case.bundle.promised_bytes
+
+
+def test_the_model_arena_holds_both_turns(case):
+    promised, arenas = case.bundle.promised_bytes, case.bundle.manifest["arenas"]
+    scratch = promised["scratch"]
+    training = scratch["weight_gradients"] + scratch["activation_gradients"] + scratch["head"]
+    frozen = scratch["features"] + scratch["image"]
+    assert promised["sram"]["model_arena"] == max(
+        arenas["frozen_arena"] + scratch["image"], arenas["trainable_arena"] + max(training, frozen)
+    )
+
+
+def test_features_in_flash_change_no_bit(tmp_path):
+    hosts = {}
+    for features in ("ram", "flash"):
+        model = tiny_net()
+        training = TrainingSettings(learning_rate=0.01, iterations=4, num_classes=WAYS, max_samples=WAYS * SHOTS)
+        bundle = export_tflm(
+            model,
+            BLOCKS,
+            calibration=images(model, 8),
+            out=tmp_path / features,
+            training=training,
+            features=features,
+            views=((0, 1),),
+        )
+        hosts[features] = host = HostRuntime(bundle)
+        x, y = labelled_images(model, per_class=SHOTS, classes=WAYS)
+        host.add_samples(x, y)
+        host.losses = host.train()
+        host.logits = host.predict(x)
+        assert host.bytes_used() == bundle.promised_bytes
+    ram, flash = hosts["ram"], hosts["flash"]
+    assert flash.losses == ram.losses and flash.logits.tobytes() == ram.logits.tobytes()
+    assert flash.trainer.save_delta() == ram.trainer.save_delta()
+    saved = ram.bundle.promised_bytes["sram"]["samples"] - flash.bundle.promised_bytes["sram"]["samples"]
+    assert saved == align(2 * WAYS * SHOTS * 288)
+    assert flash.bundle.promised_bytes["flash"]["features"] == flash.feature_flash.data.size == 4096 * 3  # 24 * 512 B
+    assert flash.bundle.promised_bytes["flash"]["deltas"] == flash.slots.data.size == 2 * 4096
+
+
+def test_training_lowers_the_loss_and_moves_only_the_plan(case, host):
+    before = [host.trainer.kernel(index).copy() for index in range(len(case.plan.layers))]
+    losses = host.train()
+    assert len(losses) == 12
+    assert sum(losses[-2:]) < sum(losses[:2])  # two views take turns
+    split = {choice["name"]: choice["split"] for choice in case.bundle.manifest["weights_in_ram"]}
+    for index, (layer, old) in enumerate(zip(case.plan.layers, before)):
+        changed = old != host.trainer.kernel(index)
+        if split[layer.name]:  # RAM holds nothing but the plan
+            assert changed.any()
+            continue
+        keras_layer = fold_batch_norm(case.model).get_layer(layer.name)
+        num_channels = keras_layer.kernel.shape[kernel_channel_axis(keras_layer)]
+        depthwise = isinstance(keras_layer, keras.layers.DepthwiseConv2D)
+        rows = changed.reshape(-1, num_channels).T if depthwise else changed.reshape(num_channels, -1)
+        others = np.delete(rows, list(layer.channels), axis=0)
+        assert not others.any()
+
+
+def test_what_was_learned_is_saved_loaded_and_reverted(case, host, tmp_path):
+    untrained = HostRuntime(case.bundle)
+    host.train()
+    learned = host.predict(case.x)
+    host.save_delta(tmp_path / "delta", sequence=3)
+    untrained.load_delta(tmp_path / "delta")
+    np.testing.assert_array_equal(untrained.predict(case.x), learned)
+    damaged = bytearray((tmp_path / "delta").read_bytes())
+    damaged[60] ^= 1
+    (tmp_path / "damaged").write_bytes(damaged)
+    with pytest.raises(ValueError, match="delta"):
+        untrained.load_delta(tmp_path / "damaged")
+    with pytest.raises(ValueError, match="not a delta"):
+        host.load_from_flash()
+    host.save_to_flash()
+    again = HostRuntime(case.bundle)
+    again.slots.data[:] = host.slots.data  # after a reset
+    again.load_from_flash()
+    assert again.trainer.save_delta(1) == host.trainer.save_delta(1)
+    kernels = [host.trainer.kernel(index) for index in range(host.trainer.num_trained)]
+    host.revert()
+    assert any((old != host.trainer.kernel(index)).any() for index, old in enumerate(kernels))
+
+
+def test_training_can_be_stopped_and_shortened(case):
+    host = HostRuntime(case.bundle, settings={"iterations": 5})
+    host.add_samples(case.x, case.y)
+    assert len(host.train(progress=lambda iteration, loss: iteration < 1)) == 2
+    assert len(host.train()) == 5
+
+
+def test_inputs_are_checked(case):
+    host = HostRuntime(case.bundle)
+    with pytest.raises(ValueError, match="one label per sample"):
+        host.add_samples(case.x, case.y[:-1])
+    with pytest.raises(ValueError, match="samples of shape"):
+        host.predict(case.x[..., :1])
+    with pytest.raises(ValueError, match=f"x holds {case.x[0].size} values that are NaN"):
+        host.predict(np.concatenate([case.x[:1], np.full_like(case.x[:1], np.nan)]))
+    with pytest.raises(RuntimeError):
+        host.train()
+
+
+def test_middles_that_share_a_tensor_are_refused(tmp_path, monkeypatch):
+    """Backwards through one block, the next one's input would be written whole where one plane of it is."""
+
+    def overlapping(layers, shapes, with_gradient):
+        blocks = [layer for layer in layers if layer.op == "kDepthwiseConv2D" and layer.output in with_gradient]
+        return {layer.output: 1 for layer in blocks} | {layer.input: 2 for layer in blocks if layer.input in with_gradient}
+
+    monkeypatch.setattr(graph_module, "middles", overlapping)
+    model = separable_net()
+    plan = plan_of(s1_pointwise=(2, 7))
+    with pytest.raises(ValueError, match="in the tables is out of range"):
+        HostRuntime(export_tflm(model, plan, calibration=images(model, 8), out=tmp_path / "net"))
+
+
+def test_two_runtimes_of_one_bundle_do_not_share_weights(case, host):
+    other = HostRuntime(case.bundle)
+    other.add_samples(case.x, case.y)
+    host.train()
+    losses = other.train()
+    again = HostRuntime(Bundle.load(case.bundle.path))
+    again.add_samples(case.x, case.y)
+    assert again.train() == losses
+
+
+def test_missing_compiler_is_named(case, monkeypatch):
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    with pytest.raises(RuntimeError, match="looked for: no-such-compiler"):
+        HostRuntime(case.bundle)
+
+
+def test_altered_bundle_is_refused(case):
+    tables = case.bundle.path / "tables.cpp"
+    original = tables.read_bytes()
+    try:
+        tables.write_bytes(original.replace(b"128", b"127", 1))
+        with pytest.raises(ValueError, match="tables.cpp was altered"):
+            HostRuntime(case.bundle)
+    finally:
+        tables.write_bytes(original)
+
+
+def test_softmax_prediction_before_training_is_the_exported_model(tmp_path):
+    case = Case("softmax", tmp_path / "softmax")
+    host = HostRuntime(case.bundle)
+    whole = convert_int8(fold_batch_norm(case.model), case.calibration)
+    model = MicroModel(whole, smallest_arena(whole))
+    output = case.bundle.manifest["output"]
+    for image, logits in zip(host.quantise(case.x), host.predict(case.x), strict=True):
+        expected = np.float32(output["scale"]) * (model(image)[0][0].astype(np.float32) - output["zero_point"])
+        np.testing.assert_allclose(logits, expected, rtol=1e-6)

@@ -1,0 +1,339 @@
+#include "tinytrain/numerics/strict_float.h"
+
+#include "tinytrain.h"
+
+#include <cstring>
+
+#include "tinytrain/backward/backward.h"
+#include "tinytrain_delta.h"
+#include "tinytrain/trainer/head.h"
+#include "tinytrain/numerics/math.h"
+#include "tinytrain/memory/weights.h"
+
+namespace tinytrain {
+namespace {
+
+std::int32_t ArgMax(const float* values, std::int32_t count) {
+  std::int32_t best = 0;
+  for (std::int32_t i = 1; i < count; ++i) {
+    if (values[i] > values[best]) best = i;
+  }
+  return best;
+}
+
+// Tables as they are until the device has chosen what to train, where that is for it to choose.
+Tables WithoutPlan(const Tables& tables) {
+  Tables without = tables;
+  if (tables.candidates.num_layers > 0) without.num_trained = 0;
+  return without;
+}
+
+std::size_t WholeUnits(std::size_t bytes) { return bytes / kArenaAlignment * kArenaAlignment; }
+
+bool IsAligned(const std::uint8_t* memory) { return reinterpret_cast<std::uintptr_t>(memory) % kArenaAlignment == 0; }
+
+bool BindLayer(const Model& model, const TrainedState& state, const std::int8_t* kernel, const std::int32_t* bias) {
+  const auto num_outputs = static_cast<std::size_t>(state.layout.output_channels);
+  const std::size_t kernel_bytes = num_outputs * static_cast<std::size_t>(state.layout.weights_per_channel);
+  if (!model.bind(model.context, state.trained->kernel_tensor, kernel, kernel_bytes)) return false;
+  return bias == nullptr || model.bind(model.context, state.trained->bias_tensor, bias, num_outputs * sizeof(std::int32_t));
+}
+
+}  // namespace
+
+std::size_t Trainer::RequiredBytes(const Tables& tables, const TrainingSettings& settings, MemoryParts* parts,
+                                   bool samples_in_flash) {
+  const bool valid = CheckTables(tables) == Status::kOk && CheckSettings(tables, settings) == Status::kOk;
+  const MemoryParts required = valid ? MeasureParts(WithoutPlan(tables), settings, samples_in_flash) : MemoryParts{};
+  if (parts != nullptr) *parts = required;
+  return required.total;
+}
+
+Status Trainer::Init(const Tables& tables, const TrainingSettings& settings, const Model& model, std::uint8_t* arena,
+                     std::size_t arena_bytes, const Flash* sample_flash) {
+  Status status = CheckTables(tables);
+  if (status == Status::kOk) status = CheckSettings(tables, settings);
+  if (status != Status::kOk) return status;
+  if (arena == nullptr) return Status::kArenaTooSmall;
+  if (!IsAligned(arena) || !IsAligned(model.scratch)) return Status::kArenaMisaligned;
+  const bool in_flash = sample_flash != nullptr;
+  const Room room = {WholeUnits(arena_bytes), model.scratch == nullptr ? 0 : WholeUnits(model.scratch_bytes)};
+  if (model.scratch != nullptr && room.scratch_bytes == 0) return Status::kArenaTooSmall;
+  if (!room.Holds(MeasureParts(WithoutPlan(tables), settings, in_flash))) return Status::kArenaTooSmall;
+  if (in_flash) status = CheckFlash(*sample_flash, FlashSamplesBytes(tables, settings));
+  if (status != Status::kOk) return status;
+  const std::int32_t image_elements = tables.image_height * tables.image_width * tables.image_channels;
+  if (model.run_frozen == nullptr && image_elements != NumElements(tables.tensors[0])) return Status::kInvalidTables;
+  if (model.run_trainable == nullptr || model.bind == nullptr) return Status::kModelFailed;
+
+  exported_ = tables_ = &tables;
+  settings_ = settings;
+  model_ = model;
+  room_ = room;
+  arena_ = arena;
+  sample_flash_ = in_flash ? *sample_flash : Flash{};
+  const Tables without = WithoutPlan(tables);
+  if (HasCandidates()) tables_ = &without;
+  CutBuffers();
+  if (HasCandidates()) {
+    tinytrain::ForgetPlan(tables, buffers_);
+    tables_ = PlanTables(buffers_);
+  }
+  ClearSamples();
+  Revert();
+  return BindWeights(false) ? Status::kOk : Status::kModelFailed;
+}
+
+// The arena for what is trained now.
+void Trainer::CutBuffers() {
+  const bool in_flash = sample_flash_.data != nullptr;
+  const MemoryParts parts = MeasureParts(*tables_, settings_, in_flash);
+  scratch_ = {model_.scratch, room_.scratch_bytes};
+  if (model_.scratch == nullptr) scratch_ = {arena_ + parts.state, parts.scratch};
+  buffers_ = CutArena(*tables_, settings_, parts, in_flash, arena_, scratch_);
+}
+
+// The trainable part reads the adapted weights in the arena, or the original ones in flash.
+bool Trainer::BindWeights(bool original) {
+  for (std::int32_t t = 0; t < tables_->num_trained; ++t) {
+    const TrainedState state = TrainedAt(*tables_, buffers_, t);
+    const bool bound = original ? BindLayer(model_, state, OriginalKernel(state), OriginalBias(state))
+                                : BindLayer(model_, state, state.kernel, state.bias);
+    if (!bound) return false;
+  }
+  return true;
+}
+
+// From here to the next run of the frozen part the scratch is the trainer's: to be called before anything is written there.
+bool Trainer::ClaimScratch() { return model_.open_trainable == nullptr || model_.open_trainable(model_.context); }
+
+// Real value of the head's input; `outputs` as run_trainable gave them.
+Status Trainer::Embed(const std::int8_t* features, float* embedding, const std::int8_t** outputs) {
+  if (!model_.run_trainable(model_.context, features, outputs)) return Status::kModelFailed;
+  const Tensor& tensor = tables_->tensors[tables_->num_tensors - 1];
+  Dequantize(embedding, outputs[tables_->head_output], tensor.scale, tensor.zero_point, buffers_.dimension);
+  return Status::kOk;
+}
+
+// p_k = mean of the embeddings of class k, with the weights that are bound. `embeddings` keeps each, unless it is nullptr.
+Status Trainer::MeanEmbeddings(float* prototypes, std::int8_t* embeddings) {
+  const std::int32_t dimension = buffers_.dimension;
+  const Tensor& tensor = tables_->tensors[tables_->num_tensors - 1];
+  const std::int8_t* outputs[kMaxOutputs] = {};
+  for (std::int32_t i = 0; i < settings_.num_classes * dimension; ++i) prototypes[i] = 0.0f;
+  for (std::int32_t s = 0; s < num_samples_; ++s) {
+    if (!model_.run_trainable(model_.context, StoredSample(s, 0), outputs)) return Status::kModelFailed;
+    const std::int8_t* embedding = outputs[tables_->head_output];
+    AddEmbedding(prototypes + buffers_.labels[s] * dimension, embedding, tensor.zero_point, dimension);
+    if (embeddings != nullptr) std::memcpy(embeddings + s * dimension, embedding, static_cast<std::size_t>(dimension));
+  }
+  for (std::int32_t k = 0; k < settings_.num_classes; ++k) {
+    MeanOfSums(prototypes + k * dimension, tensor.scale, buffers_.counts[k], dimension);
+  }
+  return Status::kOk;
+}
+
+Status Trainer::UpdateAdaptedPrototypes() {
+  if (!ClaimScratch()) return Status::kModelFailed;
+  Status status = CheckSamples();
+  if (status != Status::kOk || tables_->head != Head::kPrototypes) return status;
+  has_prototypes_ = false;
+  status = MeanEmbeddings(buffers_.prototypes, buffers_.embeddings);
+  has_prototypes_ = status == Status::kOk;
+  return status;
+}
+
+Status Trainer::UpdateOriginalPrototypes() {
+  has_original_prototypes_ = false;
+  Status status = BindWeights(true) ? MeanEmbeddings(buffers_.original_prototypes, nullptr) : Status::kModelFailed;
+  if (!BindWeights(false)) status = Status::kModelFailed;
+  has_original_prototypes_ = status == Status::kOk;
+  return status;
+}
+
+Status Trainer::UpdatePrototypes() {
+  const Status status = UpdateAdaptedPrototypes();
+  if (status != Status::kOk || buffers_.original_prototypes == nullptr) return status;
+  return UpdateOriginalPrototypes();
+}
+
+// Cross-entropy of the embedding at hand over the classes' prototypes, and its gradient. `outputs` as they came with it.
+float Trainer::PrototypeLoss(std::int32_t sample, const std::int8_t* const* outputs, bool leaves_out, float* d_embedding) {
+  const std::int32_t dimension = buffers_.dimension;
+  const std::int32_t label = buffers_.labels[sample];
+  leaves_out = leaves_out && buffers_.counts[label] > 1;
+  float* prototype = buffers_.prototypes + label * dimension;
+  if (leaves_out) {
+    const Tensor& tensor = tables_->tensors[tables_->num_tensors - 1];
+    const std::int8_t* own =
+        buffers_.embeddings != nullptr ? buffers_.embeddings + sample * dimension : outputs[tables_->head_output];
+    LeaveOut(prototype, buffers_.set_aside, own, tensor.scale, tensor.zero_point, buffers_.counts[label], dimension);
+  }
+  CosineLogits(buffers_.logits, buffers_.embedding, buffers_.prototypes, settings_.logit_scale, settings_.num_classes,
+               dimension);
+  const float loss = SoftmaxCrossEntropy(buffers_.logits, label, settings_.num_classes);
+  CosineBackward(d_embedding, buffers_.logits, buffers_.embedding, buffers_.prototypes, settings_.logit_scale,
+                 settings_.num_classes, dimension);
+  if (leaves_out) std::memcpy(prototype, buffers_.set_aside, static_cast<std::size_t>(dimension) * sizeof(float));
+  return loss;
+}
+
+// Adds one sample's loss; leaves its gradient with respect to the head's input where the backward pass begins.
+Status Trainer::HeadGradient(std::int32_t sample, std::int32_t view, bool leaves_out, const std::int8_t** outputs,
+                             float* loss) {
+  const bool has_prototypes = tables_->head == Head::kPrototypes;
+  const Status status = Embed(StoredSample(sample, view), has_prototypes ? buffers_.embedding : buffers_.logits, outputs);
+  if (status != Status::kOk) return status;
+  float* d_head = GradientOf(*tables_, buffers_, tables_->num_tensors - 1);
+  if (has_prototypes) {
+    *loss += PrototypeLoss(sample, outputs, leaves_out, d_head);
+  } else {
+    *loss += SoftmaxCrossEntropy(buffers_.logits, buffers_.labels[sample], settings_.num_classes);
+    std::memcpy(d_head, buffers_.logits, static_cast<std::size_t>(buffers_.dimension) * sizeof(float));
+  }
+  return Status::kOk;
+}
+
+// Adds one sample's loss and weight gradients.
+Status Trainer::SampleGradient(std::int32_t sample, std::int32_t view, float* loss) {
+  const std::int8_t* outputs[kMaxOutputs] = {};
+  const Status status = HeadGradient(sample, view, settings_.leave_one_out, outputs, loss);
+  if (status == Status::kOk) Backward(*tables_, buffers_, StoredSample(sample, view), outputs);
+  return status;
+}
+
+void Trainer::ForgetGradients() { std::memset(buffers_.weight_gradients, 0, buffers_.num_weights * sizeof(float)); }
+
+// Every sample's loss and gradients: added up, with their mean left behind, or stepped by one at a time.
+Status Trainer::RunSamples(Updates updates, float* loss) {
+  if (tables_->num_trained == 0) return Status::kNotSelected;
+  Status status = UpdateAdaptedPrototypes();
+  if (status != Status::kOk) return status;
+  const std::int32_t view = tables_->num_views > 0 ? 1 + iteration_ % tables_->num_views : 0;
+  float sum = 0.0f;
+  for (std::int32_t s = 0; s < num_samples_; ++s) {
+    if (s == 0 || updates == Updates::kImmediate) ForgetGradients();
+    status = SampleGradient(s, view, &sum);
+    if (status != Status::kOk) return status;
+    if (updates == Updates::kAccumulated) continue;
+    FinishWeightGradients(*tables_, buffers_, 1);
+    UpdateWeights();
+  }
+  if (updates == Updates::kAccumulated) FinishWeightGradients(*tables_, buffers_, num_samples_);
+  if (loss != nullptr) *loss = sum / static_cast<float>(num_samples_);
+  return Status::kOk;
+}
+
+Status Trainer::ComputeGradients(float* loss) { return RunSamples(Updates::kAccumulated, loss); }
+
+void Trainer::UpdateWeights() {
+  OptimizerStep step(settings_, buffers_.weight_gradients, buffers_.num_weights, buffers_.optimizer, &adam_correction_);
+  const Chance chance = {settings_.seed, optimizer_step_++};
+  for (std::int32_t t = 0; t < tables_->num_trained; ++t) MoveWeights(TrainedAt(*tables_, buffers_, t), &step, chance);
+}
+
+Status Trainer::Step(float* loss) {
+  const Status status = RunSamples(settings_.updates, loss);
+  if (status != Status::kOk) return status;
+  if (settings_.updates == Updates::kAccumulated) UpdateWeights();
+  ++iteration_;
+  return Status::kOk;
+}
+
+Status Trainer::Train(Progress progress, void* progress_context) {
+  const Status selected = must_select_ ? Select(Budget{}) : Status::kOk;
+  if (selected != Status::kOk) return selected;
+  for (std::int32_t i = 0; i < settings_.iterations; ++i) {
+    float loss = 0.0f;
+    const Status status = Step(&loss);
+    if (status != Status::kOk) return status;
+    if (progress != nullptr && !progress(progress_context, iteration_ - 1, loss)) break;
+  }
+  return UpdatePrototypes();
+}
+
+bool Trainer::CanPredict() const {
+  if (tables_->head != Head::kPrototypes) return true;
+  return has_prototypes_ && (has_original_prototypes_ || buffers_.original_prototypes == nullptr);
+}
+
+// The trainable part once more with the original weights: logits <- their average with these.
+Status Trainer::AverageWithOriginal(const std::int8_t* features) {
+  const std::int8_t* outputs[kMaxOutputs] = {};
+  Status status = BindWeights(true) ? Embed(features, buffers_.embedding, outputs) : Status::kModelFailed;
+  if (!BindWeights(false)) status = Status::kModelFailed;
+  if (status != Status::kOk) return status;
+  CosineLogits(buffers_.original_logits, buffers_.embedding, buffers_.original_prototypes, settings_.logit_scale,
+               settings_.num_classes, buffers_.dimension);
+  AverageLogits(buffers_.logits, buffers_.original_logits, settings_.average, settings_.num_classes);
+  return Status::kOk;
+}
+
+Status Trainer::Predict(const std::int8_t* image, float* logits, std::int32_t* label) {
+  if (!CanPredict()) return Status::kNotTrained;
+  const bool has_prototypes = tables_->head == Head::kPrototypes;
+  const std::int8_t* features = buffers_.features;
+  const std::int8_t* outputs[kMaxOutputs] = {};
+  if (!RunFrozen(image, buffers_.features)) return Status::kModelFailed;
+  Status status = Embed(features, has_prototypes ? buffers_.embedding : buffers_.logits, outputs);
+  if (status != Status::kOk) return status;
+  if (has_prototypes) {
+    CosineLogits(buffers_.logits, buffers_.embedding, buffers_.prototypes, settings_.logit_scale, settings_.num_classes,
+                 buffers_.dimension);
+  }
+  if (buffers_.original_prototypes != nullptr) status = AverageWithOriginal(features);
+  if (status != Status::kOk) return status;
+  if (logits != nullptr) std::memcpy(logits, buffers_.logits, static_cast<std::size_t>(settings_.num_classes) * sizeof(float));
+  if (label != nullptr) *label = ArgMax(buffers_.logits, settings_.num_classes);
+  return Status::kOk;
+}
+
+std::size_t Trainer::DeltaBytes() const { return DeltaSize(*tables_, settings_, buffers_); }
+
+Status Trainer::SaveDelta(std::uint32_t sequence, std::uint8_t* data, std::size_t data_bytes, std::size_t* written) const {
+  if (!CanPredict()) return Status::kNotTrained;
+  if (DeltaBytes() > data_bytes) return Status::kBufferTooSmall;
+  WriteDelta(*tables_, settings_, buffers_, sequence, data);
+  if (written != nullptr) *written = DeltaBytes();
+  return Status::kOk;
+}
+
+Status Trainer::SaveDelta(const Flash& slots) const {
+  if (!CanPredict()) return Status::kNotTrained;
+  return WriteDeltaSlot(*tables_, settings_, buffers_, slots);
+}
+
+Status Trainer::LoadDelta(const Flash& slots) {
+  const std::size_t slot_bytes = DeltaSlotBytes(slots);
+  if (CheckFlash(slots, 2 * slots.page_bytes) != Status::kOk) return Status::kFlashUnfit;
+  const std::int32_t newest = NewestDelta(slots.data, slots.data + slot_bytes, slot_bytes);
+  if (newest == kNone) return Status::kDeltaCorrupt;
+  return LoadDelta(slots.data + static_cast<std::size_t>(newest) * slot_bytes, slot_bytes);
+}
+
+Status Trainer::LoadDelta(const std::uint8_t* data, std::size_t data_bytes) {
+  PrototypesFound found;
+  Status status = ReadDelta(*(HasCandidates() ? exported_ : tables_), settings_, buffers_, data, data_bytes, false, &found);
+  if (status == Status::kOk && HasCandidates()) status = AdoptPlan(data);
+  if (status != Status::kOk) return status;
+  Revert();
+  ReadDelta(*tables_, settings_, buffers_, data, data_bytes, true, &found);
+  has_prototypes_ = found.adapted;
+  has_original_prototypes_ = found.original;
+  must_select_ = false;
+  return Status::kOk;
+}
+
+void Trainer::Revert() {
+  for (std::int32_t t = 0; t < tables_->num_trained; ++t) CopyFromFlash(TrainedAt(*tables_, buffers_, t));
+  const std::size_t num_states = OptimizerFloats(settings_.optimizer, buffers_.num_weights, buffers_.num_runs);
+  std::memset(buffers_.optimizer, 0, num_states * sizeof(float));
+  adam_correction_ = AdamCorrection{};
+  iteration_ = 0;
+  optimizer_step_ = 0;
+  has_prototypes_ = false;
+  has_original_prototypes_ = false;
+  must_select_ = HasCandidates();
+}
+
+}  // namespace tinytrain
