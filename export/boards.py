@@ -102,7 +102,7 @@ def _read_board(file):
     for name, value in values.items():
         if name not in fields:
             raise ValueError(f"{file}: unknown field {name!r}. Known: {', '.join(fields)}.")
-        if type(value) is not fields[name].type or value in (0, "") and name in required:
+        if type(value) is not fields[name].type or (value in (0, "") and name in required):
             raise ValueError(f"{file}: {name} expects {_KINDS[fields[name].type]}. Received: {value!r}")
         if fields[name].type is int and value < 0:
             raise ValueError(f"{file}: {name} expects no negative number. Received: {value!r}")

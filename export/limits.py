@@ -12,7 +12,7 @@ def flash_bytes(frozen: bytes | None, trainable: bytes, *, tables: int, features
 
 def check_fits(target: Board, sram: dict[str, int], flash: dict[str, int], *, remedy: str = "") -> None:
     """Raise ValueError, naming the largest parts, where a bundle needs more than a board has; `remedy`: for too little SRAM."""
-    for memory, parts, available, remedy in (
+    for memory, parts, available, advice in (
         ("SRAM", sram, target.available_sram_bytes, remedy),
         ("flash", flash, target.flash_bytes, 'Use a smaller model, fewer samples or views, or features="ram".'),
     ):
@@ -21,7 +21,7 @@ def check_fits(target: Board, sram: dict[str, int], flash: dict[str, int], *, re
             named = ", ".join(f"{name} {num_bytes:,} B" for name, num_bytes in largest)
             raise ValueError(
                 f"The bundle needs {parts['total']:,} B of {memory}, board {target.name!r} has {available:,} B. Largest "
-                f"parts: {named}. {remedy} Nothing was written."
+                f"parts: {named}. {advice} Nothing was written."
             )
 
 

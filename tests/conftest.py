@@ -1,14 +1,13 @@
 """What every test needs: import order, the source tree as a package, and no silent skips in CI."""
 
+import contextlib
 import importlib.util
 import os
 import pathlib
 import sys
 
-try:  # tflite-runtime must be imported before TensorFlow, or the two share one set of kernels
+with contextlib.suppress(ImportError):  # tflite-runtime must be imported before TensorFlow, or the two share one set of kernels
     import tflite_runtime.interpreter  # noqa: F401
-except ImportError:
-    pass
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 

@@ -17,7 +17,7 @@ def float64_copy(model):
 def by_the_formula(model, x, loss, names):
     """Delta_o = 1/(2N) sum_n (sum_d a_nd g_nd)^2, sample by sample, position by position."""
     probe = keras.Model(model.input, [model.get_layer(name).output for name in names] + [model.output])
-    deltas = {name: 0.0 for name in names}
+    deltas = dict.fromkeys(names, 0.0)
     for index in range(len(x)):
         sample = tf.convert_to_tensor(x[index : index + 1])
         with tf.GradientTape() as tape:

@@ -100,7 +100,7 @@ def _read_convolution(model, operator, name):
     _, height, width, channels = shape_of(model, operator.inputs[0])
     if (options.dilationHFactor, options.dilationWFactor) != (1, 1):
         raise ValueError(f"Layer '{name}' is dilated; the runtime goes backwards through dilation_rate=1 only.")
-    if depthwise and options.depthMultiplier != 1 or kernel.shape[3] != channels:
+    if (depthwise and options.depthMultiplier != 1) or kernel.shape[3] != channels:
         raise ValueError(
             f"Layer '{name}' has groups or a depth multiplier. The runtime goes backwards through groups=1 and depth_multiplier=1: "
             "rebuild it so, or train only layers behind it."

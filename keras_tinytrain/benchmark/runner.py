@@ -90,7 +90,7 @@ class Runner:
         options = {"strategy": method.strategy, "rule": method.rule, "kinds": method.kinds}
         return self._adapt(self.backbone, method, task, {"budget": self.budget, "accounting": ACCOUNTING, **options})
 
-    @functools.cache
+    @functools.cache  # a runner lives as long as its process  # noqa: B019
     def _fixed_plan(self, strategy):
         """The plan of a strategy that does not look at the task; None of one that does."""
         if strategy == "static":
@@ -115,7 +115,7 @@ class Runner:
         )
         return Outcome(classifier, self._costs(network, classifier.plan, task))
 
-    @functools.cache
+    @functools.cache  # a runner lives as long as its process  # noqa: B019
     def _lite_residual_network(self, drop):
         return lite_residual_network(self.backbone, drop=drop)
 
@@ -124,7 +124,7 @@ class Runner:
         accuracy = self._tuner(method.learning_rate).accuracy(task.support_x, task.support_y, views, task.query_x, task.query_y)
         return Outcome(accuracy, self._costs(self.backbone, full_plan(self.table), task))
 
-    @functools.cache
+    @functools.cache  # a runner lives as long as its process  # noqa: B019
     def _tuner(self, learning_rate):
         return TransductiveTuner(self.backbone, iterations=self.settings.iterations, learning_rate=learning_rate)
 

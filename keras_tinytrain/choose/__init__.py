@@ -20,5 +20,5 @@ _HOMES = {
     "fisher_information": "fisher",
     "strategy": "strategies",
 }
-__all__ = ["DeviceAccounting", "PaperAccounting", "Ranking", "STRATEGIES", "Task", "fisher_information", "strategy"]
+__all__ = ["STRATEGIES", "DeviceAccounting", "PaperAccounting", "Ranking", "Task", "fisher_information", "strategy"]
 __getattr__, __dir__ = lazy_names(__name__, _HOMES)

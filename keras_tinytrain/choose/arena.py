@@ -16,7 +16,8 @@ def placed_bytes(tensors) -> int:
         5
     """
     placed = []  # (offset, end, first, last)
-    for size, first, last in sorted(reversed(list(tensors)), key=lambda tensor: -tensor[0]):
+    last_first = list(tensors)[::-1]
+    for size, first, last in sorted(last_first, key=lambda tensor: -tensor[0]):
         offset = 0
         for begin, end, *_ in sorted(other for other in placed if other[2] <= last and first <= other[3]):
             if begin - offset >= size:

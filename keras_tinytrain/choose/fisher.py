@@ -47,7 +47,7 @@ def mean_squares(products_of, num_samples: int, layer_names, *, batch_size: int 
         num_samples: N.
         layer_names, batch_size: as in `fisher_information`.
     """
-    sums = {name: 0.0 for name in layer_names}
+    sums = dict.fromkeys(layer_names, 0.0)
     for start in range(0, num_samples, batch_size):
         for name, products in products_of(np.arange(start, min(start + batch_size, num_samples))).items():
             sums[name] = sums[name] + np.sum(np.square(np.asarray(products, np.float64)), axis=0)

@@ -21,7 +21,7 @@ def tensor_spans(table: LayerTable, start: int = 0, stop: int | None = None) -> 
     spans = {}
     for index in range(start, len(table) if stop is None else stop):
         for home in (home_of(table, index), *(home_of(table, source) for source in table[index].inputs)):
-            first, last = spans.get(home, (index, index))
+            first, _ = spans.get(home, (index, index))
             spans[home] = (first, index)
     return spans
 

@@ -27,7 +27,7 @@ def run(args: argparse.Namespace) -> int:
         ValueError: samples are missing, or not what the board wants.
         ImportError, OSError, RuntimeError: as `Device` does.
     """
-    if args.action not in ("teach", "predict") and args.samples or args.action != "teach" and args.label is not None:
+    if (args.action not in ("teach", "predict") and args.samples) or (args.action != "teach" and args.label is not None):
         raise ValueError(f"{args.action} takes no {'--samples' if args.label is None else '--label'}.")
     from keras_tinytrain.run.serial_port import Device
 

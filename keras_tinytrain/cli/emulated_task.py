@@ -67,12 +67,14 @@ def _serve(args):
     if args.bundle == "demo" or args.samples or args.queries or args.profile:
         raise ValueError("--serial takes a bundle, without samples and --profile: `keras-tinytrain device` sends the samples.")
     bundle = Bundle.load(args.bundle)
-    with tempfile.TemporaryDirectory(prefix="keras_tinytrain_") as folder:
-        with EmulatedBoard(bundle, build_firmware(bundle, folder), serial=True) as board:
-            board.start(args.iterations)
-            with board.serial_port() as port:
-                print(f"keras-tinytrain device --port {port} status", flush=True)
-                input("Enter ends it. ")
+    with (
+        tempfile.TemporaryDirectory(prefix="keras_tinytrain_") as folder,
+        EmulatedBoard(bundle, build_firmware(bundle, folder), serial=True) as board,
+    ):
+        board.start(args.iterations)
+        with board.serial_port() as port:
+            print(f"keras-tinytrain device --port {port} status", flush=True)
+            input("Enter ends it. ")
     return 0
 
 

@@ -36,5 +36,5 @@ def check_labels(y, num_samples: int, num_classes: int | None = None) -> None:
         raise ValueError(
             f"Expected one integer label for each of {num_samples} samples. Received: {y.dtype} of shape {y.shape}."
         )
-    if num_classes is not None and len(y) and not (0 <= y.min() and y.max() < num_classes):
+    if num_classes is not None and len(y) and not (y.min() >= 0 and y.max() < num_classes):
         raise ValueError(f"Expected labels 0..{num_classes - 1}. Received {y.min()}..{y.max()}.")

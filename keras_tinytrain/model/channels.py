@@ -12,7 +12,7 @@ def kernel_channel_axis(layer: keras.layers.Layer) -> int:
     if isinstance(layer, layers.DepthwiseConv2D):
         return CHANNEL_AXIS["depthwise"]
     transposed = isinstance(layer, layers.Conv2DTranspose)  # which is a Conv2D in tf_keras
-    if isinstance(layer, (layers.Conv2D, layers.Dense)) and not transposed or getattr(layer, "learned_state", False):
+    if (isinstance(layer, (layers.Conv2D, layers.Dense)) and not transposed) or getattr(layer, "learned_state", False):
         return CHANNEL_AXIS["dense"]
     raise ValueError(
         f"Layer '{layer.name}' is a {type(layer).__name__}; channels are trained in Conv2D, DepthwiseConv2D and Dense layers."

@@ -139,7 +139,7 @@ def quantise_samples(entry: dict, x: np.ndarray) -> np.ndarray:
         ValueError: they are not of the shape that `entry`, a `Bundle.input`, says, or some value is NaN or infinite.
     """
     x, shape = np.asarray(x, np.float32), (entry["height"], entry["width"], entry["channels"])
-    if x.ndim < 2 or len(x) and x[0].size != np.prod(shape):
+    if x.ndim < 2 or (len(x) and x[0].size != np.prod(shape)):
         raise ValueError(f"x expects samples of shape {shape}, with a batch axis. Received shape: {x.shape}")
     if not np.isfinite(x).all():
         raise ValueError(f"x holds {int((~np.isfinite(x)).sum())} values that are NaN or infinite.")

@@ -15,7 +15,6 @@ import numpy as np
 from keras_tinytrain.delta import Delta
 from keras_tinytrain.export.bundle import Bundle
 from keras_tinytrain.export.tflite.arena import smallest_arena
-from keras_tinytrain.export.tflite.flatbuffer import read_model
 from keras_tinytrain.export.tflite.macs import forward_macs
 from keras_tinytrain.plan import Budget, Plan
 from keras_tinytrain.run.bundle_runtime import quantise_samples, selection_limits

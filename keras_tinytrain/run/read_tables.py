@@ -21,12 +21,12 @@ _SCALARS = {
     "std::uint32_t": ctypes.c_uint32,
     "std::size_t": ctypes.c_size_t,
 }
-_ENUM = re.compile(r"enum class (\w+) : ([\w:]+) \{(.*?)\};", re.S)
-_STRUCT = re.compile(r"struct (\w+) \{(.*?)\n\};", re.S)
+_ENUM = re.compile(r"enum class (\w+) : ([\w:]+) \{(.*?)\};", re.DOTALL)
+_STRUCT = re.compile(r"struct (\w+) \{(.*?)\n\};", re.DOTALL)
 _FIELD = re.compile(r"(?:const )?([\w:]+)(\*?) (\w+)(?:\[(\d+)\])?;")
 _VERSION = re.compile(r"constexpr std::uint32_t (kTablesVersion) = (\d+);")
 _ASSERTED = re.compile(r"static_assert\(tinytrain::kTablesVersion == (\d+)")
-_CONSTANT = re.compile(r"^const (?:tinytrain::)?([\w:]+) (\w+)(\[\])? = ", re.M)
+_CONSTANT = re.compile(r"^const (?:tinytrain::)?([\w:]+) (\w+)(\[\])? = ", re.MULTILINE)
 _TOKEN = re.compile(r'"(?:\\.|[^"\\])*"|[\w:.+-]+|[{}(),;]')
 _TABLES, _BYTES = "kTables", "kTablesBytes"
 

@@ -78,8 +78,7 @@ def save_legacy(path, content, torch):
         pickler = TorchPickler(file, torch)
         pickler.dump(content)
         pickle.dump([str(key) for key in range(len(pickler.storages))], file, protocol=2)
-        for array in pickler.storages:
-            file.write(struct.pack("<q", array.size) + array.tobytes())
+        file.writelines(struct.pack("<q", array.size) + array.tobytes() for array in pickler.storages)
 
 
 def save_plain(path, content, torch):
@@ -292,7 +291,7 @@ def test_a_download_is_checked_and_kept(homes, monkeypatch):
 
 def test_without_network_the_error_says_where_to_put_the_file(homes, monkeypatch):
     def get_file(*_, **__):
-        raise Exception("URL fetch failure")
+        raise Exception("URL fetch failure")  # as Keras does  # noqa: TRY002
 
     monkeypatch.setattr(pretrained.keras.utils, "get_file", get_file)
     with pytest.raises(OSError, match="URL fetch failure.*KERAS_TINYTRAIN_HOME.*weights=None"):

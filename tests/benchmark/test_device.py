@@ -57,7 +57,7 @@ def test_tasks_are_averaged_and_not_learned_again(tmp_path, monkeypatch, capsys)
 
     def run_task(backbone, task, budget, iterations):
         learned.append(task)
-        curve = " ".join(["1.0", "0.5"])
+        curve = "1.0 0.5"
         return {
             "weights": 7,
             "float": 0.5,

@@ -1,7 +1,6 @@
 """Placement of tensors as TensorFlow Lite Micro's planner does it: by hand, and against the interpreter itself."""
 
 import keras
-import numpy as np
 import pytest
 from models import images
 

@@ -69,11 +69,11 @@ def test_what_more_memory_would_add(plan):
 
 def test_a_plan_that_was_read_says_that_it_knows_nothing(plan, tmp_path):
     plan.save(tmp_path / "plan.json")
-    for plan in (Plan.load(tmp_path / "plan.json"), Plan((LayerPlan("logits", (0,)),))):
+    for unexplained in (Plan.load(tmp_path / "plan.json"), Plan((LayerPlan("logits", (0,)),))):
         with pytest.raises(ValueError, match="was not chosen here.*plan --explain"):
-            plan.explain()
+            unexplained.explain()
         with pytest.raises(ValueError, match="was not chosen here"):
-            write_figure(plan, tmp_path / "plan.png")
+            write_figure(unexplained, tmp_path / "plan.png")
 
 
 @pytest.mark.parametrize("suffix", [".png", ".svg"])

@@ -7,7 +7,7 @@ import tensorflow as tf
 from fisher_reference import by_the_formula, float64_copy
 from models import images, labelled_images, tiny_net
 
-from keras_tinytrain.choose.fisher import fisher_information, potential
+from keras_tinytrain.choose.fisher import fisher_information
 from keras_tinytrain.choose.planner import summed_cross_entropy
 from keras_tinytrain.model.fold import fold_batch_norm
 

@@ -49,7 +49,7 @@ def test_plan_trains_as_many_weights(tables, network, name):
     plan = scheme_plan(table, name)
     choice, scheme = paper_cost.num_channels(plan), find_scheme(table, name)
     assert paper_cost.num_trained_weights(table, choice) == scheme_weights(table, scheme)
-    weight_macs = paper_cost.backward_macs(table, choice) - paper_cost.backward_macs(table, {layer: 0 for layer in choice})
+    weight_macs = paper_cost.backward_macs(table, choice) - paper_cost.backward_macs(table, dict.fromkeys(choice, 0))
     assert weight_macs == scheme_macs(table, scheme)[0]
     assert plan.strategy == f"sparse_update {name}"
 

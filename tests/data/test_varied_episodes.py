@@ -86,7 +86,7 @@ def test_ways_and_shots_vary():
 def test_limits_are_what_they_say():
     labels = np.repeat(np.arange(30), 40)
     limits = SamplerLimits(min_ways=3, max_ways=3, max_queries=2, max_support=9)
-    support, query, support_y, query_y = sample_varied_indices(labels, rng=np.random.default_rng(0), limits=limits)
+    support, _, support_y, query_y = sample_varied_indices(labels, rng=np.random.default_rng(0), limits=limits)
     assert query_y.tolist() == [0, 0, 1, 1, 2, 2] and set(support_y.tolist()) == {0, 1, 2} and len(support) <= 9
 
 

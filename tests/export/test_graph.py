@@ -243,7 +243,7 @@ def test_max_pooling_and_padding():
     x = layers.AveragePooling2D(3, strides=1, name="average")(layers.ZeroPadding2D(((1, 0), (2, 1)), name="pad")(x))
     x = layers.Conv2D(3, 3, name="conv")(layers.ZeroPadding2D(3, name="wide")(x))
     x = layers.Flatten(name="flat")(layers.GlobalMaxPooling2D(keepdims=True, name="top")(x))
-    _, trainable, graph = Exported(keras.Model(image, x)).cut("trained")
+    _, _, graph = Exported(keras.Model(image, x)).cut("trained")
     assert [(l.name, l.op, l.kernel_size, l.strides, l.pads) for l in graph.layers] == [
         ("trained", "kConv2D", (1, 1), (1, 1), (0, 0)),
         ("max", "kMaxPool2D", (2, 2), (2, 2), (0, 0)),

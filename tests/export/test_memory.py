@@ -98,7 +98,7 @@ def test_training_memory_by_hand(parts):
 def test_features_in_flash_by_hand(parts):
     _, _, graph = parts
     settings = TrainingSettings(num_classes=3, max_samples=7)
-    options = dict(head="prototypes", image_bytes=432, num_views=2)
+    options = {"head": "prototypes", "image_bytes": 432, "num_views": 2}
     in_ram, in_flash = (training_memory(graph, settings, **options, features=place) for place in ("ram", "flash"))
     assert in_flash.state == {**in_ram.state, "samples": 16}
     assert in_flash.frozen == {"features": 512, "image": 432} and in_flash.training == in_ram.training

@@ -4,6 +4,7 @@ import dataclasses
 import pathlib
 import struct
 import subprocess
+import types
 
 import pytest
 
@@ -35,7 +36,7 @@ def test_what_lies_outside_is_trapped(check, address, tmp_path):
     code, _, printed = run(check, tmp_path)
     assert code == 1 and "memory protection fault" in printed
     trapped = int(printed.split("address ")[1], 16)
-    assert trapped == address or address is None and 0 < trapped < NANO.flash_bytes
+    assert trapped == address or (address is None and 0 < trapped < NANO.flash_bytes)
 
 
 @pytest.mark.parametrize("check", ["RunRam", "OverflowStack"])
@@ -100,8 +101,6 @@ def test_tflm_is_named_whole(monkeypatch):
 
 
 def test_another_processor_is_refused(tmp_path):
-    class Other:
-        manifest = {"board": vars(board("rp2040"))}
-
+    other = types.SimpleNamespace(manifest={"board": vars(board("rp2040"))})
     with pytest.raises(ValueError, match="emulated processor is a Cortex-M4F; the bundle was exported for 'rp2040'"):
-        build_firmware(Other, tmp_path)
+        build_firmware(other, tmp_path)

@@ -54,9 +54,9 @@ def depthwise(side, channels, size, stride=1):
 
 def macs(shape, num_channels):
     """Products of a gradient and an input (or weight) that is not padding; all channels of a depthwise one by itself."""
-    ih, iw, ic, oh, ow, oc, kh, kw, sh, sw, pt, pl = shape
+    ih, iw, _, oh, ow, _, kh, kw, sh, sw, pt, pl = shape
     rows = [
-        np.sum((0 <= (y := np.arange(o)[:, None] * s - p + np.arange(k))) & (y < i))
+        np.sum(((y := np.arange(o)[:, None] * s - p + np.arange(k)) >= 0) & (y < i))
         for o, s, p, k, i in ((oh, sh, pt, kh, ih), (ow, sw, pl, kw, iw))
     ]
     return int(rows[0] * rows[1]) * num_channels
@@ -71,7 +71,7 @@ def cases():
     """(kernel, numbers of its shape as above) -> (shape, channels, factor of `macs`)."""
     found = {}
     for numbers in dict.fromkeys(itertools.chain(*POINTWISE.values())):
-        side, inputs, outputs = numbers
+        _, inputs, outputs = numbers
         shape = pointwise(*numbers)
         found[("kPointwiseInput", *numbers)] = shape, outputs, inputs
         found[("kPointwiseKernel", *numbers)] = shape, outputs // 2, inputs

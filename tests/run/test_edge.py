@@ -192,4 +192,4 @@ def test_names_that_load_late(package):
     assert sorted(alias.name for statement in checked.body for alias in statement.names) == sorted(package.__all__)
     assert set(package.__all__) <= set(dir(package))
     with pytest.raises(AttributeError, match="no attribute 'Nothing'"):
-        package.Nothing
+        _ = package.Nothing

@@ -65,7 +65,7 @@ def test_layout(bundle, library):
     shutil.which("arm-none-eabi-g++") is None,
     reason="needs apt-get install gcc-arm-none-eabi libnewlib-arm-none-eabi libstdc++-arm-none-eabi-newlib",
 )
-def test_the_sketch_compiles_as_the_boards_core_does(library, tflm, tmp_path):  # noqa: F811
+def test_the_sketch_compiles_as_the_boards_core_does(library, tflm, tmp_path):
     (example,) = (library / "examples").iterdir()
     flags = [*NANO_33_BLE, *EMBEDDED, f"-Dtflite={NAMESPACE}", *tflm.flags, f"-I{library / 'src'}", f"-I{CORE}"]
     for source in (f"{example.name}.ino", "tables.cpp"):

@@ -195,7 +195,7 @@ def test_power_cut_at_every_byte_of_a_save_leaves_the_old_or_the_new(setup, lear
         saved.append(learned.save_delta())
         before = slots.data.copy()
         learned.save_to_flash(slots)
-    oldest, old, new = saved
+    _, old, new = saved
     num_bytes = 2 * 1024 + -(-len(new) // 256) * 256
     other, outcomes = setup.trainer(add=False), {old: 0, new: 0}
     for cut in range(num_bytes + 1):

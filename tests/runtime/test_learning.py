@@ -155,7 +155,7 @@ def test_rounding_by_chance_is_right_on_average(q, limit, change):
     scale, num_draws = 0.0123, 40000
     u = _runtime.uniform(7, 5, np.arange(num_draws, dtype=np.uint32))
     moved = _runtime.move_by_chance(q, np.float32(change * scale), scale, u, limit).astype(np.int64) - q
-    assert set(moved) <= {np.floor(change), np.ceil(change)} or change == round(change) and np.abs(moved - change).max() <= 1
+    assert set(moved) <= {np.floor(change), np.ceil(change)} or (change == round(change) and np.abs(moved - change).max() <= 1)
     fraction = change - np.floor(change)
     assert abs(moved.mean() - change) <= 4 * np.sqrt(fraction * (1 - fraction) / num_draws) + 1e-6 + 1e-4 * (fraction == 0)
 
@@ -293,7 +293,7 @@ def test_training_and_arena_are_the_same_after_predictions(setup):
         averaged.predict(setup.images[0])
         averaged.step()
     assert_same_weights(int8_weights(averaged), expected)
-    for index, layer in enumerate(setup.net.trained):
+    for layer in setup.net.trained:
         assert np.shares_memory(setup.net.bound[100 + layer], averaged.arena)
 
 

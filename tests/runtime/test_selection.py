@@ -199,7 +199,7 @@ def test_a_delta_brings_its_plan_along(adaptive):
     fresh = adaptive.trainer(add=False)
     fresh.load_delta(delta)
     assert trained(fresh) == plan and fresh.save_delta() == delta
-    for image, (label, logits) in zip(adaptive.images, answers):
+    for image, (_, logits) in zip(adaptive.images, answers):
         np.testing.assert_array_equal(fresh.predict(image)[1], logits)
     busy = adaptive.trainer()
     busy.select(adaptive.parts({})["state"] // 16 * 16 + 400)

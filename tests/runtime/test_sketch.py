@@ -38,7 +38,7 @@ def bundle(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def program(bundle, tflm, tmp_path_factory):  # noqa: F811
+def program(bundle, tflm, tmp_path_factory):
     return build(bundle, tflm, tmp_path_factory.mktemp("program"))
 
 
@@ -152,7 +152,7 @@ def gestures(shared_data):
     return np.load(file)["x"][chosen], domain.images[chosen], domain.labels[chosen].astype(int)
 
 
-def test_gestures_are_recorded_and_learned_as_on_the_host(gestures, tflm, tmp_path, capsys):  # noqa: F811
+def test_gestures_are_recorded_and_learned_as_on_the_host(gestures, tflm, tmp_path, capsys):
     measured, x, y = gestures
     training = TrainingSettings(iterations=ITERATIONS, num_classes=WAYS, max_samples=WAYS * SHOTS)
     plan = Plan((LayerPlan("b6.pw2", (0, 5)),))

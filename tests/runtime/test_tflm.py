@@ -90,13 +90,13 @@ def host_run(bundle, x, y):
     return [*lines, f"delta {host.trainer.save_delta(7).hex()}"]
 
 
-def test_what_is_learned_equals_the_host_run(bundle, tflm, tmp_path):  # noqa: F811
+def test_what_is_learned_equals_the_host_run(bundle, tflm, tmp_path):
     """Both models and the trainer's scratch take turns in one arena, of the size that was promised for all of them."""
     bundle, x, y = bundle
     assert run_bundle(bundle, tflm, x, y, tmp_path) == host_run(bundle, x, y)
 
 
-def test_two_arenas_give_the_same(bundle, tflm, tmp_path):  # noqa: F811
+def test_two_arenas_give_the_same(bundle, tflm, tmp_path):
     bundle, x, y = bundle
     if bundle.frozen is None:
         return

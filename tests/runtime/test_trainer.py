@@ -127,7 +127,7 @@ def test_split_layers_learn_the_same_bit_for_bit(which, request, tmp_path):
     for setup in (whole, split):
         trainer = setup.trainer(learning_rate=0.3, iterations=3)
         losses = []
-        trainer.train(lambda iteration, loss: losses.append(loss))
+        trainer.train(lambda iteration, loss, losses=losses: losses.append(loss))
         learned.append((losses, trainer.save_delta(), trainer.predict(setup.images[0])[1].tobytes()))
         used.append(trainer.memory_parts()["weights"])
         trainer.revert()
