@@ -4,6 +4,7 @@ import dataclasses
 
 import keras
 
+from keras_tinytrain._old_names import last_blocks_or_layers, old_keywords
 from keras_tinytrain.choose import filling, selection
 from keras_tinytrain.choose.paper_cost import backward_macs, full_backward_macs
 from keras_tinytrain.export.backward.graph import TrainableGraph
@@ -12,18 +13,20 @@ from keras_tinytrain.model.layers import layer_table
 from keras_tinytrain.plan import Budget, LayerPlan, Plan
 
 
+@old_keywords(inspect=last_blocks_or_layers)
 @dataclasses.dataclass(frozen=True)
 class Candidates:
     """What a device may choose from, in place of a plan: it scores these layers on the samples of each task.
 
     Args:
-        inspect, kinds: as for `selection.candidates`: the last blocks or names of layers; "pointwise" or "all".
+        last_blocks, layers, kinds: as for `selection.candidates`.
         criterion: a key of `selection.CRITERIA`.
         budget: SRAM in all, of which the board's is the most, and multiply-accumulates of one sample's backward pass. Either
             can be lowered on the device, task by task.
     """
 
-    inspect: int | tuple[str, ...] = 6
+    last_blocks: int = 6
+    layers: tuple[str, ...] | None = None
     kinds: str = "pointwise"
     criterion: str = "P/(W*M)"
     budget: Budget = Budget(1 << 30)
@@ -34,7 +37,7 @@ class Candidates:
 
     def plan(self, model: keras.Model) -> Plan:
         """All channels of all candidates of a canonical model."""
-        rows = selection.candidates(layer_table(model), self.inspect, kinds=self.kinds)
+        rows = selection.candidates(layer_table(model), self.last_blocks, layers=self.layers, kinds=self.kinds)
         layers = tuple(LayerPlan(row.name, tuple(range(row.num_channels))) for row in rows)
         return Plan(layers, self.budget, "candidates")
 

@@ -116,7 +116,7 @@ def _plan(model, x, y, method, budget, accounting, inspect):
     if method == "full":
         return selection.full_plan(layer_table(model))
     loss, classifier = planner.summed_cross_entropy(y), prototype_classifier(model, x, y).model
-    return planner.choose(classifier, x, loss, budget, accounting=accounting, inspect=inspect)
+    return planner.choose(classifier, x, loss, budget, accounting=accounting, last_blocks=inspect)
 
 
 def _lines(rows):

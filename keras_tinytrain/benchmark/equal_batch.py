@@ -23,7 +23,7 @@ class EqualBatchRow:
         peak_activation: the largest input and output alive at once in the forward pass.
         saved: inputs of the trained layers, and one bit per ReLU6 output that the backward pass goes through.
         gradients: activation gradients alive at once.
-        fisher: outputs of the inspected layers, kept for the scores, and one accumulator per channel.
+        fisher: outputs of the candidate layers, kept for the scores, and one accumulator per channel.
         support: the labelled images, 8 bits a value.
         fisher_macs: backward pass of the scores, once per sample and task.
     """
@@ -54,14 +54,14 @@ def equal_batch_rows(backbone: str, table: LayerTable, plans: dict[str, Plan]) -
     return [_row(backbone, table, method, plan) for method, plan in {"FullTrain": full_plan(table), **plans}.items()]
 
 
-def fisher_elements(table: LayerTable, inspect=6) -> int:
+def fisher_elements(table: LayerTable, last_blocks: int = 6) -> int:
     """Outputs of the layers of the last blocks, on one sample: what a Fisher pass keeps."""
-    return sum(math.prod(row.output_shape) for row in table.inspected(inspect))
+    return sum(math.prod(row.output_shape) for row in table.candidates(last_blocks))
 
 
-def fisher_macs(table: LayerTable, inspect=6) -> int:
+def fisher_macs(table: LayerTable, last_blocks: int = 6) -> int:
     """Multiply-accumulates of the Fisher pass's backward half on one sample: input gradients only."""
-    return paper_cost.backward_macs(table, {row.name: 0 for row in table.inspected(inspect)})
+    return paper_cost.backward_macs(table, {row.name: 0 for row in table.candidates(last_blocks)})
 
 
 def equal_batch_text(rows: list[EqualBatchRow]) -> str:
@@ -94,7 +94,7 @@ def _row(backbone, table, method, plan):
         peak_activation=4 * paper_cost.peak_activation(table),
         saved=4 * sum(paper_cost.input_size(table, table[name]) for name in choice) + masks // 8,
         gradients=4 * peak_elements(table, gradient_spans(table, frozenset(choice))),
-        fisher=4 * (fisher_elements(table) + sum(row.num_channels for row in table.inspected(6))) if scores else 0,
+        fisher=4 * (fisher_elements(table) + sum(row.num_channels for row in table.candidates(6))) if scores else 0,
         support=NUM_SUPPORT * math.prod(table[0].output_shape),
         forward_macs=paper_cost.forward_macs(table),
         backward_macs=paper_cost.backward_macs(table, choice),

@@ -88,7 +88,7 @@ def activation_gradient_products(model: keras.Model, x, loss, layer_names) -> di
     gradients = tape.gradient(total, activations)
     unreached = [name for name, gradient in gradients.items() if gradient is None]
     if unreached:
-        raise ValueError(f"The loss does not depend on layers {unreached}; leave them out of `inspect`.")
+        raise ValueError(f"The loss does not depend on layers {unreached}; name the layers to score without them.")
     return {name: _sum_over_positions(activations[name], gradients[name]) for name in activations}
 
 

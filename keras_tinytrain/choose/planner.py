@@ -16,7 +16,7 @@ def choose(model: keras.Model, x, loss, budget: Budget, *, strategy: str = "fish
         loss: loss(outputs, indices) -> SUM of the losses of the samples `indices`.
         budget: memory and compute.
         strategy: a key of `strategies.STRATEGIES`.
-        task_options: of `strategies.make_task`: inspect, kinds, accounting, rule, seed, frozen.
+        task_options: of `strategies.make_task`: last_blocks, layers, kinds, accounting, rule, seed, frozen.
 
     Returns:
         The plan; `plan.explain()` says why.

@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -68,13 +68,15 @@ def random_ranking(rows, *, seed: int = 0) -> Ranking:
     )
 
 
-def candidates(table: LayerTable, inspect=6, *, kinds: str = "pointwise") -> tuple[LayerInfo, ...]:
-    """Layers to choose from: of the last blocks `inspect` (or of a list of names), the "pointwise" ones or "all"."""
+def candidates(
+    table: LayerTable, last_blocks: int = 6, *, layers: Sequence[str] | None = None, kinds: str = "pointwise"
+) -> tuple[LayerInfo, ...]:
+    """Layers to choose from: those called `layers`; or, of the last `last_blocks` blocks, the "pointwise" ones or "all"."""
     if kinds not in ("pointwise", "all"):
         raise ValueError(f'kinds expects "pointwise" or "all". Received: {kinds!r}')
-    rows = table.inspected(inspect)
+    rows = table.candidates(last_blocks, layers=layers)
     narrowed = tuple(row for row in rows if row.pointwise)
-    return narrowed if kinds == "pointwise" and isinstance(inspect, int) and narrowed else rows
+    return narrowed if kinds == "pointwise" and layers is None and narrowed else rows
 
 
 def _fill(table, ranking, order, fits, rule):

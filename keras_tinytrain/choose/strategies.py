@@ -10,11 +10,12 @@ A new one is a function under `@strategy("name")`. TinyTrain with layers by thei
 
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import keras
 import numpy as np
 
+from keras_tinytrain._old_names import last_blocks_or_layers, old_keywords
 from keras_tinytrain.choose import paper_cost
 from keras_tinytrain.choose.fisher import fisher_information
 from keras_tinytrain.choose.schemes import SCHEMES, scheme_plan
@@ -76,25 +77,34 @@ class Task:
         return np.moveaxis(kernel, CHANNEL_AXIS[row.kind], 0).reshape(row.num_channels, -1)
 
 
+@old_keywords(inspect=last_blocks_or_layers)
 def make_task(
     model: keras.Model,
     x,
     loss,
     budget: Budget,
     *,
-    inspect=6,
+    last_blocks: int = 6,
+    layers: Sequence[str] | None = None,
     kinds: str = "pointwise",
     accounting=None,
     rule="layers",
     seed=0,
     frozen=(),
 ) -> Task:
-    """The `Task` of a built model, not necessarily canonical. `frozen`: names of layers to leave; the rest as in `Task`."""
+    """The `Task` of a built model, not necessarily canonical.
+
+    Args:
+        last_blocks, layers, kinds: which layers are candidates, see `selection.candidates`.
+        frozen: names of layers that are never candidates.
+
+    The other arguments are those of `Task`.
+    """
     if not isinstance(budget, Budget):
         raise TypeError(f'budget expects a Budget, such as Budget("256KB", 0.15). Received: {budget!r}')
     canonical = canonical_form(model)
     table = layer_table(canonical).frozen(frozen)
-    rows = candidates(table, inspect, kinds=kinds)
+    rows = candidates(table, last_blocks, layers=layers, kinds=kinds)
     x = np.asarray(x, np.float32)
     return Task(canonical, table, rows, x, loss, budget, accounting or DeviceAccounting(), rule, seed)
 

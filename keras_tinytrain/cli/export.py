@@ -91,4 +91,4 @@ def _candidates(args):
     from keras_tinytrain.plan import Budget
 
     budget = Candidates().budget
-    return Candidates(inspect=args.inspect, budget=Budget(args.memory or budget.memory, args.compute))
+    return Candidates(last_blocks=args.inspect, budget=Budget(args.memory or budget.memory, args.compute))

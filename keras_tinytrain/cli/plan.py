@@ -44,7 +44,7 @@ def run(args: argparse.Namespace) -> int:
     with spinner("scoring layers and channels"):
         num_views = len(checked_views(args.view))
         accounting = DeviceAccounting(args.optimizer, args.trained_weights, num_views=num_views, features=args.features)
-        choice = {"strategy": args.strategy, "seed": args.seed, "inspect": args.inspect, "accounting": accounting}
+        choice = {"strategy": args.strategy, "seed": args.seed, "last_blocks": args.inspect, "accounting": accounting}
         plan = choose_for_task(model, x, y, budget, **choice)
     if args.figure:
         from keras_tinytrain.cli.plan_figure import write_figure

@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_tinytrain._old_names import last_blocks_or_layers, old_keywords
 from keras_tinytrain.choose.sram import DeviceAccounting
 from keras_tinytrain.delta import Delta
 from keras_tinytrain.fewshot.adapter import Adapter
@@ -25,6 +26,7 @@ def prototype_classifier(backbone: keras.Model, support_x, support_y) -> FewShot
     return FewShotClassifier(adapter, None, head, head)
 
 
+@old_keywords(inspect=last_blocks_or_layers)
 def adapt(
     backbone: keras.Model,
     support_x,
@@ -65,7 +67,7 @@ def adapt(
         average: weight of the original network's cosine logits beside the adapted network's when it answers; 0 for none.
         leave_one_out: leave a query's own sample out of its class's prototype in the loss. Fisher scores, as published, do not.
         seed: of views and of strategies that draw.
-        choice_options: of `planner.choose`: strategy, inspect, kinds, accounting, rule.
+        choice_options: of `planner.choose`: strategy, last_blocks, layers, kinds, accounting, rule.
 
     Raises:
         ValueError: the samples do not fit the backbone, contain NaN, or are of one class; or the budget is too small.

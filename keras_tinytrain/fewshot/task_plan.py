@@ -31,7 +31,7 @@ def choose_for_task(
         y: int (N,), 0..K-1.
         budget: memory and compute, in the device's accounting.
         accounting: how the device trains; its numbers of samples and classes are those of `x` and `y`.
-        choice_options: of `planner.choose`: strategy, inspect, kinds, rule, seed.
+        choice_options: of `planner.choose`: strategy, last_blocks, layers, kinds, rule, seed.
     """
     num_classes = int(np.max(y)) + 1
     accounting = dataclasses.replace(accounting, num_samples=len(x), num_classes=num_classes)

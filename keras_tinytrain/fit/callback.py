@@ -4,11 +4,13 @@ import contextlib
 import dataclasses
 import functools
 import itertools
+from collections.abc import Sequence
 
 import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_tinytrain._old_names import last_blocks_or_layers, old_keywords
 from keras_tinytrain.choose import paper_cost, planner
 from keras_tinytrain.choose.sram import DeviceAccounting
 from keras_tinytrain.choose.strategies import redraw
@@ -40,7 +42,8 @@ class TinyTrainCallback(keras.callbacks.Callback):
 
     Args:
         budget: `Budget` of memory and compute.
-        inspect: choose among the last `inspect` blocks, or among a list of layer names.
+        last_blocks: choose among the layers of so many blocks at the end of the model.
+        layers: names; choose among these layers instead.
         kinds: "pointwise" or "all": which convolutions are candidates.
         strategy: how to choose, a key of `strategies.STRATEGIES`; "redrawn" chooses other channels every epoch.
         support: (x, y) to score on; None: the first batch.
@@ -63,11 +66,13 @@ class TinyTrainCallback(keras.callbacks.Callback):
         >>> callback.delta.save("task.delta")
     """
 
+    @old_keywords(inspect=last_blocks_or_layers)
     def __init__(
         self,
         budget: Budget | None = None,
         *,
-        inspect=6,
+        last_blocks: int = 6,
+        layers: Sequence[str] | None = None,
         kinds: str = "pointwise",
         strategy: str = "fisher",
         support=None,
@@ -79,7 +84,8 @@ class TinyTrainCallback(keras.callbacks.Callback):
     ):
         super().__init__()
         self.budget = budget or Budget()
-        self.inspect = inspect
+        self.last_blocks = last_blocks
+        self.layers = None if layers is None else tuple(layers)
         self.kinds = kinds
         self.strategy = strategy
         self.support = support
@@ -110,7 +116,8 @@ class TinyTrainCallback(keras.callbacks.Callback):
         accounting = self.accounting and {"kind": type(self.accounting).__name__, **dataclasses.asdict(self.accounting)}
         return {
             "budget": dataclasses.asdict(self.budget),
-            "inspect": self.inspect,
+            "last_blocks": self.last_blocks,
+            "layers": self.layers and list(self.layers),
             "kinds": self.kinds,
             "strategy": self.strategy,
             "plan": self._given_plan and self._given_plan.to_json(),
@@ -263,7 +270,7 @@ class TinyTrainCallback(keras.callbacks.Callback):
             mode = {"sample_weight": None} if is_keras2(self.model) else {"training": False}
             return self.model.compute_loss(**batch, **mode) * len(indices)
 
-        options = {name: getattr(self, name) for name in ("inspect", "kinds", "strategy", "accounting", "seed")}
+        options = {name: getattr(self, name) for name in ("last_blocks", "layers", "kinds", "strategy", "accounting", "seed")}
         plan = planner.choose(self._described, x, summed_loss, self.budget, frozen=frozen_layers(self.model), **options)
         self.model.reset_metrics()
         return plan

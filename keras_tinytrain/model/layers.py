@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import math
+from collections.abc import Sequence
 
 import keras
 
@@ -138,24 +139,25 @@ class LayerTable:
         rows = (dataclasses.replace(row, reason=row.reason or reason) if row.name in names else row for row in self.rows)
         return LayerTable(self.model_name, tuple(rows))
 
-    def inspected(self, inspect=6) -> tuple[LayerInfo, ...]:
+    def candidates(self, last_blocks: int = 6, *, layers: Sequence[str] | None = None) -> tuple[LayerInfo, ...]:
         """Trainable rows to choose from.
 
         Args:
-            inspect: the number of last blocks (1x1 convolutions and dense layers alone behind them, the head, are included
-                and not counted), or a list of layer names.
+            last_blocks: how many blocks at the end of the network. The head, which is all that follows the last block and has
+                1x1 convolutions and dense layers only, is included and not counted.
+            layers: names; these layers instead of the last blocks.
 
         Raises:
             ValueError: a named layer does not exist or cannot be trained, or nothing can.
         """
-        if isinstance(inspect, int):
-            blocks = self._body_blocks()
-            first = blocks[-inspect] if 0 < inspect <= len(blocks) else 0
-            rows = tuple(row for row in self.rows if row.block >= first and row.trainable)
-        else:
-            rows = tuple(self[name] for name in inspect)
+        if layers is not None:
+            rows = tuple(self[name] for name in layers)
             if not all(row.trainable for row in rows):
                 raise ValueError(f"Layers that cannot be trained here: {_refused(rows)}")
+        else:
+            blocks = self._body_blocks()
+            first = blocks[-last_blocks] if 0 < last_blocks <= len(blocks) else 0
+            rows = tuple(row for row in self.rows if row.block >= first and row.trainable)
         if not rows:
             refused = _refused(row for row in self.rows if row.reason)
             raise ValueError(

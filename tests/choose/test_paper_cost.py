@@ -90,7 +90,7 @@ def test_networks(tables, name, num_weights, macs, num_layers, peak):
 def test_tinytrain_memory_of_the_paper(tables, name, updated, mib):
     """The updated weights to which the paper's mean memory inverts, some of them in each of two layers."""
     table = tables[name]
-    rows = table.inspected(1)[-2:]
+    rows = table.candidates(1)[-2:]
     counts = {rows[0].name: 1, rows[1].name: (updated - rows[0].weights_per_channel) // rows[1].weights_per_channel}
     assert round(paper_cost.PaperAccounting().memory_bytes(table, counts) / MIB, 2) == mib
 

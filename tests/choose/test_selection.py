@@ -155,7 +155,7 @@ def test_candidates():
     table = layer_table(tiny_net())
     assert [row.name for row in selection.candidates(table, 2)] == ["b2_expand", "b2_project", "logits"]
     assert [row.name for row in selection.candidates(table, 2, kinds="all")][-2:] == ["b3_conv", "logits"]
-    assert selection.candidates(table, ["b3_conv"]) == (table["b3_conv"],)
+    assert selection.candidates(table, layers=["b3_conv"]) == (table["b3_conv"],)
     with pytest.raises(ValueError, match="kinds expects"):
         selection.candidates(table, kinds="dense")
 

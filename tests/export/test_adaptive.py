@@ -27,7 +27,7 @@ from keras_tinytrain.run.edge import EdgeRuntime
 WAYS, SHOTS = 3, 4
 NANO = dataclasses.replace(board("nano33ble"), sram_bytes=49_152, reserved_sram_bytes=0)
 SETTINGS = TrainingSettings(iterations=6, learning_rate=0.01, num_classes=WAYS, max_samples=WAYS * SHOTS)
-CANDIDATES = Candidates(inspect=2, kinds="all", budget=Budget("48KB", 0.9))
+CANDIDATES = Candidates(last_blocks=2, kinds="all", budget=Budget("48KB", 0.9))
 
 
 class Case:

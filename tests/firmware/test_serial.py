@@ -18,7 +18,7 @@ WAYS, SHOTS, ITERATIONS = 3, 2, 4
 CASES = {  # model, trained channels or what to choose from, where samples' features are kept
     "two_parts": (tiny_net, {"b3_conv": (0, 3), "logits": (0, 1)}, "flash"),
     "no_frozen_part": (pooled_net, {"first": (0, 5), "hidden": (1, 7)}, "ram"),
-    "adaptive": (tiny_net, Candidates(inspect=2, budget=Budget("64KB", 0.4)), "ram"),
+    "adaptive": (tiny_net, Candidates(last_blocks=2, budget=Budget("64KB", 0.4)), "ram"),
 }
 
 

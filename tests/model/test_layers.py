@@ -71,9 +71,9 @@ REASONS = {
 def test_layers_that_cannot_be_trained_say_why(reason):
     table = layer_table(keras.Sequential([keras.Input((8, 8, 4)), REASONS[reason](), layers.Conv2D(3, 1, name="last")]))
     assert not table["odd"].trainable
-    assert [row.name for row in table.inspected(6)] == ["last"]
+    assert [row.name for row in table.candidates(6)] == ["last"]
     with pytest.raises(ValueError, match=f"'odd' .*{reason}"):
-        table.inspected(["odd"])
+        table.candidates(layers=["odd"])
 
 
 def test_channels_first_says_why():
@@ -84,7 +84,7 @@ def test_channels_first_says_why():
 def test_a_model_without_channels_is_named():
     table = layer_table(keras.Sequential([keras.Input((4, 4, 1)), layers.Flatten()], name="net"))
     with pytest.raises(ValueError, match="'net' has no trainable"):
-        table.inspected(6)
+        table.candidates(6)
 
 
 def test_unknown_shapes_are_named():
@@ -97,9 +97,9 @@ def test_an_unknown_layer_is_named(table):
         table["nowhere"]
 
 
-def test_a_layer_without_channels_cannot_be_inspected(table):
+def test_layer_without_channels_is_no_candidate(table):
     with pytest.raises(ValueError, match=r"'b1_add' \(it has no channels\)"):
-        table.inspected(["stem", "b1_add"])
+        table.candidates(layers=["stem", "b1_add"])
 
 
 def test_downstream_is_what_depends_on_a_layer(table):
@@ -121,8 +121,8 @@ def test_blocks_of_bottlenecks():
     table = layer_table(keras.Model(image, x))
     body = [["a.1", "a.2", "a.3"], ["b.1", "b.2", "b.3"], ["c.1", "c.2", "c.3"]]
     assert block_names(table) == [["stem"], ["first.2", "first.3"], *body, ["mix"], ["top"]]
-    assert [row.name for row in table.inspected(1)] == ["c.1", "c.2", "c.3", "mix", "top"]
-    assert table.inspected(99) == table.weighted
+    assert [row.name for row in table.candidates(1)] == ["c.1", "c.2", "c.3", "mix", "top"]
+    assert table.candidates(99) == table.weighted
 
 
 def test_blocks_of_a_plain_network():
@@ -135,10 +135,10 @@ def test_blocks_of_the_backbones(build, num_blocks):
     expected = {name.split(".")[0] for name in table.names}
     assert len(block_names(table)) == len(expected) == num_blocks + 1  # and the stem
     assert all(len({name.split(".")[0] for name in names}) == 1 for names in block_names(table))
-    assert table.inspected(6)[0].name == f"b{num_blocks - 6}.pw1"
+    assert table.candidates(6)[0].name == f"b{num_blocks - 6}.pw1"
 
 
 @pytest.mark.parametrize("build", [MobileNetV2, ProxylessNASNet])
 def test_mix_layer_counts_to_the_last_block(build):
-    plain, mixed = (layer_table(build(weights=None, mix=mix)).inspected(6) for mix in (False, True))
+    plain, mixed = (layer_table(build(weights=None, mix=mix)).candidates(6) for mix in (False, True))
     assert [row.name for row in mixed] == [row.name for row in plain] + ["mix"]
