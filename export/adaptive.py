@@ -5,7 +5,7 @@ import dataclasses
 import keras
 
 from keras_tinytrain._old_names import last_blocks_or_layers, old_keywords
-from keras_tinytrain.choose import filling, selection
+from keras_tinytrain.choose import filling, ranking, selection
 from keras_tinytrain.choose.paper_cost import backward_macs, full_backward_macs
 from keras_tinytrain.export.backward.graph import TrainableGraph
 from keras_tinytrain.export.backward.memory import TrainingMemory, training_memory, with_total
@@ -20,7 +20,7 @@ class Candidates:
 
     Args:
         last_blocks, layers, kinds: as for `selection.candidates`.
-        criterion: a key of `selection.CRITERIA`.
+        criterion: a key of `ranking.CRITERIA`.
         budget: SRAM in all, of which the board's is the most, and multiply-accumulates of one sample's backward pass. Either
             can be lowered on the device, task by task.
     """
@@ -32,8 +32,8 @@ class Candidates:
     budget: Budget = Budget(1 << 30)
 
     def __post_init__(self):
-        if self.criterion not in selection.CRITERIA:
-            raise ValueError(f"criterion expects one of {sorted(selection.CRITERIA)}. Received: {self.criterion!r}")
+        if self.criterion not in ranking.CRITERIA:
+            raise ValueError(f"criterion expects one of {sorted(ranking.CRITERIA)}. Received: {self.criterion!r}")
 
     def plan(self, model: keras.Model) -> Plan:
         """All channels of all candidates of a canonical model."""

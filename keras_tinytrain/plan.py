@@ -1,9 +1,10 @@
-"""What to train and within which limits: `Budget`, `LayerPlan` and `Plan`, plain values that are saved as JSON."""
+"""`Budget`, `LayerPlan` and `Plan`: the limits of training and the channels to train, plain values that are saved as JSON."""
 
 import dataclasses
 import json
 import os
 import re
+from typing import Protocol
 
 _UNITS = {"": 1, "B": 1, "KB": 1024, "KIB": 1024, "MB": 1024**2, "MIB": 1024**2}
 _PLAN_VERSION = 1
@@ -14,7 +15,7 @@ class Budget:
     """Limits within which layers and channels are chosen.
 
     Args:
-        memory: bytes, or text such as "256KB" (1 KB = 1024 bytes). See `cost` for what is counted.
+        memory: bytes, or text such as "256KB" (1 KB = 1024 bytes). `choose.sram` and `choose.paper_cost` say what is counted.
         compute: a fraction in (0, 1] of the multiply-accumulates of a full backward pass, or, above 1, a number of
             multiply-accumulates per sample.
 
@@ -65,6 +66,14 @@ class LayerPlan:
         object.__setattr__(self, "channels", channels)
 
 
+class Explanation(Protocol):
+    """The scores and costs that a plan was chosen by: `choose.explain.Explanation`, of which a plan knows only this."""
+
+    def text(self, plan: "Plan") -> str:
+        """See `Plan.explain`."""
+        ...
+
+
 @dataclasses.dataclass(frozen=True)
 class Plan:
     """Layers to train, in the model's order; everything not named is frozen.
@@ -73,13 +82,13 @@ class Plan:
         layers: one `LayerPlan` per trained layer.
         budget: the limits under which it was chosen, if any.
         strategy: name of the strategy that chose it.
-        explanation: what `explain` speaks from; None for a plan that was not chosen in this process. It is not saved.
+        explanation: the scores and costs for `explain`; None for a plan that was not chosen in this process. It is not saved.
     """
 
     layers: tuple[LayerPlan, ...]
     budget: Budget | None = None
     strategy: str = "manual"
-    explanation: object | None = dataclasses.field(default=None, compare=False, repr=False)
+    explanation: Explanation | None = dataclasses.field(default=None, compare=False, repr=False)
 
     def __post_init__(self):
         layers = tuple(self.layers)
@@ -102,13 +111,10 @@ class Plan:
         """A table of the candidate layers: potential, size, score, why each was taken or left, and what more memory would add.
 
         Raises:
-            ValueError: the plan was read from a file or written by hand, so that nothing is known of what it was chosen from.
+            ValueError: the plan was read from a file or written by hand, so its scores are not known.
         """
         if self.explanation is None:
-            raise ValueError(
-                f"This plan (strategy '{self.strategy}') was not chosen here, so its scores are not known. Choose it anew with "
-                "TinyTrainCallback, or with `keras-tinytrain plan --explain`."
-            )
+            raise ValueError(unexplained(self))
         return self.explanation.text(self)
 
     def save(self, path: str | os.PathLike) -> None:
@@ -145,6 +151,14 @@ class Plan:
         if version != _PLAN_VERSION:
             raise ValueError(f"{source} is a plan of version {version}, this release reads version {_PLAN_VERSION}.")
         return plan
+
+
+def unexplained(plan: Plan) -> str:
+    """The error's text where the scores of a plan are asked for and not known."""
+    return (
+        f"This plan (strategy '{plan.strategy}') was not chosen here, so its scores are not known. Choose it anew with "
+        "TinyTrainCallback, or with `keras-tinytrain plan --explain`."
+    )
 
 
 def parse_bytes(amount: int | str) -> int:

@@ -7,14 +7,14 @@ from keras_tinytrain._public import lazy_names
 if typing.TYPE_CHECKING:
     from keras_tinytrain.choose.fisher import fisher_information
     from keras_tinytrain.choose.paper_cost import PaperAccounting
-    from keras_tinytrain.choose.selection import Ranking
+    from keras_tinytrain.choose.ranking import Ranking
     from keras_tinytrain.choose.sram import DeviceAccounting
     from keras_tinytrain.choose.strategies import STRATEGIES, Task, strategy
 
 _HOMES = {
     "DeviceAccounting": "sram",
     "PaperAccounting": "paper_cost",
-    "Ranking": "selection",
+    "Ranking": "ranking",
     "STRATEGIES": "strategies",
     "Task": "strategies",
     "fisher_information": "fisher",

@@ -1,12 +1,14 @@
-"""Say in words why a plan is what it is: what each candidate layer was taken or left for, and what more memory would add."""
+"""Say in words why each candidate layer was taken or left, and what more memory would add."""
 
 import dataclasses
 import math
 from collections.abc import Callable
 
 from keras_tinytrain.choose import paper_cost
+from keras_tinytrain.choose.protocols import Accounting
+from keras_tinytrain.choose.ranking import Ranking
 from keras_tinytrain.model.layers import LayerTable
-from keras_tinytrain.plan import Budget, Plan
+from keras_tinytrain.plan import Budget, Plan, unexplained
 
 _MORE_MEMORY = (0.25, 0.5, 1.0)
 HEADINGS = ("layer", "potential", "parameters", "MACs", "score", "channels", "why")
@@ -14,18 +16,18 @@ HEADINGS = ("layer", "potential", "parameters", "MACs", "score", "channels", "wh
 
 @dataclasses.dataclass(frozen=True)
 class Explanation:
-    """What a plan was chosen from.
+    """The scores and costs that a plan was chosen by.
 
     Args:
         table: the model's layers.
-        ranking: scores of the candidates, see `selection.Ranking`; the sum over a layer's channels is its potential.
+        ranking: scores of the candidates; the sum over a layer's channels is its potential.
         accounting: what the memory budget counts.
-        choose: called with a budget, the plan for it by the same scores and rule.
+        choose: budget -> the plan for it by the same scores and rule.
     """
 
     table: LayerTable
-    ranking: object
-    accounting: object
+    ranking: Ranking
+    accounting: Accounting
     choose: Callable[[Budget], Plan]
 
     def text(self, plan: Plan) -> str:
@@ -38,7 +40,7 @@ class Explanation:
     @property
     def order(self) -> list[str]:
         """Names of the candidates, best first."""
-        return sorted(self.ranking.layers, key=self.ranking.layers.get, reverse=True)
+        return sorted(self.ranking.layers, key=self.ranking.layers.__getitem__, reverse=True)
 
     def _title(self, plan):
         choice = paper_cost.num_channels(plan)
@@ -50,7 +52,7 @@ class Explanation:
         )
 
     def cells(self, plan: Plan, name: str) -> tuple[str, ...]:
-        """What stands under HEADINGS for layer `name`."""
+        """The cells of layer `name`, one for each of HEADINGS."""
         row, count = self.table[name], paper_cost.num_channels(plan).get(name, 0)
         return (
             name,
@@ -82,6 +84,13 @@ class Explanation:
         changes = {name: after.get(name, 0) - before.get(name, 0) for name in self.table.names}
         told = ", ".join(f"{name} {change:+d} channels" for name, change in changes.items() if change)
         return f"{share:+.0%} memory ({memory:,} bytes): {told or 'nothing; compute is the limit'}"
+
+
+def explanation_of(plan: Plan) -> Explanation:
+    """The scores and costs that `plan` was chosen by. Raises ValueError where they are not known, as `Plan.explain` does."""
+    if isinstance(plan.explanation, Explanation):
+        return plan.explanation
+    raise ValueError(unexplained(plan))
 
 
 def _aligned(row, widths):

@@ -1,20 +1,33 @@
-"""Score a model on samples and choose what to train within a budget: from model and data to a `Plan`."""
+"""Score a model on samples and choose layers and channels within a budget: from model and data to a `Plan`."""
 
 import keras
 import numpy as np
 
+from keras_tinytrain.choose.protocols import Loss, Scorer
 from keras_tinytrain.choose.strategies import find_strategy, make_task
 from keras_tinytrain.plan import Budget, Plan
 
 
-def choose(model: keras.Model, x, loss, budget: Budget, *, strategy: str = "fisher", **task_options) -> Plan:
-    """What `strategy` trains of `model` for the samples `x`, within `budget`.
+def choose(
+    model: keras.Model,
+    x,
+    loss: Loss,
+    budget: Budget,
+    *,
+    scorer: Scorer | None = None,
+    strategy: str = "fisher",
+    **task_options,
+) -> Plan:
+    """The layers and channels of `model` that `strategy` trains for the samples `x`, within `budget`.
+
+    Every plan is chosen here: for `fit`, for few-shot adaptation, on the command line.
 
     Args:
         model: a built Functional or Sequential model; not changed.
         x: float array (N, ...) of samples.
         loss: loss(outputs, indices) -> SUM of the losses of the samples `indices`.
         budget: memory and compute.
+        scorer: layer names -> their Fisher information, where the caller has a faster way to it; None: `fisher_information`.
         strategy: a key of `strategies.STRATEGIES`.
         task_options: of `strategies.make_task`: last_blocks, layers, kinds, accounting, rule, seed, frozen.
 
@@ -26,10 +39,10 @@ def choose(model: keras.Model, x, loss, budget: Budget, *, strategy: str = "fish
         TypeError: `budget` is no `Budget`.
     """
     decide = find_strategy(strategy)
-    return decide(make_task(model, x, loss, budget, **task_options))
+    return decide(make_task(model, x, loss, budget, scorer=scorer, **task_options))
 
 
-def summed_cross_entropy(labels, *, from_logits: bool = True):
+def summed_cross_entropy(labels, *, from_logits: bool = True) -> Loss:
     """loss(outputs, indices) for `choose`: sum of cross-entropies of outputs (N, classes) against integer labels (N,)."""
     labels = np.asarray(labels)
 

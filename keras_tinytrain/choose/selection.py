@@ -1,71 +1,17 @@
-"""Which layers and channels to train: rankings, and the budgeted choice that turns one into a plan."""
+"""Which layers and channels to train: the candidates, and the choice within a budget that turns a ranking into a plan."""
 
-import dataclasses
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
 from keras_tinytrain.choose import filling, paper_cost
 from keras_tinytrain.choose.explain import Explanation
-from keras_tinytrain.choose.fisher import potential
+from keras_tinytrain.choose.protocols import Accounting
+from keras_tinytrain.choose.ranking import Ranking, best_channels
 from keras_tinytrain.choose.sram import DeviceAccounting
 from keras_tinytrain.model.layers import LayerInfo, LayerTable
 from keras_tinytrain.plan import Budget, LayerPlan, Plan
-
-
-@dataclasses.dataclass(frozen=True)
-class Ranking:
-    """What a strategy says of the candidates: larger is sooner.
-
-    Args:
-        layers: {layer name: score}.
-        channels: {layer name: scores of its output channels, (channels,)}.
-    """
-
-    layers: dict[str, float]
-    channels: dict[str, np.ndarray]
-
-
-# A criterion is a score of one layer from its potential P and its shares w = W / max W and m = M / max M of the candidates'
-# parameters and multiply-accumulates. TinyTrain's is P / (w * m).
-CRITERIA: dict[str, Callable[[float, float, float], float]] = {
-    "P": lambda p, w, m: p,
-    "P/W": lambda p, w, m: p / w,
-    "P/M": lambda p, w, m: p / m,
-    "P/(W*M)": lambda p, w, m: p / (w * m),
-}
-
-
-def fisher_ranking(rows, delta: dict[str, np.ndarray], *, criterion: str = "P/(W*M)") -> Ranking:
-    """TinyTrain's ranking: s_i = P_i / (||W_i|| / max ||W|| * M_i / max M), channels by Delta_o.
-
-    Args:
-        rows: candidate layers; the maxima run over them.
-        delta: {layer name: Delta_o, (channels,)}, see `fisher.fisher_information`.
-        criterion: a key of CRITERIA.
-    """
-    if criterion not in CRITERIA:
-        raise ValueError(f"criterion expects one of {sorted(CRITERIA)}. Received: {criterion!r}")
-    most_weights, most_macs = max(row.num_weights for row in rows), max(row.macs for row in rows)
-    score = CRITERIA[criterion]
-    layers = {row.name: score(potential(delta[row.name]), row.num_weights / most_weights, row.macs / most_macs) for row in rows}
-    return Ranking(layers=layers, channels={row.name: np.asarray(delta[row.name]) for row in rows})
-
-
-def l2_ranking(rows, kernels: dict[str, np.ndarray]) -> Ranking:
-    """Layers and channels by the L2 norm of their weights. `kernels`: {layer name: (channels, weights per channel)}."""
-    channels = {row.name: np.linalg.norm(kernels[row.name], axis=1) for row in rows}
-    return Ranking(layers={name: float(np.linalg.norm(norms)) for name, norms in channels.items()}, channels=channels)
-
-
-def random_ranking(rows, *, seed: int = 0) -> Ranking:
-    """Layers and channels in random order."""
-    rng = np.random.default_rng(seed)
-    return Ranking(
-        layers={row.name: float(rng.random()) for row in rows},
-        channels={row.name: rng.random(row.num_channels) for row in rows},
-    )
 
 
 def candidates(
@@ -89,22 +35,28 @@ def _fill(table, ranking, order, fits, rule):
 
 
 def select(
-    table: LayerTable, ranking: Ranking, budget: Budget, *, accounting=None, strategy: str = "fisher", rule: str = "layers"
+    table: LayerTable,
+    ranking: Ranking,
+    budget: Budget,
+    *,
+    accounting: Accounting | None = None,
+    strategy: str = "fisher",
+    rule: str = "layers",
 ) -> Plan:
-    """The budgeted choice: no budget is exceeded, and no further channel of any candidate fits.
+    """The choice within a budget: no budget is exceeded, and no further channel of any candidate fits.
 
     Args:
         table: the model's layers.
         ranking: scores of the candidate layers and their channels.
         budget: memory and compute.
-        accounting: `DeviceAccounting` (default) or `paper_cost.PaperAccounting`, or anything with their `memory_bytes`.
-        strategy: what the plan is called.
+        accounting: what the memory budget counts; None: `DeviceAccounting()`.
+        strategy: the name that the plan gets.
         rule: "layers": in decreasing score, each with as many of its best channels as fit (`filling.fill_by_layer`);
             "channels": a knapsack over all channels by score per weight (`filling.fill_by_channel`). On tasks the second is no
             better, and it spreads a plan over more layers.
 
     Raises:
-        ValueError: not even one channel fits; names the smallest budget that would do.
+        ValueError: not even one channel fits; the message names the smallest budget that suffices.
     """
     accounting = accounting or DeviceAccounting()
     order = sorted(ranking.layers, key=lambda name: (-ranking.layers[name], table.index(name)))
@@ -123,11 +75,6 @@ def select(
     )
     again = functools.partial(select, table, ranking, accounting=accounting, strategy=strategy, rule=rule)
     return Plan(plans, budget, strategy, Explanation(table, ranking, accounting, again))
-
-
-def best_channels(scores: np.ndarray, count: int) -> tuple[int, ...]:
-    """Indices of the `count` largest scores, ascending; of equal scores the lower index comes first."""
-    return tuple(sorted(np.argsort(-np.asarray(scores), kind="stable")[:count].tolist()))
 
 
 def last_layer_plan(table: LayerTable) -> Plan:

@@ -1,35 +1,27 @@
-"""Strategies: ways to decide what to train, each a function from a `Task` to a `Plan`.
+"""Strategies: ways to choose layers and channels, each a function from a `Task` to a `Plan`.
 
 A new one is a function under `@strategy("name")`. TinyTrain with layers by their mean channel would be:
 
     @strategy("mean channel")
     def mean_channel(task):
-        delta = task.delta
-        return task.select(Ranking({name: float(values.mean()) for name, values in delta.items()}, delta), "mean channel")
+        layers = {name: float(values.mean()) for name, values in task.fisher.items()}
+        return task.select(Ranking(layers, task.fisher), "mean channel")
 """
 
 import dataclasses
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 import keras
 import numpy as np
 
-from keras_tinytrain._old_names import last_blocks_or_layers, old_keywords
+from keras_tinytrain._old_names import last_blocks_or_layers, old_keywords, warn_renamed
 from keras_tinytrain.choose import paper_cost
 from keras_tinytrain.choose.fisher import fisher_information
+from keras_tinytrain.choose.protocols import Accounting, Loss, Scorer
+from keras_tinytrain.choose.ranking import CRITERIA, Ranking, fisher_ranking, l2_ranking, random_ranking
 from keras_tinytrain.choose.schemes import SCHEMES, scheme_plan
-from keras_tinytrain.choose.selection import (
-    CRITERIA,
-    Ranking,
-    candidates,
-    fisher_ranking,
-    full_plan,
-    l2_ranking,
-    last_layer_plan,
-    random_ranking,
-    select,
-)
+from keras_tinytrain.choose.selection import candidates, full_plan, last_layer_plan, select
 from keras_tinytrain.choose.sram import DeviceAccounting
 from keras_tinytrain.model.fold import canonical_form
 from keras_tinytrain.model.layers import CHANNEL_AXIS, LayerInfo, LayerTable, layer_table
@@ -38,7 +30,7 @@ from keras_tinytrain.plan import Budget, LayerPlan, Plan
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Task:
-    """What a strategy may look at.
+    """The model, samples and limits that a strategy chooses by.
 
     Args:
         model: in canonical form.
@@ -50,22 +42,31 @@ class Task:
         accounting: what the memory budget counts.
         rule: of `selection.select`.
         seed: of everything that is drawn.
+        scorer: gives the Fisher information of `loss` on `x`; None: `fisher_information`.
     """
 
     model: keras.Model
     table: LayerTable
     rows: tuple[LayerInfo, ...]
     x: np.ndarray
-    loss: Callable
+    loss: Loss
     budget: Budget
-    accounting: object
+    accounting: Accounting
     rule: str = "layers"
     seed: int = 0
+    scorer: Scorer | None = None
 
     @functools.cached_property
-    def delta(self) -> dict[str, np.ndarray]:
+    def fisher(self) -> dict[str, np.ndarray]:
         """Fisher information of the candidates: {layer name: (channels,)}. Computed when first asked for."""
-        return fisher_information(self.model, self.x, self.loss, [row.name for row in self.rows])
+        scorer = self.scorer or functools.partial(fisher_information, self.model, self.x, self.loss)
+        return scorer([row.name for row in self.rows])
+
+    @property
+    def delta(self) -> dict[str, np.ndarray]:
+        """The name of `fisher` in version 0.1."""
+        warn_renamed("Task.delta", "Task.fisher")
+        return self.fisher
 
     def select(self, ranking: Ranking, name: str) -> Plan:
         """The budgeted choice by `ranking`, as a plan of the strategy `name`."""
@@ -73,7 +74,7 @@ class Task:
 
     def kernel(self, row: LayerInfo) -> np.ndarray:
         """Weights of a layer, channel by channel: (channels, weights per channel)."""
-        kernel = np.asarray(self.model.get_layer(row.name).kernel)
+        kernel = keras.ops.convert_to_numpy(self.model.get_layer(row.name).kernel)
         return np.moveaxis(kernel, CHANNEL_AXIS[row.kind], 0).reshape(row.num_channels, -1)
 
 
@@ -81,16 +82,17 @@ class Task:
 def make_task(
     model: keras.Model,
     x,
-    loss,
+    loss: Loss,
     budget: Budget,
     *,
+    scorer: Scorer | None = None,
     last_blocks: int = 6,
     layers: Sequence[str] | None = None,
     kinds: str = "pointwise",
-    accounting=None,
-    rule="layers",
-    seed=0,
-    frozen=(),
+    accounting: Accounting | None = None,
+    rule: str = "layers",
+    seed: int = 0,
+    frozen: Collection[str] = (),
 ) -> Task:
     """The `Task` of a built model, not necessarily canonical.
 
@@ -106,7 +108,7 @@ def make_task(
     table = layer_table(canonical).frozen(frozen)
     rows = candidates(table, last_blocks, layers=layers, kinds=kinds)
     x = np.asarray(x, np.float32)
-    return Task(canonical, table, rows, x, loss, budget, accounting or DeviceAccounting(), rule, seed)
+    return Task(canonical, table, rows, x, loss, budget, accounting or DeviceAccounting(), rule, seed, scorer)
 
 
 Strategy = Callable[[Task], Plan]
@@ -133,7 +135,7 @@ def find_strategy(name: str) -> Strategy:
 @strategy("fisher")
 def fisher(task: Task, criterion: str = "P/(W*M)") -> Plan:
     """TinyTrain: layers by potential per parameter and multiply-accumulate, channels by Fisher information."""
-    return task.select(fisher_ranking(task.rows, task.delta, criterion=criterion), "fisher")
+    return task.select(fisher_ranking(task.rows, task.fisher, criterion=criterion), "fisher")
 
 
 for _criterion in CRITERIA:
@@ -169,10 +171,10 @@ def static_plan(tasks: list[Task], *, name: str = "static") -> Plan:
 
     Args:
         tasks: of one model, with the same candidates.
-        name: what the plan's strategy is called.
+        name: the strategy's name in the plan.
     """
     rows = tasks[0].rows
-    mean = {row.name: np.mean([task.delta[row.name] for task in tasks], axis=0) for row in rows}
+    mean = {row.name: np.mean([task.fisher[row.name] for task in tasks], axis=0) for row in rows}
     return tasks[0].select(fisher_ranking(rows, mean), name)
 
 
@@ -184,7 +186,7 @@ def none(task: Task) -> Plan:
 
 @strategy("bias_only")
 def bias_only(task: Task) -> Plan:
-    """All biases of the candidates, from the last backwards for as long as both budgets hold."""
+    """All biases of the candidates, from the last layer backwards, for as long as both budgets hold."""
     limit, chosen = task.budget.backward_macs(paper_cost.full_backward_macs(task.table)), {}
     for row in sorted((row for row in task.rows if row.has_bias), key=lambda row: -task.table.index(row.name)):
         larger = {row.name: 0, **chosen}
@@ -206,7 +208,7 @@ def redrawn(task: Task) -> Plan:
 
 
 def redraw(plan: Plan, table: LayerTable, *, epoch: int, seed: int = 0) -> Plan:
-    """`plan` with as many other channels in the same layers, by `seed` and `epoch` alone; costs stay what they were."""
+    """`plan` with as many other channels in the same layers, by `seed` and `epoch` alone; costs stay the same."""
     rng = np.random.default_rng([seed, epoch])
     layers = []
     for layer in plan.layers:

@@ -54,7 +54,7 @@ def run(args: argparse.Namespace) -> int:
     from keras_tinytrain.cli.tables import bytes_table, flat_bytes, weights_table
     from keras_tinytrain.data.samples import load_samples
     from keras_tinytrain.export import TrainingSettings, export_tflm
-    from keras_tinytrain.fewshot.task_plan import head_for
+    from keras_tinytrain.fewshot.task_loss import head_for
     from keras_tinytrain.plan import Plan
 
     model, plan = load_model(args.model), _candidates(args) if args.adaptive else Plan.load(args.plan)

@@ -30,11 +30,12 @@ def run(args: argparse.Namespace) -> int:
     load_tensorflow()
     from rich import print as rich_print
 
+    from keras_tinytrain.choose.planner import choose
     from keras_tinytrain.choose.sram import DeviceAccounting
     from keras_tinytrain.cli.tables import plan_table
     from keras_tinytrain.data.samples import load_samples
     from keras_tinytrain.export import board
-    from keras_tinytrain.fewshot.task_plan import choose_for_task
+    from keras_tinytrain.fewshot.task_loss import classifier_and_loss
     from keras_tinytrain.plan import Budget
     from keras_tinytrain.views import checked_views
 
@@ -42,10 +43,11 @@ def run(args: argparse.Namespace) -> int:
     model = load_model(args.model)
     x, y = load_samples(args.samples, model.input_shape[1:], scale=args.scale, offset=args.offset)
     with spinner("scoring layers and channels"):
-        num_views = len(checked_views(args.view))
-        accounting = DeviceAccounting(args.optimizer, args.trained_weights, num_views=num_views, features=args.features)
+        counts = {"num_samples": len(x), "num_views": len(checked_views(args.view)), "num_classes": int(y.max()) + 1}
+        accounting = DeviceAccounting(args.optimizer, args.trained_weights, features=args.features, **counts)
         choice = {"strategy": args.strategy, "seed": args.seed, "last_blocks": args.inspect, "accounting": accounting}
-        plan = choose_for_task(model, x, y, budget, **choice)
+        classifier, loss = classifier_and_loss(model, x, y)
+        plan = choose(classifier, x, loss, budget, **choice)
     if args.figure:
         from keras_tinytrain.cli.plan_figure import write_figure
 

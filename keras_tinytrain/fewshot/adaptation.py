@@ -1,10 +1,13 @@
 """Adapt a backbone to a handful of labelled samples: prototypes, augmented views, a few training steps on a few channels."""
 
+import functools
+
 import keras
 import numpy as np
 import tensorflow as tf
 
 from keras_tinytrain._old_names import last_blocks_or_layers, old_keywords
+from keras_tinytrain.choose.planner import choose, summed_cross_entropy
 from keras_tinytrain.choose.sram import DeviceAccounting
 from keras_tinytrain.delta import Delta
 from keras_tinytrain.fewshot.adapter import Adapter
@@ -77,13 +80,15 @@ def adapt(
     if iterations < 0:
         raise ValueError(f"Expected a number of iterations, 0 or more. Received: {iterations}")
     start = prototype_classifier(backbone, support_x, support_y)
-    adapter, original, support_x = start._adapter, start._head, np.asarray(support_x, np.float32)
+    adapter, original, support_x = start._adapter, start._original, np.asarray(support_x, np.float32)
     views = _views(support_x, shifts, augment, num_views, seed)
     if plan is None:
         accounting = DeviceAccounting(num_samples=len(support_x), num_views=len(views), num_classes=start.num_classes)
         options = {"accounting": accounting, "seed": seed, **choice_options}
-        scored = views[0] if len(views) else support_x
-        plan = adapter.choose(scored, support_y, original.prototypes, budget or Budget(), **options)
+        x, prototypes = views[0] if len(views) else support_x, original.prototypes
+        scorer = functools.partial(adapter.fisher, x, support_y, prototypes)
+        loss = summed_cross_entropy(support_y)
+        plan = choose(adapter.classifier(prototypes), x, loss, budget or Budget(), scorer=scorer, **options)
     objective = softmax_loss if head == "softmax" else leave_one_out_loss if leave_one_out else prototype_loss
     settings = {"iterations": iterations, "learning_rate": learning_rate}
     return _learn(adapter, plan, original, support_x, support_y, views, objective, average, **settings)

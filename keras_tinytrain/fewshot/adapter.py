@@ -8,8 +8,6 @@ import numpy as np
 import tensorflow as tf
 
 from keras_tinytrain.choose.fisher import activation_gradient_products, mean_squares
-from keras_tinytrain.choose.planner import summed_cross_entropy
-from keras_tinytrain.choose.strategies import Task, find_strategy, make_task
 from keras_tinytrain.delta import model_hash
 from keras_tinytrain.fewshot.heads import SCALE
 from keras_tinytrain.fewshot.prototype_head import PrototypeHead
@@ -17,7 +15,7 @@ from keras_tinytrain.fewshot.prototypes import cosine_logits
 from keras_tinytrain.fewshot.trainable_part import Tail
 from keras_tinytrain.model.fold import canonical_form
 from keras_tinytrain.model.graph import flatten
-from keras_tinytrain.plan import Budget, Plan
+from keras_tinytrain.plan import Plan
 
 BATCH_SIZE = 256
 _ADAPTERS = weakref.WeakKeyDictionary()  # {backbone: its Adapter}
@@ -70,17 +68,18 @@ class Adapter:
         """Names the base model in deltas."""
         return model_hash(self.model)
 
-    def choose(self, x, y, prototypes, budget: Budget, *, strategy: str = "fisher", **task_options) -> Plan:
-        """`planner.choose` for the cosine classifier of `prototypes` (K, D), with the scores compiled."""
-        head, classifier = self._classifier(len(prototypes))
+    def classifier(self, prototypes) -> keras.Model:
+        """The canonical model with the cosine classifier of `prototypes` (K, D): images -> logits. The next call changes it."""
+        head, model = self._classifier(len(prototypes))
         head.kernel.assign(prototypes.T)
-        decide = find_strategy(strategy)
-        task = make_task(classifier, x, summed_cross_entropy(y), budget, **task_options)
-        return decide(_Scored(self, y, prototypes, task))
+        return model
 
     def fisher(self, x, y, prototypes, layer_names) -> dict[str, np.ndarray]:
-        """`fisher_information` of the cosine classifier; the prototypes are constants, the queries the samples themselves."""
-        names, y = tuple(layer_names), np.asarray(y)
+        """`fisher_information` of `classifier(prototypes)`, compiled once for every task.
+
+        The prototypes are constants, the queries the samples x (N, ...) themselves, of labels y (N,).
+        """
+        names, x, y = tuple(layer_names), np.asarray(x, np.float32), np.asarray(y)
         if names not in self._products:
             self._products[names] = self._compile_products(names)
         run, prototypes = self._products[names], tf.constant(prototypes, tf.float32)
@@ -114,17 +113,6 @@ class Adapter:
             return activation_gradient_products(self._canonical, x, loss, names)
 
         return products
-
-
-class _Scored(Task):
-    """A `Task` whose scores come from the adapter's compiled function."""
-
-    def __init__(self, adapter, y, prototypes, task):
-        vars(self).update(vars(task), _score=functools.partial(adapter.fisher, task.x, y, prototypes))
-
-    @functools.cached_property
-    def delta(self):
-        return self._score([row.name for row in self.rows])
 
 
 def copy_model(model: keras.Model) -> keras.Model:

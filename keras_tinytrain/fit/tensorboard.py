@@ -4,6 +4,7 @@ import os
 
 import tensorflow as tf
 
+from keras_tinytrain.choose.explain import explanation_of
 from keras_tinytrain.plan import Plan
 
 
@@ -14,7 +15,7 @@ def write_plan(log_dir: str | os.PathLike, plan: Plan) -> None:
     `tinytrain/num_channels/<layer>`; and, where scores are known, scalars `tinytrain/score/<layer>` and histograms
     `tinytrain/channel_scores/<layer>` of every candidate.
     """
-    known = plan.explanation
+    known = plan.explanation and explanation_of(plan)
     writer = tf.summary.create_file_writer(os.path.join(log_dir, "train"), filename_suffix=".tinytrain")
     with writer.as_default(step=0), tf.summary.record_if(True):
         text = plan.explain() if known else plan.to_json()

@@ -59,8 +59,8 @@ def test_an_elementwise_square_is_another_number(task):
         tape.watch(activation)
         value = summed_cross_entropy(y)(tail(activation), np.arange(len(x)))
     mistaken = np.sum((activation * tape.gradient(value, activation)) ** 2, axis=(0, 1, 2)) / (2 * len(x))
-    delta = fisher_information(model, x, summed_cross_entropy(y), ["conv"])["conv"]
-    assert np.all(np.abs(mistaken / delta - 1) > 1e-3)
+    fisher = fisher_information(model, x, summed_cross_entropy(y), ["conv"])["conv"]
+    assert np.all(np.abs(mistaken / fisher - 1) > 1e-3)
 
 
 def test_batches_do_not_matter(task):
@@ -73,7 +73,7 @@ def test_is_the_square_of_the_derivative_of_a_channel_scale(task):
     """sum_d a g = d loss / d s at s = 1, where s multiplies the channel: checked by central differences."""
     model, x, y = task
     step, loss = 1e-5, summed_cross_entropy(y)
-    delta = fisher_information(model, x, loss, ["pointwise"])["pointwise"]
+    fisher = fisher_information(model, x, loss, ["pointwise"])["pointwise"]
     head, tail = cut_at(model, "pointwise")
 
     def losses(scale):
@@ -82,7 +82,7 @@ def test_is_the_square_of_the_derivative_of_a_channel_scale(task):
     for channel in (0, 5):
         change = step * np.eye(8)[channel]
         slopes = (losses(1 + change) - losses(1 - change)) / (2 * step)
-        np.testing.assert_allclose(delta[channel], np.sum(slopes**2) / (2 * len(x)), rtol=1e-5)
+        np.testing.assert_allclose(fisher[channel], np.sum(slopes**2) / (2 * len(x)), rtol=1e-5)
 
 
 def test_a_float32_network_is_scored_in_float64(task):

@@ -7,9 +7,14 @@ from models import labelled_images, tiny_net
 
 from keras_tinytrain import Budget
 from keras_tinytrain.choose.planner import choose, summed_cross_entropy
-from keras_tinytrain.fewshot.task_plan import choose_for_task, head_for
+from keras_tinytrain.fewshot.task_loss import classifier_and_loss, head_for
 
 BUDGET = Budget("100KB", 0.4)
+
+
+def choose_for_task(model, x, y, budget, **options):
+    classifier, loss = classifier_and_loss(model, x, y)
+    return choose(classifier, x, loss, budget, **options)
 
 
 @pytest.fixture(scope="module")

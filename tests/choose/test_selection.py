@@ -10,6 +10,7 @@ from models import tiny_net
 
 from keras_tinytrain.choose import paper_cost, selection
 from keras_tinytrain.choose.filling import fill_by_channel, fill_by_layer
+from keras_tinytrain.choose.ranking import CRITERIA, best_channels, fisher_ranking, l2_ranking, random_ranking
 from keras_tinytrain.choose.sram import DeviceAccounting
 from keras_tinytrain.model.layers import LayerInfo, LayerTable, layer_table
 from keras_tinytrain.plan import Budget
@@ -40,12 +41,12 @@ def problems(draw):
     """(table, ranking, budget, accounting)."""
     table = draw(tables())
     rng = np.random.default_rng(draw(st.integers(0, 2**32)))
-    delta = {row.name: rng.integers(0, 4, row.num_channels) * rng.random() for row in table.weighted}  # with ties and zeros
+    fisher = {row.name: rng.integers(0, 4, row.num_channels) * rng.random() for row in table.weighted}  # with ties and zeros
     accounting = draw(st.sampled_from(ACCOUNTINGS))
     most = accounting.memory_bytes(table, paper_cost.full_choice(table))
     budget = Budget(draw(st.integers(most // 8 + 1, most + 1)), draw(st.floats(0.01, 1) | st.integers(2, 10**4)))
-    criterion = draw(st.sampled_from(sorted(selection.CRITERIA)))
-    return table, selection.fisher_ranking(table.weighted, delta, criterion=criterion), budget, accounting
+    criterion = draw(st.sampled_from(sorted(CRITERIA)))
+    return table, fisher_ranking(table.weighted, fisher, criterion=criterion), budget, accounting
 
 
 def within(table, choice, budget, accounting):
@@ -117,37 +118,37 @@ def test_channels_rule_takes_the_best_per_weight_across_layers():
 
 def test_unknown_rule_and_criterion_are_named():
     table = layer_table(tiny_net())
-    ranking = selection.random_ranking(table.weighted)
+    ranking = random_ranking(table.weighted)
     with pytest.raises(ValueError, match="rule expects.*'knapsack'"):
         selection.select(table, ranking, Budget(), rule="knapsack")
     with pytest.raises(ValueError, match=r"criterion expects.*'P/\(W\*M\)'.*Received: 'Q'"):
-        selection.fisher_ranking(table.weighted, ranking.channels, criterion="Q")
+        fisher_ranking(table.weighted, ranking.channels, criterion="Q")
 
 
 def test_the_papers_score_by_hand():
     table = layer_table(tiny_net())
     rows = [table["b2_depthwise"], table["b2_project"]]
-    delta = {"b2_depthwise": np.full(16, 0.5), "b2_project": np.full(12, 1.0)}
+    fisher = {"b2_depthwise": np.full(16, 0.5), "b2_project": np.full(12, 1.0)}
     weights, macs = 144 / 192, 9 * 144 / (9 * 192)
     expected = {"P": (8, 12), "P/W": (8 / weights, 12), "P/M": (8 / macs, 12), "P/(W*M)": (8 / (weights * macs), 12)}
     for criterion, scores in expected.items():
-        ranking = selection.fisher_ranking(rows, delta, criterion=criterion)
+        ranking = fisher_ranking(rows, fisher, criterion=criterion)
         assert tuple(ranking.layers.values()) == pytest.approx(scores)
-        np.testing.assert_array_equal(ranking.channels["b2_depthwise"], delta["b2_depthwise"])
+        np.testing.assert_array_equal(ranking.channels["b2_depthwise"], fisher["b2_depthwise"])
 
 
 def test_l2_ranking():
     table = layer_table(tiny_net())
     kernel = np.zeros((5, 12))
     kernel[3] = 3.0
-    ranking = selection.l2_ranking([table["logits"]], {"logits": kernel})
+    ranking = l2_ranking([table["logits"]], {"logits": kernel})
     assert ranking.layers["logits"] == pytest.approx(3 * 12**0.5)
-    assert selection.best_channels(ranking.channels["logits"], 2) == (0, 3)
+    assert best_channels(ranking.channels["logits"], 2) == (0, 3)
 
 
 def test_same_seed_same_random_ranking():
     rows = layer_table(tiny_net()).weighted
-    first, again, other = (selection.random_ranking(rows, seed=seed) for seed in (3, 3, 4))
+    first, again, other = (random_ranking(rows, seed=seed) for seed in (3, 3, 4))
     assert first.layers == again.layers != other.layers
 
 

@@ -7,7 +7,7 @@ from models import labelled_images, tiny_net
 from keras_tinytrain.choose import paper_cost
 from keras_tinytrain.choose.fisher import fisher_information
 from keras_tinytrain.choose.planner import summed_cross_entropy
-from keras_tinytrain.choose.selection import Ranking
+from keras_tinytrain.choose.ranking import Ranking
 from keras_tinytrain.choose.strategies import STRATEGIES, find_strategy, make_task, redraw, static_plan, strategy
 from keras_tinytrain.plan import Budget
 
@@ -42,14 +42,32 @@ def test_names():
 def test_a_strategy_of_ones_own(task):
     @strategy("mean channel")
     def mean_channel(task):
-        delta = task.delta
-        return task.select(Ranking({name: float(values.mean()) for name, values in delta.items()}, delta), "mean channel")
+        layers = {name: float(values.mean()) for name, values in task.fisher.items()}
+        return task.select(Ranking(layers, task.fisher), "mean channel")
 
     try:
         plan = find_strategy("mean channel")(task)
     finally:
         del STRATEGIES["mean channel"]
     assert plan.strategy == "mean channel" and plan.layers
+
+
+def test_delta_of_a_task_is_called_fisher_now(task):
+    with pytest.warns(DeprecationWarning, match="Task.delta is called Task.fisher now"):
+        assert task.delta is task.fisher
+
+
+def test_scorer_of_ones_own_is_asked_once_for_the_candidates(task):
+    asked = []
+
+    def scorer(names):
+        asked.append(names)
+        return {name: np.arange(task.table[name].num_channels, dtype=float) for name in names}
+
+    given = make_task(task.model, task.x, task.loss, BUDGET, scorer=scorer, last_blocks=2)
+    for name in ("fisher", "fisher P", "redrawn"):
+        assert find_strategy(name)(given).layers
+    assert asked == [["b2_expand", "b2_project", "logits"]]
 
 
 def test_scores_are_computed_when_asked_for_and_once(task, monkeypatch):

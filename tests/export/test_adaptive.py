@@ -9,6 +9,7 @@ import pytest
 from models import embedding_net, images, labelled_images, small_net
 
 from keras_tinytrain.choose import planner, selection
+from keras_tinytrain.choose.ranking import fisher_ranking
 from keras_tinytrain.choose.fisher import fisher_information
 from keras_tinytrain.choose.paper_cost import num_channels
 from keras_tinytrain.cli import main
@@ -80,7 +81,7 @@ def test_the_choice_is_python_s_for_the_same_scores(case):
     rows = selection.candidates(table, 2, kinds="all")
     scores = {row.name: found for row, found in zip(rows, host.trainer.score(), strict=True)}
     assert len(rows) == 6
-    ranking = selection.fisher_ranking(rows, scores)
+    ranking = fisher_ranking(rows, scores)
     room, seen = accounting.room, set()
     least = min(accounting.memory_bytes(table, {row.name: 1}) for row in rows)
     for share, compute in itertools.product((0.01, 0.05, 0.2, 0.5, 1), (0.9, 0.4, 0.2)):

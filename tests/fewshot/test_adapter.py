@@ -1,5 +1,6 @@
 """A backbone made ready for many tasks: its scores, when it is kept, and its optimizer, against what they stand for."""
 
+import functools
 import gc
 import weakref
 
@@ -35,7 +36,7 @@ def test_scores_are_fisher_information_of_the_cosine_classifier():
         np.testing.assert_allclose(scores[name], expected[name], rtol=1e-3, atol=1e-5 * expected[name].max())
 
 
-def test_the_plan_is_the_planner_s():
+def test_the_compiled_scores_choose_the_plan_of_the_planner_s_own():
     backbone = embedding_net()
     x, y = labelled_images(backbone, per_class=4, classes=3)
     head = PrototypeHead(3)
@@ -43,8 +44,10 @@ def test_the_plan_is_the_planner_s():
     head.set_prototypes(backbone(x), y)
     for strategy in ("fisher", "l2", "last_layer"):
         expected = planner.choose(classifier, x, planner.summed_cross_entropy(y), Budget("64KB", 0.3), strategy=strategy)
-        adapter = Adapter.of(backbone)
-        assert adapter.choose(x, y, np.asarray(head.kernel).T, Budget("64KB", 0.3), strategy=strategy) == expected
+        adapter, prototypes = Adapter.of(backbone), np.asarray(head.kernel).T
+        scorer, loss = functools.partial(adapter.fisher, x, y, prototypes), planner.summed_cross_entropy(y)
+        options = {"scorer": scorer, "strategy": strategy}
+        assert planner.choose(adapter.classifier(prototypes), x, loss, Budget("64KB", 0.3), **options) == expected
 
 
 def test_it_is_kept_until_the_weights_change():
