@@ -3,6 +3,12 @@
 import dataclasses
 import os
 import pathlib
+import sys
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
 
 _KINDS = {int: "a number of at least 1", str: "a text"}
 
@@ -87,10 +93,6 @@ def board(name: str | os.PathLike | Board) -> Board:
 
 
 def _read_board(file):
-    try:
-        import tomllib
-    except ImportError as error:
-        raise ValueError(f"Reading {file} needs Python 3.11 or newer; pass a Board.") from error
     try:
         values = tomllib.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
