@@ -1,4 +1,4 @@
-"""Gradients of what a bundle trains, by TensorFlow's tape in float64 on the int8 model's own values."""
+"""Reference gradients of a bundle's trained channels: TensorFlow's tape in float64 on the int8 model's own values."""
 
 import keras
 import numpy as np
@@ -83,7 +83,7 @@ def dequantised_weights(whole, model):
 
 
 def run_float64(model, first, features, weights, kept):
-    """The flat output of the layers behind layer `first`, given its output."""
+    """The flat output of the layers after layer `first`, given its output."""
     outputs = {}
     for index, node in enumerate(walk(model)):
         layer, name = node.layer, node.layer.name

@@ -1,4 +1,4 @@
-"""A compiled model, a callback for it, and what it moved."""
+"""A compiled model, a callback for it, and the channels that it moved."""
 
 import keras
 import numpy as np

@@ -1,4 +1,4 @@
-"""Deltas: saved, loaded, applied and reverted bit for bit; refused where they do not belong or were altered."""
+"""Deltas: saved, loaded, applied and reverted bit for bit; refused if they belong to another model or were altered."""
 
 import dataclasses
 
@@ -34,7 +34,7 @@ def learned():
     return model, Delta.between(before, model)
 
 
-def test_a_saved_delta_makes_a_fresh_model_answer_the_same(learned, tmp_path):
+def test_saved_delta_makes_a_fresh_model_answer_the_same(learned, tmp_path):
     model, delta = learned
     num_bytes = delta.save(tmp_path / "task.delta")
     assert num_bytes == (tmp_path / "task.delta").stat().st_size
@@ -74,7 +74,7 @@ def test_every_cut_and_every_altered_byte_is_refused(learned):
             Delta.from_bytes(bytes(altered))
 
 
-def test_the_error_names_the_file(learned, tmp_path):
+def test_error_names_the_damaged_file(learned, tmp_path):
     (tmp_path / "bad.delta").write_bytes(learned[1].to_bytes()[:-1])
     with pytest.raises(ValueError, match="bad.delta: a delta that was cut short"):
         Delta.load(tmp_path / "bad.delta")
@@ -93,7 +93,7 @@ def test_device_values_survive_the_file_but_are_not_written_into_keras():
         again.revert(small_net())
 
 
-def test_the_hash_does_not_depend_on_automatic_names():
+def test_model_hash_does_not_depend_on_automatic_names():
     def unnamed():
         keras.utils.set_random_seed(0)
         return keras.Sequential([keras.Input((4,)), keras.layers.Dense(3), keras.layers.Dense(2)])
@@ -102,7 +102,7 @@ def test_the_hash_does_not_depend_on_automatic_names():
     assert model_hash(small_net()) != model_hash(small_net(seed=1))
 
 
-def test_the_later_of_two_deltas_wins_per_channel():
+def test_later_of_two_deltas_wins_per_channel():
     earlier, later = made(project=((1, 4), 10), depthwise=((0,), 20), sequence=8), made(logits=((2,), 40), project=((0, 4), 30))
     merged = Delta.merge(earlier, later)
     assert [(r.name, r.channels) for r in merged.records] == [("project", (0, 1, 4)), ("depthwise", (0,)), ("logits", (2,))]
@@ -112,7 +112,7 @@ def test_the_later_of_two_deltas_wins_per_channel():
     assert earlier.merge(earlier).records[0].values.tobytes() == earlier.records[0].values.tobytes()
 
 
-def test_a_diff_holds_what_is_new(learned):
+def test_diff_holds_only_new_values(learned):
     earlier = made(project=((0, 1), 10), logits=((2,), 5))
     later = made(project=((1, 4), 11), logits=((2,), 5), depthwise=((3,), 1))
     diff = earlier.diff(later)  # project 1 has its values already, and so has all of logits
@@ -122,7 +122,7 @@ def test_a_diff_holds_what_is_new(learned):
     assert learned[1].merge(learned[1].diff(learned[1])).to_bytes() == learned[1].to_bytes()
 
 
-def test_a_merged_delta_is_applied_and_reverted(learned):
+def test_merged_delta_is_applied_and_reverted(learned):
     model, delta = learned
     before = small_net()
     half = Delta.between(snapshot(before, Plan(PLAN.layers[:1])), model)
@@ -163,7 +163,7 @@ def test_host_and_device_merge_to_the_same_bytes(data):
     assert _runtime.merge_deltas(a, _runtime.diff_deltas(a, b)) == _runtime.merge_deltas(a, b)
 
 
-def test_the_device_refuses_what_the_host_refuses(learned):
+def test_device_refuses_the_deltas_that_the_host_refuses(learned):
     delta = made(project=((0,), 1))
     other = dataclasses.replace(delta, records=(ChannelValues("project", (0,), np.ones((1, 3), np.float32), None),))
     for later, message in (

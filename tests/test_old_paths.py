@@ -27,7 +27,7 @@ def test_moved_module_warns_and_has_the_same_names(old, new, name):
     assert module.__spec__.name == module.__name__ != old  # one module, not a second copy of it
 
 
-def test_moved_name_warns():
+def test_moved_name_warns_and_is_the_same_object():
     import keras_tinytrain.export
     from keras_tinytrain.run import HostRuntime
 
@@ -40,6 +40,6 @@ def test_moved_module_points_to_one_that_exists(old):
     assert importlib.util.find_spec(f"keras_tinytrain.{_MOVED[old]}")
 
 
-def test_module_that_never_was_is_not_found():
+def test_module_that_never_existed_is_not_found():
     with pytest.raises(ModuleNotFoundError, match="keras_tinytrain.edges"):
         importlib.import_module("keras_tinytrain.edges")

@@ -1,4 +1,4 @@
-"""Budget, LayerPlan, Plan: what is refused, and that JSON gives back the same value."""
+"""Budget, LayerPlan, Plan: values that are refused, and JSON that gives back the same value."""
 
 import pytest
 from hypothesis import given
@@ -18,13 +18,13 @@ PLANS = st.builds(
     ("amount", "expected"),
     [("256KB", 262144), ("256 KiB", 262144), ("0.5MB", 524288), ("1.06 mib", 1111490), (1000, 1000), ("1000", 1000), ("7B", 7)],
 )
-def test_bytes_are_read(amount, expected):
+def test_amounts_of_bytes_are_read(amount, expected):
     assert parse_bytes(amount) == expected
     assert Budget(memory=amount).memory_bytes == expected
 
 
 @pytest.mark.parametrize("amount", ["", "KB", "-1KB", 0, -5, "256GB", "0.0001KB", None, "1e5", True])
-def test_other_amounts_are_refused(amount):
+def test_amounts_that_are_not_positive_bytes_are_refused(amount):
     with pytest.raises(ValueError, match="positive number of bytes"):
         Budget(memory=amount)
 
@@ -36,7 +36,7 @@ def test_compute_is_a_fraction_up_to_one_and_macs_above():
 
 
 @pytest.mark.parametrize("compute", [0, -0.1, float("nan"), "0.15", None])
-def test_other_compute_limits_are_refused(compute):
+def test_compute_limits_that_are_not_positive_numbers_are_refused(compute):
     with pytest.raises(ValueError, match="fraction in"):
         Budget(compute=compute)
 
@@ -47,12 +47,12 @@ def test_channels_are_ascending_without_repeats(channels):
         LayerPlan("conv", channels)
 
 
-def test_a_layer_stands_once():
+def test_plan_names_each_layer_once():
     with pytest.raises(ValueError, match="each layer once"):
         Plan((LayerPlan("a", (0,)), LayerPlan("a", (1,))))
 
 
-def test_layers_by_name():
+def test_plan_finds_its_layers_by_name():
     plan = Plan((LayerPlan("a", (0, 2)), LayerPlan("b", (1,))))
     assert plan["b"].channels == (1,)
     assert plan.num_channels == 3
@@ -65,7 +65,7 @@ def test_json_gives_back_the_same_plan(plan):
     assert Plan.from_json(plan.to_json()) == plan
 
 
-def test_files_give_back_the_same_plan(tmp_path):
+def test_plan_file_gives_back_the_same_plan(tmp_path):
     plan = Plan((LayerPlan("b9.pw1", (3, 4)),), Budget("256KB", 0.15), "fisher")
     plan.save(tmp_path / "plan.json")
     assert Plan.load(tmp_path / "plan.json") == plan
@@ -83,13 +83,13 @@ def test_files_give_back_the_same_plan(tmp_path):
         '{"keras_tinytrain_plan": 1, "layers": [], "budget": null, "strategy": "x", "more": 1}',
     ],
 )
-def test_other_files_are_named(tmp_path, text):
+def test_file_that_is_not_a_plan_is_named(tmp_path, text):
     path = tmp_path / "other.json"
     path.write_text(text)
     with pytest.raises(ValueError, match="other.json is not a plan"):
         Plan.load(path)
 
 
-def test_another_version_is_named():
+def test_plan_of_another_version_is_named():
     with pytest.raises(ValueError, match="version 2, this release reads version 1"):
         Plan.from_json('{"keras_tinytrain_plan": 2, "layers": [], "budget": null, "strategy": "x"}')

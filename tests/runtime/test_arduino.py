@@ -1,4 +1,4 @@
-"""What an Arduino user gets of an export: one .zip, laid out as the IDE wants it, whose sketch compiles against it alone."""
+"""An export's .zip for an Arduino user: laid out as the IDE wants it; its sketch compiles against it alone."""
 
 import io
 import re
@@ -44,7 +44,7 @@ def library(bundle, tmp_path):
     return folder
 
 
-def test_layout(bundle, library):
+def test_library_has_the_layout_that_the_ide_wants(bundle, library):
     properties = dict(line.split("=", 1) for line in (library / "library.properties").read_text().splitlines())
     assert library.name == properties["name"] and re.fullmatch(r"[A-Za-z0-9][\w.-]*", library.name)
     assert {path.name for path in library.iterdir()} == {"library.properties", "keywords.txt", "src", "examples"}
@@ -65,7 +65,7 @@ def test_layout(bundle, library):
     shutil.which("arm-none-eabi-g++") is None,
     reason="needs apt-get install gcc-arm-none-eabi libnewlib-arm-none-eabi libstdc++-arm-none-eabi-newlib",
 )
-def test_the_sketch_compiles_as_the_boards_core_does(library, tflm, tmp_path):
+def test_sketch_compiles_with_the_flags_of_the_boards_core(library, tflm, tmp_path):
     (example,) = (library / "examples").iterdir()
     flags = [*NANO_33_BLE, *EMBEDDED, f"-Dtflite={NAMESPACE}", *tflm.flags, f"-I{library / 'src'}", f"-I{CORE}"]
     for source in (f"{example.name}.ino", "tables.cpp"):
@@ -74,7 +74,7 @@ def test_the_sketch_compiles_as_the_boards_core_does(library, tflm, tmp_path):
         assert done.returncode == 0, done.stderr
 
 
-def test_two_archives_are_the_same(bundle):
+def test_two_archives_of_one_bundle_are_equal(bundle):
     from keras_tinytrain.export.arduino import arduino_library
 
     with zipfile.ZipFile(io.BytesIO(arduino_library("x", {"sketch.ino": b"1"}))) as archive:
@@ -82,7 +82,7 @@ def test_two_archives_are_the_same(bundle):
     assert arduino_library("x", {"sketch.ino": b"1"}) == arduino_library("x", {"sketch.ino": b"1"})
 
 
-def test_other_sketches_are_refused(tmp_path):
+def test_unknown_kinds_of_sketches_are_refused(tmp_path):
     inputs = keras.Input((8, 8, 1))
     model = keras.Model(inputs, keras.layers.GlobalAveragePooling2D()(keras.layers.Conv2D(2, 3, name="c")(inputs)))
     plan, options = Plan((LayerPlan("c", (0,)),)), {"calibration": np.zeros((1, 8, 8, 1), np.float32), "out": tmp_path / "b"}

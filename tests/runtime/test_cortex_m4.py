@@ -17,7 +17,7 @@ MAIN = ROOT / "tests" / "runtime" / "cortex_m4" / "main.cpp"
 
 
 def host_run(net, tables, library, images, labels):
-    """Train here, keeping what every forward pass read and gave; returns the same lines that the board prints."""
+    """Train here, keeping every forward pass's input and outputs; returns the same lines that the board prints."""
     calls = []
 
     def record(features):

@@ -1,4 +1,4 @@
-"""The trainer's deltas: what was learned comes back, and what is not a good delta is refused."""
+"""The trainer's deltas: a good one brings back the learned weights, any other is refused."""
 
 import struct
 import zlib
@@ -23,13 +23,13 @@ def with_crc(data):
     return data[:-4] + struct.pack("<I", zlib.crc32(data[:-4]))
 
 
-def test_crc_is_zlibs():
+def test_crc_equals_zlibs():
     data = bytes(range(256)) * 3
     assert _runtime.crc32(data) == zlib.crc32(data)
     assert _runtime.crc32(data[100:], _runtime.crc32(data[:100])) == zlib.crc32(data)
 
 
-def test_delta_brings_back_what_was_learned(setup, learned):
+def test_delta_brings_back_the_learned_weights(setup, learned):
     delta = learned.save_delta(sequence=7)
     assert len(delta) == learned.delta_bytes()
     weights, logits, prototypes = int8_weights(learned), learned.predict(setup.images[0])[1], learned.prototypes()
@@ -52,7 +52,7 @@ def test_revert_and_training_again_is_the_same(setup, learned):
     assert learned.save_delta() == delta
 
 
-def test_delta_is_as_documented(setup, learned):
+def test_delta_has_the_documented_format(setup, learned):
     delta = learned.save_delta(sequence=0x01020304)
     magic, version, num_records, sequence, length = struct.unpack_from("<4sHHII", delta)
     assert (magic, version, sequence, length) == (b"TTDL", 1, 0x01020304, len(delta))
@@ -105,7 +105,7 @@ def test_any_flipped_bit_is_refused(setup, learned):
     assert_same_weights(int8_weights(learned), before)
 
 
-def test_records_that_lie_are_refused_behind_a_good_crc(setup, learned):
+def test_altered_records_with_a_good_crc_are_refused_or_fully_loaded(setup, learned):
     """Every byte of the records set to extremes, CRC made good again: refused, or loaded as the values that they then are."""
     delta = learned.save_delta()
     state = learned.save_delta()
@@ -178,7 +178,7 @@ def test_slots_take_turns(setup, learned):
     assert slots.num_erases == [2, 2, 2, 2]
 
 
-def test_slots_too_small_for_the_delta(setup, learned):
+def test_slots_too_small_for_the_delta_are_refused(setup, learned):
     for slots in (NorFlash(1024, page_bytes=512), NorFlash(1024, page_bytes=1024)):
         before = slots.data.tobytes()
         with pytest.raises(ValueError, match="flash is too small"):
@@ -209,4 +209,4 @@ def test_power_cut_at_every_byte_of_a_save_leaves_the_old_or_the_new(setup, lear
         slots.power_on()
         other.load_from_flash(slots)
         outcomes[other.save_delta()] += 1
-    assert outcomes == {old: num_bytes - (-len(new) % 256), new: 1 + (-len(new) % 256)}  # padding behind its last byte
+    assert outcomes == {old: num_bytes - (-len(new) % 256), new: 1 + (-len(new) % 256)}  # padding after its last byte

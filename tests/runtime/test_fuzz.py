@@ -1,4 +1,4 @@
-"""libFuzzer on what the runtime reads: deltas and tables. A crash, a read outside or undefined behaviour fails."""
+"""libFuzzer on the runtime's inputs: deltas and tables. A crash, a read outside or undefined behaviour fails."""
 
 import os
 import shutil
@@ -60,7 +60,7 @@ def learned_delta(net, folder):
     [("fuzz_delta", ()), ("fuzz_delta", ("kPerWeight", 10**6)), ("fuzz_tables", ())],
     ids=["delta", "delta_with_its_plan", "tables"],
 )
-def test_nothing_breaks(target, candidates, compiler, runtime, tmp_path):
+def test_fuzzer_finds_no_crash(target, candidates, compiler, runtime, tmp_path):
     corpus = tmp_path / "corpus"
     corpus.mkdir()
     net = small_net(by_channel=3 if target == "fuzz_tables" else 0, candidates=candidates)

@@ -139,7 +139,7 @@ def test_arena_is_checked_and_never_overrun(setup, settings):
 
 
 def learn(trainer, setup):
-    """Everything that a life of a trainer leads to: losses, weights, prototypes, and what it predicts before and after more."""
+    """Everything that a life of a trainer leads to: losses, weights, prototypes, and predictions before and after more training."""
     losses = []
     trainer.train(lambda iteration, loss: losses.append(loss))
     first = [trainer.predict(image)[1] for image in setup.images]
@@ -183,7 +183,7 @@ def test_flash_that_does_not_fit_is_refused(setup):
             setup.trainer(flash=flash)
 
 
-def test_a_failed_write_spoils_no_sample(setup):
+def test_failed_write_spoils_no_sample(setup):
     flash = NorFlash(8 * 256, page_bytes=2048)
     trainer = setup.trainer(add=False, flash=flash)
     trainer.add_sample(setup.images[0], 0)

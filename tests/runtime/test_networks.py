@@ -61,14 +61,14 @@ def test_training_is_the_same_on_the_board(signs, emulated):
     assert emulated.heap_bytes == 0
 
 
-def test_the_board_s_core_has_room_beside_it(emulated):
-    """256 KB in all, the stack and what the Arduino core takes included."""
+def test_board_leaves_room_for_its_core(emulated):
+    """256 KB in all, with the stack and the memory of the Arduino core."""
     sram, flash = emulated.sram_bytes, emulated.flash_bytes
     assert sram["total"] - sram["stack"] - sram["other"] <= NANO.available_sram_bytes
     assert sram["total"] < NANO.sram_bytes and flash["total"] < NANO.flash_bytes
 
 
-def test_the_arena_is_what_was_planned_with_or_a_little_less(signs):
+def test_arena_equals_the_estimate_or_is_a_little_smaller(signs):
     bundle, x, _, model = signs
     accounting = DeviceAccounting(*KEPT, num_samples=len(x), num_classes=WAYS, features="flash")
     estimated = accounting.parts(layer_table(canonical_form(model)), num_channels(bundle.plan))["model_arena"]

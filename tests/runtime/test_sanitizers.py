@@ -34,7 +34,7 @@ def runtime(tmp_path_factory):
 
 
 def run(runtime, tables, folder):
-    """What the program prints with the tables of these sources: a delta."""
+    """The program's output with the tables of these sources: a delta."""
     subprocess.run(["c++", *FLAGS, f"-I{folder}", *runtime, *tables, "-o", folder / "program"], check=True)
     done = subprocess.run([folder / "program"], capture_output=True)
     assert done.returncode == 0, done.stderr.decode()[-3000:]
@@ -50,7 +50,7 @@ def run(runtime, tables, folder):
         ("prototypes", ((1, 0, True),), 1, "candidates"),
     ],
 )
-def test_no_undefined_behaviour(head, views, by_channel, variant, runtime, tmp_path):
+def test_random_data_cause_no_undefined_behaviour(head, views, by_channel, variant, runtime, tmp_path):
     candidates = ("kPerWeightAndMac", 10**6) if variant == "candidates" else ()
     net = small_net(head, by_channel=by_channel, picking=variant == "picking", candidates=candidates)
     net.views, net.split = views, SPLIT if variant == "split" else ()
@@ -59,7 +59,7 @@ def test_no_undefined_behaviour(head, views, by_channel, variant, runtime, tmp_p
 
 
 @pytest.mark.parametrize("name", EXPORTED)
-def test_no_undefined_behaviour_with_what_is_exported(name, runtime, tmp_path):
+def test_exported_networks_cause_no_undefined_behaviour(name, runtime, tmp_path):
     """The offsets that the exporter gives to gradients stay inside the bytes that it promises."""
     build, channels = EXPORTED[name]
     model, plan = build(), Plan(tuple(LayerPlan(*each) for each in channels.items()))

@@ -1,4 +1,4 @@
-"""What to train, decided by the C++: scores against float64, the choice against Python's, within every budget."""
+"""The C++ chooses what to train: scores against float64, the choice against Python's, within every budget."""
 
 import dataclasses
 import functools
@@ -130,7 +130,7 @@ def test_scores_equal_float64(adaptive):
         np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6 * expected.max())
 
 
-def test_the_choice_is_python_s_in_every_budget(adaptive):
+def test_choice_equals_pythons_in_every_budget(adaptive):
     least = adaptive.parts({})
     rooms = [int(least["state"] + extra) // 16 * 16 for extra in (100, 400, 900, 2000)]
     scratches = [int(least["scratch"] + extra) // 16 * 16 for extra in (0, 128, 4000)]
@@ -152,7 +152,7 @@ def test_the_choice_is_python_s_in_every_budget(adaptive):
     assert len(seen) > 5
 
 
-def test_a_budget_at_run_time_is_the_same_as_a_smaller_arena(adaptive):
+def test_budget_at_run_time_is_the_same_as_a_smaller_arena(adaptive):
     least = adaptive.parts({})["state"]
     for room in (least + 400, least + 1600):
         smaller, budgeted = adaptive.trainer(arena_bytes=room // 16 * 16), adaptive.trainer()
@@ -161,7 +161,7 @@ def test_a_budget_at_run_time_is_the_same_as_a_smaller_arena(adaptive):
         assert trained(smaller) == trained(budgeted)
 
 
-def test_training_is_that_of_a_plan_decided_at_export(adaptive, tmp_path):
+def test_training_equals_that_of_a_plan_decided_at_export(adaptive, tmp_path):
     trainer = adaptive.trainer()
     trainer.select(adaptive.parts({})["state"] // 16 * 16 + 1600)
     chosen = {int(name[6:]): channels for name, channels in trained(trainer).items()}
@@ -175,7 +175,7 @@ def test_training_is_that_of_a_plan_decided_at_export(adaptive, tmp_path):
     assert other.save_delta() == delta
 
 
-def test_train_chooses_by_itself_once_a_task(adaptive):
+def test_train_chooses_once_for_each_task(adaptive):
     trainer, heard = adaptive.trainer(), []
     with pytest.raises(RuntimeError, match="nothing was chosen to be trained"):
         trainer.step()
@@ -191,7 +191,7 @@ def test_train_chooses_by_itself_once_a_task(adaptive):
     assert trainer.iteration == 3  # anew, for other samples
 
 
-def test_a_delta_brings_its_plan_along(adaptive):
+def test_delta_brings_its_plan_along(adaptive):
     learned = adaptive.trainer()
     learned.train()
     delta, plan = learned.save_delta(), trained(learned)
@@ -207,7 +207,7 @@ def test_a_delta_brings_its_plan_along(adaptive):
     assert busy.save_delta() == delta
 
 
-def test_a_delta_for_which_there_is_no_room_changes_nothing(adaptive):
+def test_delta_without_room_for_it_changes_nothing(adaptive):
     learned = adaptive.trainer()
     learned.train()
     delta = learned.save_delta()
@@ -222,7 +222,7 @@ def test_a_delta_for_which_there_is_no_room_changes_nothing(adaptive):
     assert small.save_delta() == before
 
 
-def test_in_one_arena_without_a_model_s_scratch(adaptive):
+def test_selection_works_in_one_arena_without_the_models_scratch(adaptive):
     parts = adaptive.parts({})
     trainer = adaptive.trainer(share=False, arena_bytes=parts["total"] // 16 * 16 + 3200)
     trainer.train()

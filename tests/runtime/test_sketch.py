@@ -74,7 +74,7 @@ def running(program, **environment):
     os.close(theirs)
 
 
-def test_what_is_taught_over_the_port_is_learned_as_on_the_host(bundle, port):
+def test_samples_from_the_port_are_learned_as_on_the_host(bundle, port):
     x, y = labelled_images(tiny_net(), per_class=SHOTS, classes=WAYS)
     host = HostRuntime(bundle)
     host.add_samples(x, y)
@@ -98,7 +98,7 @@ def test_what_is_taught_over_the_port_is_learned_as_on_the_host(bundle, port):
         assert board.status()["samples"] == 0
 
 
-def test_the_board_refuses_in_its_own_words(bundle, port):
+def test_board_refuses_in_its_own_words(bundle, port):
     x, _ = labelled_images(tiny_net(), per_class=1, classes=WAYS)
     with Device(port) as board:
         with pytest.raises(RuntimeError, match="The board answered to TRAIN: "):
@@ -114,7 +114,7 @@ def test_the_board_refuses_in_its_own_words(bundle, port):
         assert board.teach(x, range(WAYS)) == WAYS  # nothing of it went out of step
 
 
-def test_commands(port, tmp_path, capsys):
+def test_commands_get_their_documented_answers(port, tmp_path, capsys):
     x, y = labelled_images(tiny_net(), per_class=SHOTS, classes=WAYS)
     np.savez(tmp_path / "task.npz", x=x, y=y)
     samples = ["--samples", str(tmp_path / "task.npz")]
@@ -135,7 +135,7 @@ def test_commands(port, tmp_path, capsys):
     assert "predict needs --samples" in capsys.readouterr().err
 
 
-def test_nobody_answers():
+def test_port_without_a_board_is_named():
     ours, theirs = os.openpty()
     with pytest.raises(RuntimeError, match="Nobody answers at .* within 1 s"):
         Device(os.ttyname(theirs), patience=1)
@@ -145,7 +145,7 @@ def test_nobody_answers():
 
 @pytest.fixture(scope="module")
 def gestures(shared_data):
-    """Real recordings: the file's own numbers (N, 119, 6), what a network takes (N, 119, 1, 6), and labels."""
+    """Real recordings: the file's own numbers (N, 119, 6), the network's input (N, 119, 1, 6), and labels."""
     file = shared_data / "domains" / "nano33ble_gesture_dev.npz"
     domain = load_npz(file)
     chosen = np.concatenate([np.flatnonzero(domain.labels == label)[: SHOTS + 2] for label in range(WAYS)])

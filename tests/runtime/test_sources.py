@@ -1,4 +1,4 @@
-"""The C++ sources by themselves: warnings, the board's compiler, and what they must not call."""
+"""The C++ sources by themselves: warnings, the board's compiler, and functions that they must not call."""
 
 import os
 import pathlib
@@ -50,7 +50,7 @@ def undefined(nm, objects):
 
 
 @pytest.mark.parametrize("standard", ["gnu++14", "c++17"])
-def test_no_warnings(standard, tmp_path):
+def test_sources_compile_without_warnings(standard, tmp_path):
     objects = compile_all(CXX, [f"-std={standard}", "-O2", *WARNINGS, *EMBEDDED], tmp_path)
     assert undefined("nm", objects) <= ALLOWED
 
@@ -66,7 +66,7 @@ def test_headers_stand_alone(header):
 
 
 @needs_arm
-def test_nano_33_ble(tmp_path):
+def test_sources_compile_for_a_nano_33_ble(tmp_path):
     objects = compile_all("arm-none-eabi-g++", [*NANO_33_BLE, *WARNINGS, *EMBEDDED], tmp_path)
     assert undefined("arm-none-eabi-nm", objects) <= ALLOWED | {"__errno"}
     code = subprocess.run(["arm-none-eabi-objdump", "-d", *objects], check=True, capture_output=True, text=True).stdout
@@ -161,7 +161,7 @@ def test_cmake_builds_the_library(tmp_path):
     assert (tmp_path / "libtinytrain.a").is_file()
 
 
-def test_arduino_library_manifest():
+def test_arduino_library_manifest_is_complete():
     folder = pathlib.Path(SOURCES).parent
     lines = dict(line.split("=", 1) for line in (folder / "library.properties").read_text().splitlines())
     assert {"name", "version", "author", "maintainer", "sentence", "paragraph", "category", "url"} <= lines.keys()

@@ -1,4 +1,4 @@
-"""Bundles over the real C++ TensorFlow Lite Micro of another year: what it learns equals the host run, bit for bit."""
+"""Bundles over the real C++ TensorFlow Lite Micro of another year: their deltas equal the host run's, bit for bit."""
 
 import subprocess
 
@@ -90,13 +90,13 @@ def host_run(bundle, x, y):
     return [*lines, f"delta {host.trainer.save_delta(7).hex()}"]
 
 
-def test_what_is_learned_equals_the_host_run(bundle, tflm, tmp_path):
+def test_delta_equals_that_of_the_host_run(bundle, tflm, tmp_path):
     """Both models and the trainer's scratch take turns in one arena, of the size that was promised for all of them."""
     bundle, x, y = bundle
     assert run_bundle(bundle, tflm, x, y, tmp_path) == host_run(bundle, x, y)
 
 
-def test_two_arenas_give_the_same(bundle, tflm, tmp_path):
+def test_two_arenas_give_the_same_delta_as_one(bundle, tflm, tmp_path):
     bundle, x, y = bundle
     if bundle.frozen is None:
         return

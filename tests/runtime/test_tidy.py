@@ -22,7 +22,7 @@ def test_sources_are_clean():
     assert run.returncode == 0, run.stdout
 
 
-def test_a_mistake_is_found(tmp_path):
+def test_mistake_is_found(tmp_path):
     (tmp_path / "bad.cpp").write_text("namespace tinytrain {\nint badName(int* p) { return sizeof(p) / sizeof(*p); }\n}\n")
     run = tidy(tmp_path / "bad.cpp")
     assert run.returncode != 0

@@ -17,7 +17,7 @@ GEMMLOWP = pathlib.Path("/usr/include/gemmlowp")  # Debian's libgemmlowp-dev, wh
 
 @dataclasses.dataclass(frozen=True)
 class Tflm:
-    """What a compiler needs: include directories, flags before the sources, and the shared library behind them."""
+    """A compiler's arguments: include directories, flags before the sources, and the shared library after them."""
 
     includes: tuple[str, ...]
     flags: tuple[str, ...]

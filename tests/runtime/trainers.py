@@ -1,4 +1,4 @@
-"""Trainers of the runtime over a compiled net of the tests, and what they hold."""
+"""Trainers of the runtime over a compiled net of the tests, and the values that they hold."""
 
 import numpy as np
 
