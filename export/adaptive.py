@@ -7,8 +7,9 @@ import keras
 from keras_tinytrain._old_names import last_blocks_or_layers, old_keywords
 from keras_tinytrain.choose import filling, ranking, selection
 from keras_tinytrain.choose.paper_cost import backward_macs, full_backward_macs
+from keras_tinytrain.choose.training_memory import TrainingMemory, with_total
 from keras_tinytrain.export.backward.graph import TrainableGraph
-from keras_tinytrain.export.backward.memory import TrainingMemory, training_memory, with_total
+from keras_tinytrain.export.backward.memory import training_memory
 from keras_tinytrain.model.layers import layer_table
 from keras_tinytrain.plan import Budget, LayerPlan, Plan
 

@@ -16,7 +16,7 @@ from keras_tinytrain.choose.sram import DeviceAccounting
 from keras_tinytrain.export import arduino
 from keras_tinytrain.export.adaptive import Candidates, Room, divide
 from keras_tinytrain.export.backward.graph import read_trainable
-from keras_tinytrain.export.backward.memory import delta_bytes, feature_flash_bytes, training_memory, whole_pages
+from keras_tinytrain.export.backward.memory import delta_bytes, feature_flash_bytes, training_memory
 from keras_tinytrain.export.backward.selected import choose_split
 from keras_tinytrain.export.boards import Board
 from keras_tinytrain.export.boards import board as find_board
@@ -31,6 +31,7 @@ from keras_tinytrain.export.tflite.cut import cut_model
 from keras_tinytrain.export.tflite.flatbuffer import operator_names
 from keras_tinytrain.model.fold import fold_batch_norm
 from keras_tinytrain.plan import Plan
+from keras_tinytrain.tflm_runtime.rounding import whole_pages
 from keras_tinytrain.views import checked_views
 
 _HEADS = ("prototypes", "softmax")

@@ -1,6 +1,6 @@
 """Whether a bundle fits its board and, where it does not, what would."""
 
-from keras_tinytrain.export.backward.memory import with_total
+from keras_tinytrain.choose.training_memory import with_total
 from keras_tinytrain.export.boards import Board
 
 

@@ -3,7 +3,7 @@
 import dataclasses
 import math
 
-from keras_tinytrain.choose.sram import OPTIMIZERS, WEIGHTS
+from keras_tinytrain.choose.training_memory import OPTIMIZERS, WEIGHTS
 
 _CHOICES = {  # in the order of the C++ enumerations
     "optimizer": tuple(OPTIMIZERS),

@@ -1,25 +1,26 @@
-"""The trainable part of an int8 model as plain values: what to keep, and how to go through it backwards.
+"""The trainable part of an int8 model as plain values: which activations to keep, and how to go through it backwards.
 
-Which activations become extra outputs is read off the int8 graph itself, so that it is exact: the inputs of trained layers, and
-the outputs behind a ReLU that a gradient flows through.
+Activations that the backward pass reads become extra outputs. They are read off the int8 graph itself, so that they are exact:
+inputs of trained layers and of max pooling, and outputs of a ReLU that a gradient flows through.
 
-The gradient of an inverted bottleneck's wide middle (1 x 1 convolution to many channels, depthwise, 1 x 1 back to few) is taken
-by channel, so that it never exists whole: some planes take the place of a tensor.
+The gradient of an inverted bottleneck's interior (1 x 1 convolution to many channels, depthwise, 1 x 1 back to few) is taken by
+channel, so that it never exists whole: some planes take the place of a tensor.
 
 Operators that no gradient flows through are not read: a model that is not cut may begin with anything.
 """
 
 import dataclasses
-import math
 
-from keras_tinytrain.export.backward.gradients import NONE, middles, place_gradients
-from keras_tinytrain.export.backward.operators import Layer, pads_convolutions_only, read_operator, shape_of, with_pad
+from keras_tinytrain.choose.backward_pass import Step, interiors, place_gradients, values_read, with_gradient
+from keras_tinytrain.export.backward.operators import NONE, Layer, pads_convolutions_only, read_operator, shape_of, with_pad
 from keras_tinytrain.export.tflite import flatbuffer as fb
 from keras_tinytrain.export.tflite.convert import layer_name
 from keras_tinytrain.plan import Plan
+from keras_tinytrain.tflm_runtime.headers import constant
 
-STORED_SAMPLE = -2
-MAX_OUTPUTS = 64  # kMaxOutputs in tinytrain.h
+STORED_SAMPLE = constant("tinytrain_tables.h", "kStoredSample")
+MAX_OUTPUTS = constant("tinytrain/trainer/check.h", "kMaxOutputs")
+_ELEMENTWISE = ("kAdd", "kActivation", "kReshape")  # backward, d_input may lie where d_output lies
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,7 +65,7 @@ class TrainableGraph:
     head_output: int
     gradient_bytes: int
     gradient_bytes_bound: int  # most bytes of gradients alive at once: no arrangement takes less
-    gradient_bytes_whole: int  # what they would take if no middle of a block went by channel
+    gradient_bytes_whole: int  # what they would take if no bottleneck's interior went by channel
     candidates: tuple[TrainedLayer, ...] = ()  # what the device may choose from; () where the plan is decided
 
 
@@ -87,40 +88,42 @@ def read_trainable(
     model = fb.read_model(trainable)
     features, head = int(model.subgraphs[0].inputs[0]), int(model.subgraphs[0].outputs[0])
     layers, trained = _read_layers(model, operators)
-    with_gradient = _with_gradient(layers, trained.values())
-    needed = _needed_backwards(layers, trained.values(), with_gradient)
-    needed |= {layers[index].output for index in trained.values()} if adaptive else set()
-    outputs = [head, *sorted(needed - {head, features})]
+    ends = [tensor for layer in layers for tensor in (*layer.inputs, layer.output)]
+    order = [t for t in dict.fromkeys([features, *ends]) if t != head] + [
+        head
+    ]  # tensors of the file, as the graph numbers them
+    layers = [_renumber(layer, {tensor: index for index, tensor in enumerate(order)} | {NONE: NONE}) for layer in layers]
+    steps, shapes = _steps(model, layers, set(trained.values()), order)
+    read = values_read(steps) | ({layers[index].output for index in trained.values()} if adaptive else set())
+    outputs = [head, *sorted({order[index] for index in read} - {head, features})]
     if len(outputs) > MAX_OUTPUTS:
         raise ValueError(
             f"Training would keep {len(outputs)} activations, the runtime at most {MAX_OUTPUTS}. Plan fewer or later layers."
         )
-    ends = [tensor for layer in layers for tensor in (*layer.inputs, layer.output)]
-    order = [t for t in dict.fromkeys([features, *ends]) if t != head] + [head]
-    index_of = {tensor: index for index, tensor in enumerate(order)} | {NONE: NONE}
-    layers = _mark_accumulation([_renumber(layer, index_of) for layer in layers], {index_of[t] for t in with_gradient})
-    with_gradient = {index_of[t] for t in with_gradient}
-    shapes = [shape_of(model, tensor) for tensor in order]
-    planes = middles(layers, shapes, with_gradient)
-    sizes = [math.prod((*shape[:-1], planes.get(index, shape[-1]))) for index, shape in enumerate(shapes)]
-    offsets, gradient_bytes, bound = place_gradients(layers, sizes, with_gradient, planes)
-    whole = place_gradients(layers, [math.prod(shape) for shape in shapes], with_gradient, set())[1]
-    output_of = {tensor: index for index, tensor in enumerate(outputs)} | {features: STORED_SAMPLE}
+    planes = interiors(steps, shapes)
+    gradients = place_gradients(steps, shapes, planes)
+    kept = {tensor: index for index, tensor in enumerate(outputs)} | {features: STORED_SAMPLE}
     tensors = [
-        _read_tensor(model, tensor, kept=output_of.get(tensor, NONE), gradient_offset=offset, num_planes=planes.get(index, 0))
-        for index, (tensor, offset) in enumerate(zip(order, offsets))
+        _read_tensor(
+            model,
+            tensor,
+            kept=kept.get(tensor, NONE),
+            gradient_offset=gradients.offsets.get(index, NONE),
+            num_planes=planes.get(index, 0),
+        )
+        for index, tensor in enumerate(order)
     ]
     chosen = tuple(_trained_layer(layers, name, index, plan) for name, index in trained.items())
     graph = TrainableGraph(
         tensors=tuple(tensors),
-        layers=tuple(layers),
+        layers=tuple(_mark_accumulation(layers, with_gradient(steps))),
         trained=() if adaptive else chosen,
         candidates=chosen if adaptive else (),
         num_outputs=len(outputs),
         head_output=0,
-        gradient_bytes=gradient_bytes,
-        gradient_bytes_bound=bound,
-        gradient_bytes_whole=whole,
+        gradient_bytes=gradients.num_bytes,
+        gradient_bytes_bound=gradients.bound,
+        gradient_bytes_whole=place_gradients(steps, shapes, {}).num_bytes,
     )
     return fb.part_of(model, list(range(len(model.subgraphs[0].operators))), [features], outputs), graph
 
@@ -163,23 +166,6 @@ def _trained_layer(layers, name, index, plan):
     return TrainedLayer(name, index, plan[name].channels, layer.kernel_tensor, layer.bias_tensor)
 
 
-def _with_gradient(layers, trained):
-    """Tensors that a gradient flows into: all that depend on a trained layer."""
-    tensors = set()
-    for index, layer in enumerate(layers):
-        if index in trained or tensors.intersection(layer.inputs):
-            tensors.add(layer.output)
-    return tensors
-
-
-def _needed_backwards(layers, trained, with_gradient):
-    """Tensors whose values the backward pass reads: inputs of trained layers and max pooling, outputs behind a ReLU."""
-    inputs = {layers[index].input for index in trained}
-    inputs |= {layer.input for layer in layers if layer.op == "kMaxPool2D" and layer.input in with_gradient}
-    masks = {layer.output for layer in layers if layer.activation != "kLinear"}
-    return inputs | (masks & with_gradient)
-
-
 def _read_tensor(model, tensor, **fields):
     (scale,), (zero_point,) = fb.quantisation(model, tensor)
     height, width, channels = (1, 1, *shape_of(model, tensor)[1:])[-3:]
@@ -187,12 +173,36 @@ def _read_tensor(model, tensor, **fields):
     return Tensor(name, height, width, channels, scale=float(scale), zero_point=int(zero_point), **fields)
 
 
-# Gradients. From here on, tensors are numbered as in TrainableGraph.tensors.
+# From here on, tensors are numbered as in TrainableGraph.tensors.
 
 
 def _renumber(layer, index_of):
     ends = {field: index_of[getattr(layer, field)] for field in ("input", "input2", "output")}
     return dataclasses.replace(layer, **ends)
+
+
+def _steps(model, layers, trained, order):
+    """The layers as steps of the backward pass, and the shapes of the tensors `order` without the batch axis."""
+    shapes = {index: shape_of(model, tensor)[1:] for index, tensor in enumerate(order)}
+    steps = [
+        Step(
+            inputs=layer.inputs,
+            output=layer.output,
+            trained=index in trained,
+            reads_input=layer.op == "kMaxPool2D",
+            reads_output=layer.activation != "kLinear",
+            elementwise=layer.op in _ELEMENTWISE,
+            depthwise=layer.op == "kDepthwiseConv2D",
+            pointwise=_is_pointwise(layer, shapes),
+        )
+        for index, layer in enumerate(layers)
+    ]
+    return steps, shapes
+
+
+def _is_pointwise(layer, shapes):
+    same_size = shapes[layer.input][:-1] == shapes[layer.output][:-1]
+    return layer.op == "kConv2D" and (layer.kernel_size, layer.strides) == ((1, 1), (1, 1)) and same_size
 
 
 def _mark_accumulation(layers, with_gradient):

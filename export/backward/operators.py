@@ -5,9 +5,10 @@ import math
 
 import numpy as np
 
-from keras_tinytrain.export.backward.gradients import NONE
 from keras_tinytrain.export.tflite import flatbuffer as fb
+from keras_tinytrain.tflm_runtime.headers import constant
 
+NONE = constant("tinytrain_tables.h", "kNone")
 _ACTIVATIONS = {0: "kLinear", 1: "kRelu", 3: "kRelu6"}
 
 

@@ -18,8 +18,9 @@ from collections.abc import Callable
 import numpy as np
 from tensorflow.lite.python import schema_py_generated as schema
 
-from keras_tinytrain.export.backward.graph import NONE, TrainableGraph
-from keras_tinytrain.export.backward.memory import layer_bytes
+from keras_tinytrain.export.backward.graph import TrainableGraph
+from keras_tinytrain.export.backward.memory import layer_in_ram
+from keras_tinytrain.export.backward.operators import NONE
 from keras_tinytrain.export.tflite import flatbuffer as fb
 from keras_tinytrain.export.tflite.arena import smallest_arena
 
@@ -117,8 +118,8 @@ def split_layers(trainable: bytes, graph: TrainableGraph, names: list[str]) -> t
 
 def _weights(graph, trained):
     """Bytes of weights in RAM: of the whole layer, and of its trained channels alone."""
-    layer = graph.layers[trained.layer]
-    return layer_bytes(layer, len(layer.kernel_scales)), layer_bytes(layer, len(trained.channels))
+    whole, selected = (dataclasses.replace(trained, is_split=split) for split in (False, True))
+    return layer_in_ram(graph, whole).num_bytes, layer_in_ram(graph, selected).num_bytes
 
 
 def _can_be_split(graph, name):

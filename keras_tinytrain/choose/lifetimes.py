@@ -1,105 +1,92 @@
-"""From when to when each tensor of a training step is needed, in rows of a layer table."""
+"""A layer table as the device runs it: rows that share memory, steps of the backward pass, and lives of tensors.
+
+The output of a row that shares memory lies in its input's; a tensor is known by the row that it begins with, its home.
+"""
 
 import functools
 import math
+from collections.abc import Iterable
 
-from keras_tinytrain.model.layers import LayerTable
+from keras_tinytrain.choose.backward_pass import Step
+from keras_tinytrain.model.layers import LayerInfo, LayerTable
 
-_MAX_PLANES, _MAX_PLANE_FLOATS = 16, 1024  # kMaxPlanes in tinytrain_tables.h; 4 KB
+_FUSED_INTO = ("conv", "depthwise", "dense", "add", "pool", "max_pool")  # operators that apply an activation themselves
 
 
-def home_of(table: LayerTable, index: int) -> int:
-    """The row in whose memory the output of row `index` lives: an activation works in its producer's."""
-    while table[index].in_place and table[index].inputs:
-        index = table[index].inputs[0]
-    return index
+@functools.lru_cache(maxsize=64)
+def homes(table: LayerTable) -> tuple[int, ...]:
+    """Per row: the row in whose memory its output lies."""
+    source, readers = _readers(table)
+    home: list[int] = []
+    for index, row in enumerate(table):
+        fused = row.kind == "activation" and _is_fused(table[source[index]], readers[source[index]])
+        padded = row.kind == "pad" and all(_pads_by_itself(reader, row) for reader in readers[index])
+        shares = bool(row.inputs) and (fused or padded or _is_no_operator(row))
+        home.append(home[row.inputs[0]] if shares else index)
+    return tuple(home)
+
+
+def _readers(table: LayerTable) -> tuple[list[int], list[list[LayerInfo]]]:
+    """Per row: the operator whose output is its first input, and the operators that read its own output."""
+    computed: list[int] = []  # per row: the operator that computes its output
+    source: list[int] = []
+    readers: list[list[LayerInfo]] = [[] for _ in table]
+    for index, row in enumerate(table):
+        source.append(computed[row.inputs[0]] if row.inputs else index)
+        computed.append(source[index] if _is_no_operator(row) else index)
+        for tensor in {computed[i] for i in row.inputs} if computed[index] == index else ():
+            readers[tensor].append(row)
+    return source, readers
+
+
+def _is_no_operator(row: LayerInfo) -> bool:
+    """Whether nothing is left of a row on the device: Dropout, not Flatten, which copies."""
+    return row.kind in ("identity", "batch_norm") and row.input_shape == row.output_shape
+
+
+def _is_fused(producer: LayerInfo, readers: list[LayerInfo]) -> bool:
+    """Whether an activation of the output of `producer`, which `readers` read, is applied by that operator itself."""
+    is_global_pool = producer.kind in ("pool", "max_pool") and len(producer.output_shape) == 1
+    return producer.kind in _FUSED_INTO and not is_global_pool and len(readers) == 1
+
+
+def _pads_by_itself(row: LayerInfo, pad: LayerInfo) -> bool:
+    """Whether a row is a convolution that surely takes over what `pad` pads: its kernel is wider."""
+    padded = (after - before for before, after in zip(pad.input_shape, pad.output_shape))
+    return row.kind in ("conv", "depthwise") and all(more < size for more, size in zip(padded, row.kernel_shape[:2]))
+
+
+def table_steps(table: LayerTable, trained: Iterable[str]) -> list[Step]:
+    """The rows with memory of their own as steps of the backward pass; tensors are numbered by their homes."""
+    home, trained = homes(table), set(trained)
+    activated = {home[index] for index, row in enumerate(table) if row.kind == "activation"}
+    return [
+        Step(
+            inputs=tuple(home[source] for source in row.inputs),
+            output=index,
+            trained=row.name in trained,
+            reads_input=row.kind == "max_pool",
+            reads_output=index in activated,
+            elementwise=row.kind in ("add", "activation", "identity"),
+            depthwise=row.kind == "depthwise",
+            pointwise=row.kind == "conv" and row.pointwise and row.input_shape[:2] == row.output_shape[:2],
+        )
+        for index, row in enumerate(table)
+        if home[index] == index
+    ]
 
 
 @functools.lru_cache(maxsize=64)
 def tensor_spans(table: LayerTable, start: int = 0, stop: int | None = None) -> dict[int, tuple[int, int]]:
     """{home: (first, last)}: its tensor is alive from row `first` to row `last`, for rows in [start, stop)."""
-    spans = {}
+    home, spans = homes(table), dict[int, tuple[int, int]]()
     for index in range(start, len(table) if stop is None else stop):
-        for home in (home_of(table, index), *(home_of(table, source) for source in table[index].inputs)):
-            first, _ = spans.get(home, (index, index))
-            spans[home] = (first, index)
+        for tensor in (home[index], *(home[source] for source in table[index].inputs)):
+            first, _ = spans.get(tensor, (index, index))
+            spans[tensor] = (first, index)
     return spans
 
 
-def kept_tensors(table: LayerTable, trained) -> set[int]:
-    """Homes of what the backward pass reads: inputs of the layers `trained`, outputs of activations on its way."""
-    behind = table.downstream(trained)
-    inputs = {home_of(table, table[name].inputs[0]) for name in trained}
-    return inputs | {home_of(table, i) for i, row in enumerate(table) if row.kind == "activation" and behind[i]}
-
-
-def gradient_spans(table: LayerTable, trained) -> dict[int, tuple[int, int]]:
-    """Spans of the tensors that have a gradient: it lives from its tensor's last reader back to its producer."""
-    behind = table.downstream(trained)
-    flows = {home_of(table, index) for index, row in enumerate(table) if behind[index] or row.name in trained}
-    return {home: span for home, span in tensor_spans(table).items() if home in flows}
-
-
-def planes_at_once(shape: tuple[int, ...]) -> int:
-    """Channels of a depthwise layer's input, in the middle of a bottleneck, whose gradients exist at a time.
-
-    Each int8 input or weight of the 1x1 convolution before is made a float once for all of them. They take 4 KB at most, and
-    a quarter of the tensor.
-
-    Args:
-        shape: (height, width, channels).
-    """
-    return max(1, min(_MAX_PLANES, shape[-1] // 4, _MAX_PLANE_FLOATS // math.prod(shape[:-1])))
-
-
-def bottleneck_middles(table: LayerTable, flows) -> dict[int, tuple[int, int]]:
-    """{home: (row of the projection, channels at a time)} of tensors in the middle of inverted bottlenecks.
-
-    Backwards from a 1x1 convolution to the depthwise layer right before it and, where the gradient goes on, to the 1x1
-    convolution right before that. Nothing else may read what lies between them, and the gradient that goes on is whole: where
-    one depthwise separable layer follows the other, every second one makes such a middle.
-
-    Args:
-        flows: homes that have a gradient.
-    """
-    readers = {home: set() for home in flows}
-    for index, row in enumerate(table):
-        for home in {home_of(table, source) for source in row.inputs} & set(flows):
-            readers[home] |= set() if row.in_place else {index}
-    middles = {}
-    for project, row in enumerate(table):
-        behind = home_of(table, row.inputs[0]) if row.inputs else project
-        if not (_is_expansion(row) and table[behind].kind == "depthwise" and readers.get(behind) == {project}):
-            continue
-        before = home_of(table, table[behind].inputs[0])
-        if before not in flows:
-            middles[behind] = project, 1
-            continue
-        goes_on_whole = home_of(table, table[before].inputs[0]) not in middles
-        if _is_expansion(table[before]) and readers[before] == {behind} and goes_on_whole:
-            middles |= {behind: (project, 1), before: (project, planes_at_once(table[before].output_shape))}
-    return middles
-
-
-def _is_expansion(row):
-    return row.kind == "conv" and row.pointwise and row.input_shape[:2] == row.output_shape[:2]
-
-
-def peak_of_gradients(table: LayerTable, trained) -> int:
-    """Elements of the float gradients alive at once, at most; the layers of a bottleneck take one step together."""
-    spans = gradient_spans(table, trained)
-    middles = bottleneck_middles(table, spans)
-    together = {row: project for home, (project, _) in middles.items() for row in range(home, project)}
-    merged = {
-        home: (together.get(first, first), max(together.get(last, last), together.get(first, first)))
-        for home, (first, last) in spans.items()
-    }
-    return peak_elements(table, merged, planes={home: count for home, (_, count) in middles.items()})
-
-
-def peak_elements(table: LayerTable, spans: dict[int, tuple[int, int]], *, planes: dict[int, int] | None = None) -> int:
-    """Elements alive at once, at most; of the tensors in `planes` so many channels."""
-    moments = {first for first, _ in spans.values()}
-    planes = planes or {}
-    size = {home: math.prod((*table[home].output_shape[:-1], planes.get(home, table[home].output_shape[-1]))) for home in spans}
-    return max(sum(size[home] for home, (first, last) in spans.items() if first <= now <= last) for now in moments)
+def tensor_sizes(table: LayerTable) -> dict[int, int]:
+    """Elements of every tensor, by its home."""
+    return {home: math.prod(table[home].output_shape) for home in set(homes(table))}

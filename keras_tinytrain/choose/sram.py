@@ -1,17 +1,17 @@
-"""SRAM that training a choice of channels takes on the device, from the layer table alone, before anything is exported."""
+"""SRAM that training a choice of channels takes on the device: an estimate from the layer table, before anything is exported."""
 
 import dataclasses
 import functools
 import math
 
 from keras_tinytrain.choose.arena import placed_bytes
-from keras_tinytrain.choose.lifetimes import kept_tensors, peak_of_gradients, tensor_spans
-from keras_tinytrain.model.layers import LayerTable
+from keras_tinytrain.choose.backward_pass import Shapes, Step, interiors, place_gradients, values_read
+from keras_tinytrain.choose.lifetimes import homes, table_steps, tensor_sizes, tensor_spans
+from keras_tinytrain.choose.training_memory import OPTIMIZERS, WEIGHTS, LayerInRam, Training, TrainingMemory, training_memory
+from keras_tinytrain.model.layers import LayerInfo, LayerTable
 from keras_tinytrain.model.split import latest_cut
+from keras_tinytrain.tflm_runtime.rounding import align
 
-OPTIMIZERS = {"sgd": (0, 0), "momentum": (1, 0), "adam": (2, 0), "adam_per_channel": (1, 1)}  # float32s a weight, a run of them
-WEIGHTS = ("float_masters", "int8")
-_FLASH_BLOCK = 256  # bytes that one write of flash takes, see tinytrain_flash.h
 _OPERATOR_BYTES = 264  # of TensorFlow Lite Micro's arena, the mean over the networks of `backbones` and a little more
 
 
@@ -59,59 +59,73 @@ class DeviceAccounting:
         ways = (self._parts(table, choice, split) for split in (False, True))
         return min(ways, key=lambda parts: sum(parts.values()))
 
-    def _parts(self, table, choice, split):
-        """With trained layers as a whole in RAM, or their trained channels only, but for depthwise layers."""
-        cut_in_two = {
-            name: table[name]
-            for name, n in choice.items()
-            if split and table[name].kind != "depthwise" and n < table[name].num_channels
-        }
-        num_copied = {name: n if name in cut_in_two else table[name].num_channels for name, n in choice.items()}
-        cut, gradients, (frozen_arena, trainable_arena) = _activation_memory(table, frozenset(choice))
-        parameters = sum((table[name].weights_per_channel + table[name].has_bias) * n for name, n in choice.items())
-        slots, run_slots = OPTIMIZERS[self.optimizer]
-        runs = sum((1 + table[name].has_bias) * n for name, n in choice.items())
-        features, embedding = math.prod(table[cut].output_shape), table.weighted[-1].num_channels
-        stored = 0 if self.features == "flash" else self.num_samples * (1 + self.num_views) * features
-        image = align16(math.prod(table[0].output_shape)) if self.num_views else 0
-        in_transit = align16(features) if self.features == "ram" else -(-features // _FLASH_BLOCK) * _FLASH_BLOCK
-        training = max(align16(4 * parameters) + align16(4 * gradients), in_transit) + self._head_bytes(embedding)
-        # Of a split layer, convolution, concatenation and reordering of both parts' outputs: three operators, one more tensor.
-        largest = max((math.prod(row.output_shape) for row in cut_in_two.values()), default=0)
-        trainable_arena += 3 * _OPERATOR_BYTES * len(cut_in_two) + align16(largest)
-        return {
-            "samples": align16(stored) + align16(self.num_samples),
-            "weights": sum(align16(n * table[name].weights_per_channel) + align16(4 * n) for name, n in num_copied.items()),
-            "masters": align16(4 * parameters) if self.weights == "float_masters" else 0,
-            "optimizer": align16(4 * (parameters * slots + runs * run_slots)),
-            "prototypes": 2 * align16(4 * self.num_classes * embedding),
-            "model_arena": max(frozen_arena + image, trainable_arena + max(in_transit + image, training)),
-        }
+    def training(self, table: LayerTable, choice: dict[str, int], *, split: bool = False) -> TrainingMemory:
+        """What the trainer takes; `split`: RAM holds the trained channels alone, of the layers that can be split."""
+        cut, gradient_bytes, _ = _activation_memory(table, frozenset(choice))
+        alone = {row.name for row in _split_layers(table, choice)} if split else set()
+        return training_memory(
+            Training(
+                layers=tuple(_layer_in_ram(table[name], count, name in alone) for name, count in choice.items()),
+                gradient_bytes=gradient_bytes,
+                num_features=math.prod(table[cut].output_shape),
+                num_pixels=math.prod(table[0].output_shape),
+                dimension=math.prod(_head_input(table).output_shape),
+                num_samples=self.num_samples,
+                num_views=self.num_views,
+                num_classes=self.num_classes,
+                optimizer=self.optimizer,
+                weights=self.weights,
+                features_in_flash=self.features == "flash",
+            )
+        )
 
-    def _head_bytes(self, embedding):
-        """Logits of both networks, samples per class; two embeddings and, with views, each sample's."""
-        own = align16(self.num_samples * embedding) if self.num_views else 0
-        return 3 * align16(4 * self.num_classes) + 2 * align16(4 * embedding) + own
+    def _parts(self, table: LayerTable, choice: dict[str, int], split: bool) -> dict[str, int]:
+        _, _, (frozen_arena, trainable_arena) = _activation_memory(table, frozenset(choice))
+        if split:  # convolution, concatenation and reordering of both parts' outputs: three operators, one more tensor
+            sizes = [math.prod(row.output_shape) for row in _split_layers(table, choice)]
+            trainable_arena += 3 * _OPERATOR_BYTES * len(sizes) + align(max(sizes, default=0))
+        parts = self.training(table, choice, split=split).sram(frozen_arena, trainable_arena)
+        return {name: num_bytes for name, num_bytes in parts.items() if name != "total"}
 
 
-def align16(num_bytes: int) -> int:
-    """`num_bytes` rounded up to a multiple of 16, as the runtime cuts its arena."""
-    return (num_bytes + 15) // 16 * 16
+def _split_layers(table: LayerTable, choice: dict[str, int]) -> list[LayerInfo]:
+    """Layers whose trained channels can become a convolution of their own."""
+    rows = [table[name] for name in choice]
+    return [row for row in rows if row.kind != "depthwise" and choice[row.name] < row.num_channels]
+
+
+def _layer_in_ram(row: LayerInfo, num_trained: int, alone: bool) -> LayerInRam:
+    """The converter gives every convolution a bias, of zeros where Keras has none."""
+    has_bias = row.has_bias or row.kind != "dense"
+    return LayerInRam(num_trained, num_trained if alone else row.num_channels, row.weights_per_channel, has_bias)
+
+
+def _head_input(table: LayerTable) -> LayerInfo:
+    """The last row, except for the head of a classifier, which is no layer that is exported."""
+    return next(row for row in reversed(table.rows) if row.kind != "other")
 
 
 @functools.lru_cache(maxsize=1024)
-def _activation_memory(table, names):
-    """What depends on the trained layers alone, however many of their channels: cut, elements of gradients, both parts' arenas."""
+def _activation_memory(table: LayerTable, names: frozenset[str]) -> tuple[int, int, tuple[int, int]]:
+    """What depends on the trained layers alone, whatever their channels: cut, bytes of gradients, both parts' arenas."""
     cut = latest_cut([row.inputs for row in table], min(map(table.index, names)))
-    arenas = _arena(table, 0, cut + 1, set()), _arena(table, cut, len(table), kept_tensors(table, names))
-    return cut, peak_of_gradients(table, names), arenas
+    assert cut is not None  # the input is one
+    steps, shapes = table_steps(table, names), {home: table[home].output_shape for home in homes(table)}
+    arenas = _arena(table, 0, cut + 1, set()), _arena(table, cut, len(table), values_read(steps))
+    return cut, _gradient_bytes(steps, shapes), arenas
 
 
-def _arena(table, start, stop, kept):
-    """Estimate for the operators of rows [start, stop): their tensors, kept ones to the end, and bookkeeping."""
-    rows = [row for row in table.rows[start:stop] if not row.in_place]
-    bookkeeping = 1024 + sum(_OPERATOR_BYTES + 8 * row.num_channels * row.has_channels for row in rows)
-    spans = sorted(tensor_spans(table, start, stop).items())
-    sizes = {home: align16(math.prod(table[home].output_shape)) for home, _ in spans}
-    tensors = [(sizes[home], first, stop if home in kept else last) for home, (first, last) in spans]
-    return align16(placed_bytes(tensors) + bookkeeping)
+def _gradient_bytes(steps: list[Step], shapes: Shapes) -> int:
+    """As the exporter places them, and no less than if an addition's gradient never turned into that of one of its inputs."""
+    planes = interiors(steps, shapes)
+    apart = [dataclasses.replace(step, elementwise=step.elementwise and len(step.inputs) == 1) for step in steps]
+    return max(place_gradients(steps, shapes, planes).num_bytes, place_gradients(apart, shapes, planes).bound)
+
+
+def _arena(table: LayerTable, start: int, stop: int, kept: set[int]) -> int:
+    """Estimate in bytes for the operators of rows [start, stop): their tensors, `kept` ones to the end, and bookkeeping."""
+    operators = [table[home] for home in sorted(set(homes(table)[start:stop])) if home >= start]
+    bookkeeping = 1024 + sum(_OPERATOR_BYTES + 8 * row.num_channels * row.has_channels for row in operators)
+    sizes, spans = tensor_sizes(table), sorted(tensor_spans(table, start, stop).items())
+    tensors = [(align(sizes[home]), first, stop if home in kept else last) for home, (first, last) in spans]
+    return align(placed_bytes(tensors) + bookkeeping)

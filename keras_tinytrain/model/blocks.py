@@ -27,7 +27,7 @@ def find_blocks(rows) -> list[int]:
 
 def _may_end(rows, index, trunk):
     following = next((row for row in rows[index + 1 :] if row.has_channels), None)
-    belongs_here = rows[index + 1].kind in ("activation", "batch_norm", "identity", "pool", "other")
+    belongs_here = rows[index + 1].kind in ("activation", "batch_norm", "identity", "pool", "max_pool", "other")
     if following is None or belongs_here or rows[index].kind == "pad":
         return False
     if not trunk or trunk[-1].kind == "dense":

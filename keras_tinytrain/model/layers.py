@@ -21,12 +21,8 @@ _KINDS = {
     "pad": (keras.layers.ZeroPadding2D,),
     "input": (keras.layers.InputLayer,),
     "activation": (keras.layers.Activation, keras.layers.ReLU, keras.layers.Softmax),
-    "pool": (
-        keras.layers.GlobalAveragePooling2D,
-        keras.layers.GlobalMaxPooling2D,
-        keras.layers.AveragePooling2D,
-        keras.layers.MaxPooling2D,
-    ),
+    "pool": (keras.layers.GlobalAveragePooling2D, keras.layers.AveragePooling2D),
+    "max_pool": (keras.layers.GlobalMaxPooling2D, keras.layers.MaxPooling2D),
     "identity": (keras.layers.Flatten, keras.layers.Reshape, keras.layers.Dropout, keras.layers.Identity),
 }
 
@@ -37,8 +33,8 @@ class LayerInfo:
 
     Args:
         name: the layer's name in the user's model.
-        kind: "conv", "depthwise" or "dense" for layers with channels; "add", "pool", "activation", "batch_norm", "pad",
-            "identity", "input" or "other" for the rest.
+        kind: "conv", "depthwise" or "dense" for layers with channels; "add", "pool", "max_pool", "activation",
+            "batch_norm", "pad", "identity", "input" or "other" for the rest.
         block: number of the block it belongs to, from 0.
         inputs: indices of the rows it reads.
         input_shape: of its first input, without the batch axis.

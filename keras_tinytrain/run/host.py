@@ -9,7 +9,7 @@ import tempfile
 
 import numpy as np
 
-from keras_tinytrain.export.backward.memory import TrainingMemory, whole_pages
+from keras_tinytrain.choose.training_memory import TrainingMemory
 from keras_tinytrain.export.bundle_folder import Bundle
 from keras_tinytrain.export.limits import flash_bytes
 from keras_tinytrain.export.tables import render
@@ -17,6 +17,7 @@ from keras_tinytrain.export.tflite.arena import new_interpreter, smallest_arena
 from keras_tinytrain.export.tflite.flatbuffer import constant_offset, read_model
 from keras_tinytrain.run.bundle_runtime import BundleRuntime, checked_bundle, runtime_module
 from keras_tinytrain.run.nor_flash import NorFlash
+from keras_tinytrain.tflm_runtime.rounding import whole_pages
 
 _COMPILERS = ("c++", "g++", "clang++")
 

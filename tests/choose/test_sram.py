@@ -5,10 +5,11 @@ import dataclasses
 import pytest
 from models import tiny_net
 
-from keras_tinytrain.choose.sram import DeviceAccounting, align16
-from keras_tinytrain.export.backward.memory import prototype_scratch_bytes
+from keras_tinytrain.choose.sram import DeviceAccounting
+from keras_tinytrain.choose.training_memory import Training, training_memory
 from keras_tinytrain.export.settings import TrainingSettings
 from keras_tinytrain.model.layers import layer_table
+from keras_tinytrain.tflm_runtime.rounding import align
 
 CHOICE = {"b3_conv": 5, "logits": 5}
 
@@ -19,42 +20,58 @@ def table():
 
 
 @pytest.mark.parametrize(("num_bytes", "aligned"), [(0, 0), (1, 16), (16, 16), (17, 32)])
-def test_align16(num_bytes, aligned):
-    assert align16(num_bytes) == aligned
+def test_align(num_bytes, aligned):
+    assert align(num_bytes) == aligned
 
 
 def test_parts_by_hand(table):
     parts = DeviceAccounting(num_samples=25, num_classes=5).parts(table, CHOICE)
     features = 3 * 3 * 12  # the output of b2_project, where the frozen part ends
     parameters = 5 * (3 * 3 * 12 + 1) + 5 * (12 + 1)
-    assert parts["samples"] == align16(25 * features) + align16(25)
-    assert parts["weights"] == align16(12 * 3 * 3 * 12) + align16(4 * 12) + align16(12 * 5) + align16(4 * 5)
-    assert parts["masters"] == align16(4 * parameters)
-    assert parts["optimizer"] == align16(8 * parameters)
-    assert parts["prototypes"] == 2 * align16(4 * 5 * 5)  # adapted and original
+    assert parts["samples"] == align(25 * features) + align(25)
+    assert parts["weights"] == align(12 * 3 * 3 * 12) + align(4 * 12) + align(12 * 5) + align(4 * 5)
+    assert parts["masters"] == align(4 * parameters)
+    assert parts["optimizer"] == align(8 * parameters)
+    assert parts["prototypes"] == 2 * align(4 * 5 * 5)  # adapted and original
 
 
-def test_scratch_of_the_head_is_that_of_the_exporters_default_settings():
+@pytest.mark.parametrize("views", [0, 2])
+def test_head_is_that_of_the_exporters_default_settings(table, views):
     settings = TrainingSettings(num_classes=5)
-    for views in (0, 2):
-        expected = align16(4 * 5) + prototype_scratch_bytes(settings, 7, views)
-        assert DeviceAccounting(num_views=views)._head_bytes(7) == expected
+    exported = Training(
+        layers=(),
+        gradient_bytes=0,
+        num_features=0,
+        num_pixels=0,
+        dimension=5,
+        num_samples=settings.max_samples,
+        num_views=views,
+        num_classes=settings.num_classes,
+        leave_one_out=settings.leave_one_out,
+        immediate=settings.updates == "immediate",
+        averages=settings.average > 0,
+    )
+    own_embeddings = align(25 * 5) if views else 0
+    expected = 3 * align(4 * 5) + 2 * align(4 * 5) + own_embeddings
+    estimated = DeviceAccounting(num_views=views).training(table, CHOICE)
+    assert estimated.training["head"] == training_memory(exported).training["head"] == expected
+    assert estimated.state["prototypes"] == training_memory(exported).state["prototypes"]
 
 
-def test_the_arena_holds_the_larger_of_both_turns(table):
+def test_arena_holds_the_larger_of_both_turns(table):
     """The frozen part of stem to b2_project needs more than the trainable one alone, and less than that with its scratch."""
     few, more = ({"b3_conv": count} for count in (1, 12))
     arena = lambda choice, **options: DeviceAccounting(**options)._parts(table, choice, split=False)["model_arena"]
     assert arena(few) == arena({"b3_conv": 2})  # more gradients, where the frozen part's tensors are
     assert arena(more) > arena({"b3_conv": 11}) > arena(few)
-    image = align16(12 * 12 * 3)
+    image = align(12 * 12 * 3)
     assert arena(few) < arena(few, num_views=1) <= arena(few) + image
 
 
-def test_the_trained_channels_alone_are_in_ram_where_that_takes_less(table):
+def test_trained_channels_alone_are_in_ram_where_that_takes_less(table):
     accounting = DeviceAccounting()
-    assert accounting.parts(table, {"b3_conv": 1})["weights"] == align16(3 * 3 * 12) + align16(4)
-    assert accounting.parts(table, {"b3_conv": 12})["weights"] == align16(12 * 3 * 3 * 12) + align16(4 * 12)
+    assert accounting.parts(table, {"b3_conv": 1})["weights"] == align(3 * 3 * 12) + align(4)
+    assert accounting.parts(table, {"b3_conv": 12})["weights"] == align(12 * 3 * 3 * 12) + align(4 * 12)
     assert accounting.parts(table, {"b1_depthwise": 1})["weights"] == accounting.parts(table, {"b1_depthwise": 2})["weights"]
     whole = sum(accounting._parts(table, {"b3_conv": 1}, split=False).values())
     assert accounting.memory_bytes(table, {"b3_conv": 1}) < whole
@@ -62,12 +79,12 @@ def test_the_trained_channels_alone_are_in_ram_where_that_takes_less(table):
 
 def test_one_second_moment_a_channel(table):
     parts = DeviceAccounting(optimizer="adam_per_channel").parts(table, CHOICE)
-    assert parts["optimizer"] == align16(4 * (5 * (3 * 3 * 12 + 1) + 5 * (12 + 1) + 2 * 5 + 2 * 5))
+    assert parts["optimizer"] == align(4 * (5 * (3 * 3 * 12 + 1) + 5 * (12 + 1) + 2 * 5 + 2 * 5))
 
 
 def test_features_in_flash_cost_labels_only(table):
     in_flash, in_ram = (DeviceAccounting(features=features).parts(table, CHOICE) for features in ("flash", "ram"))
-    assert in_flash["samples"] == align16(25)
+    assert in_flash["samples"] == align(25)
     assert {part for part in in_ram if in_flash[part] != in_ram[part]} == {"samples"}
 
 
@@ -106,4 +123,4 @@ def test_memory_grows_with_the_channels_of_a_layer(table, name):
 def test_training_from_the_first_layer_keeps_whole_images(table):
     accounting = DeviceAccounting(num_samples=4, num_views=1)
     parts = accounting.parts(table, {"stem": 1})
-    assert parts["samples"] == align16(8 * 12 * 12 * 3) + align16(4)
+    assert parts["samples"] == align(8 * 12 * 12 * 3) + align(4)

@@ -6,14 +6,15 @@ import pytest
 from keras import layers
 from models import images, pooled_net, tiny_net
 
-from keras_tinytrain.choose.lifetimes import planes_at_once
-from keras_tinytrain.export.backward.graph import NONE, STORED_SAMPLE, read_trainable
-from keras_tinytrain.export.backward.memory import align
+from keras_tinytrain.choose.backward_pass import planes_at_once
+from keras_tinytrain.export.backward.graph import STORED_SAMPLE, read_trainable
+from keras_tinytrain.export.backward.operators import NONE
 from keras_tinytrain.export.tflite import flatbuffer as fb
 from keras_tinytrain.export.tflite.convert import convert_int8
 from keras_tinytrain.export.tflite.cut import cut_model
 from keras_tinytrain.model.fold import fold_batch_norm
 from keras_tinytrain.plan import LayerPlan, Plan
+from keras_tinytrain.tflm_runtime.rounding import align
 
 
 class Exported:
@@ -164,30 +165,30 @@ def test_residual_gradients_accumulate_once(tiny):
     assert not any(first or second for name, (first, second) in flags.items() if name != "b3_conv.activation")
 
 
-MIDDLES = {"b1_expand", "b1_depthwise", "b2_relu", "b2_relu_2"}
+INTERIORS = {"b1_expand", "b1_depthwise", "b2_relu", "b2_relu_2"}
 
 
 @pytest.mark.parametrize(
     ("names", "expected"),
     [
-        (("b1_expand",), MIDDLES),
-        (("b1_depthwise",), MIDDLES - {"b1_expand"}),  # nothing flows into what it reads
+        (("b1_expand",), INTERIORS),
+        (("b1_depthwise",), INTERIORS - {"b1_expand"}),  # nothing flows into what it reads
         (("b1_project",), {"b2_relu", "b2_relu_2"}),
         (("b2_project",), set()),
     ],
 )
-def test_the_wide_middle_goes_by_channel(tiny, names, expected):
+def test_bottleneck_interior_goes_by_channel(tiny, names, expected):
     _, _, graph = tiny.cut(*names)
     assert {t.name.split(";")[0].split(".")[0] for t in graph.tensors if t.num_planes} == expected
     assert (graph.gradient_bytes < graph.gradient_bytes_whole) == bool(expected)
 
 
-def test_how_many_channels_of_the_middle_go_at_a_time(tiny):
+def test_channels_of_an_interior_that_go_at_a_time(tiny):
     _, _, graph = tiny.cut("b1_expand")
-    middles = [(layer.op, graph.tensors[layer.output]) for layer in graph.layers if graph.tensors[layer.output].num_planes]
-    assert {(op, t.num_planes) for op, t in middles} == {
+    interiors = [(layer.op, graph.tensors[layer.output]) for layer in graph.layers if graph.tensors[layer.output].num_planes]
+    assert {(op, t.num_planes) for op, t in interiors} == {
         ("kDepthwiseConv2D", 1),
-        *(("kConv2D", planes_at_once((t.height, t.width, t.channels))) for op, t in middles if op == "kConv2D"),
+        *(("kConv2D", planes_at_once((t.height, t.width, t.channels))) for op, t in interiors if op == "kConv2D"),
     }
 
 
@@ -198,7 +199,7 @@ def test_planes_take_four_kilobytes_at_most_and_a_quarter(shape, expected):
     assert planes_at_once(shape) == expected
 
 
-def test_a_middle_that_something_else_reads_is_held_whole():
+def test_interior_that_something_else_reads_is_whole():
     image = keras.Input((6, 6, 4))
     wide = layers.Conv2D(8, 1, activation="relu", name="expand")(image)
     x = layers.DepthwiseConv2D(3, padding="same", name="depthwise")(wide)

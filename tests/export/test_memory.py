@@ -9,18 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from models import images, tiny_net
 
+from keras_tinytrain.choose.placement import Span, place
+from keras_tinytrain.choose.training_memory import TrainingMemory, with_total
 from keras_tinytrain.export.backward.graph import read_trainable
-from keras_tinytrain.export.backward.memory import (
-    Span,
-    TrainingMemory,
-    align,
-    delta_bytes,
-    feature_flash_bytes,
-    place,
-    training_memory,
-    whole_pages,
-    with_total,
-)
+from keras_tinytrain.export.backward.memory import delta_bytes, feature_flash_bytes, training_memory
 from keras_tinytrain.export.boards import BOARDS, Board, board
 from keras_tinytrain.export.limits import check_fits
 from keras_tinytrain.export.settings import TrainingSettings
@@ -29,6 +21,7 @@ from keras_tinytrain.export.tflite.convert import convert_int8
 from keras_tinytrain.export.tflite.cut import cut_model
 from keras_tinytrain.model.fold import fold_batch_norm
 from keras_tinytrain.plan import LayerPlan, Plan
+from keras_tinytrain.tflm_runtime.rounding import align, whole_pages
 
 
 @pytest.fixture(scope="module")

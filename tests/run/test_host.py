@@ -8,7 +8,6 @@ from models import images, labelled_images, pooled_net, separable_net, tiny_net
 
 from keras_tinytrain.export import Bundle, TrainingSettings, export_tflm
 from keras_tinytrain.export.backward import graph as graph_module
-from keras_tinytrain.export.backward.memory import align
 from keras_tinytrain.export.tflite.arena import smallest_arena
 from keras_tinytrain.export.tflite.convert import convert_int8
 from keras_tinytrain.model.channels import kernel_channel_axis
@@ -16,6 +15,7 @@ from keras_tinytrain.model.fold import fold_batch_norm
 from keras_tinytrain.plan import LayerPlan, Plan
 from keras_tinytrain.run import HostRuntime
 from keras_tinytrain.run.host import MicroModel
+from keras_tinytrain.tflm_runtime.rounding import align
 
 WAYS, SHOTS = 4, 3
 
