@@ -1,6 +1,7 @@
-"""Bundles that decide on the device what to train: candidates in place of a plan, and the memory that their choice may take."""
+"""Bundles whose device decides what to train: candidates in place of a plan, and the memory that their choice may take."""
 
 import dataclasses
+from typing import Any
 
 import keras
 
@@ -10,8 +11,10 @@ from keras_tinytrain.choose.paper_cost import backward_macs, full_backward_macs
 from keras_tinytrain.choose.training_memory import TrainingMemory, with_total
 from keras_tinytrain.export.backward.graph import TrainableGraph
 from keras_tinytrain.export.backward.memory import training_memory
+from keras_tinytrain.export.settings import TrainingSettings
 from keras_tinytrain.model.layers import layer_table
 from keras_tinytrain.plan import Budget, LayerPlan, Plan
+from keras_tinytrain.tflm_runtime.rounding import ALIGNMENT
 
 
 @old_keywords(inspect=last_blocks_or_layers)
@@ -42,14 +45,14 @@ class Candidates:
         layers = tuple(LayerPlan(row.name, tuple(range(row.num_channels))) for row in rows)
         return Plan(layers, self.budget, "candidates")
 
-    def affordable(self, model: keras.Model):
-        """choice -> whether it keeps the compute limit on a canonical model."""
+    def affordable(self, model: keras.Model) -> filling.Fits:
+        """A predicate of choices: whether one keeps the compute limit on a canonical model."""
         table = layer_table(model)
         limit = self.budget.backward_macs(full_backward_macs(table))
         return lambda choice: backward_macs(table, choice) <= limit
 
     def limits(self, model: keras.Model, room: "Room") -> dict:
-        """What a bundle's manifest says of them: criterion, multiply-accumulates of one sample's backward pass, bytes."""
+        """A bundle's manifest entry: criterion, multiply-accumulates of one sample's backward pass, bytes."""
         full = full_backward_macs(layer_table(model))
         return {
             "criterion": self.criterion,
@@ -62,38 +65,57 @@ class Candidates:
 
 @dataclasses.dataclass(frozen=True)
 class Room:
-    """How SRAM is divided between the models' arena, at whose end the scratch is, and the trainer's, where a choice lasts."""
+    """How SRAM is divided, in bytes.
+
+    Args:
+        model_arena: the models' arena; the scratch is its end.
+        scratch_bytes: of it, for gradients.
+        arena_bytes: the trainer's arena, where a choice lasts.
+    """
 
     model_arena: int
     scratch_bytes: int
     arena_bytes: int
 
     def sram(self, samples: int) -> dict[str, int]:
-        """By part and in "total"; "choice": plan, weights, optimizer state and prototypes of whatever is chosen."""
+        """By part and in "total"; "choice" is the plan, weights, optimizer state and prototypes of any choice.
+
+        Args:
+            samples: bytes of the part "samples".
+        """
         return with_total({"samples": samples, "choice": self.arena_bytes - samples, "model_arena": self.model_arena})
 
     def holds(self, memory: TrainingMemory) -> bool:
+        """Whether training in so much memory finds room."""
         return memory.state_bytes <= self.arena_bytes and memory.scratch_bytes <= self.scratch_bytes
 
 
 def divide(
-    graph: TrainableGraph, settings, affordable, *, sram_bytes: int, frozen_arena: int, trainable_arena: int, **accounted
+    graph: TrainableGraph,
+    settings: TrainingSettings,
+    affordable: filling.Fits,
+    *,
+    sram_bytes: int,
+    frozen_arena: int,
+    trainable_arena: int,
+    **accounted: Any,
 ) -> Room:
-    """Divide `sram_bytes` so that a plan which fills them finds room for what lasts and for its gradients.
+    """Divide `sram_bytes` so that a plan which fills them finds room for its state and for its gradients.
 
-    The plan by which is divided takes the layer of which most weights fit, then the next. Another one has more or fewer
-    gradients for each byte that lasts, so that it may leave some of either. Below the frozen part's arena gradients cost nothing.
+    The example plan takes the layer of which most weights fit, then the next. Another plan has more or fewer gradients for
+    each byte of state, so that it may leave some of either. Gradients cost
+    nothing as long as they fit into the bytes that the frozen part's arena takes anyway.
 
     Args:
         graph: with candidates.
-        settings: a `TrainingSettings`.
+        settings: with `num_classes` set.
         affordable: whether a choice {layer name: channels} keeps the compute limit.
         sram_bytes: in all.
-        frozen_arena, trainable_arena: what the models need.
+        frozen_arena, trainable_arena: bytes that the two models need.
         accounted: as for `memory.training_memory`.
 
     Raises:
-        ValueError: there is no room to score the candidates, or for one channel of any; says how much there would have to be.
+        ValueError: there is no room to score the candidates, or for one channel of any. The message says how much is enough.
     """
     arenas = {"frozen_arena": frozen_arena, "trainable_arena": trainable_arena}
     layers = {candidate.name: candidate for candidate in graph.candidates}
@@ -119,7 +141,7 @@ def divide(
     order = sorted(sizes, key=most_weights, reverse=True)
     filled = memory_of(filling.top_up({}, order, sizes, fits))
     model_arena = max(scoring.model_arena(**arenas), filled.model_arena(**arenas))
-    room = Room(model_arena, model_arena - trainable_arena, (sram_bytes - model_arena) // 16 * 16)
+    room = Room(model_arena, model_arena - trainable_arena, (sram_bytes - model_arena) // ALIGNMENT * ALIGNMENT)
     if not filled.state["weights"] or not room.holds(scoring):
         least = [total(memory_of({name: 1})) for name in sizes if affordable({name: 1})]
         if not least:

@@ -1,17 +1,23 @@
 """Whether a bundle fits its board and, where it does not, what would."""
 
+from keras_tinytrain.choose.sram import DeviceAccounting
 from keras_tinytrain.choose.training_memory import with_total
 from keras_tinytrain.export.boards import Board
 
 
 def flash_bytes(frozen: bytes | None, trainable: bytes, *, tables: int, features: int, deltas: int) -> dict[str, int]:
-    """Flash by what fills it, in bytes; the runtime's and TFLM's code are not counted."""
+    """Flash by part, in bytes. The code of the runtime and of TFLM is not counted."""
     models = {"frozen_model": len(frozen or b""), "trainable_model": len(trainable)}
     return with_total({**models, "tables": tables, "features": features, "deltas": deltas})
 
 
 def check_fits(target: Board, sram: dict[str, int], flash: dict[str, int], *, remedy: str = "") -> None:
-    """Raise ValueError, naming the largest parts, where a bundle needs more than a board has; `remedy`: for too little SRAM."""
+    """Raise ValueError with the largest parts where a bundle needs more bytes than its board has.
+
+    Args:
+        sram, flash: bytes by part, and "total".
+        remedy: the message's advice where there is too little SRAM.
+    """
     for memory, parts, available, advice in (
         ("SRAM", sram, target.available_sram_bytes, remedy),
         ("flash", flash, target.flash_bytes, 'Use a smaller model, fewer samples or views, or features="ram".'),
@@ -25,8 +31,13 @@ def check_fits(target: Board, sram: dict[str, int], flash: dict[str, int], *, re
             )
 
 
-def what_would_fit(target, frozen_bytes, accounting):
-    """The budget to plan with again: an export takes no more than a plan's estimate, if that knows what the device keeps."""
+def what_would_fit(target: Board, frozen_bytes: int, accounting: DeviceAccounting) -> str:
+    """Advice to plan again within the board's SRAM. An export takes no more than the estimate of its plan.
+
+    Args:
+        frozen_bytes: of the frozen part's arena and its input.
+        accounting: with the samples, views and classes that the device keeps.
+    """
     available = target.available_sram_bytes
     if frozen_bytes > available:
         return (

@@ -135,7 +135,7 @@ def _read_layers(model, operators):
     """(operators that a gradient flows through as layers in execution order, {trained layer's name: its index among them})."""
     name_of = {index: name for name, index in operators.items()}
     flowing = _flowing(model, set(name_of))
-    pads, layers, trained = {}, [], {}
+    pads, layers, trained = {}, list[Layer](), {}
     for index, operator in enumerate(model.subgraphs[0].operators):
         kind, output = fb.operator_name(model, operator), int(operator.outputs[0])
         name = name_of.get(index) or layer_name(model, output)
@@ -153,7 +153,7 @@ def _read_layers(model, operators):
 
 def _flowing(model, trained):
     """Indices of the trained operators and of all that depend on them."""
-    flowing, tensors = set(), set()
+    flowing, tensors = set[int](), set[int]()
     for index, operator in enumerate(model.subgraphs[0].operators):
         if index in trained or tensors.intersection(int(tensor) for tensor in operator.inputs):
             flowing.add(index)

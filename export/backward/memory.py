@@ -24,6 +24,7 @@ def training_memory(
         num_views: augmented copies that are kept of each sample.
         features: "ram" or "flash": where the frozen part's outputs are kept.
     """
+    assert settings.num_classes is not None
     return memory_of(
         Training(
             layers=tuple(layer_in_ram(graph, trained) for trained in graph.trained),
@@ -49,11 +50,11 @@ def training_memory(
 def layer_in_ram(graph: "TrainableGraph", trained: "TrainedLayer") -> LayerInRam:
     """What RAM holds of a trained layer: all of its channels or, where it is split, the trained ones."""
     layer, num_trained = graph.layers[trained.layer], len(trained.channels)
-    num_held = num_trained if trained.is_split else len(layer.kernel_scales)
+    num_held = num_trained if trained.is_split else graph.tensors[layer.output].channels
     return LayerInRam(num_trained, num_held, layer.weights_per_channel, layer.bias is not None)
 
 
-def _device_plan(graph):
+def _device_plan(graph: "TrainableGraph") -> DevicePlan | None:
     """Sizes of the plan that the device chooses; None where there are no candidates."""
     if not graph.candidates:
         return None
@@ -61,18 +62,20 @@ def _device_plan(graph):
     return DevicePlan(len(graph.candidates), listed, chosen)
 
 
-def feature_flash_bytes(graph, settings, *, num_views: int) -> int:
-    """Flash of all samples' features, without the rest of the last page: the C++ function `FlashSamplesBytes`."""
+def feature_flash_bytes(graph: "TrainableGraph", settings: TrainingSettings, *, num_views: int) -> int:
+    """Bytes of flash of all samples' features, without the rest of the last page: the C++ function `FlashSamplesBytes`."""
     return settings.max_samples * (1 + num_views) * whole_blocks(graph.tensors[0].size)
 
 
-def delta_bytes(graph, settings, *, head: str) -> int:
-    """Size of a delta: `Trainer::DeltaBytes`; the format stands in tinytrain_delta.h.
+def delta_bytes(graph: "TrainableGraph", settings: TrainingSettings, *, head: str) -> int:
+    """Bytes of a delta: `Trainer::DeltaBytes`. The format stands in tinytrain_delta.h.
 
-    With candidates: of one that holds them all, less their channels' weights, which take no more bytes than they do in RAM.
+    With candidates, it is the size of a delta that holds them all without their channels' weights; those take no more bytes
+    than they do in RAM.
     """
+    assert settings.num_classes is not None
 
-    def record(name, num_channels, channel_bytes):
+    def record(name: str, num_channels: int, channel_bytes: int) -> int:
         return 1 + len(name.encode()) + 8 + num_channels * (2 + channel_bytes)
 
     layers = [graph.layers[trained.layer] for trained in graph.trained]

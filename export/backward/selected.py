@@ -1,12 +1,12 @@
-"""Trained channels as a convolution of their own, so that RAM need not hold the frozen weights beside them.
+"""Trained channels as a convolution of their own, so that RAM does not hold the layer's frozen weights.
 
-The forward pass wants each kernel in one piece. A layer of which some channels are trained becomes
+The forward pass reads each kernel in one piece. A layer of which some channels are trained becomes
 
     convolution (trained channels) + convolution (the others) + CONCATENATION + GATHER, which restores the order,
 
-and only the first one's weights move to RAM. Every value is computed as before, so that activations are the same bit for bit,
-and so is all that is learned. It costs copies of the layer's output in the model's arena, which may be free: the arena is as
-large as the largest moment of either model. So TensorFlow Lite Micro is asked what it takes, layer by layer.
+and only the weights of the first convolution move to RAM. Every value is computed as before, so that activations and all that
+is learned are the same bit for bit. It costs copies of the layer's output in the models' arena. They may be free: the arena is
+as large as the largest moment of either model. So TensorFlow Lite Micro is asked for its arena, layer by layer.
 
 A depthwise convolution is never split: its kernel is a few bytes a channel, and its input would have to be split with it.
 """
@@ -14,15 +14,18 @@ A depthwise convolution is never split: its kernel is a few bytes a channel, and
 import copy
 import dataclasses
 from collections.abc import Callable
+from typing import TypeVar
 
 import numpy as np
 from tensorflow.lite.python import schema_py_generated as schema
 
-from keras_tinytrain.export.backward.graph import TrainableGraph
+from keras_tinytrain.export.backward.graph import TrainableGraph, TrainedLayer
 from keras_tinytrain.export.backward.memory import layer_in_ram
-from keras_tinytrain.export.backward.operators import NONE
+from keras_tinytrain.export.backward.operators import NONE, Layer
 from keras_tinytrain.export.tflite import flatbuffer as fb
 from keras_tinytrain.export.tflite.arena import smallest_arena
+
+_HasWeights = TypeVar("_HasWeights", Layer, TrainedLayer)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,34 +60,34 @@ def choose_split(
     Returns:
         (trainable.tflite, its graph, one choice per trained layer in the order of `graph.trained`).
     """
-    choices = {trained.name: RamChoice(trained.name, False, *_weights(graph, trained)) for trained in graph.trained}
-    candidates = [name for name in choices if _can_be_split(graph, name)] if only is not False else []
-    candidates.sort(key=lambda name: -_saving(choices[name]))
+    whole = {trained.name: RamChoice(trained.name, False, *_weights(graph, trained)) for trained in graph.trained}
+    candidates = [name for name in whole if _can_be_split(graph, name)] if only is not False else []
+    candidates.sort(key=lambda name: -_saving(whole[name]))
 
     def arena_with(names):
         return model_arena(smallest_arena(split_layers(trainable, graph, names)[0]))
 
-    if only is True:
-        chosen, growth = candidates, {}
-    else:
-        chosen, growth = _cheapest(arena_with, {name: _saving(choices[name]) for name in candidates})
-    choices = [
-        dataclasses.replace(choice, split=name in chosen, arena_growth=growth.get(name)) for name, choice in choices.items()
-    ]
+    chosen, growth = candidates, dict[str, int]()
+    if only is not True:
+        chosen, growth = _cheapest(arena_with, {name: _saving(whole[name]) for name in candidates})
+    choices = (
+        dataclasses.replace(choice, split=name in chosen, arena_growth=growth.get(name)) for name, choice in whole.items()
+    )
     return *split_layers(trainable, graph, chosen), tuple(choices)
 
 
-def _cheapest(arena_with, savings):
-    """(names whose saving is more than the arena then grows, or all if that saves more, {name: growth}).
+def _cheapest(arena_with: Callable[[list[str]], int], savings: dict[str, int]) -> tuple[list[str], dict[str, int]]:
+    """(names whose saving is more than the arena then grows, or all if that saves more, {name: growth}), all in bytes.
 
-    One question, where splitting all is free.
+    Where splitting all is free, that one question is enough.
     """
     if not savings:
         return [], {}
     arena, arena_of_all = arena_with([]), arena_with(list(savings))
     if arena_of_all == arena:
         return list(savings), dict.fromkeys(savings, 0)
-    chosen, growth = [], {}
+    chosen: list[str] = []
+    growth: dict[str, int] = {}
     for name, saving in savings.items():
         with_it = arena_with([*chosen, name])
         growth[name] = with_it - arena
@@ -96,7 +99,7 @@ def _cheapest(arena_with, savings):
 
 
 def split_layers(trainable: bytes, graph: TrainableGraph, names: list[str]) -> tuple[bytes, TrainableGraph]:
-    """Split the trained layers `names`; outputs of the model and tensors of the graph stay what they are."""
+    """Split the trained layers `names`. The model's outputs and the graph's tensors do not change."""
     if not names:
         return trainable, graph
     model, layers, all_trained = fb.read_model(trainable), list(graph.layers), []
@@ -108,12 +111,12 @@ def split_layers(trainable: bytes, graph: TrainableGraph, names: list[str]) -> t
     ends = [[int(tensor) for tensor in tensors] for tensors in (subgraph.inputs, subgraph.outputs)]
     operators = list(range(len(subgraph.operators)))
     number = fb.part_tensors(model, operators, *ends)
-    renumbered = [
-        [dataclasses.replace(x, kernel_tensor=number[x.kernel_tensor], bias_tensor=number[x.bias_tensor]) for x in values]
-        for values in (layers, all_trained)
-    ]
-    layers, all_trained = map(tuple, renumbered)
-    return fb.part_of(model, operators, *ends), dataclasses.replace(graph, layers=layers, trained=all_trained)
+
+    def renumbered(value: _HasWeights) -> _HasWeights:
+        return dataclasses.replace(value, kernel_tensor=number[value.kernel_tensor], bias_tensor=number[value.bias_tensor])
+
+    graph = dataclasses.replace(graph, layers=tuple(map(renumbered, layers)), trained=tuple(map(renumbered, all_trained)))
+    return fb.part_of(model, operators, *ends), graph
 
 
 def _weights(graph, trained):
@@ -140,8 +143,8 @@ def _split(model, layer, trained):
     chosen = np.array(trained.channels)
     others = np.setdiff1d(np.arange(len(layer.kernel_scales)), chosen)
     first, second = (_with_rows(model, operator, rows) for rows in (chosen, others))
-    behind = _restore_order(model, operator, [(first, chosen), (second, others)])
-    graph.operators[index : index + 1] = [first, second, *behind]
+    restored = _restore_order(model, operator, [(first, chosen), (second, others)])
+    graph.operators[index : index + 1] = [first, second, *restored]
     frozen = dataclasses.replace(
         layer,
         kernel=layer.kernel[others],
@@ -166,10 +169,10 @@ def _with_rows(model, operator, rows):
 
 
 def _restore_order(model, operator, parts):
-    """CONCATENATION of the parts and, where they do not lie one behind the other, GATHER, into the output of `operator`."""
+    """CONCATENATION of the parts and, where their channels are mixed, GATHER, into the output of `operator`."""
     graph, output = model.subgraphs[0], int(operator.outputs[0])
     axis = len(graph.tensors[output].shape) - 1
-    parts = sorted(parts, key=lambda part: part[1][0])  # in order already, where one begins behind the other's end
+    parts = sorted(parts, key=lambda part: part[1][0])  # already in order where one begins after the other's end
     order = np.concatenate([rows for _, rows in parts])
     options = schema.ConcatenationOptionsT()
     options.axis = axis

@@ -8,7 +8,7 @@ import re
 import sys
 import tempfile
 
-ALIGNMENT = 16
+from keras_tinytrain.tflm_runtime.rounding import ALIGNMENT, align
 
 
 def smallest_arena(model: bytes) -> int:
@@ -57,10 +57,6 @@ def reported_bytes(model: bytes, arena_bytes: int) -> int:
     if not found:
         raise ValueError("This tflite-micro does not report its arena; install the release that keras-tinytrain pins.")
     return align(int(found[1]))
-
-
-def align(num_bytes: int) -> int:
-    return -(-num_bytes // ALIGNMENT) * ALIGNMENT
 
 
 def _interpreter(model, arena_bytes):

@@ -1,21 +1,23 @@
 """How TensorFlow Lite Micro's planner lays the tensors of a model into its arena."""
 
+from collections.abc import Iterable
 
-def placed_bytes(tensors) -> int:
+
+def placed_bytes(tensors: Iterable[tuple[int, int, int]]) -> int:
     """Bytes that all tensors take, which may be more than are alive at any one moment.
 
-    Largest first, of equal ones the one that was announced last; each at the lowest offset at which nothing lies that is alive
-    at some moment with it (GreedyMemoryPlanner).
+    The largest is placed first; of equal ones, the one that was announced last. Each takes the lowest offset where it overlaps
+    no tensor that is alive together with it (GreedyMemoryPlanner).
 
     Args:
-        tensors: (bytes, first, last) in the order in which they are announced, the model's: each is alive from moment `first`
+        tensors: (bytes, first, last) in the order of the model, in which they are announced: each is alive from moment `first`
             to moment `last`.
 
     Example:
         >>> placed_bytes([(2, 0, 1), (3, 1, 2), (2, 2, 3)])
         5
     """
-    placed = []  # (offset, end, first, last)
+    placed: list[tuple[int, int, int, int]] = []  # (offset, end, first, last)
     last_first = list(tensors)[::-1]
     for size, first, last in sorted(last_first, key=lambda tensor: -tensor[0]):
         offset = 0

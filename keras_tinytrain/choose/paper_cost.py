@@ -1,7 +1,7 @@
 """Compute and memory of training a choice of channels, in the paper's accounting.
 
-A choice is {layer name: number of trained channels}. An accounting answers `memory_bytes(table, choice)`; the paper's is here,
-the device's in `device_cost`.
+A choice is {layer name: number of trained channels}. An accounting answers `memory_bytes(table, choice)`. The paper's is here,
+the device's in `choose.sram`.
 """
 
 import dataclasses
@@ -35,11 +35,10 @@ def backward_macs(table: LayerTable, choice: dict[str, int]) -> int:
     """Multiply-accumulates of one sample's backward pass.
 
     sum over trained layers of r_l M_l  (weight gradients, r_l the fraction of channels trained)
-    + sum of M_l over the layers behind the earliest trained one  (input gradients).
+    + sum of M_l over the layers after the earliest trained one  (input gradients).
     """
     weight_gradients = sum(table[name].macs * count // table[name].num_channels for name, count in choice.items())
-    behind = table.downstream(choice)
-    return weight_gradients + sum(row.macs for row, follows in zip(table, behind) if follows)
+    return weight_gradients + sum(row.macs for row, follows in zip(table, table.downstream(choice)) if follows)
 
 
 def full_backward_macs(table: LayerTable) -> int:

@@ -17,20 +17,22 @@ _OPERATOR_BYTES = 264  # of TensorFlow Lite Micro's arena, the mean over the net
 
 @dataclasses.dataclass(frozen=True)
 class DeviceAccounting:
-    """SRAM of the device's runtime: an estimate by which to choose; the exporter measures, and promises.
+    """SRAM of the device's runtime: an estimate to choose by. The exporter measures, and promises.
 
-    What the runtime allocates is counted as it does (see tinytrain.h): the frozen part runs once per sample and its int8
-    output is kept; trained layers have an int8 copy in RAM, of their trained channels alone where the exporter splits them,
-    which it does if that takes less; trained channels have optimizer state and, unless they are kept in int8 alone, a float32
-    master. Of prototypes it counts what the exporter's default settings take: those of the original network
-    too and, with views, the samples' own embeddings. Gradients are held only while the frozen part does not run: they and the
-    trainable part take turns with it in the model's arena. TensorFlow Lite Micro's share of that is its int8 tensors,
-    placed as it places them, 8 B per channel, 264 B per operator and 1 KB: a little more than it takes on a 64-bit host.
+    The runtime's buffers are counted by its own formula (`choose.training_memory`) for the exporter's default settings: a head
+    of prototypes, those of the original network too, each sample left out of its own prototype. The frozen part runs once per
+    sample, and its int8 output is kept. Trained layers have an int8 copy in RAM, or a copy of their trained channels alone
+    where the exporter splits them, which it does if that takes less. Gradients are held only while the frozen part does not
+    run: they and the trainable part take turns with it in the models' arena.
+
+    TensorFlow Lite Micro's share of that arena is its int8 tensors, placed as it places them, 8 B per channel, 264 B per
+    operator and 1 KB: a little more than it takes on a 64-bit host. So an export of a canonical model's plan promises no more
+    than this estimate.
 
     Args:
         optimizer, weights: as in the exporter's `TrainingSettings`.
         num_samples: support samples that are kept.
-        num_views: augmented copies kept beside each sample.
+        num_views: augmented copies that are kept of each sample.
         num_classes: prototypes that are kept.
         features: "ram" or "flash": where the frozen part's outputs are kept.
 
@@ -51,7 +53,12 @@ class DeviceAccounting:
                 raise ValueError(f"{name} expects one of {', '.join(known)}. Received: {getattr(self, name)!r}")
 
     def memory_bytes(self, table: LayerTable, choice: dict[str, int]) -> int:
-        """Total SRAM in bytes."""
+        """Total SRAM in bytes.
+
+        Args:
+            table: of a model in canonical form.
+            choice: {layer name: number of trained channels}.
+        """
         return sum(self.parts(table, choice).values())
 
     def parts(self, table: LayerTable, choice: dict[str, int]) -> dict[str, int]:

@@ -171,7 +171,7 @@ def draw_choice(data, model):
     return {name: data.draw(st.integers(1, table[name].num_channels)) for name in sorted(names, key=table.index)}
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(net=nets, accounting=accountings, data=st.data())
 def test_estimate_is_never_below_the_promise(net, accounting, data):
     model = net.build()

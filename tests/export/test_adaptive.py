@@ -9,9 +9,9 @@ import pytest
 from models import embedding_net, images, labelled_images, small_net
 
 from keras_tinytrain.choose import planner, selection
-from keras_tinytrain.choose.ranking import fisher_ranking
 from keras_tinytrain.choose.fisher import fisher_information
 from keras_tinytrain.choose.paper_cost import num_channels
+from keras_tinytrain.choose.ranking import fisher_ranking
 from keras_tinytrain.cli import main
 from keras_tinytrain.delta import Delta
 from keras_tinytrain.export import Candidates, TrainingSettings, board, export_tflm
