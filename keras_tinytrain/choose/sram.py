@@ -130,9 +130,13 @@ def _gradient_bytes(steps: list[Step], shapes: Shapes) -> int:
 
 
 def _arena(table: LayerTable, start: int, stop: int, kept: set[int]) -> int:
-    """Estimate in bytes for the operators of rows [start, stop): their tensors, `kept` ones to the end, and bookkeeping."""
+    """Estimate in bytes for the operators of rows [start, stop): their tensors, and TensorFlow Lite Micro's bookkeeping."""
     operators = [table[home] for home in sorted(set(homes(table)[start:stop])) if home >= start]
     bookkeeping = 1024 + sum(_OPERATOR_BYTES + 8 * row.num_channels * row.has_channels for row in operators)
+    return align(tensor_bytes(table, start, stop, kept) + bookkeeping)
+
+
+def tensor_bytes(table: LayerTable, start: int, stop: int, kept: set[int]) -> int:
+    """Bytes of the int8 tensors of rows [start, stop), as they are placed; `kept` ones are alive to the end."""
     sizes, spans = tensor_sizes(table), sorted(tensor_spans(table, start, stop).items())
-    tensors = [(align(sizes[home]), first, stop if home in kept else last) for home, (first, last) in spans]
-    return align(placed_bytes(tensors) + bookkeeping)
+    return placed_bytes((align(sizes[home]), first, stop if home in kept else last) for home, (first, last) in spans)
