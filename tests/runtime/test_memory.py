@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from keras_tinytrain import _runtime
+from keras_tinytrain.choose.training_memory import LayerInRam, Training, TrainingMemory, training_memory
 from keras_tinytrain.run.nor_flash import NorFlash, PowerCut
 from tests.runtime.reference import views_of
 from tests.runtime.test_trainer import by_channel, setup, softmax, thin_views, with_views  # noqa: F401
@@ -73,6 +74,32 @@ def promised_parts(
     return {**state, "state": lasting, **frozen, **training, "scratch": scratch, "total": lasting + scratch}
 
 
+def python_memory(net, optimizer, *, weights="float_masters", updates="accumulated", leave_one_out=False, average=0, in_flash):
+    """What Python promises of a net with 3 classes and room for 8 samples."""
+    elements = lambda t: int(np.prod(net.tensors[t].shape))
+    channels = lambda i: net.tensors[net.layers[i].output].shape[2]
+    layers = [(net.layers[i], channels(i), len(chosen)) for i, chosen in net.trained.items()]
+    return training_memory(
+        Training(
+            layers=tuple(LayerInRam(n, size, x.kernel.size // size, x.bias is not None) for x, size, n in layers),
+            gradient_bytes=net.gradient_bytes,
+            num_features=elements(0),
+            num_pixels=int(np.prod(net.image_shape)),
+            dimension=elements(-1),
+            num_samples=8,
+            num_views=len(net.views),
+            num_classes=3,
+            optimizer=optimizer,
+            weights=weights,
+            features_in_flash=in_flash,
+            has_prototypes=net.head == "prototypes",
+            leave_one_out=leave_one_out,
+            immediate=updates == "immediate",
+            averages=average > 0,
+        )
+    )
+
+
 @pytest.mark.parametrize("which", ["setup", "with_views", "thin_views", "softmax"])
 @pytest.mark.parametrize("in_flash", [False, True])
 @pytest.mark.parametrize("optimizer", ["sgd", "momentum", "adam", "adam_per_channel"])
@@ -92,6 +119,9 @@ def test_bytes_promised_are_bytes_needed(which, optimizer, settings, changes, in
     if setup.net.views and settings == {"leave_one_out": True}:
         changes = {**changes, "kept": True}
     expected = promised_parts(setup.net, optimizer, in_flash=in_flash, **changes)
+    promised = python_memory(setup.net, optimizer, in_flash=in_flash, **settings)
+    assert promised == TrainingMemory.of(expected)
+    assert (promised.state_bytes, promised.scratch_bytes) == (expected["state"], expected["scratch"])
     settings = {"optimizer": optimizer, **settings}
     assert _runtime.required_bytes(setup.tables, settings, in_flash) == expected
     flash = NorFlash(_runtime.flash_samples_bytes(setup.tables), page_bytes=512) if in_flash else None
