@@ -1,9 +1,10 @@
-"""Boards a bundle can be exported for, and what they hold."""
+"""Boards that a bundle can be exported for: processor and memory."""
 
 import dataclasses
 import os
 import pathlib
 import sys
+import typing
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -23,10 +24,10 @@ class Board:
         clock_hz: its clock.
         sram_bytes: RAM that a sketch may claim, the core's own stacks and heap included.
         flash_bytes: flash that a sketch may fill.
-        reserved_sram_bytes: of `sram_bytes`, what an export leaves free. Raise it with `dataclasses.replace` by what
-            your core and the rest of your sketch need.
-        flash_page_bytes: what an erase of flash clears, whole multiples of 256; the sketch then keeps what was learned in
-            flash, and samples too if asked. 0: not known, the sketch writes nothing into flash.
+        reserved_sram_bytes: the part of `sram_bytes` that an export leaves free. Raise it with `dataclasses.replace` by the
+            bytes that your core and the rest of your sketch need.
+        flash_page_bytes: bytes that an erase of flash clears, a multiple of 256. The sketch then keeps what was learned in
+            flash, and also samples if asked. 0: not known, the sketch writes nothing into flash.
     """
 
     name: str
@@ -43,7 +44,7 @@ class Board:
 
     @property
     def available_sram_bytes(self) -> int:
-        """What models and training may take."""
+        """Bytes that models and training may take."""
         return self.sram_bytes - self.reserved_sram_bytes
 
 
@@ -74,8 +75,8 @@ def board(name: str | os.PathLike | Board) -> Board:
             clock_hz = 80_000_000
             sram_bytes = 131_072
             flash_bytes = 1_048_576
-            reserved_sram_bytes = 16_384  # may be left away: 0
-            flash_page_bytes = 2_048  # may be left away: 0
+            reserved_sram_bytes = 16_384  # optional, 0
+            flash_page_bytes = 2_048  # optional, 0
 
     Raises:
         ValueError: no board has that name, or the file does not describe one; it says what is wrong.
@@ -92,20 +93,20 @@ def board(name: str | os.PathLike | Board) -> Board:
     return BOARDS[name]
 
 
-def _read_board(file):
+def _read_board(file: pathlib.Path) -> Board:
     try:
         values = tomllib.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise ValueError(f"{file} cannot be read as TOML: {error}") from error
-    fields = {field.name: field for field in dataclasses.fields(Board)}
-    required = {name for name, field in fields.items() if field.default is dataclasses.MISSING}
+    kinds = typing.get_type_hints(Board)
+    required = {field.name for field in dataclasses.fields(Board) if field.default is dataclasses.MISSING}
     if missing := required - values.keys():
         raise ValueError(f"{file} does not describe a board: {', '.join(sorted(missing))} missing.")
     for name, value in values.items():
-        if name not in fields:
-            raise ValueError(f"{file}: unknown field {name!r}. Known: {', '.join(fields)}.")
-        if type(value) is not fields[name].type or (value in (0, "") and name in required):
-            raise ValueError(f"{file}: {name} expects {_KINDS[fields[name].type]}. Received: {value!r}")
-        if fields[name].type is int and value < 0:
+        if name not in kinds:
+            raise ValueError(f"{file}: unknown field {name!r}. Known: {', '.join(kinds)}.")
+        if type(value) is not kinds[name] or (value in (0, "") and name in required):
+            raise ValueError(f"{file}: {name} expects {_KINDS[kinds[name]]}. Received: {value!r}")
+        if kinds[name] is int and value < 0:
             raise ValueError(f"{file}: {name} expects no negative number. Received: {value!r}")
     return Board(**values)

@@ -1,18 +1,31 @@
-"""A firmware bundle on disk: one folder that vouches for itself. Read without TensorFlow."""
+"""A firmware bundle on disk: a folder with a checksum of every file. It is read without TensorFlow."""
 
 import dataclasses
 import hashlib
 import json
 import os
 import pathlib
+import re
+import typing
 
 from keras_tinytrain.plan import Plan
 
 SCHEMA_VERSION = 2
 MANIFEST = "manifest.json"
-_FIELDS = dict.fromkeys(("name", "namespace", "base_hash"), str)
+_FIELDS: dict[str, type] = dict.fromkeys(("name", "namespace", "base_hash"), str)
 _MEMORIES = ("sram", "scratch", "flash")
 _FIELDS |= dict.fromkeys(("board", "input", "features", "files", *_MEMORIES), dict)
+_ASSERTED_VERSION = re.compile(r"static_assert\(tinytrain::kTablesVersion == (\d+)")
+
+
+class ModelInput(typing.TypedDict):
+    """How a model takes its input: real value = scale * (q - zero_point)."""
+
+    height: int
+    width: int
+    channels: int
+    scale: float
+    zero_point: int
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,7 +34,7 @@ class Bundle:
 
     Args:
         path: the bundle's folder.
-        manifest: what manifest.json says; see the bundle's README.md.
+        manifest: the content of manifest.json; see the bundle's README.md.
         plan: layers and channels that are trained.
     """
 
@@ -31,30 +44,19 @@ class Bundle:
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> "Bundle":
-        """Read a bundle. Raises ValueError naming the file that is missing or altered."""
+        """Read a bundle: a folder with a checksum of every file.
+
+        Raises:
+            ValueError: it is no bundle, or a file is missing or altered. The file is named.
+        """
         path = pathlib.Path(path)
-        try:
-            manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
-            version = manifest["keras_tinytrain_bundle"]
-        except (OSError, ValueError, TypeError, KeyError) as error:
-            raise ValueError(f"{path} is not a bundle written by export_tflm: {error}") from error
-        if version != SCHEMA_VERSION:
-            raise ValueError(f"{path} is a bundle of version {version}, this release reads version {SCHEMA_VERSION}.")
-        _check_fields(path / MANIFEST, manifest)
-        bundle = cls(path=path, manifest=manifest, plan=None)
-        bundle.check()
-        return dataclasses.replace(bundle, plan=Plan.load(path / "plan.json"))
+        manifest = _read_manifest(path)
+        _check_files(path, manifest)
+        return cls(path, manifest, Plan.load(path / "plan.json"))
 
     def check(self) -> None:
-        """Raise ValueError naming the first file that is missing or altered since the export."""
-        for name, digest in self.manifest["files"].items():
-            file = self.path / name
-            if not file.is_file():
-                raise ValueError(f"{file} is missing from the bundle: export it again.")
-            if hashlib.sha256(file.read_bytes()).hexdigest() != digest:
-                raise ValueError(f"{file} was altered after the export, so the bundle cannot be trusted: export it again.")
-        if not _names_base(self.path / "tables.cpp", self.manifest["base_hash"]):
-            raise ValueError(f"{self.path / MANIFEST} was altered after the export: base_hash is not that of the tables.")
+        """Raise ValueError naming the first file that is missing or was altered since the export."""
+        _check_files(self.path, self.manifest)
 
     @property
     def frozen(self) -> bytes | None:
@@ -71,27 +73,63 @@ class Bundle:
     def promised_bytes(self) -> dict[str, dict[str, int]]:
         """{"sram": {part: bytes, ..., "total": bytes}, "scratch": {part: bytes, ...}, "flash": {...}}.
 
-        The scratch lies in the model's arena, which is a part of the SRAM, and its own parts over one another.
+        The scratch lies in the models' arena, which is a part of the SRAM. Its own parts share the same bytes in turn.
         """
         return {memory: dict(self.manifest[memory]) for memory in _MEMORIES}
 
     @property
-    def input(self) -> dict:
+    def input(self) -> ModelInput:
         """The model's input: height, width, channels, scale, zero_point; real value = scale * (q - zero_point)."""
-        return dict(self.manifest["input"])
+        return typing.cast(ModelInput, dict(self.manifest["input"]))
+
+    @property
+    def tables_version(self) -> int | None:
+        """kTablesVersion of the runtime that tables.cpp was written for; None where the file does not say it."""
+        return tables_version(self.path / "tables.cpp")
 
 
-def _names_base(tables, base_hash):
-    """Whether tables.cpp holds the 32 bytes of `base_hash`, written in hexadecimal."""
-    digest, text = bytes.fromhex(base_hash), tables.read_text(encoding="utf-8")
-    return len(digest) == 32 and all(", ".join(map(str, half)) in text for half in (digest[:16], digest[16:]))
+def tables_version(source: pathlib.Path) -> int | None:
+    """kTablesVersion that a tables.cpp asserts; None where it asserts none."""
+    found = _ASSERTED_VERSION.search(source.read_text(encoding="utf-8"))
+    return int(found[1]) if found else None
 
 
-def _check_fields(file, manifest):
-    """Raise ValueError where what the rest relies on is not in the manifest."""
+def _read_manifest(path: pathlib.Path) -> dict:
+    try:
+        manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
+        version = manifest["keras_tinytrain_bundle"]
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise ValueError(f"{path} is not a bundle written by export_tflm: {error}") from error
+    if version != SCHEMA_VERSION:
+        raise ValueError(
+            f"{path} is a bundle of version {version}, and this release reads version {SCHEMA_VERSION}: export it again."
+        )
+    _check_fields(path / MANIFEST, manifest)
+    return manifest
+
+
+def _check_fields(file: pathlib.Path, manifest: dict) -> None:
+    """Raise ValueError where the manifest lacks a field that all else relies on."""
     for name, kind in _FIELDS.items():
         if not isinstance(manifest.get(name), kind):
             raise ValueError(f"{file} was altered after the export: {name!r} is missing or no {kind.__name__}.")
     missing = {"trainable.tflite", "plan.json", "tables.cpp"}.difference(manifest["files"])
     if missing:
         raise ValueError(f"{file} was altered after the export: it does not list {', '.join(sorted(missing))}.")
+
+
+def _check_files(path: pathlib.Path, manifest: dict) -> None:
+    for name, digest in manifest["files"].items():
+        file = path / name
+        if not file.is_file():
+            raise ValueError(f"{file} is missing from the bundle: export it again.")
+        if hashlib.sha256(file.read_bytes()).hexdigest() != digest:
+            raise ValueError(f"{file} was altered after the export, so the bundle cannot be trusted: export it again.")
+    if not _names_base(path / "tables.cpp", manifest["base_hash"]):
+        raise ValueError(f"{path / MANIFEST} was altered after the export: base_hash is not that of the tables.")
+
+
+def _names_base(tables: pathlib.Path, base_hash: str) -> bool:
+    """Whether tables.cpp holds the 32 bytes of `base_hash`, written in hexadecimal."""
+    digest, text = bytes.fromhex(base_hash), tables.read_text(encoding="utf-8")
+    return len(digest) == 32 and all(", ".join(map(str, half)) in text for half in (digest[:16], digest[16:]))

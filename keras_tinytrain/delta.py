@@ -4,7 +4,6 @@ import dataclasses
 import hashlib
 import os
 import pathlib
-import struct
 import zlib
 
 import keras
@@ -13,12 +12,23 @@ import numpy as np
 from keras_tinytrain.model.channels import kernel_channel_axis
 from keras_tinytrain.model.graph import find_layer
 from keras_tinytrain.plan import LayerPlan, Plan
+from keras_tinytrain.tflm_runtime.delta_format import (
+    CRC,
+    FLOAT32_VALUES,
+    HAS_BIAS,
+    HAS_PREVIOUS,
+    HEADER,
+    INT8_VALUES,
+    MAGIC,
+    RECORD,
+    VERSION,
+    delta_bytes,
+)
 
-MAGIC = b"TTDL"
-VERSION = 1
-_HEADER = struct.Struct("<4sHHII32s")  # magic, version, records, sequence, length with CRC, base hash
-_HAS_BIAS, _HAS_PREVIOUS = 1, 2
-_VALUE_TYPES = {0: (np.dtype("<f4"), np.dtype("<f4")), 1: (np.dtype("i1"), np.dtype("<i4"))}  # values, biases
+_VALUE_TYPES = {  # values, biases
+    FLOAT32_VALUES: (np.dtype("<f4"), np.dtype("<f4")),
+    INT8_VALUES: (np.dtype("i1"), np.dtype("<i4")),
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -141,20 +151,20 @@ class Delta:
     def to_bytes(self) -> bytes:
         previous = self.previous or (None,) * len(self.records)
         body = b"".join(_pack(new, old) for new, old in zip(self.records, previous, strict=True))
-        length = _HEADER.size + len(body) + 4
-        data = _HEADER.pack(MAGIC, VERSION, len(self.records), self.sequence, length, self.base_hash) + body
-        return data + struct.pack("<I", zlib.crc32(data))
+        length = delta_bytes([len(body)])
+        data = HEADER.pack(MAGIC, VERSION, len(self.records), self.sequence, length, self.base_hash) + body
+        return data + CRC.pack(zlib.crc32(data))
 
     @classmethod
     def from_bytes(cls, data: bytes) -> "Delta":
-        if len(data) < _HEADER.size + 4 or data[:4] != MAGIC:
+        if len(data) < delta_bytes([]) or data[: len(MAGIC)] != MAGIC:
             raise ValueError("not a delta, or one that is cut short.")
-        _, version, num_records, sequence, length, base_hash = _HEADER.unpack_from(data)
+        _, version, num_records, sequence, length, base_hash = HEADER.unpack_from(data)
         if version != VERSION:
             raise ValueError(f"a delta of format {version}; this release reads format {VERSION}.")
-        if length != len(data) or zlib.crc32(data[:-4]) != struct.unpack("<I", data[-4:])[0]:
+        if length != len(data) or zlib.crc32(data[: -CRC.size]) != CRC.unpack(data[-CRC.size :])[0]:
             raise ValueError(f"a delta that was cut short or altered ({len(data)} bytes, {length} expected, or a wrong CRC).")
-        reader = _Reader(data[_HEADER.size : -4])
+        reader = _Reader(data[HEADER.size : -CRC.size])
         pairs = [_unpack(reader) for _ in range(num_records)]
         previous = tuple(old for _, old in pairs if old is not None)
         if previous and len(previous) != len(pairs):
@@ -266,9 +276,9 @@ def _take(taken, which, channels):
 def _pack(record, previous):
     name = record.name.encode()
     value_type = next(code for code, (dtype, _) in _VALUE_TYPES.items() if dtype == record.values.dtype)
-    flags = _HAS_BIAS * (record.biases is not None) | _HAS_PREVIOUS * (previous is not None)
+    flags = HAS_BIAS * (record.biases is not None) | HAS_PREVIOUS * (previous is not None)
     count, per_channel = record.values.shape
-    head = struct.pack(f"<B{len(name)}sBBIH", len(name), name, value_type, flags, per_channel, count)
+    head = bytes([len(name)]) + name + RECORD.pack(value_type, flags, per_channel, count)
     arrays = [np.asarray(record.channels, "<u2")]
     for part in filter(None, (record, previous)):
         arrays += [part.values] + ([part.biases] if part.biases is not None else [])
@@ -295,7 +305,7 @@ class _Reader:
 def _unpack(reader):
     """(new values, previous values or None) of one record."""
     name = reader.take(reader.take(1)[0]).decode()
-    value_type, flags, per_channel, count = struct.unpack("<BBIH", reader.take(8))
+    value_type, flags, per_channel, count = RECORD.unpack(reader.take(RECORD.size))
     if value_type not in _VALUE_TYPES:
         raise ValueError(f"a delta with values of unknown type {value_type}.")
     value_dtype, bias_dtype = _VALUE_TYPES[value_type]
@@ -303,7 +313,7 @@ def _unpack(reader):
 
     def values():
         kernel = reader.array(value_dtype, count, per_channel)
-        return ChannelValues(name, channels, kernel, reader.array(bias_dtype, count) if flags & _HAS_BIAS else None)
+        return ChannelValues(name, channels, kernel, reader.array(bias_dtype, count) if flags & HAS_BIAS else None)
 
     new = values()
-    return new, values() if flags & _HAS_PREVIOUS else None
+    return new, values() if flags & HAS_PREVIOUS else None

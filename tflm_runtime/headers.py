@@ -11,8 +11,9 @@ import typing
 
 from keras_tinytrain.tflm_runtime import source_dir
 
+CType = typing.Any  # a class of ctypes: a number, a pointer, an array or a struct
 _Value = typing.TypeVar("_Value")
-SCALARS: dict[str, type] = {
+SCALARS: dict[str, CType] = {
     "bool": ctypes.c_bool,
     "float": ctypes.c_float,
     "char": ctypes.c_char,
@@ -69,7 +70,7 @@ def enum(header: str, name: str) -> dict[str, int]:
         >>> enum("tinytrain_tables.h", "Head")
         {'kPrototypes': 0, 'kSoftmax': 1}
     """
-    return dict(_found(enums(header), header, "enum", name))
+    return _found(enums(header), header, "enum", name).copy()
 
 
 def struct(header: str, name: str) -> type[ctypes.Structure]:
@@ -126,7 +127,7 @@ def _enumerators(body: str) -> dict[str, int]:
     return values
 
 
-def _fields(struct: str, body: str, types: dict[str, type]) -> list[tuple[str, type]]:
+def _fields(struct: str, body: str, types: dict[str, CType]) -> list[tuple[str, CType]]:
     fields = _FIELD.findall(body)
     unread = [_FIELD.sub("", body).strip(), *(kind for kind, pointer, *_ in fields if not pointer and kind not in types)]
     if any(unread):
@@ -134,8 +135,8 @@ def _fields(struct: str, body: str, types: dict[str, type]) -> list[tuple[str, t
     return [(name, _field_type(types.get(kind), pointer, length)) for kind, pointer, name, length in fields]
 
 
-def _field_type(kind: type | None, pointer: str, length: str) -> type:
-    field = ctypes.c_void_p if pointer else typing.cast(type, kind)
+def _field_type(kind: CType, pointer: str, length: str) -> CType:
+    field = ctypes.c_void_p if pointer else kind
     return field * int(length) if length else field
 
 

@@ -5,6 +5,7 @@ import typing
 from keras_tinytrain.choose.training_memory import DevicePlan, LayerInRam, Training, TrainingMemory
 from keras_tinytrain.choose.training_memory import training_memory as memory_of
 from keras_tinytrain.export.settings import TrainingSettings
+from keras_tinytrain.tflm_runtime import delta_format
 from keras_tinytrain.tflm_runtime.rounding import whole_blocks
 
 if typing.TYPE_CHECKING:  # it imports TensorFlow
@@ -74,17 +75,13 @@ def delta_bytes(graph: "TrainableGraph", settings: TrainingSettings, *, head: st
     than they do in RAM.
     """
     assert settings.num_classes is not None
-
-    def record(name: str, num_channels: int, channel_bytes: int) -> int:
-        return 1 + len(name.encode()) + 8 + num_channels * (2 + channel_bytes)
-
     layers = [graph.layers[trained.layer] for trained in graph.trained]
     records = [
-        record(trained.name, len(trained.channels), layer.weights_per_channel + 4 * (layer.bias is not None))
+        delta_format.record_bytes(trained.name, len(trained.channels), layer.weights_per_channel + 4 * (layer.bias is not None))
         for trained, layer in zip(graph.trained, layers)
     ]
-    records += [record(candidate.name, 0, 0) for candidate in graph.candidates]
+    records += [delta_format.record_bytes(candidate.name, 0, 0) for candidate in graph.candidates]
     if head == "prototypes":
         names = ["prototypes"] + ["original_prototypes"] * bool(settings.average)
-        records += [record(name, settings.num_classes, 4 * graph.tensors[-1].size) for name in names]
-    return 48 + sum(records) + 4
+        records += [delta_format.record_bytes(name, settings.num_classes, 4 * graph.tensors[-1].size) for name in names]
+    return delta_format.delta_bytes(records)

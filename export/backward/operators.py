@@ -6,6 +6,7 @@ import math
 import numpy as np
 
 from keras_tinytrain.export.tflite import flatbuffer as fb
+from keras_tinytrain.export.tflite.flatbuffer import shape_of
 from keras_tinytrain.tflm_runtime.headers import constant
 
 NONE = constant("tinytrain_tables.h", "kNone")
@@ -78,11 +79,6 @@ def pads_convolutions_only(model, pad):
         and np.all(paddings[1:3].max(axis=1) < shape_of(model, reader.inputs[1])[1:3])
         for reader in readers
     )
-
-
-def shape_of(model, tensor: int) -> tuple[int, ...]:
-    """Shape of a tensor, batch included."""
-    return tuple(int(size) for size in model.subgraphs[0].tensors[tensor].shape)
 
 
 def _unsupported(kind, name, first):

@@ -5,11 +5,15 @@ import pathlib
 import subprocess
 import sys
 import tempfile
+import types
+import typing
+
+import numpy as np
 
 from keras_tinytrain._quiet import quiet
 
 
-def micro_runtime():
+def micro_runtime() -> types.ModuleType:
     """The module `tflite_micro.runtime`. Raises ImportError with what to install."""
     try:
         from tflite_micro import runtime
@@ -21,11 +25,27 @@ def micro_runtime():
     return runtime
 
 
-def new_interpreter(model_bytes: bytes, arena_bytes: int):
-    """An interpreter of `tflite_micro`; it reads constants from `model_bytes` itself, so keep a reference.
+class MicroInterpreter(typing.Protocol):
+    """The interpreter of `tflite_micro`, as far as it is used here."""
+
+    def get_input_details(self, index: int) -> dict[str, typing.Any]:
+        """Shape and type of an input."""
+
+    def set_input(self, x: np.ndarray, index: int) -> None:
+        """Copy an input in."""
+
+    def get_output(self, index: int) -> np.ndarray:
+        """A copy of an output."""
+
+    def invoke(self) -> None:
+        """Run the model."""
+
+
+def new_interpreter(model_bytes: bytes, arena_bytes: int) -> MicroInterpreter:
+    """An interpreter of `tflite_micro`. It reads constants from `model_bytes` itself, so keep a reference.
 
     Raises:
-        ValueError: TFLM cannot run the model in so many bytes; with its own words.
+        ValueError: TFLM cannot run the model in so many bytes. The error has its own words.
     """
     runtime = micro_runtime()
     with quiet() as output:
@@ -40,7 +60,7 @@ def new_interpreter(model_bytes: bytes, arena_bytes: int):
 def smallest_arena(model_bytes: bytes) -> int:
     """The smallest multiple of 16 bytes with which TFLM runs the model on this machine: a size that was run.
 
-    Asking takes seconds, so that answers are remembered: an export and the host run behind it ask for the same models.
+    Asking takes seconds, so the answers are remembered: an export and the host run after it ask for the same models.
     Pointers take 8 bytes on a 64-bit host, so a 32-bit board needs a few percent less.
 
     Raises:
@@ -48,7 +68,7 @@ def smallest_arena(model_bytes: bytes) -> int:
         ValueError: TFLM cannot run the model.
     """
     micro_runtime()
-    probe = pathlib.Path(__file__).with_name("arena_probe.py")
+    probe = pathlib.Path(__file__).with_name("_arena_probe.py")
     with tempfile.TemporaryDirectory(prefix="keras_tinytrain_") as folder:
         model = pathlib.Path(folder, "model.tflite")
         model.write_bytes(model_bytes)

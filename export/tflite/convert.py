@@ -1,5 +1,6 @@
 """Keras model -> stock full-int8 .tflite: static batch 1, convolutions per channel, dense layers per tensor."""
 
+import collections.abc
 import re
 
 import keras
@@ -7,10 +8,11 @@ import numpy as np
 import tensorflow as tf
 
 from keras_tinytrain._quiet import quiet
-from keras_tinytrain.export.tflite.flatbuffer import operator_name, quantisation, read_model, tensor_name, write_model
+from keras_tinytrain.export.tflite.flatbuffer import operator_name, quantisation, read_model, schema, tensor_name, write_model
 from keras_tinytrain.model.graph import walk
 
 _SMALLEST_SCALE = float(np.finfo(np.float32).tiny)  # below it a float32 is denormal
+LayersOf = collections.abc.Callable[[schema.ModelT, schema.OperatorT], list[str]]
 _NO_RANGE = 1e-8  # TensorFlow gives activations that are all zero a range of 2e-6, that is a scale of 7.8e-9
 
 
@@ -48,11 +50,11 @@ def convert_int8(model: keras.Model, calibration: np.ndarray) -> bytes:
     return finished(model_bytes, names, lambda whole, operator: layers_in(tensor_name(whole, operator.outputs[0]), names))
 
 
-def finished(model_bytes: bytes, layer_names: list[str], layers_of) -> bytes:
-    """What the converter wrote, with tensors named after their layers. Raises ValueError where a scale is degenerate.
+def finished(model_bytes: bytes, layer_names: list[str], layers_of: LayersOf) -> bytes:
+    """The converter's file with tensors named after their layers. Raises ValueError where a scale is degenerate.
 
     Args:
-        model_bytes: what the converter wrote.
+        model_bytes: the file that the converter wrote.
         layer_names: in execution order.
         layers_of: (model, operator) -> the layers that an operator computes, by the converter's names, in any order.
     """
@@ -62,7 +64,7 @@ def finished(model_bytes: bytes, layer_names: list[str], layers_of) -> bytes:
 
 
 def without_softmax(model: keras.Model) -> keras.Model:
-    """`model` up to the logits: a softmax at its end is left away, layers are shared."""
+    """`model` up to the logits: a softmax at its end is removed, layers are shared."""
     nodes = walk(model)
     if not is_softmax(nodes[-1].layer):
         return model
@@ -95,7 +97,7 @@ def check_scales(model_bytes: bytes) -> None:
             )
 
 
-def layer_name(model, tensor: int) -> str:
+def layer_name(model: schema.ModelT, tensor: int) -> str:
     """The Keras layer whose output a tensor is, in a model that `convert_int8` wrote."""
     return tensor_name(model, tensor).split(";")[0]
 
@@ -105,14 +107,14 @@ def layers_in(name: str, layer_names: list[str]) -> list[str]:
 
     TensorFlow appends "_1" to each scope: "conv_1" stands for a layer "conv", "conv_1_1" for a layer "conv_1".
     """
-    found = []
+    found: list[str] = []
     for scope in (scope for part in name.split(";") for scope in part.split("/")[::-1]):
         candidates = (re.sub(r"_\d+$", "", scope), scope)
         found += [candidate for candidate in candidates if candidate in layer_names][:1]
     return list(dict.fromkeys(found))
 
 
-def _name_tensors(model_bytes, layer_names, layers_of):
+def _name_tensors(model_bytes: bytes, layer_names: list[str], layers_of: LayersOf) -> bytes:
     """Replace the converter's names, which hold counters of this Python process, by those of the Keras layers."""
     model = read_model(model_bytes)
     graph = model.subgraphs[0]
@@ -124,11 +126,11 @@ def _name_tensors(model_bytes, layer_names, layers_of):
         names.setdefault(output, ";".join(found) or nameless)
     for index, tensor in enumerate(graph.tensors):
         tensor.name = names.get(index, "").encode()
-    model.signatureDefs = None  # it names tensors, too
+    model.signatureDefs = None  # it also names tensors
     return write_model(model)
 
 
-def _check_calibration(model, calibration):
+def _check_calibration(model: keras.Model, calibration: np.ndarray) -> np.ndarray:
     samples = np.asarray(calibration, dtype=np.float32)
     expected = tuple(model.input_shape[1:])
     if samples.shape[1:] != expected or not len(samples):
@@ -137,5 +139,5 @@ def _check_calibration(model, calibration):
             f"model's own convention. Received shape: {samples.shape}"
         )
     if not np.isfinite(samples).all():
-        raise ValueError("calibration holds values that are not finite.")
+        raise ValueError("calibration holds values that are not finite: remove those samples.")
     return samples

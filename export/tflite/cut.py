@@ -9,10 +9,10 @@ import numpy as np
 
 from keras_tinytrain.export.tflite import flatbuffer as fb
 from keras_tinytrain.export.tflite import qat
-from keras_tinytrain.export.tflite.pads import absorb_pads
+from keras_tinytrain.export.tflite._pads import absorb_pads
 from keras_tinytrain.model.graph import find_layer
 from keras_tinytrain.model.split import latest_cut
-from keras_tinytrain.plan import Plan
+from keras_tinytrain.plan import LayerPlan, Plan
 
 _TRAINABLE = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D, keras.layers.Dense)
 
@@ -39,14 +39,14 @@ def cut_model(
     model_bytes = absorb_pads(model_bytes, keep=set(trained.values()))
     whole = fb.read_model(model_bytes)
     trained = find_trained(whole, model, plan)  # the operators have moved up
-    before, behind, features = _split_operators(whole, min(trained.values()) if split else 0)
+    before, after, features = _split_operators(whole, min(trained.values()) if split else 0)
     image, head = int(whole.subgraphs[0].inputs[0]), int(whole.subgraphs[0].outputs[0])
     frozen = fb.part_of(fb.read_model(model_bytes), before, [image], [features]) if before else None
-    trainable = fb.part_of(whole, behind, [features], [head])
-    return frozen, trainable, {name: behind.index(operator) for name, operator in trained.items()}
+    trainable = fb.part_of(whole, after, [features], [head])
+    return frozen, trainable, {name: after.index(operator) for name, operator in trained.items()}
 
 
-def find_trained(whole, model: keras.Model, plan: Plan) -> dict[str, int]:
+def find_trained(whole: fb.schema.ModelT, model: keras.Model, plan: Plan) -> dict[str, int]:
     """{layer name: index of the operator that computes it} for the plan's layers, in the order of the operators."""
     if not plan.layers:
         raise ValueError("The plan trains no layer: nothing to export.")
@@ -58,8 +58,10 @@ def find_trained(whole, model: keras.Model, plan: Plan) -> dict[str, int]:
     return dict(sorted(found.items(), key=lambda item: item[1]))
 
 
-def _check_channels(whole, index, layer_plan):
+def _check_channels(whole: fb.schema.ModelT, index: int, layer_plan: LayerPlan) -> None:
     kernel, last = _float_kernel(whole, index), layer_plan.channels[-1]
+    if kernel is None:
+        raise ValueError(f"Layer '{layer_plan.name}' holds no kernel: plan another layer.")
     if last >= len(kernel):
         raise ValueError(f"The plan trains channel {last} of layer '{layer_plan.name}', which has {len(kernel)} channels.")
     if not kernel[list(layer_plan.channels)].any():
@@ -69,7 +71,7 @@ def _check_channels(whole, index, layer_plan):
         )
 
 
-def _operator_named(whole, model, name):
+def _operator_named(whole: fb.schema.ModelT, model: keras.Model, name: str) -> int:
     layer = find_layer(model, name)
     if not isinstance(layer, _TRAINABLE):
         kinds = ", ".join(kind.__name__ for kind in _TRAINABLE)
@@ -77,7 +79,7 @@ def _operator_named(whole, model, name):
     return _operator_of(whole, layer)
 
 
-def _operator_of(whole, layer):
+def _operator_of(whole: fb.schema.ModelT, layer: keras.layers.Layer) -> int:
     """The operator that computes a Keras layer: the one whose kernel is that layer's, rounded to int8."""
     axis = 2 if isinstance(layer, keras.layers.DepthwiseConv2D) else -1
     kernel = np.moveaxis(np.asarray(layer.kernel, np.float64), axis, 0)
@@ -95,7 +97,7 @@ def _operator_of(whole, layer):
     return found[0]
 
 
-def _holds_kernel(whole, index, kernel):
+def _holds_kernel(whole: fb.schema.ModelT, index: int, kernel: np.ndarray) -> bool:
     rounded = _float_kernel(whole, index)
     if rounded is None or rounded.shape != kernel.shape:
         return False
@@ -103,7 +105,7 @@ def _holds_kernel(whole, index, kernel):
     return bool(np.all(np.abs(rounded - kernel) <= 1.001 * np.atleast_1d(half_step)[:, None]))
 
 
-def _float_kernel(whole, index):
+def _float_kernel(whole: fb.schema.ModelT, index: int) -> np.ndarray | None:
     """The kernel of an operator as real values [output channels][weights]; None where it has none."""
     operator = whole.subgraphs[0].operators[index]
     name = fb.operator_name(whole, operator)
@@ -117,26 +119,27 @@ def _float_kernel(whole, index):
     return kernel.reshape(len(kernel), -1) * scales.astype(np.float64)[:, None]
 
 
-def _split_operators(whole, first):
-    """(operators before the cut, operators behind it, tensor at the cut); the cut lies as late as `first` allows."""
+def _split_operators(whole: fb.schema.ModelT, first: int) -> tuple[list[int], list[int], int]:
+    """(operators before the cut, operators after it, tensor at the cut). The cut lies as late as `first` allows."""
     graph = whole.subgraphs[0]
     node_of = {int(graph.inputs[0]): 0}  # node 0 is the model's input, node i + 1 is operator i
-    inputs = [()]
+    inputs: list[tuple[int, ...]] = [()]
     for index, operator in enumerate(graph.operators):
         inputs.append(tuple({node_of[int(tensor)] for tensor in operator.inputs if int(tensor) in node_of}))
         node_of.update({int(tensor): index + 1 for tensor in operator.outputs})
-    cut = latest_cut(inputs, first + 1)
+    cut = latest_cut(inputs, first + 1) or 0
     while cut and fb.operator_name(whole, graph.operators[cut - 1]) == "PAD":
-        (cut,) = inputs[cut]  # a padded copy is larger, and the convolution behind it can pad by itself
+        (cut,) = inputs[cut]  # a padded copy is larger, and the convolution after it can pad by itself
     before = _ancestors(inputs, cut, stop=0)
-    behind = _ancestors(inputs, node_of[int(graph.outputs[0])], stop=cut)
+    after = _ancestors(inputs, node_of[int(graph.outputs[0])], stop=cut)
     features = int(graph.operators[cut - 1].outputs[0]) if cut else int(graph.inputs[0])
-    return [node - 1 for node in before], [node - 1 for node in behind], features
+    return [node - 1 for node in before], [node - 1 for node in after], features
 
 
-def _ancestors(inputs, node, *, stop):
-    """`node` and all it is computed from, up to but without `stop`; ascending."""
-    found, pending = set(), [node]
+def _ancestors(inputs: list[tuple[int, ...]], node: int, *, stop: int) -> list[int]:
+    """`node` and all nodes that it is computed from, without `stop` and those before it; ascending."""
+    found: set[int] = set()
+    pending = [node]
     while pending:
         node = pending.pop()
         if node != stop and node not in found:

@@ -1,4 +1,4 @@
-"""Read, write and cut .tflite files: TensorFlow's generated classes behind four functions."""
+"""Read, write and cut .tflite files, by the classes that TensorFlow has generated from their schema."""
 
 import flatbuffers
 import numpy as np
@@ -17,7 +17,7 @@ def read_model(model_bytes: bytes) -> schema.ModelT:
 
 
 def write_model(model: schema.ModelT) -> bytes:
-    """The inverse of `read_model`. Constants are aligned to 16 bytes, as the schema asks and Python's writer forgets."""
+    """The inverse of `read_model`. Constants are aligned to 16 bytes: the schema asks for it, Python's writer does not do it."""
     model.buffers = [_AlignedBuffer(buffer.data) for buffer in model.buffers]
     builder = flatbuffers.Builder(1024)
     builder.Finish(model.Pack(builder), _FILE_ID)
@@ -49,12 +49,25 @@ def constant(model: schema.ModelT, tensor_index: int) -> np.ndarray | None:
     return np.frombuffer(bytes(data), TENSOR_TYPES[tensor.type]).reshape(tensor.shape)
 
 
+def known(model: schema.ModelT, tensor_index: int) -> np.ndarray:
+    """The value of a tensor that must be constant. Raises ValueError where it is computed."""
+    value = constant(model, tensor_index)
+    if value is None:
+        raise ValueError(f"Tensor {tensor_index} of the .tflite file is expected to be constant, and it is computed.")
+    return value
+
+
 def quantisation(model: schema.ModelT, tensor_index: int) -> tuple[np.ndarray, np.ndarray]:
-    """(scales float32, zero points int64): one each, or one per channel. Empty where the tensor is not quantised."""
+    """(scales float32, zero points int64): one of each, or one per channel. Empty where the tensor is not quantised."""
     parameters = model.subgraphs[0].tensors[tensor_index].quantization
     if parameters is None or parameters.scale is None:
         return np.zeros(0, np.float32), np.zeros(0, np.int64)
     return np.asarray(parameters.scale, np.float32), np.asarray(parameters.zeroPoint, np.int64)
+
+
+def shape_of(model: schema.ModelT, tensor_index: int) -> tuple[int, ...]:
+    """Shape of a tensor, batch included, as Python integers: the file's are int32, and their products overflow."""
+    return tuple(int(size) for size in model.subgraphs[0].tensors[tensor_index].shape)
 
 
 def tensor_name(model: schema.ModelT, tensor_index: int) -> str:
@@ -98,11 +111,11 @@ def constant_offset(model_bytes: bytes, tensor_index: int) -> int:
     buffer = model.Buffers(model.Subgraphs(0).Tensors(tensor_index).Buffer())
     start = buffer._tab.Vector(buffer._tab.Offset(4))  # field 0 of table Buffer: data
     if not buffer.DataLength():
-        raise ValueError(f"Tensor {tensor_index} is no constant.")
+        raise ValueError(f"Tensor {tensor_index} is no constant: only constants lie in the file.")
     return int(start)
 
 
-def _drop_unused(model):
+def _drop_unused(model: schema.ModelT) -> None:
     """Buffers, operator codes and metadata that nothing refers to any more."""
     graph = model.subgraphs[0]
     model.signatureDefs = model.metadataBuffer = model.metadata = None
@@ -112,7 +125,7 @@ def _drop_unused(model):
     for tensor in graph.tensors:
         tensor.buffer = buffers.setdefault(tensor.buffer, len(buffers))
     model.buffers = [model.buffers[old] for old in buffers]
-    codes = {}
+    codes: dict[int, int] = {}
     for operator in graph.operators:
         operator.opcodeIndex = codes.setdefault(operator.opcodeIndex, len(codes))
     model.operatorCodes = [model.operatorCodes[old] for old in codes]
@@ -121,11 +134,11 @@ def _drop_unused(model):
 class _AlignedBuffer(schema.BufferT):
     """A buffer whose data begin on a multiple of 16 bytes."""
 
-    def __init__(self, data):
+    def __init__(self, data: np.ndarray | bytes | None):
         super().__init__()
         self.data = data
 
-    def Pack(self, builder):
+    def Pack(self, builder: flatbuffers.Builder) -> int:
         data = b"" if self.data is None else bytes(bytearray(self.data))
         if data:
             builder.StartVector(1, len(data), 16)

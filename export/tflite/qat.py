@@ -6,6 +6,7 @@ inside the wrappers.
 """
 
 import math
+import typing
 
 import numpy as np
 import tensorflow as tf
@@ -14,6 +15,7 @@ from keras_tinytrain._quiet import quiet
 from keras_tinytrain.export.tflite import flatbuffer as fb
 from keras_tinytrain.export.tflite.convert import finished
 
+TfKerasModel = typing.Any  # tf_keras.Model: the library has no types, and may not be installed
 _PREFIX = "quant_"  # tfmot's QuantizeWrapper names itself so
 _KERNELS = {
     "Conv2D": ("CONV_2D", "kernel"),
@@ -22,17 +24,17 @@ _KERNELS = {
 }
 
 
-def is_tf_keras(model) -> bool:
+def is_tf_keras(model: typing.Any) -> bool:
     """Whether `model` was built with tf_keras, as every model of tensorflow-model-optimization is."""
     return type(model).__module__.split(".")[0] == "tf_keras"
 
 
-def layer_names(model) -> list[str]:
+def layer_names(model: TfKerasModel) -> list[str]:
     """Names of the layers in execution order, without their wrappers."""
     return [_inside(layer).name for layer in model.layers]
 
 
-def convert_quantize_aware(model) -> bytes:
+def convert_quantize_aware(model: TfKerasModel) -> bytes:
     """The int8 .tflite of a quantisation-aware model, as `convert.convert_int8` writes it.
 
     Raises:
@@ -66,14 +68,14 @@ def layers_in(name: str, names: list[str]) -> list[str]:
     return list(dict.fromkeys(scope for scope in scopes if scope in names))
 
 
-def _layers_of(whole, operator, names):
+def _layers_of(whole: fb.schema.ModelT, operator: fb.schema.OperatorT, names: list[str]) -> list[str]:
     """By the names of the output and, where it has one, of the kernel."""
     kernel = [int(tensor) for tensor in operator.inputs[1:2] if fb.constant(whole, int(tensor)) is not None]
     text = ";".join(fb.tensor_name(whole, tensor) for tensor in (int(operator.outputs[0]), *kernel))
     return layers_in(text, names)
 
 
-def operator_of(whole, model, name: str) -> int:
+def operator_of(whole: fb.schema.ModelT, model: TfKerasModel, name: str) -> int:
     """Index of the operator that computes layer `name`, in an int8 model whose tensors are named after their layers.
 
     Raises:
@@ -91,7 +93,7 @@ def operator_of(whole, model, name: str) -> int:
         for index, operator in enumerate(whole.subgraphs[0].operators)
         if fb.operator_name(whole, operator) == kind
         and name in fb.tensor_name(whole, operator.outputs[0]).split(";")
-        and math.prod(whole.subgraphs[0].tensors[operator.inputs[1]].shape) == size
+        and math.prod(fb.shape_of(whole, operator.inputs[1])) == size
     ]
     if len(found) != 1:
         raise ValueError(f"Layer '{name}' was not found in the converted model: {len(found)} operators bear its name.")
@@ -99,7 +101,7 @@ def operator_of(whole, model, name: str) -> int:
 
 
 def without_softmax(model_bytes: bytes) -> bytes:
-    """An int8 model up to the logits: a softmax at its end is left away."""
+    """An int8 model up to the logits: a softmax at its end is removed."""
     if not ends_in_softmax(model_bytes):
         return model_bytes
     model = fb.read_model(model_bytes)
@@ -114,11 +116,12 @@ def ends_in_softmax(model_bytes: bytes) -> bool:
     return fb.operator_name(model, model.subgraphs[0].operators[-1]) == "SOFTMAX"
 
 
-def _inside(layer):
+def _inside(layer: typing.Any) -> typing.Any:
+    """The layer that a quantisation wrapper holds, or the layer itself."""
     return layer.layer if layer.name.startswith(_PREFIX) and hasattr(layer, "layer") else layer
 
 
-def _check_all_int8(model_bytes):
+def _check_all_int8(model_bytes: bytes) -> None:
     model = fb.read_model(model_bytes)
     tensors = model.subgraphs[0].tensors
     for operator in model.subgraphs[0].operators:

@@ -23,7 +23,7 @@ from keras_tinytrain.fewshot.adaptation import prototype_classifier
 from keras_tinytrain.model.layers import layer_table
 from keras_tinytrain.plan import Budget
 from keras_tinytrain.run import HostRuntime
-from keras_tinytrain.run.emulator import INSTRUCTIONS_PER_MAC, emulate_task
+from keras_tinytrain.run.emulation import INSTRUCTIONS_PER_MAC, emulate_task
 
 WAYS, SHOTS, ITERATIONS = 5, 5, 40
 BOARD = board("nano33ble")
@@ -76,7 +76,7 @@ def emulate_method(backbone, domain, method, args) -> dict:
         prefix, tail = (round(forward_macs(part) * INSTRUCTIONS_PER_MAC) for part in (bundle.frozen, bundle.trainable))
     steps = len(x) * args.iterations
     backward, update = (round(emulated.instructions[part] / steps) for part in ("backward", "update"))
-    last_passes = emulated.calls["tail_forward"] - 2 * steps  # prototypes at the end: adapted, and of the original network
+    last_passes = emulated.calls["trainable_forward"] - 2 * steps  # prototypes at the end: adapted, and of the original network
     passes = 2 * len(x) * ITERATIONS + last_passes  # of the tail: for prototypes and for gradients in each iteration
     cached = len(x) * prefix + passes * tail + len(x) * ITERATIONS * (backward + update)
     choice, table = paper_cost.num_channels(plan), layer_table(model)
@@ -90,8 +90,8 @@ def emulate_method(backbone, domain, method, args) -> dict:
         "flash_bytes": emulated.flash_bytes,
         "stack_bytes": emulated.stack_bytes,
         "heap_bytes": emulated.heap_bytes,
-        "prefix_forward_estimate": prefix,
-        "tail_forward_estimate": tail,
+        "frozen_forward_estimate": prefix,
+        "trainable_forward_estimate": tail,
         "selection": emulated.instructions["selection"],
         "backward_a_sample": backward,
         "update_a_sample": update,

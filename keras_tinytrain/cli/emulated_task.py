@@ -20,7 +20,8 @@ from keras_tinytrain.export import Bundle
 from keras_tinytrain.export.boards import BOARDS
 from keras_tinytrain.fewshot.adaptation import adapt
 from keras_tinytrain.plan import Budget
-from keras_tinytrain.run.emulator import INSTRUCTIONS_PER_MAC, EmulatedBoard, EmulatedTask, emulate_task
+from keras_tinytrain.run.emulation import INSTRUCTIONS_PER_MAC, EmulatedTask, emulate_task
+from keras_tinytrain.run.emulator import EmulatedBoard
 from keras_tinytrain.run.firmware import build_firmware
 
 # An assumption between 1 and 2 cycles. The Cortex-M4's Technical Reference Manual: 1 for arithmetic, integer or float, 2 for a
@@ -29,7 +30,7 @@ CYCLES_PER_INSTRUCTION = 1.4
 MILLIAMPERES = {"nano33ble": 3.3}  # nRF52840 Product Specification: CPU running from flash at 64 MHz, DC/DC regulator, 3 V
 VOLTS = 3.0
 NUM_QUERIES = 20  # of the demo's task, answered on the board
-FORWARD = ("prefix_forward", "tail_forward")
+FORWARD = ("frozen_forward", "trainable_forward")
 SMALLEST_SHARE = 0.001  # of all instructions: functions with less make one row
 
 

@@ -6,7 +6,8 @@ from keras_tinytrain._public import lazy_names
 
 if typing.TYPE_CHECKING:
     from keras_tinytrain.run.edge import EdgeRuntime
-    from keras_tinytrain.run.emulator import EmulatedBoard, emulate_task
+    from keras_tinytrain.run.emulation import EmulatedTask, emulate_task
+    from keras_tinytrain.run.emulator import EmulatedBoard
     from keras_tinytrain.run.host import HostRuntime
     from keras_tinytrain.run.on_grid import on_grid_model
     from keras_tinytrain.run.serial_port import Device
@@ -15,9 +16,10 @@ _HOMES = {
     "Device": "serial_port",
     "EdgeRuntime": "edge",
     "EmulatedBoard": "emulator",
+    "EmulatedTask": "emulation",
     "HostRuntime": "host",
-    "emulate_task": "emulator",
+    "emulate_task": "emulation",
     "on_grid_model": "on_grid",
 }
-__all__ = ["Device", "EdgeRuntime", "EmulatedBoard", "HostRuntime", "emulate_task", "on_grid_model"]
+__all__ = ["Device", "EdgeRuntime", "EmulatedBoard", "EmulatedTask", "HostRuntime", "emulate_task", "on_grid_model"]
 __getattr__, __dir__ = lazy_names(__name__, _HOMES)

@@ -1,29 +1,57 @@
-"""What every way of running a bundle has in common: the C++ trainer over its tables, whatever computes the forward pass."""
+"""The C++ trainer over a bundle's tables: all that the ways of running a bundle have in common, except the forward pass."""
 
+import collections.abc
+import importlib
 import os
 import pathlib
+import types
+import typing
 
 import numpy as np
 
 from keras_tinytrain.export.bundle_folder import Bundle
 from keras_tinytrain.plan import Budget, LayerPlan, Plan
+from keras_tinytrain.run.nor_flash import NorFlash
+from keras_tinytrain.run.quantise import quantise, quantise_samples
+
+Settings = collections.abc.Mapping[str, bool | int | float | str]
+Progress = collections.abc.Callable[[int, float], bool | None]
+
+
+class ForwardModel(typing.Protocol):
+    """A thing that runs a .tflite file, and lets its constants be replaced."""
+
+    def __call__(self, x: np.ndarray, /) -> list[np.ndarray]:
+        """int8 outputs of an int8 input, one array per output."""
+
+    def bind(self, tensor_index: int, array: np.ndarray, /) -> None:
+        """Read a constant tensor from `array` from now on."""
 
 
 class BundleRuntime:
-    """A bundle's trainer, to be derived from by classes that know how to run its models.
+    """A bundle's trainer. Classes that know how to run its models derive from it.
 
     Args:
         bundle: as `checked_bundle` returns it.
         tables: address of its `Tables`.
-        trainable: int8 input -> list of int8 outputs of trainable.tflite; its method bind(tensor_index, array) has a constant
-            tensor read from `array` from then on.
-        frozen: the same of frozen.tflite; None where nothing is frozen.
+        trainable: runs trainable.tflite.
+        frozen: runs frozen.tflite; None where nothing is frozen.
         settings: values to use instead of the bundle's own, such as {"iterations": 10}.
-        owner: what the tables live in.
-        flash: a `NorFlash` that keeps the samples' features; None: they are in RAM.
+        owner: the object that the tables' memory belongs to.
+        flash: keeps the samples' features; None: they are in RAM.
     """
 
-    def __init__(self, bundle: Bundle, tables: int, trainable, frozen, *, settings: dict | None, owner, flash=None):
+    def __init__(
+        self,
+        bundle: Bundle,
+        tables: int,
+        trainable: ForwardModel,
+        frozen: ForwardModel | None,
+        *,
+        settings: Settings | None,
+        owner: object,
+        flash: NorFlash | None = None,
+    ):
         self.bundle = bundle
         room = bundle.manifest.get("adaptive") or {}
         self.trainer = runtime_module().Trainer(
@@ -40,13 +68,13 @@ class BundleRuntime:
 
     @property
     def plan(self) -> Plan:
-        """What is trained: as exported or, of a bundle with candidates, as chosen; no layers where nothing was chosen yet."""
+        """The channels that are trained: as exported or, of a bundle with candidates, as chosen. No layers before a choice."""
         layers = tuple(LayerPlan(name, tuple(channels.tolist())) for name, channels in self.trainer.trained().items())
         exported = self.bundle.plan
         return Plan(layers, exported.budget, "fisher" if self.bundle.manifest.get("adaptive") else exported.strategy)
 
     def select(self, budget: Budget | None = None) -> Plan:
-        """Choose, from the stored samples, what to train; `train` does so by itself for a new task.
+        """Choose by the stored samples what to train. `train` does it by itself for a new task.
 
         Args:
             budget: SRAM in all and backward multiply-accumulates; None: all that the bundle was exported for.
@@ -69,15 +97,15 @@ class BundleRuntime:
         for image, label in zip(images, labels):
             self.trainer.add_sample(image, int(label))
 
-    def train(self, progress=None) -> list[float]:
+    def train(self, progress: Progress | None = None) -> list[float]:
         """Train for the settings' iterations, or until `progress(iteration, loss)` returns False.
 
         Returns:
             The mean loss before each iteration.
         """
-        losses = []
+        losses: list[float] = []
 
-        def report(iteration, loss):
+        def report(iteration: int, loss: float) -> bool:
             losses.append(loss)
             return progress is None or progress(iteration, loss) is not False
 
@@ -93,23 +121,23 @@ class BundleRuntime:
         pathlib.Path(path).write_bytes(self.trainer.save_delta(sequence))
 
     def load_delta(self, path: str | os.PathLike) -> None:
-        """Take over what was learned. Raises ValueError where the file is damaged or of another base model."""
+        """Take over what was learned. Raises ValueError where the file is damaged or belongs to another base model."""
         self.trainer.load_delta(pathlib.Path(path).read_bytes())
 
     def revert(self) -> None:
-        """Back to the weights as exported; stored samples stay."""
+        """Go back to the weights as exported. Stored samples stay."""
         self.trainer.revert()
 
     def quantise(self, x: np.ndarray) -> np.ndarray:
         """x as the device sees it: q = round(x / scale) + zero_point, half to even, clipped to int8."""
         return quantise(self.bundle.input, x)
 
-    def _quantised(self, x):
+    def _quantised(self, x: np.ndarray) -> np.ndarray:
         return quantise_samples(self.bundle.input, x)
 
 
 def selection_limits(bundle: Bundle, budget: Budget | None) -> tuple[int, int]:
-    """The C++ struct `Budget`: bytes of the trainer's arena and backward multiply-accumulates; 0 for all that there is.
+    """The C++ struct `Budget`: bytes of the trainer's arena and backward multiply-accumulates; 0: all that the bundle has.
 
     Raises:
         ValueError: the bundle has no candidates, or the models' arena alone takes more than the budget.
@@ -122,44 +150,25 @@ def selection_limits(bundle: Bundle, budget: Budget | None) -> tuple[int, int]:
     if budget is None:
         return 0, 0
     if budget.memory_bytes <= model_arena:
-        raise ValueError(f"The models' arena alone takes {model_arena:,} B, the budget is {budget.memory_bytes:,} B.")
+        raise ValueError(
+            f"The models' arena alone takes {model_arena:,} B, the budget is {budget.memory_bytes:,} B: give a larger budget."
+        )
     return budget.memory_bytes - model_arena, min(budget.backward_macs(room["full_backward_macs"]), 2**32 - 1)
 
 
-def quantise(entry: dict, x: np.ndarray) -> np.ndarray:
-    """x as the device sees it: q = round(x / scale) + zero_point, half to even, clipped to int8; `entry`: `Bundle.input`."""
-    q = np.rint(np.asarray(x, np.float32) / np.float32(entry["scale"])) + entry["zero_point"]
-    return np.clip(q, -128, 127).astype(np.int8)
-
-
-def quantise_samples(entry: dict, x: np.ndarray) -> np.ndarray:
-    """`quantise` of samples (N, ...).
-
-    Raises:
-        ValueError: they are not of the shape that `entry`, a `Bundle.input`, says, or some value is NaN or infinite.
-    """
-    x, shape = np.asarray(x, np.float32), (entry["height"], entry["width"], entry["channels"])
-    if x.ndim < 2 or (len(x) and x[0].size != np.prod(shape)):
-        raise ValueError(f"x expects samples of shape {shape}, with a batch axis. Received shape: {x.shape}")
-    if not np.isfinite(x).all():
-        raise ValueError(f"x holds {int((~np.isfinite(x)).sum())} values that are NaN or infinite.")
-    return quantise(entry, x)
-
-
 def checked_bundle(bundle: Bundle | str | os.PathLike) -> Bundle:
-    """A bundle that is as it was exported. Raises ValueError, naming the file, where it is not."""
+    """A bundle that is as it was exported. Raises ValueError, naming the file, where it was altered."""
     bundle = bundle if isinstance(bundle, Bundle) else Bundle.load(bundle)
     bundle.check()
     return bundle
 
 
-def runtime_module():
+def runtime_module() -> types.ModuleType:
     """The compiled extension. Raises ImportError where it is not installed."""
     try:
-        from keras_tinytrain import _runtime as module
+        return importlib.import_module("keras_tinytrain._runtime")
     except ImportError as error:
         raise ImportError(
             "The compiled runtime keras_tinytrain._runtime is missing: install keras-tinytrain from a wheel, or build it "
             "from source with a C++ compiler."
         ) from error
-    return module

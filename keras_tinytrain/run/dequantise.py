@@ -1,9 +1,9 @@
-"""The other way round: a Keras model with the weights that the int8 model of a bundle has."""
+"""The inverse of an export: a Keras model with the weights of a bundle's int8 model."""
 
 import keras
 import numpy as np
 
-from keras_tinytrain.export.bundle import Bundle
+from keras_tinytrain.export.bundle_folder import Bundle
 from keras_tinytrain.export.tflite import flatbuffer as fb
 from keras_tinytrain.export.tflite.convert import without_softmax
 from keras_tinytrain.model.fold import fold_batch_norm
@@ -14,28 +14,32 @@ _KERNEL_OPERATORS = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
 def dequantised_model(model: keras.Model, bundle: Bundle) -> keras.Model:
     """`model`, BatchNorm folded, with kernel = scale * int8 and bias = scale * int32 of the bundle that was exported from it.
 
-    What remains between it and the device is the rounding of activations to int8.
+    It differs from the device only by the rounding of activations to int8.
 
     Args:
         model: the model that was exported.
-        bundle: what `export_tflm` made of it.
+        bundle: the result of `export_tflm`.
 
     Returns:
-        A canonical model of its own; `model` is not changed.
+        A new canonical model. `model` is not changed.
 
     Raises:
-        ValueError: the bundle was exported from another model, or holds layers in two parts.
+        ValueError: the bundle was exported from another model, or has layers that are split in two. The layer is named.
     """
     parts = [choice["name"] for choice in bundle.manifest["weights_in_ram"] if choice["split"]]
     if parts:
-        raise ValueError(f"Bundle {bundle.path} holds layers {parts} in two parts: export it with weights_in_ram='whole'.")
+        raise ValueError(
+            f"Bundle {bundle.path} holds layers {parts} in two parts: export it again with weights_in_ram='whole'."
+        )
     canonical = without_softmax(fold_batch_norm(model))
     copy = keras.models.clone_model(canonical)
     copy.set_weights(canonical.get_weights())
     found = _kernels(bundle.frozen) | _kernels(bundle.trainable)
     for layer in (layer for layer in copy.layers if layer.get_weights()):
         if layer.name not in found:
-            raise ValueError(f"Bundle {bundle.path} holds no layer '{layer.name}': it was exported from another model.")
+            raise ValueError(
+                f"Bundle {bundle.path} holds no layer '{layer.name}': it was exported from another model. Pass that model."
+            )
         kernel, bias = found[layer.name]
         layer.kernel.assign(_in_keras_layout(kernel, layer))
         if bias is not None:
@@ -43,16 +47,17 @@ def dequantised_model(model: keras.Model, bundle: Bundle) -> keras.Model:
     return copy
 
 
-def _kernels(model_bytes):
+def _kernels(model_bytes: bytes | None) -> dict[str, tuple[np.ndarray, np.ndarray | None]]:
     """{Keras layer: (kernel float64, output channels first; bias float64 or None)} of a .tflite file that `convert_int8` named."""
     if model_bytes is None:
         return {}
-    model, found = fb.read_model(model_bytes), {}
+    model = fb.read_model(model_bytes)
+    found: dict[str, tuple[np.ndarray, np.ndarray | None]] = {}
     for operator in model.subgraphs[0].operators:
         name = fb.operator_name(model, operator)
         if name not in _KERNEL_OPERATORS:
             continue
-        kernel = fb.constant(model, operator.inputs[1]).astype(np.float64)
+        kernel = fb.known(model, operator.inputs[1]).astype(np.float64)
         kernel = np.moveaxis(kernel, -1, 0) if name == "DEPTHWISE_CONV_2D" else kernel
         scales = fb.quantisation(model, operator.inputs[1])[0].astype(np.float64)
         (input_scale,) = fb.quantisation(model, operator.inputs[0])[0].astype(np.float64)
@@ -62,7 +67,7 @@ def _kernels(model_bytes):
     return found
 
 
-def _in_keras_layout(kernel, layer):
+def _in_keras_layout(kernel: np.ndarray, layer: keras.layers.Layer) -> np.ndarray:
     """Back from [out][height][width][in]; without the row and column of zeros in which a padding was absorbed."""
     shape = tuple(layer.kernel.shape)
     if isinstance(layer, keras.layers.Dense):
@@ -72,5 +77,7 @@ def _in_keras_layout(kernel, layer):
     else:
         kernel = kernel.transpose(1, 2, 3, 0)[: shape[0], : shape[1]]
     if kernel.shape != shape:
-        raise ValueError(f"Layer '{layer.name}' has a kernel {shape}, the bundle's is {kernel.shape}: another model's.")
+        raise ValueError(
+            f"Layer '{layer.name}' has a kernel {shape}, the bundle's is {kernel.shape}: pass the model that was exported."
+        )
     return kernel

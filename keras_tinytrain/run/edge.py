@@ -1,35 +1,36 @@
 """Run a bundle on a Linux board, such as a Raspberry Pi: LiteRT goes forwards, the C++ that is flashed elsewhere goes backwards.
 
-Neither TensorFlow nor Keras is imported, and no compiler is needed: what this wants beside the package is numpy and one of
-`ai-edge-litert` and `tflite-runtime`.
+Neither TensorFlow nor Keras is imported, and no compiler is needed: numpy and one of `ai-edge-litert` and `tflite-runtime` are
+enough.
 """
 
 import importlib
 import os
+import types
 
 import numpy as np
 
 from keras_tinytrain.export.bundle_folder import Bundle
-from keras_tinytrain.run.bundle_runtime import BundleRuntime, checked_bundle
-from keras_tinytrain.run.read_tables import ReadTables
-from keras_tinytrain.tflm_runtime import source_dir
+from keras_tinytrain.run.bundle_runtime import BundleRuntime, Settings, checked_bundle
+from keras_tinytrain.run._read_tables import ReadTables
 
 INTERPRETERS = ("ai_edge_litert", "tflite_runtime")
 
 
 class EdgeRuntime(BundleRuntime):
-    """A bundle's trainer on a Linux board; the methods are those of `keras_tinytrain.export.HostRuntime`.
+    """A bundle's trainer on a Linux board; the methods are those of `keras_tinytrain.run.HostRuntime`.
 
     Args:
         bundle: a `Bundle`, or the path of one.
         settings: values to use instead of the bundle's own, such as {"iterations": 10}.
-        exact: True computes with the reference kernels, whose int8 results are those of TensorFlow Lite Micro bit for bit (but
-            for dense layers in ai-edge-litert, which are off by one in one value of a thousand). False takes the optimised
-            ones, several times as fast and off by some more.
+        exact: True computes with the reference kernels, whose int8 results equal TensorFlow Lite Micro's bit for bit, except
+            dense layers in ai-edge-litert: they are off by one in one value of a thousand. False takes the optimised kernels,
+            which are several times as fast and differ in more values.
         num_threads: of the interpreters.
 
     Raises:
-        ValueError: the bundle was altered, or was exported for another version of the runtime.
+        ValueError: the bundle was altered, or was exported for another version of the runtime. The error names the release
+            of keras-tinytrain that runs it.
         ImportError: no interpreter, or no compiled runtime, is installed.
 
     Example:
@@ -40,26 +41,24 @@ class EdgeRuntime(BundleRuntime):
     """
 
     def __init__(
-        self, bundle: Bundle | str | os.PathLike, *, settings: dict | None = None, exact: bool = True, num_threads: int = 1
+        self, bundle: Bundle | str | os.PathLike, *, settings: Settings | None = None, exact: bool = True, num_threads: int = 1
     ):
         bundle = checked_bundle(bundle)
-        tables = ReadTables(bundle.path / "tables.cpp", source_dir() / "tinytrain_tables.h", bundle.trainable)
-        options = {"exact": exact, "num_threads": num_threads}
-        frozen = LiteModel(bundle.frozen, **options) if bundle.frozen else None
-        super().__init__(
-            bundle, tables.address, LiteModel(bundle.trainable, **options), frozen, settings=settings, owner=tables
-        )
+        tables = ReadTables(bundle.path / "tables.cpp", bundle.trainable)
+        frozen = LiteModel(bundle.frozen, exact=exact, num_threads=num_threads) if bundle.frozen else None
+        trainable = LiteModel(bundle.trainable, exact=exact, num_threads=num_threads)
+        super().__init__(bundle, tables.address, trainable, frozen, settings=settings, owner=tables)
 
     def bytes_used(self) -> dict[str, int]:
-        """RAM of the trainer by part, and "total"; the interpreters' own memory is not known."""
+        """RAM of the trainer by part, and "total". The interpreters' own memory is not known."""
         return self.trainer.memory_parts()
 
 
 class LiteModel:
     """A .tflite file in LiteRT's interpreter, with constants that can be replaced.
 
-    The interpreter reads constants from the bytes it was given, as long as no delegate has packed them anew. It gets a copy
-    that nobody else holds; what is bound to a tensor is copied into it before each run.
+    The interpreter reads constants from the bytes that it was given, unless a delegate has packed them anew. It gets a copy that
+    nobody else holds, and arrays that are bound to a tensor are copied into it before each run.
     """
 
     def __init__(self, model_bytes: bytes, *, exact: bool, num_threads: int):
@@ -73,7 +72,7 @@ class LiteModel:
         self._interpreter.allocate_tensors()
         (self._input,) = self._interpreter.get_input_details()
         self._outputs = [output["index"] for output in self._interpreter.get_output_details()]
-        self._bound = {}
+        self._bound: dict[int, np.ndarray] = {}
 
     def bind(self, tensor_index: int, array: np.ndarray) -> None:
         """Read a constant tensor from `array` from now on."""
@@ -90,7 +89,7 @@ class LiteModel:
         return [self._interpreter.get_tensor(output) for output in self._outputs]
 
 
-def _interpreter_module():
+def _interpreter_module() -> types.ModuleType:
     for package in INTERPRETERS:
         try:
             return importlib.import_module(f"{package}.interpreter")

@@ -1,5 +1,6 @@
-"""Build the firmware that runs a bundle on an emulated Cortex-M4F board, with no more memory than that board has."""
+"""Build the firmware that runs a bundle on an emulated Cortex-M4F board, within that board's memory."""
 
+import collections.abc
 import concurrent.futures
 import os
 import pathlib
@@ -8,13 +9,15 @@ import shutil
 import subprocess
 
 from keras_tinytrain.export.boards import Board
-from keras_tinytrain.export.bundle import Bundle
-from keras_tinytrain.export.tables import _resolver_method
+from keras_tinytrain.export.bundle_folder import Bundle
+from keras_tinytrain.export.templates import resolver_method
+from keras_tinytrain.run._tables_version import check_version
+from keras_tinytrain.tflm_runtime import firmware_dir, source_dir, sources
 
 CPU = "Cortex-M4F"
 COMPILER, EMULATOR = "arm-none-eabi-g++", "qemu-system-arm"
 PACKAGES = "gcc-arm-none-eabi libnewlib-arm-none-eabi libstdc++-arm-none-eabi-newlib qemu-system-arm"
-STACK_BYTES = 8192  # what the linker sets aside; the stack's high-water mark is measured
+STACK_BYTES = 8192  # set aside by the linker; the stack's high-water mark is measured
 _CORE = (
     "-mcpu=cortex-m4",
     "-mthumb",
@@ -31,6 +34,8 @@ _LINK = ("-Wl,--gc-sections", "-nostartfiles", "--specs=nano.specs", "--specs=no
 _SSRAM, _SSRAM_BYTES, _PSRAM = 0x20000000, 4 << 20, 0x21000000  # of the emulated machine: 4 MB, and 16 MB for larger boards
 _OVERFLOW = re.compile(r"region `(FLASH|RAM)' overflowed by (\d+) bytes")
 _MEMORY = {"FLASH": "flash", "RAM": "SRAM"}
+Paths = collections.abc.Iterable[str | os.PathLike]
+Flags = collections.abc.Sequence[str]
 
 
 def check_tools() -> None:
@@ -65,7 +70,8 @@ def build_firmware(bundle: Bundle, folder: str | os.PathLike) -> pathlib.Path:
 
     Raises:
         RuntimeError: a tool is missing, or something does not compile.
-        ValueError: the bundle is for another processor, or does not fit its board; by how many bytes is said.
+        ValueError: the bundle is for another processor or another version of the runtime, or does not fit its board. The error
+            says by how many bytes.
     """
     check_tools()
     board = Board(**bundle.manifest["board"])
@@ -75,19 +81,25 @@ def build_firmware(bundle: Bundle, folder: str | os.PathLike) -> pathlib.Path:
             "nano33ble, or for a Board with that cpu."
         )
     if board.sram_bytes & (board.sram_bytes - 1):
-        raise ValueError(f"The emulated SRAM must be a power of two, the bundle's board has {board.sram_bytes:,} B.")
+        raise ValueError(
+            f"The emulated SRAM must be a power of two, the bundle's board has {board.sram_bytes:,} B: export it for a Board "
+            "with such a size."
+        )
+    check_version(bundle.path / "tables.cpp")
     libraries = [os.environ["TFLM_LIBRARY"]] if with_tflm() else []
     return build_program([*_sources(bundle), *libraries], folder, board=board, flags=_bundle_flags(bundle))
 
 
-def build_program(sources, folder, *, board: Board, flags, options=ARDUINO) -> pathlib.Path:
+def build_program(
+    sources: Paths, folder: str | os.PathLike, *, board: Board, flags: Flags, options: Flags = ARDUINO
+) -> pathlib.Path:
     """Compile C++ sources and the board's startup, one object each, and link them within the board's memory.
 
     Args:
         sources: .cpp files, one of which has main(); objects and libraries among them are only linked.
         folder: where objects and the program are written.
         board: flash and SRAM.
-        flags: more for the compiler.
+        flags: further flags of the compiler.
         options: float ABI and optimisation.
 
     Returns:
@@ -96,31 +108,25 @@ def build_program(sources, folder, *, board: Board, flags, options=ARDUINO) -> p
     Raises:
         RuntimeError, ValueError: as `build_firmware`.
     """
-    from keras_tinytrain.tflm_runtime import firmware_dir
-
     sizes = [f"-DFLASH_BYTES={board.flash_bytes}", f"-DRAM_BYTES={board.sram_bytes}", f"-I{firmware_dir()}"]
-    sources = [firmware_dir() / "startup.cpp", *map(pathlib.Path, sources)]
-    objects = compile_sources(sources, folder, flags=[*sizes, *flags], options=options)
+    with_startup = [firmware_dir() / "startup.cpp", *sources]
+    objects = compile_sources(with_startup, folder, flags=[*sizes, *flags], options=options)
     return _link(objects, board, options, pathlib.Path(folder, "firmware.elf"))
 
 
-def compile_sources(sources, folder, *, flags, options=ARDUINO) -> list[pathlib.Path]:
-    """Objects of C++ sources; what is no source (an object, a library) comes back as it is."""
+def compile_sources(sources: Paths, folder: str | os.PathLike, *, flags: Flags, options: Flags = ARDUINO) -> list[pathlib.Path]:
+    """Objects of C++ sources. A path that is no source (an object, a library) is returned as it is."""
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-        return list(pool.map(lambda source: _compile(source, folder, [*_CORE, *options, *flags]), sources))
+        return list(pool.map(lambda source: _compile(pathlib.Path(source), folder, [*_CORE, *options, *flags]), sources))
 
 
-def _sources(bundle):
-    from keras_tinytrain.tflm_runtime import firmware_dir, sources
-
+def _sources(bundle: Bundle) -> list[pathlib.Path]:
     model = "model_tflm.cpp" if with_tflm() else "model_on_host.cpp"
     own = [firmware_dir() / name for name in ("main.cpp", model)]
     return [*own, bundle.path / "models.cpp", bundle.path / "tables.cpp", *sources()]
 
 
-def _bundle_flags(bundle):
-    from keras_tinytrain.tflm_runtime import firmware_dir, source_dir
-
+def _bundle_flags(bundle: Bundle) -> list[str]:
     size = bundle.input
     name = bundle.manifest["namespace"]
     flags = [f"-DBUNDLE={name}", f'-DNAME="{name}"', f"-DIMAGE_BYTES={size['height'] * size['width'] * size['channels']}"]
@@ -130,12 +136,12 @@ def _bundle_flags(bundle):
     flags += [f"-I{folder}" for folder in (bundle.path, firmware_dir(), source_dir())]
     if not with_tflm():
         return [*flags, "-std=gnu++14"]  # as the Arduino core does
-    resolver = " ".join(f"resolver.{_resolver_method(name)}();" for name in bundle.manifest["operators"])
+    resolver = " ".join(f"resolver.{resolver_method(name)}();" for name in bundle.manifest["operators"])
     includes = [f"-isystem{folder}" for folder in os.environ["TFLM_INCLUDE_DIRS"].split(os.pathsep)]
     return [*flags, f"-DRESOLVER={resolver}", *includes, "-std=gnu++17"]
 
 
-def _compile(source, folder, flags):
+def _compile(source: pathlib.Path, folder: str | os.PathLike, flags: Flags) -> pathlib.Path:
     if source.suffix != ".cpp":
         return source
     target = pathlib.Path(folder, f"{source.stem}.o")
@@ -143,9 +149,7 @@ def _compile(source, folder, flags):
     return target
 
 
-def _link(objects, board, options, program):
-    from keras_tinytrain.tflm_runtime import firmware_dir
-
+def _link(objects: list[pathlib.Path], board: Board, options: Flags, program: pathlib.Path) -> pathlib.Path:
     origin = _SSRAM if board.sram_bytes <= _SSRAM_BYTES else _PSRAM
     values = {"flash_bytes": board.flash_bytes, "ram_bytes": board.sram_bytes, "ram_origin": origin, "stack_bytes": STACK_BYTES}
     symbols = [f"-Wl,--defsym={name}={value}" for name, value in values.items()]
@@ -164,7 +168,7 @@ def _link(objects, board, options, program):
     return program
 
 
-def _run(command):
+def _run(command: collections.abc.Iterable[str | os.PathLike]) -> None:
     done = subprocess.run([str(part) for part in command], capture_output=True, text=True)
     if done.returncode:
         raise RuntimeError(f"The firmware does not compile: {' '.join(map(str, command))}\n{done.stderr[-3000:]}")

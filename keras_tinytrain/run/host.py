@@ -7,34 +7,37 @@ import shutil
 import subprocess
 import tempfile
 
-import numpy as np
-
 from keras_tinytrain.choose.training_memory import TrainingMemory
 from keras_tinytrain.export.bundle_folder import Bundle
 from keras_tinytrain.export.limits import flash_bytes
-from keras_tinytrain.export.tables import render
-from keras_tinytrain.export.tflite.arena import new_interpreter, smallest_arena
-from keras_tinytrain.export.tflite.flatbuffer import constant_offset, read_model
-from keras_tinytrain.run.bundle_runtime import BundleRuntime, checked_bundle, runtime_module
+from keras_tinytrain.export.templates import render
+from keras_tinytrain.export.tflite.arena import smallest_arena
+from keras_tinytrain.run._tables_version import check_version
+from keras_tinytrain.run.bundle_runtime import BundleRuntime, Settings, checked_bundle, runtime_module
+from keras_tinytrain.run.micro_model import MicroModel
 from keras_tinytrain.run.nor_flash import NorFlash
+from keras_tinytrain.tflm_runtime import source_dir
 from keras_tinytrain.tflm_runtime.rounding import whole_pages
 
 _COMPILERS = ("c++", "g++", "clang++")
 
 
 class HostRuntime(BundleRuntime):
-    """A bundle's trainer on the host; it computes what the device computes.
+    """A bundle's trainer on the host. It computes the same numbers as the device.
 
-    What the trainer keeps where the frozen part runs on the device is overwritten here, too, whenever the frozen part runs;
-    flash is a `NorFlash`: `feature_flash` holds the samples' features (None: they are in RAM), `slots` two deltas (None: the
-    board's page size is not known).
+    The scratch is overwritten whenever the frozen part runs, as on the device.
 
     Args:
         bundle: a `Bundle`, or the path of one.
         settings: values to use instead of the bundle's own, such as {"iterations": 10}.
 
+    Attributes:
+        feature_flash: the flash that holds the samples' features; None: they are in RAM.
+        slots: the flash that holds two deltas; None: the board's page size is not known.
+
     Raises:
-        ValueError: the bundle was altered, or the runtime refuses its tables.
+        ValueError: the bundle was altered, or was exported for another version of the runtime. The error names the release
+            of keras-tinytrain that runs it.
         RuntimeError: there is no C++ compiler, or the tables do not compile.
         ImportError: tflite-micro or the compiled runtime is not installed.
 
@@ -45,7 +48,7 @@ class HostRuntime(BundleRuntime):
         >>> labels = host.predict(x_query).argmax(axis=1)  # doctest: +SKIP
     """
 
-    def __init__(self, bundle: Bundle | str | os.PathLike, *, settings: dict | None = None):
+    def __init__(self, bundle: Bundle | str | os.PathLike, *, settings: Settings | None = None):
         bundle = checked_bundle(bundle)
         self._library = compile_tables(bundle)
         frozen, trainable = bundle.frozen, bundle.trainable
@@ -56,7 +59,7 @@ class HostRuntime(BundleRuntime):
         self._trainable = MicroModel(trainable, self._arenas["trainable_arena"])
         self._frozen = MicroModel(frozen, self._arenas["frozen_arena"]) if frozen else None
         tables, page_bytes = self._library.tinytrain_tables(), bundle.manifest["board"]["flash_page_bytes"]
-        self.feature_flash = None
+        self.feature_flash: NorFlash | None = None
         if bundle.manifest["features"]["memory"] == "flash":
             num_bytes = whole_pages(runtime_module().flash_samples_bytes(tables, settings), page_bytes)
             self.feature_flash = NorFlash(num_bytes, page_bytes=page_bytes)
@@ -81,11 +84,11 @@ class HostRuntime(BundleRuntime):
         self.trainer.save_to_flash(self._slots())
 
     def load_from_flash(self) -> None:
-        """Take over the newer of the two slots. Raises ValueError where neither holds a delta of this base model."""
+        """Take over the newer of the two slots. Raises ValueError where none of them holds a delta of this base model."""
         self.trainer.load_from_flash(self._slots())
 
     def bytes_used(self) -> dict[str, dict[str, int]]:
-        """What is in use, with the keys of `Bundle.promised_bytes`: the trainer's report, arenas that were run, file sizes."""
+        """Bytes in use, with the keys of `Bundle.promised_bytes`: the trainer's report, arenas that were run, file sizes."""
         memory = TrainingMemory.of(self.trainer.memory_parts())
         flash = flash_bytes(
             self.bundle.frozen,
@@ -96,45 +99,21 @@ class HostRuntime(BundleRuntime):
         )
         return {"sram": memory.sram(**self._arenas), "scratch": memory.scratch, "flash": flash}
 
-    def _slots(self):
+    def _slots(self) -> NorFlash:
         if self.slots is None:
             name = self.bundle.manifest["board"]["name"]
             raise RuntimeError(f"Board {name!r} has no slots in flash: export with Board.flash_page_bytes set.")
         return self.slots
 
 
-class MicroModel:
-    """A .tflite file in `tflite_micro`'s interpreter, with constants that can be replaced.
-
-    The interpreter reads constants from the bytes object it was given. This one gets a copy that nobody else holds, and
-    what is bound to a tensor is copied into it before each run.
-    """
-
-    def __init__(self, model_bytes: bytes, arena_bytes: int):
-        self._bytes = bytes(bytearray(model_bytes))  # a copy: bytes(model_bytes) would be the same object
-        self._interpreter = new_interpreter(self._bytes, arena_bytes)
-        self._num_outputs = len(read_model(model_bytes).subgraphs[0].outputs)
-        self._bound = {}
-
-    def bind(self, tensor_index: int, array: np.ndarray) -> None:
-        """Read a constant tensor from `array` from now on, in place of what was bound to it before."""
-        address = _address(self._bytes) + constant_offset(self._bytes, tensor_index)
-        self._bound[address] = array
-
-    def __call__(self, x: np.ndarray) -> list[np.ndarray]:
-        """int8 outputs of an int8 input, one array per output."""
-        for address, array in self._bound.items():
-            ctypes.memmove(address, array.ctypes.data, array.nbytes)
-        shape = self._interpreter.get_input_details(0)["shape"]
-        self._interpreter.set_input(x.reshape(shape), 0)
-        self._interpreter.invoke()
-        return [self._interpreter.get_output(index) for index in range(self._num_outputs)]
-
-
 def compile_tables(bundle: Bundle) -> ctypes.CDLL:
-    """Compile the bundle's own tables.cpp and models.cpp into a shared library and load it."""
-    from keras_tinytrain.tflm_runtime import source_dir
+    """Compile the bundle's own tables.cpp and models.cpp into a shared library and load it.
 
+    Raises:
+        ValueError: they are for another version of the runtime.
+        RuntimeError: there is no C++ compiler, or they do not compile.
+    """
+    check_version(bundle.path / "tables.cpp")
     with tempfile.TemporaryDirectory(prefix="keras_tinytrain_") as folder:
         entry, library = pathlib.Path(folder, "host.cpp"), pathlib.Path(folder, "tables.so")
         entry.write_text(render("host.cpp.j2", namespace=bundle.manifest["namespace"]), encoding="utf-8")
@@ -150,7 +129,7 @@ def compile_tables(bundle: Bundle) -> ctypes.CDLL:
     return loaded
 
 
-def _compiler():
+def _compiler() -> str:
     chosen = os.environ.get("CXX")
     for compiler in [chosen] if chosen else _COMPILERS:
         if shutil.which(compiler):
@@ -159,8 +138,3 @@ def _compiler():
         f"Running a bundle on the host needs a C++ compiler; looked for: {chosen or ', '.join(_COMPILERS)}. Install one "
         "(Debian: apt install g++), or name it in the environment variable CXX."
     )
-
-
-def _address(data):
-    """Where the contents of a bytes object lie."""
-    return ctypes.cast(ctypes.c_char_p(data), ctypes.c_void_p).value

@@ -1,10 +1,10 @@
-"""Flash memory as a microcontroller has it, in RAM: for running a bundle on the host, and for cutting its power in tests."""
+"""A microcontroller's flash memory, imitated in RAM: to run a bundle on the host, and to cut the power in tests."""
 
 import numpy as np
 
 from keras_tinytrain.tflm_runtime.headers import constant
 
-BLOCK_BYTES = constant("tinytrain_flash.h", "kFlashBlockBytes")  # what one write takes
+BLOCK_BYTES = constant("tinytrain_flash.h", "kFlashBlockBytes")  # of one write
 
 
 class PowerCut(Exception):
@@ -16,10 +16,10 @@ class NorFlash:
 
     Args:
         num_bytes: its size, whole pages.
-        page_bytes: what one erase clears.
+        page_bytes: of one erase.
 
     Attributes:
-        data: (num_bytes,) uint8, what it holds; at first not erased.
+        data: (num_bytes,) uint8, its content; at first it is not erased.
         num_erases: of each page.
     """
 
@@ -27,13 +27,15 @@ class NorFlash:
         self.page_bytes = page_bytes
         self.data = np.full(num_bytes, 0xA5, np.uint8)
         self.num_erases = [0] * (num_bytes // page_bytes)
-        self._left = None
+        self._left: int | None = None
 
     def erase(self, offset: int) -> None:
         """Erase the page that begins at `offset`."""
         page = self.data[offset : offset + self.page_bytes]
         if offset % self.page_bytes or len(page) != self.page_bytes:
-            raise RuntimeError(f"offset {offset} begins no page of {self.page_bytes} B in a flash of {self.data.size} B")
+            raise RuntimeError(
+                f"Offset {offset} begins no page of {self.page_bytes} B in a flash of {self.data.size} B: erase whole pages."
+            )
         self._change(page, np.full(self.page_bytes, 0xFF, np.uint8))
         self.num_erases[offset // self.page_bytes] += 1
 
@@ -41,20 +43,20 @@ class NorFlash:
         """Write one block of `BLOCK_BYTES` to bytes that are erased."""
         target = self.data[offset : offset + BLOCK_BYTES]
         if offset % BLOCK_BYTES or len(block) != BLOCK_BYTES or len(target) != BLOCK_BYTES:
-            raise RuntimeError(f"a write of {len(block)} B at {offset} is no whole block of {BLOCK_BYTES} B")
+            raise RuntimeError(f"A write expects a whole block of {BLOCK_BYTES} B. Received: {len(block)} B at offset {offset}")
         if (target != 0xFF).any():
-            raise RuntimeError(f"the block at {offset} was not erased since it was written")
+            raise RuntimeError(f"The block at offset {offset} was written before: erase its page first.")
         self._change(target, np.frombuffer(block, np.uint8))
 
     def cut_power_after(self, num_bytes: int) -> None:
-        """Let erases and writes come so far in all, then raise `PowerCut`; the byte that is hit is left half changed."""
+        """Let erases and writes change so many bytes in all, then raise `PowerCut`. The next byte is left half changed."""
         self._left = num_bytes
 
     def power_on(self) -> None:
-        """No power cut any more."""
+        """Let erases and writes go on without a power cut."""
         self._left = None
 
-    def _change(self, target, values):
+    def _change(self, target: np.ndarray, values: np.ndarray) -> None:
         """Change byte by byte until the power goes."""
         if self._left is None or self._left >= len(values):
             target[:] = values

@@ -1,6 +1,7 @@
 """Instructions by function of a firmware on the emulated board, counted one by one by a plugin of QEMU."""
 
 import collections
+import collections.abc
 import os
 import pathlib
 import shutil
@@ -9,17 +10,21 @@ import subprocess
 import numpy as np
 
 from keras_tinytrain.run.firmware import EMULATOR
+from keras_tinytrain.tflm_runtime import firmware_dir
 
 _NM, _DEMANGLE = "arm-none-eabi-nm", "arm-none-eabi-c++filt"
 _PLUGIN = ("-shared", "-fPIC", "-O2", "-std=gnu11")
 
 
 class Profiler:
-    """What `EmulatedBoard` needs to count, and what was counted between the firmware's `board::Profile(true)` and `(false)`.
+    """Counts instructions between the firmware's `board::Profile(true)` and `board::Profile(false)`, for an `EmulatedBoard`.
 
     Args:
         program: what `build_firmware` made of a bundle, an ELF file with symbols.
         folder: where the plugin is compiled and counts are kept.
+
+    Attributes:
+        options: of QEMU.
 
     Raises:
         RuntimeError: no C compiler for this machine, or a QEMU that does not load the plugin.
@@ -40,17 +45,17 @@ class Profiler:
         _check_loads(self.options)
 
     def functions(self) -> dict[str, int]:
-        """Instructions by function, without its callees, in decreasing order; functions of one name are one."""
+        """Instructions by function, without its callees, in decreasing order. Functions of one name are counted together."""
         until = np.append(0, np.cumsum(self._counts, dtype=np.int64))  # instructions before each halfword
         totals = np.diff(until[(self._bounds - self._bounds[0]) // 2])
-        by_name = collections.Counter()
+        by_name: collections.Counter[str] = collections.Counter()
         for name, total in zip(self._names, totals, strict=True):
             by_name[name] += int(total)
         return {name: total for name, total in by_name.most_common() if total}
 
 
-def _functions(program):
-    """Where the functions begin, ascending, and all of them end, (N + 1,); their names."""
+def _functions(program: str | os.PathLike) -> tuple[np.ndarray, list[str]]:
+    """Addresses (N + 1,) at which the functions begin, ascending, and the last one ends; their names."""
     rows = [line.split() for line in _output([_NM, "--numeric-sort", program]).splitlines()]
     code = {int(row[0], 16): row[2] for row in rows if row[1] in ("t", "T", "W")}
     end = next(int(row[0], 16) for row in rows if row[2:] == ["flash_used"])
@@ -58,20 +63,18 @@ def _functions(program):
     return np.array([*code, end]), names
 
 
-def _compile_plugin(folder):
-    from keras_tinytrain.tflm_runtime import firmware_dir
-
+def _compile_plugin(folder: str | os.PathLike) -> pathlib.Path:
     compiler, plugin = os.environ.get("CC", "cc"), pathlib.Path(folder, "profiler.so")
     if shutil.which(compiler) is None:
         raise RuntimeError(
-            f"Counting instructions by function needs a C compiler for this machine, {compiler!r} is not there. Install with: "
+            f"Counting instructions by function needs a C compiler for this machine, {compiler!r} is not there. Install one with: "
             "apt-get install --no-install-recommends gcc libc6-dev; or name one in CC."
         )
     _output([compiler, *_PLUGIN, firmware_dir() / "profiler.c", "-o", plugin])
     return plugin
 
 
-def _check_loads(options):
+def _check_loads(options: list[str]) -> None:
     """QEMU loads plugins before all else; then it is told to quit."""
     command = [EMULATOR, "-machine", "none", "-display", "none", "-serial", "none", "-monitor", "stdio", *options]
     done = subprocess.run(command, input="quit\n", capture_output=True, text=True)
@@ -82,7 +85,7 @@ def _check_loads(options):
         )
 
 
-def _output(command, text=None):
+def _output(command: collections.abc.Iterable[str | os.PathLike], text: str | None = None) -> str:
     done = subprocess.run([str(part) for part in command], input=text, capture_output=True, text=True)
     if done.returncode:
         raise RuntimeError(f"The firmware cannot be profiled: {' '.join(map(str, command))}\n{done.stderr[-3000:]}")

@@ -1,18 +1,23 @@
 """A board that runs a bundle's sketch, from the PC at the other end of its serial port."""
 
+import collections.abc
 import time
+import types
+import typing
 
 import numpy as np
 
-from keras_tinytrain.run.bundle_runtime import quantise_samples
+from keras_tinytrain.export.bundle_folder import ModelInput
+from keras_tinytrain.run.bundle_runtime import Progress
+from keras_tinytrain.run.quantise import quantise_samples
 
-_NUMBERS = {"scale": float, "network": str}  # of what STATUS tells; all else is int
+_KINDS: dict[str, type] = {"scale": float, "network": str}  # in the answer to STATUS; all else is int
 
 
 class Device:
     """A board that is taught over its serial port; the commands stand at the top of the bundle's sketch.
 
-    A context manager: leaving it closes the port. Neither TensorFlow nor the bundle is needed: the board says what it wants.
+    A context manager: leaving it closes the port. Neither TensorFlow nor the bundle is needed: the board tells its input's shape.
 
     Args:
         port: its name, such as "/dev/ttyACM0" or "COM3", or a URL of pyserial.
@@ -43,44 +48,50 @@ class Device:
             self._serial.close()
             raise
 
-    def __enter__(self):
+    def __enter__(self) -> "Device":
         return self
 
-    def __exit__(self, *_):
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: types.TracebackType | None
+    ) -> None:
         self._serial.close()
 
-    def status(self) -> dict:
-        """What the board's network wants (height, width, channels, scale, zero_point, classes, max_samples) and has (samples,
-        iterations); records: whether it makes its samples itself; plan: {layer: number of channels} that it trains or, of
-        candidates, that it chose last; empty before the first choice."""
+    def status(self) -> dict[str, typing.Any]:
+        """The board's answer to STATUS.
+
+        Returns:
+            The network's input and limits (height, width, channels, scale, zero_point, classes, max_samples), its state
+            (samples, iterations), "records": whether it makes its samples itself, and "plan": {layer: number of channels} that
+            it trains or, with candidates, that it chose last; empty before the first choice.
+        """
         *plan, status = self._ask("STATUS")
         words = status.split()
-        numbers = {name: _NUMBERS.get(name, int)(value) for name, value in zip(words[::2], words[1::2])}
+        numbers = {name: _KINDS.get(name, int)(value) for name, value in zip(words[::2], words[1::2])}
         layers = (line.removeprefix("PLAN ").rsplit(" ", 1) for line in plan)
         return {**numbers, "plan": {name: int(num_channels) for name, num_channels in layers}}
 
-    def teach(self, x, y) -> int:
+    def teach(self, x: np.ndarray, y: collections.abc.Iterable[int]) -> int:
         """Add samples (N, ...) in the model's own convention, with labels (N,). Returns how many the board has now.
 
         Raises:
-            ValueError: the samples are not of the shape that the board wants.
-            RuntimeError: the board refuses one, with its own words.
+            ValueError: the samples do not have the shape of the network's input.
+            RuntimeError: the board refuses one. The error has its own words.
         """
-        for image, label in zip(self._quantised(x), y, strict=True):
-            count = self._ask(f"TEACH {int(label)}", image)[-1]
-        return int(count.split()[-1])
+        samples = zip(self._quantised(x), y, strict=True)
+        counts = [int(self._ask(f"TEACH {int(label)}", image)[-1].split()[-1]) for image, label in samples]
+        return counts[-1] if counts else self.status()["samples"]
 
     def teach_recorded(self, label: int) -> int:
-        """Have the board record a sample of class `label`, now, and add it. Returns how many it has now.
+        """Let the board record a sample of class `label` now, and add it. Returns how many it has now.
 
         Raises:
             RuntimeError: there was nothing to record, or the board refuses it.
         """
         return int(self._ask(f"TEACH {int(label)}")[-1].split()[-1])
 
-    def train(self, progress=None) -> list[float]:
-        """Train on the board's samples. Returns the loss before each iteration; `progress(iteration, loss)` hears of each."""
-        losses = []
+    def train(self, progress: Progress | None = None) -> list[float]:
+        """Train on the board's samples; `progress(iteration, loss)` is called after each. Returns the loss before each iteration."""
+        losses: list[float] = []
         for line in self._answers("TRAIN"):
             if line.startswith("LOSS "):
                 _, iteration, loss = line.split()
@@ -89,7 +100,7 @@ class Device:
                     progress(int(iteration), losses[-1])
         return losses
 
-    def predict(self, x) -> np.ndarray:
+    def predict(self, x: np.ndarray) -> np.ndarray:
         """Labels int (N,) of samples (N, ...)."""
         return np.array([int(self._ask("PREDICT", image)[-1].split()[-1]) for image in self._quantised(x)], int)
 
@@ -102,24 +113,24 @@ class Device:
         self._ask("SAVE")
 
     def revert(self) -> None:
-        """Back to the weights as exported; the samples stay."""
+        """Go back to the weights as exported. The samples stay."""
         self._ask("REVERT")
 
     def reset(self) -> None:
-        """Back to the weights as exported, without samples; what was saved in flash stays."""
+        """Go back to the weights as exported, without samples. A delta that was saved in flash stays."""
         self._ask("RESET")
 
-    def _quantised(self, x):
+    def _quantised(self, x: np.ndarray) -> np.ndarray:
         status = self.status()
         if status["records"]:
             raise ValueError("This board records its samples itself: use teach_recorded, predict_recorded, or no --samples.")
-        return quantise_samples(status, x)
+        return quantise_samples(typing.cast(ModelInput, status), x)
 
-    def _ask(self, command, image=None):
+    def _ask(self, command: str, image: np.ndarray | None = None) -> list[str]:
         return list(self._answers(command, image))
 
-    def _answers(self, command, image=None):
-        """Lines until the last, which comes without its "OK "."""
+    def _answers(self, command: str, image: np.ndarray | None = None) -> collections.abc.Iterator[str]:
+        """The lines of an answer. The last one is yielded without its "OK "."""
         self._serial.write(command.encode() + b"\n" + (b"" if image is None else image.tobytes()))
         while True:
             line = self._read_line()
@@ -130,15 +141,15 @@ class Device:
                 return
             yield line
 
-    def _read_line(self):
-        """A line, however long it takes: training takes minutes on a small board, and tells of each iteration."""
+    def _read_line(self) -> str:
+        """A line, however long it takes: training takes minutes on a small board, with a line for each iteration."""
         line = b""
         while not line.endswith(b"\n"):
             line += self._serial.readline()
         return line.decode(errors="replace").strip()
 
-    def _await(self, port, patience):
-        """Until a board answers STATUS; what it said before, and answers to what others asked, are dropped."""
+    def _await(self, port: str, patience: float) -> None:
+        """Wait until a board answers STATUS. Lines that it sent before, and answers to other programs, are dropped."""
         deadline = time.monotonic() + patience
         while time.monotonic() < deadline:
             self._serial.write(b"STATUS\n")

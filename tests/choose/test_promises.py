@@ -8,7 +8,7 @@ from keras_tinytrain.backbones import MCUNet, MobileNetV2, NanoNet, ProxylessNAS
 from keras_tinytrain.choose import planner
 from keras_tinytrain.choose.sram import DeviceAccounting
 from keras_tinytrain.export import Board, TrainingSettings, export_tflm
-from keras_tinytrain.export import bundle as bundle_module
+from keras_tinytrain.export import conversion
 from keras_tinytrain.plan import Budget
 from keras_tinytrain.run import HostRuntime
 
@@ -27,13 +27,13 @@ def test_promised_bytes_are_used_to_the_byte(name, shared_data, tmp_path, monkey
     build, options, file, budgets = NETS[name]
     model = build(**options, weights=shared_data / "weights" / f"{file}.npz") if file else build()
     x = images(model, WAYS)
-    convert, converted = bundle_module.convert_int8, []
+    convert, converted = conversion.convert_int8, []
 
     def convert_once(*arguments):
         converted[:] = converted or [convert(*arguments)]
         return converted[0]
 
-    monkeypatch.setattr(bundle_module, "convert_int8", convert_once)
+    monkeypatch.setattr(conversion, "convert_int8", convert_once)
     totals = []
     for memory in budgets:
         budget, accounting = Budget(memory, 1.0), DeviceAccounting(num_samples=WAYS, num_classes=WAYS)

@@ -15,7 +15,7 @@ from keras_tinytrain.choose.ranking import fisher_ranking
 from keras_tinytrain.cli import main
 from keras_tinytrain.delta import Delta
 from keras_tinytrain.export import Candidates, TrainingSettings, board, export_tflm
-from keras_tinytrain.export import bundle as bundle_module
+from keras_tinytrain.export import conversion
 from keras_tinytrain.export.adaptive import Room
 from keras_tinytrain.export.backward.memory import training_memory
 from keras_tinytrain.fewshot.adaptation import prototype_classifier
@@ -35,14 +35,14 @@ class Case:
     def __init__(self, folder):
         self.model = embedding_net()
         self.x, self.y = labelled_images(self.model, per_class=SHOTS, classes=WAYS)
-        graphs, read = [], bundle_module.read_trainable
+        graphs, read = [], conversion.read_trainable
 
         def read_and_keep(*args, **options):
             graphs.append(read(*args, **options)[1])
             return read(*args, **options)
 
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(bundle_module, "read_trainable", read_and_keep)
+            patch.setattr(conversion, "read_trainable", read_and_keep)
             self.bundle = export_tflm(
                 self.model, CANDIDATES, calibration=images(self.model, 8), out=folder, board=NANO, training=SETTINGS
             )

@@ -1,4 +1,4 @@
-"""A bundle is written whole or not at all, vouches for every file, and its sources compile."""
+"""A bundle is written whole or not at all, has a checksum of every file, and its sources compile."""
 
 import json
 import pathlib
@@ -16,8 +16,8 @@ from keras_tinytrain.backbones import NanoNet
 from keras_tinytrain.choose import planner
 from keras_tinytrain.choose.sram import DeviceAccounting
 from keras_tinytrain.export import Board, Bundle, TrainingSettings, export_tflm
-from keras_tinytrain.export import bundle as bundle_module
-from keras_tinytrain.export.tables import TABLES_VERSION, _float32, _resolver_method, identifier
+from keras_tinytrain.export import conversion
+from keras_tinytrain.export.templates import float32, identifier, resolver_method
 from keras_tinytrain.export.tflite.convert import convert_int8
 from keras_tinytrain.model.fold import fold_batch_norm
 from keras_tinytrain.plan import Budget, LayerPlan, Plan
@@ -38,14 +38,14 @@ def original(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def conversion():
+def int8_model():
     return convert_int8(fold_batch_norm(tiny_net()), images(tiny_net(), 8))
 
 
 @pytest.fixture
-def converted(conversion, monkeypatch):
+def converted(int8_model, monkeypatch):
     """Answers the conversion of tiny_net, which takes most of an export's time, from memory."""
-    monkeypatch.setattr(bundle_module, "convert_int8", lambda *_: conversion)
+    monkeypatch.setattr(conversion, "convert_int8", lambda *_: int8_model)
 
 
 @pytest.fixture
@@ -199,7 +199,7 @@ def test_options_are_checked(tmp_path):
         export(tmp_path / "a", views=((40000, 0),))
     with pytest.raises(ValueError, match="mirrored.. Received: .*2"):
         export(tmp_path / "a", views=((0, 0, 2),))
-    with pytest.raises(ValueError, match="features expects 'ram' or 'flash'. Received: 'disk'"):
+    with pytest.raises(ValueError, match="features expects one of ram, flash. Received: 'disk'"):
         export(tmp_path / "a", features="disk")
     with pytest.raises(ValueError, match="what an erase clears on board 'rp2040': set Board.flash_page_bytes"):
         export(tmp_path / "a", features="flash", board="rp2040")
@@ -216,14 +216,14 @@ def test_without_a_frozen_part(tmp_path):
     compile_sketch(bundle, tmp_path)
 
 
-def test_tables_version_is_the_headers():
+def test_tables_version_is_the_headers(bundle):
     header = (source_dir() / "tinytrain_tables.h").read_text()
-    assert f"kTablesVersion = {TABLES_VERSION};" in header
+    assert f"kTablesVersion = {bundle.tables_version};" in header
 
 
 @pytest.mark.parametrize("value", [0.1, 1 / 3, 1e-30, 16777217.0, 5.0, 1.17549435e-38, 0.00784313772])
 def test_floats_read_back_exactly(value):
-    text = _float32(value)
+    text = float32(value)
     assert text.endswith("f") and ("." in text or "e" in text)
     assert np.float32(text[:-1]) == np.float32(value)
 
@@ -232,7 +232,7 @@ def test_names():
     assert identifier("my net-1") == "bundle_my_net_1"
     assert identifier("class") == "bundle_class"
     methods = {"CONV_2D": "AddConv2D", "DEPTHWISE_CONV_2D": "AddDepthwiseConv2D", "RELU6": "AddRelu6", "ADD": "AddAdd"}
-    assert {name: _resolver_method(name) for name in methods} == methods
+    assert {name: resolver_method(name) for name in methods} == methods
 
 
 def test_sources_are_clean_and_need_no_start_up_code(bundle, tmp_path):

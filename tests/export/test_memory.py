@@ -16,7 +16,7 @@ from keras_tinytrain.export.backward.memory import delta_bytes, feature_flash_by
 from keras_tinytrain.export.boards import BOARDS, Board, board
 from keras_tinytrain.export.limits import check_fits
 from keras_tinytrain.export.settings import TrainingSettings
-from keras_tinytrain.export.tflite import arena, arena_probe
+from keras_tinytrain.export.tflite import _arena_probe, arena
 from keras_tinytrain.export.tflite.convert import convert_int8
 from keras_tinytrain.export.tflite.cut import cut_model
 from keras_tinytrain.model.fold import fold_batch_norm
@@ -151,8 +151,8 @@ def test_gradients_lie_as_tight_as_possible(parts):
 def test_arena_is_the_smallest_that_runs(parts, part):
     promised = arena.smallest_arena(parts[part])
     arena.new_interpreter(parts[part], promised).invoke()
-    assert arena_probe.runs(parts[part], promised) and not arena_probe.runs(parts[part], promised - 16)
-    assert arena_probe.reported_bytes(parts[part], promised) <= promised
+    assert _arena_probe.runs(parts[part], promised) and not _arena_probe.runs(parts[part], promised - 16)
+    assert _arena_probe.reported_bytes(parts[part], promised) <= promised
 
 
 def test_a_model_so_small_that_its_smallest_arenas_end_the_process():

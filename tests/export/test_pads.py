@@ -9,8 +9,8 @@ from models import images
 from keras_tinytrain.export.tflite import flatbuffer as fb
 from keras_tinytrain.export.tflite.arena import smallest_arena
 from keras_tinytrain.export.tflite.convert import convert_int8
-from keras_tinytrain.export.tflite.pads import absorb_pads
-from keras_tinytrain.run.host import MicroModel
+from keras_tinytrain.export.tflite._pads import absorb_pads
+from keras_tinytrain.run.micro_model import MicroModel
 
 
 def padded_net(kernel_size, *, size=12, kind=layers.DepthwiseConv2D, pad=None):

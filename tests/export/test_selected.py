@@ -10,7 +10,7 @@ from keras import layers
 from models import images, labelled_images, tiny_net
 
 from keras_tinytrain.export import TrainingSettings, export_tflm
-from keras_tinytrain.export import bundle as bundle_module
+from keras_tinytrain.export import conversion
 from keras_tinytrain.export.backward import selected
 from keras_tinytrain.export.backward.graph import STORED_SAMPLE, read_trainable
 from keras_tinytrain.export.tflite import flatbuffer as fb
@@ -56,7 +56,7 @@ def export(net, whole, tmp_path_factory):
     def export(name, plan=PLAN, **options):
         training = TrainingSettings(iterations=4, num_classes=WAYS, max_samples=WAYS * SHOTS, learning_rate=0.02)
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(bundle_module, "convert_int8", lambda *_: whole)
+            patch.setattr(conversion, "convert_int8", lambda *_: whole)
             folder = tmp_path_factory.mktemp("bundles") / name
             return export_tflm(net, plan, calibration=images(net, 8), out=folder, training=training, **options)
 

@@ -12,7 +12,7 @@ from keras_tinytrain.data.episodes import sample_episode
 from keras_tinytrain.export import Candidates, TrainingSettings, board, export_tflm
 from keras_tinytrain.plan import Budget
 from keras_tinytrain.run import HostRuntime
-from keras_tinytrain.run.emulator import emulate_task
+from keras_tinytrain.run.emulation import emulate_task
 from keras_tinytrain.run.firmware import build_firmware
 
 NANO = board("nano33ble")

@@ -13,7 +13,8 @@ from keras_tinytrain.export import TrainingSettings, board, export_tflm
 from keras_tinytrain.export.tflite.macs import forward_macs
 from keras_tinytrain.plan import LayerPlan, Plan
 from keras_tinytrain.run import HostRuntime
-from keras_tinytrain.run.emulator import INSTRUCTIONS_PER_MAC, EmulatedBoard, emulate_task
+from keras_tinytrain.run.emulation import INSTRUCTIONS_PER_MAC, emulate_task
+from keras_tinytrain.run.emulator import EmulatedBoard
 from keras_tinytrain.run.firmware import build_firmware
 
 KEYS = {"sram_bytes", "flash_bytes", "instructions", "stack_bytes", "heap_bytes", "delta_sha256"}
@@ -69,10 +70,10 @@ def test_digits_fit_the_board(digits, learned):
 def test_instructions_are_those_of_the_task(digits, learned):
     """25 samples in 3 views; one iteration embeds 25 samples and 25 views, and the end 25 samples with adapted and original weights."""
     bundle = digits[0]
-    assert learned.calls == {"prefix_forward": 75, "tail_forward": 100}
+    assert learned.calls == {"frozen_forward": 75, "trainable_forward": 100}
     parts = learned.instructions
     assert parts["total"] == sum(parts.values()) - parts["total"]
-    for part, model in (("prefix_forward", bundle.frozen), ("tail_forward", bundle.trainable)):
+    for part, model in (("frozen_forward", bundle.frozen), ("trainable_forward", bundle.trainable)):
         assert parts[part] == round(learned.calls[part] * forward_macs(model) * INSTRUCTIONS_PER_MAC) > 0
     num_weights = sum(digits[0].manifest["trained"].values())
     assert parts["backward"] > 25 * 100_000 and parts["update"] > 20 * num_weights
@@ -116,7 +117,7 @@ def test_the_command_prints_the_figures(small, tmp_path, capsys, monkeypatch):
     assert figures["delta_sha256"] == hashlib.sha256(delta).hexdigest()
     assert main([*command, "--queries", str(tmp_path / "task.npz")]) == 0
     table = capsys.readouterr().out
-    assert f"{figures['sram_bytes']['total']:,}" in table and "tail_forward (estimate)" in table
+    assert f"{figures['sram_bytes']['total']:,}" in table and "trainable_forward (estimate)" in table
     assert f"{figures['instructions']['backward']:,}" in table and f"of {len(x)} samples" in table
 
 

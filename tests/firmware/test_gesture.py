@@ -10,7 +10,7 @@ from keras_tinytrain.export import TrainingSettings, board, export_tflm
 from keras_tinytrain.fewshot.adaptation import adapt
 from keras_tinytrain.plan import Budget
 from keras_tinytrain.run import HostRuntime
-from keras_tinytrain.run.emulator import emulate_task
+from keras_tinytrain.run.emulation import emulate_task
 
 NANO = board("nano33ble")
 ITERATIONS = 2  # `keras-tinytrain emulate` runs all 40: docs/results.md

@@ -18,11 +18,9 @@ from keras_tinytrain.plan import LayerPlan, Plan
 from keras_tinytrain.run import HostRuntime, edge
 from keras_tinytrain.run.edge import EdgeRuntime
 from keras_tinytrain.run.host import compile_tables
-from keras_tinytrain.run.read_tables import ReadTables
-from keras_tinytrain.tflm_runtime import source_dir
+from keras_tinytrain.run._read_tables import ReadTables
 
 WAYS, SHOTS = 4, 2
-HEADER = source_dir() / "tinytrain_tables.h"
 BLOCKS = {"b1_project": (1, 3), "b2_depthwise": (0, 5), "b3_conv": (2, 11)}
 
 
@@ -97,7 +95,7 @@ def test_optimised_kernels_see_the_weights_change(tasks, only, interpreter):
 @pytest.mark.parametrize("name", CASES)
 def test_tables_are_read_as_they_are_compiled(tasks, name):
     bundle, *_ = tasks(name)
-    read, compiled = ReadTables(bundle.path / "tables.cpp", HEADER, bundle.trainable), compile_tables(bundle)
+    read, compiled = ReadTables(bundle.path / "tables.cpp", bundle.trainable), compile_tables(bundle)
     ours, theirs = (_runtime.tables_info(address) for address in (read.address, compiled.tinytrain_tables()))
     np.testing.assert_equal(ours, theirs)
     assert read.num_bytes == compiled.tinytrain_tables_bytes() == bundle.promised_bytes["flash"]["tables"]
@@ -119,7 +117,7 @@ def test_other_tables_are_refused(tasks, tmp_path, old, new, message):
     where = text.rindex(old)
     (tmp_path / "tables.cpp").write_text(text[:where] + new + text[where + len(old) :])
     with pytest.raises(ValueError, match=message):
-        ReadTables(tmp_path / "tables.cpp", HEADER, bundle.trainable)
+        ReadTables(tmp_path / "tables.cpp", bundle.trainable)
 
 
 def test_saved_loaded_and_reverted(tasks, tmp_path):

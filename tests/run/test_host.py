@@ -14,7 +14,7 @@ from keras_tinytrain.model.channels import kernel_channel_axis
 from keras_tinytrain.model.fold import fold_batch_norm
 from keras_tinytrain.plan import LayerPlan, Plan
 from keras_tinytrain.run import HostRuntime
-from keras_tinytrain.run.host import MicroModel
+from keras_tinytrain.run.micro_model import MicroModel
 from keras_tinytrain.tflm_runtime.rounding import align
 
 WAYS, SHOTS = 4, 3

@@ -13,7 +13,7 @@ from keras_tinytrain.fewshot.adaptation import adapt
 from keras_tinytrain.fewshot.augmentation import shift_views
 from keras_tinytrain.fewshot.training import leave_one_out_loss
 from keras_tinytrain.run import HostRuntime
-from keras_tinytrain.run.bundle_runtime import quantise
+from keras_tinytrain.run.quantise import quantise
 from keras_tinytrain.run.on_grid import on_grid_model
 from tests.run.test_host import BLOCKS, picking_net, plan_of
 

@@ -75,7 +75,7 @@ def test_sketch_compiles_with_the_flags_of_the_boards_core(library, tflm, tmp_pa
 
 
 def test_two_archives_of_one_bundle_are_equal(bundle):
-    from keras_tinytrain.export.arduino import arduino_library
+    from keras_tinytrain.export._arduino import arduino_library
 
     with zipfile.ZipFile(io.BytesIO(arduino_library("x", {"sketch.ino": b"1"}))) as archive:
         assert archive.read("TinyTrain/examples/x/x.ino") == b"1"

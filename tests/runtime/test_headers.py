@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from keras_tinytrain.tflm_runtime import headers, source_dir
+from keras_tinytrain.tflm_runtime import delta_format, headers, source_dir
 
 TABLES = "tinytrain_tables.h"
 
@@ -76,3 +76,8 @@ def test_headers_are_read_without_tensorflow_and_numpy():
         "print(sorted({'tensorflow', 'keras', 'numpy'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.strip() == "[]"
+
+
+def test_the_header_of_a_delta_has_the_size_of_the_runtimes():
+    assert delta_format.HEADER.size == headers.constant("tinytrain/delta/format.h", "kDeltaHeaderBytes")
+    assert delta_format.CRC.size == headers.constant("tinytrain/delta/format.h", "kDeltaCrcBytes")

@@ -17,7 +17,7 @@ from keras_tinytrain.model.fold import canonical_form
 from keras_tinytrain.model.layers import layer_table
 from keras_tinytrain.plan import Budget
 from keras_tinytrain.run import HostRuntime
-from keras_tinytrain.run.emulator import emulate_task
+from keras_tinytrain.run.emulation import emulate_task
 from keras_tinytrain.run.on_grid import on_grid_model
 
 WAYS = 5

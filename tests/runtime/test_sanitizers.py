@@ -6,7 +6,7 @@ import pytest
 from models import images, separable_net, tiny_net
 
 from keras_tinytrain.export import TrainingSettings, export_tflm
-from keras_tinytrain.export.tables import render
+from keras_tinytrain.export.templates import render
 from keras_tinytrain.plan import LayerPlan, Plan
 from tests.runtime.net_tables import render_tables
 from tests.runtime.paths import ROOT, SOURCES

@@ -7,7 +7,7 @@ import pytest
 from models import images, labelled_images, pooled_net, tiny_net
 
 from keras_tinytrain.export import TrainingSettings, export_tflm
-from keras_tinytrain.export.tables import _resolver_method
+from keras_tinytrain.export.templates import resolver_method
 from keras_tinytrain.plan import LayerPlan, Plan
 from keras_tinytrain.run import HostRuntime
 from tests.runtime.paths import ROOT
@@ -58,7 +58,7 @@ target_link_libraries(program tinytrain_with_tflm)
 
 def compile_bundle(bundle, tflm, folder, *flags):
     """The test's main.cpp and the bundle's sources, as a user's CMake project over the runtime and the real library."""
-    path, resolver = bundle.path, " ".join(f"resolver.{_resolver_method(name)}();" for name in bundle.manifest["operators"])
+    path, resolver = bundle.path, " ".join(f"resolver.{resolver_method(name)}();" for name in bundle.manifest["operators"])
     defines = ["XCORE", f"TFLM {NAMESPACE}", f"BUNDLE {bundle.manifest['namespace']}", f"RESOLVER {resolver}", *flags]
     defines += ["FROZEN"] if bundle.frozen else []
     defines += ["FLASH"] if bundle.manifest["features"]["memory"] == "flash" else []

@@ -39,7 +39,7 @@ tinytrain::Model model;  // the real one
 // ---- instructions by part --------------------------------------------------------------------------------------------------
 
 // From kSamples on: the task's. Before: waiting for the host, predictions, and what is done only to measure.
-enum Part { kIdle, kProbe, kSamples, kPrefix, kTail, kSelection, kTraining, kNumParts };
+enum Part { kIdle, kProbe, kSamples, kFrozen, kTrainable, kSelection, kTraining, kNumParts };
 
 // What runs now, and what each part has taken until it began.
 struct Meter {
@@ -75,14 +75,14 @@ bool RunFrozen(void*, const std::int8_t* input, std::int8_t* features) {
   const auto run = [](const std::int8_t* x, void* y) {
     return model.run_frozen(model.context, x, static_cast<std::int8_t*>(y));
   };
-  return Measured(kPrefix, run, input, features);
+  return Measured(kFrozen, run, input, features);
 }
 
 bool RunTrainable(void*, const std::int8_t* features, const std::int8_t** outputs) {
   const auto run = [](const std::int8_t* x, void* y) {
     return model.run_trainable(model.context, x, static_cast<const std::int8_t**>(y));
   };
-  return Measured(kTail, run, features, outputs);
+  return Measured(kTrainable, run, features, outputs);
 }
 
 bool Bind(void*, std::int32_t tensor_index, const void* data, std::size_t num_bytes) {
@@ -266,13 +266,13 @@ bool SendReport() {
   report.Add("flash.tables", board::TablesInFlash());
   report.Add("flash.code", board::FlashUsed() - board::WeightsInFlash() - board::TablesInFlash());
   report.Add("instructions.samples", meter.spent[kSamples]);
-  report.Add("instructions.prefix_forward", meter.spent[kPrefix]);
-  report.Add("instructions.tail_forward", meter.spent[kTail]);
+  report.Add("instructions.frozen_forward", meter.spent[kFrozen]);
+  report.Add("instructions.trainable_forward", meter.spent[kTrainable]);
   report.Add("instructions.selection", meter.spent[kSelection]);
   report.Add("instructions.backward", training - update);
   report.Add("instructions.update", update);
-  report.Add("calls.prefix_forward", meter.calls[kPrefix]);
-  report.Add("calls.tail_forward", meter.calls[kTail]);
+  report.Add("calls.frozen_forward", meter.calls[kFrozen]);
+  report.Add("calls.trainable_forward", meter.calls[kTrainable]);
   report.Add("stack", stack_bytes);
   report.Add("heap", board::HeapRequested());
   return report.Send();

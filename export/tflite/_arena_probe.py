@@ -1,4 +1,4 @@
-"""A program: the smallest arena in which TensorFlow Lite Micro runs a model. `arena_probe.py MODEL.tflite` prints the bytes.
+"""A program: the smallest arena in which TensorFlow Lite Micro runs a model. `_arena_probe.py MODEL.tflite` prints the bytes.
 
 Too small an arena ends some processes instead of raising, so every size is tried in a process of its own.
 """
@@ -7,6 +7,7 @@ import os
 import re
 import sys
 import tempfile
+import typing
 
 from keras_tinytrain.tflm_runtime.rounding import ALIGNMENT, align
 
@@ -44,7 +45,7 @@ def runs(model: bytes, arena_bytes: int) -> bool:
 
 
 def reported_bytes(model: bytes, arena_bytes: int) -> int:
-    """What TFLM says it used of its arena, rounded up to 16."""
+    """The bytes that TFLM reports to have used of its arena, rounded up to 16."""
     with tempfile.TemporaryFile() as sink:
         child = os.fork()
         if child == 0:
@@ -59,13 +60,13 @@ def reported_bytes(model: bytes, arena_bytes: int) -> int:
     return align(int(found[1]))
 
 
-def _interpreter(model, arena_bytes):
+def _interpreter(model: bytes, arena_bytes: int) -> typing.Any:
     from tflite_micro import runtime
 
     return runtime.Interpreter.from_bytes(model, arena_size=arena_bytes)
 
 
-def _silence():
+def _silence() -> None:
     sink = os.open(os.devnull, os.O_WRONLY)
     os.dup2(sink, 1)
     os.dup2(sink, 2)

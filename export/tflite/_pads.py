@@ -16,7 +16,7 @@ _SAME, _VALID = 0, 1
 
 
 def absorb_pads(model_bytes: bytes, keep: set[int]) -> bytes:
-    """The same int8 model, without the PAD operators that its convolutions can do without.
+    """The same int8 model, without the PAD operators that its convolutions do not need.
 
     Args:
         model_bytes: an int8 .tflite file.
@@ -28,27 +28,28 @@ def absorb_pads(model_bytes: bytes, keep: set[int]) -> bytes:
         if fb.operator_name(model, pad) != "PAD" or int(pad.outputs[0]) in [int(t) for t in graph.outputs]:
             continue
         readers = [i for i, operator in enumerate(graph.operators) if pad.outputs[0] in operator.inputs]
-        kernels = [None if reader in keep else _padded_kernel(model, pad, graph.operators[reader]) for reader in readers]
-        if any(kernel is None for kernel in kernels):
+        kernels = {reader: _padded_kernel(model, pad, graph.operators[reader]) for reader in readers if reader not in keep}
+        padded = {reader: kernel for reader, kernel in kernels.items() if kernel is not None}
+        if len(padded) < len(readers):
             continue
-        for reader, kernel in zip(readers, kernels):
+        for reader, kernel in padded.items():
             _pad_by_itself(model, graph.operators[reader], kernel, source=int(pad.inputs[0]))
         absorbed.add(index)
     kept = [index for index in range(len(graph.operators)) if index not in absorbed]
     return fb.part_of(model, kept, [int(t) for t in graph.inputs], [int(t) for t in graph.outputs])
 
 
-def _padded_kernel(model, pad, reader):
+def _padded_kernel(model: fb.schema.ModelT, pad: fb.schema.OperatorT, reader: fb.schema.OperatorT) -> np.ndarray | None:
     """The kernel with which `reader` pads as `pad` does by padding "same"; None where there is no such kernel."""
     if fb.operator_name(model, reader) not in ("CONV_2D", "DEPTHWISE_CONV_2D"):
         return None
-    options, paddings = reader.builtinOptions, fb.constant(model, pad.inputs[1])
+    options, paddings = reader.builtinOptions, fb.known(model, pad.inputs[1])
     if options.padding != _VALID or (options.dilationHFactor, options.dilationWFactor) != (1, 1) or paddings[[0, 3]].any():
         return None
-    kernel, tensors = fb.constant(model, reader.inputs[1]), model.subgraphs[0].tensors
+    kernel = fb.known(model, reader.inputs[1])
     more = [(0, 0)]
     for axis, stride in ((1, options.strideH), (2, options.strideW)):
-        size, outputs = (int(tensors[t].shape[axis]) for t in (pad.inputs[0], reader.outputs[0]))
+        size, outputs = (fb.shape_of(model, tensor)[axis] for tensor in (pad.inputs[0], reader.outputs[0]))
         extra = [e for e in (0, 1) if _same_pads(size, kernel.shape[axis] + e, stride) == (outputs, int(paddings[axis, 0]))]
         if not extra:
             return None
@@ -56,13 +57,13 @@ def _padded_kernel(model, pad, reader):
     return np.pad(kernel, [*more, (0, 0)])
 
 
-def _same_pads(size, kernel_size, stride):
+def _same_pads(size: int, kernel_size: int, stride: int) -> tuple[int, int]:
     """(output size, padding before) of padding "same"."""
     outputs = -(-size // stride)
     return outputs, max((outputs - 1) * stride + kernel_size - size, 0) // 2
 
 
-def _pad_by_itself(model, operator, kernel, *, source):
+def _pad_by_itself(model: fb.schema.ModelT, operator: fb.schema.OperatorT, kernel: np.ndarray, *, source: int) -> None:
     graph = model.subgraphs[0]
     tensor = copy.copy(graph.tensors[operator.inputs[1]])
     tensor.shape, tensor.buffer = list(kernel.shape), len(model.buffers)

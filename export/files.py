@@ -1,0 +1,116 @@
+"""Step 4 of an export: what is written? Every file of a bundle as bytes, and the manifest with their checksums."""
+
+import dataclasses
+import hashlib
+import json
+import typing
+
+from keras_tinytrain.export import _arduino
+from keras_tinytrain.export.bundle_folder import MANIFEST, SCHEMA_VERSION
+from keras_tinytrain.export.conversion import Converted
+from keras_tinytrain.export.layout import Layout
+from keras_tinytrain.export.request import ExportRequest
+from keras_tinytrain.export.tables import render_sources
+from keras_tinytrain.export.templates import identifier, render
+from keras_tinytrain.export.tflite.flatbuffer import operator_names
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class BundleFiles:
+    """The files of a bundle.
+
+    Args:
+        contents: {path below the bundle's folder: bytes}, without the manifest.
+        facts: what the manifest says, without the checksums.
+    """
+
+    contents: dict[str, bytes]
+    facts: dict[str, typing.Any]
+
+    @property
+    def digests(self) -> dict[str, str]:
+        """SHA-256 of every file."""
+        return {name: hashlib.sha256(data).hexdigest() for name, data in sorted(self.contents.items())}
+
+    @property
+    def manifest(self) -> dict[str, typing.Any]:
+        """The content of manifest.json."""
+        return {**self.facts, "files": self.digests}
+
+    @property
+    def all_contents(self) -> dict[str, bytes]:
+        """`contents` and the manifest."""
+        return {**self.contents, MANIFEST: (json.dumps(self.manifest, indent=1) + "\n").encode()}
+
+    def __str__(self) -> str:
+        sizes = "\n".join(f"  {len(data):>9,} B  {name}" for name, data in self.all_contents.items())
+        return f"Bundle '{self.facts['name']}', {sum(map(len, self.all_contents.values())):,} B in all\n{sizes}"
+
+
+def render_files(request: ExportRequest, converted: Converted, layout: Layout) -> BundleFiles:
+    """The texts and models of a bundle. Raises ImportError where jinja2 is not installed."""
+    facts = _facts(request, converted, layout)
+    sources = _sources(request, converted, layout)
+    contents = {"trainable.tflite": layout.trainable, "plan.json": request.plan.to_json().encode(), **_texts(sources, facts)}
+    return BundleFiles(contents | ({"frozen.tflite": converted.frozen} if converted.frozen else {}), facts)
+
+
+def _sources(request: ExportRequest, converted: Converted, layout: Layout) -> dict[str, str]:
+    return render_sources(
+        layout.graph,
+        name=request.out.name,
+        frozen=converted.frozen,
+        trainable=layout.trainable,
+        base_hash=converted.base_hash,
+        head=request.head,
+        settings=request.training,
+        views=request.views,
+        arenas={
+            **layout.arenas,
+            "model_arena": layout.sram["model_arena"],
+            "training_arena": layout.room.arena_bytes,
+            "scratch": layout.room.scratch_bytes,
+            "image_scratch": layout.memory.frozen["image"],
+            "page_bytes": request.board.flash_page_bytes,
+            "feature_flash": layout.flash["features"],
+            "delta_flash": layout.flash["deltas"],
+        },
+        adaptive=layout.adaptive,
+    )
+
+
+def _facts(request: ExportRequest, converted: Converted, layout: Layout) -> dict[str, typing.Any]:
+    graph, output = layout.graph, layout.graph.tensors[-1]
+    return {
+        "keras_tinytrain_bundle": SCHEMA_VERSION,
+        "name": request.out.name,
+        "namespace": identifier(request.out.name),
+        "board": dataclasses.asdict(request.board),
+        "base_hash": converted.base_hash.hex(),
+        "head": request.head,
+        "input": converted.input,
+        "output": {"size": output.size, "scale": output.scale, "zero_point": output.zero_point},
+        "features": {"size": graph.tensors[0].size, "memory": request.features},
+        "trained": {trained.name: len(trained.channels) for trained in graph.trained or graph.candidates},
+        "adaptive": layout.adaptive,
+        "weights_in_ram": [dataclasses.asdict(choice) for choice in layout.in_ram],
+        "operators": sorted(operator_names(converted.frozen) | operator_names(layout.trainable)),
+        "layers": list(request.layer_names),
+        "training": dataclasses.asdict(request.training),
+        "views": [list(view) for view in request.views],
+        "sketch": request.sketch,
+        "sram": layout.sram,
+        "arenas": layout.arenas,
+        "scratch": layout.scratch,
+        "flash": layout.flash,
+        "activation_gradients_bound": graph.gradient_bytes_bound,
+        "activation_gradients_whole": graph.gradient_bytes_whole,
+    }
+
+
+def _texts(sources: dict[str, str], facts: dict[str, typing.Any]) -> dict[str, bytes]:
+    """Generated files. The sketch has the sources once more, because the Arduino IDE compiles its folder only."""
+    texts = {name: text.encode() for name, text in {**sources, "README.md": render("README.md.j2", **facts)}.items()}
+    sketch = {name: texts[name] for name in sources} | {"sketch.ino": render("sketch.ino.j2", **facts).encode()}
+    library = _arduino.arduino_library(facts["namespace"], sketch)
+    return texts | {f"sketch/{name}": text for name, text in sketch.items()} | {_arduino.FILE: library}

@@ -1,0 +1,178 @@
+"""Step 3 of an export: where does everything lie, and does it fit the board? SRAM, flash, scratch and arenas by part."""
+
+import dataclasses
+import typing
+
+from keras_tinytrain.choose.sram import DeviceAccounting
+from keras_tinytrain.choose.training_memory import TrainingMemory
+from keras_tinytrain.export.adaptive import Room, divide
+from keras_tinytrain.export.backward.graph import TrainableGraph
+from keras_tinytrain.export.backward.memory import delta_bytes, feature_flash_bytes, training_memory
+from keras_tinytrain.export.backward.selected import RamChoice, choose_split
+from keras_tinytrain.export.boards import Board
+from keras_tinytrain.export.conversion import Converted
+from keras_tinytrain.export.limits import check_fits, flash_bytes, what_would_fit
+from keras_tinytrain.export.request import WEIGHTS_IN_RAM, ExportRequest
+from keras_tinytrain.export.tables import tables_bytes
+from keras_tinytrain.export.tflite.arena import smallest_arena
+from keras_tinytrain.tflm_runtime.rounding import whole_pages
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Layout:
+    """Bytes of a bundle on its board.
+
+    Args:
+        board: it is for.
+        trainable, graph: as they will run: layers of which RAM holds the trained channels only are split.
+        in_ram: what RAM holds of each trained layer; () with candidates.
+        arenas: {"frozen_arena": bytes, "trainable_arena": bytes}, as TensorFlow Lite Micro needs them.
+        memory: of training, by part.
+        room: how SRAM is divided between the models' arena and the trainer's.
+        sram, flash: {part: bytes, ..., "total": bytes}.
+        adaptive: what the manifest says of candidates; None where the plan is decided.
+        remedy: what to do where the SRAM is too small.
+    """
+
+    board: Board
+    trainable: bytes
+    graph: TrainableGraph
+    in_ram: tuple[RamChoice, ...]
+    arenas: dict[str, int]
+    memory: TrainingMemory
+    room: Room
+    sram: dict[str, int]
+    flash: dict[str, int]
+    adaptive: dict | None
+    remedy: str
+
+    @property
+    def scratch(self) -> dict[str, int]:
+        """Parts of the scratch, which share the same bytes in turn."""
+        return self.memory.scratch
+
+    @property
+    def fits(self) -> bool:
+        """Whether the board has room for it."""
+        return self.sram["total"] <= self.board.available_sram_bytes and self.flash["total"] <= self.board.flash_bytes
+
+    def check_fits(self) -> None:
+        """Raise ValueError, naming the largest parts and the remedy, where the board has no room for it."""
+        check_fits(self.board, self.sram, self.flash, remedy=self.remedy)
+
+    def __str__(self) -> str:
+        board = self.board
+        return (
+            f"{'Fits' if self.fits else 'Does not fit'} board {board.name}\n"
+            f"  SRAM  {_share(self.sram['total'], board.available_sram_bytes)}: {_parts(self.sram)}\n"
+            f"  flash {_share(self.flash['total'], board.flash_bytes)}: {_parts(self.flash)}"
+        )
+
+
+class _Accounted(typing.TypedDict):
+    """What `training_memory` must know beside the graph and the settings."""
+
+    head: str
+    image_bytes: int
+    num_views: int
+    features: str
+
+
+def lay_out(request: ExportRequest, converted: Converted) -> Layout:
+    """Give everything its bytes: by rule, except TensorFlow Lite Micro's arenas, which are measured.
+
+    Raises:
+        ValueError: the device has no room to choose among candidates. Whether a plan fits is up to `Layout.check_fits`.
+        ImportError: tflite-micro is not installed.
+    """
+    accounted = _accounted(request, converted)
+    frozen_arena = smallest_arena(converted.frozen) if converted.frozen else 0
+    trainable, graph, in_ram = _split(request, converted, frozen_arena, accounted)
+    arenas = {"frozen_arena": frozen_arena, "trainable_arena": smallest_arena(trainable)}
+    memory = training_memory(graph, request.training, **accounted)
+    room = _room(request, graph, memory, arenas, accounted)
+    adaptive = request.candidates.limits(request.model, room) if request.candidates else None
+    return Layout(
+        board=request.board,
+        trainable=trainable,
+        graph=graph,
+        in_ram=in_ram,
+        arenas=arenas,
+        memory=memory,
+        room=room,
+        sram=room.sram(memory.state["samples"]) if request.adaptive else memory.sram(**arenas),
+        flash=_flash(request, converted.frozen, trainable, graph, room),
+        adaptive=adaptive,
+        remedy=what_would_fit(request.board, frozen_arena + memory.frozen["image"], _device_accounting(request)),
+    )
+
+
+def _accounted(request: ExportRequest, converted: Converted) -> _Accounted:
+    return {
+        "head": request.head,
+        "image_bytes": converted.image_bytes,
+        "num_views": len(request.views),
+        "features": request.features,
+    }
+
+
+def _split(
+    request: ExportRequest, converted: Converted, frozen_arena: int, accounted: _Accounted
+) -> tuple[bytes, TrainableGraph, tuple[RamChoice, ...]]:
+    """trainable.tflite and its graph, with layers split where RAM shall hold their trained channels only."""
+    if request.adaptive:
+        return converted.trainable, converted.graph, ()
+    scratch = training_memory(converted.graph, request.training, **accounted)  # the same, whatever is split
+    return choose_split(
+        converted.trainable,
+        converted.graph,
+        model_arena=lambda trainable_arena: scratch.model_arena(frozen_arena, trainable_arena),
+        only=WEIGHTS_IN_RAM[request.weights_in_ram],
+    )
+
+
+def _room(
+    request: ExportRequest, graph: TrainableGraph, memory: TrainingMemory, arenas: dict[str, int], accounted: _Accounted
+) -> Room:
+    """As a plan needs it; for candidates, all SRAM that the board and the budget give."""
+    candidates = request.candidates
+    if candidates is None:
+        return Room(memory.model_arena(**arenas), memory.scratch_bytes, memory.state_bytes)
+    sram_bytes = min(request.board.available_sram_bytes, candidates.budget.memory_bytes)
+    return divide(graph, request.training, candidates.affordable(request.model), sram_bytes=sram_bytes, **arenas, **accounted)
+
+
+def _flash(request: ExportRequest, frozen: bytes | None, trainable: bytes, graph: TrainableGraph, room: Room) -> dict[str, int]:
+    num_views, page_bytes = len(request.views), request.board.flash_page_bytes
+    features = feature_flash_bytes(graph, request.training, num_views=num_views) if request.features == "flash" else 0
+    delta = delta_bytes(graph, request.training, head=request.head) + (room.arena_bytes if request.adaptive else 0)
+    return flash_bytes(
+        frozen,
+        trainable,
+        tables=tables_bytes(graph, num_views=num_views),
+        features=whole_pages(features, page_bytes),
+        deltas=2 * whole_pages(delta, page_bytes),
+    )
+
+
+def _device_accounting(request: ExportRequest) -> DeviceAccounting:
+    """The estimate to plan with again: it counts what this request keeps on the device."""
+    training = request.training
+    return DeviceAccounting(
+        optimizer=training.optimizer,
+        weights=training.weights,
+        num_samples=training.max_samples,
+        num_views=len(request.views),
+        num_classes=typing.cast(int, training.num_classes),
+        features=request.features,
+    )
+
+
+def _share(num_bytes: int, available: int) -> str:
+    return f"{num_bytes / 1000:,.0f} of {available / 1000:,.0f} KB"
+
+
+def _parts(parts: dict[str, int]) -> str:
+    """The parts that take bytes, the largest first."""
+    taken = sorted(((num_bytes, name) for name, num_bytes in parts.items() if num_bytes and name != "total"), reverse=True)
+    return ", ".join(f"{name} {num_bytes:,} B" for num_bytes, name in taken)

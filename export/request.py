@@ -1,0 +1,170 @@
+"""Step 1 of an export: is what the user asks for possible? All options, checked, as one value."""
+
+import dataclasses
+import math
+import os
+import pathlib
+import typing
+
+import keras
+import numpy as np
+
+from keras_tinytrain.export.adaptive import Candidates
+from keras_tinytrain.export.boards import Board
+from keras_tinytrain.export.boards import board as find_board
+from keras_tinytrain.export.bundle_folder import MANIFEST
+from keras_tinytrain.export.settings import TrainingSettings
+from keras_tinytrain.export.tflite import qat
+from keras_tinytrain.export.tflite.convert import is_softmax, without_softmax
+from keras_tinytrain.model.fold import fold_batch_norm
+from keras_tinytrain.plan import Plan
+from keras_tinytrain.views import checked_views
+
+WEIGHTS_IN_RAM = {"cheapest": None, "selected": True, "whole": False}  # what `choose_split` is told
+ENDS_IN_SOFTMAX = (
+    "Model '{}' ends in a softmax, but head='prototypes' takes embeddings. Pass keras.Model(model.input, model.layers[-2].output), "
+    'or head="softmax".'
+)
+_CHOICES = {
+    "head": ("prototypes", "softmax"),
+    "weights_in_ram": tuple(WEIGHTS_IN_RAM),
+    "features": ("ram", "flash"),
+    "sketch": ("serial", "imu"),
+}
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class ExportRequest:
+    """What to export, checked: the arguments of `export_tflm`, in one form each.
+
+    Args:
+        model: in canonical form, up to the embedding or the logits; a quantisation-aware model as it was passed.
+        layer_names: of the model that was passed, in execution order.
+        plan: the channels to train, or all channels of all candidates.
+        candidates: what the device chooses from; None where the plan is decided.
+        training: with num_classes set.
+        views: (shift down, shift right, mirrored) each.
+    """
+
+    model: keras.Model
+    layer_names: tuple[str, ...]
+    plan: Plan
+    candidates: Candidates | None
+    calibration: np.ndarray | None
+    out: pathlib.Path
+    board: Board
+    head: str
+    training: TrainingSettings
+    views: tuple[tuple[int, int, bool], ...]
+    split: bool
+    weights_in_ram: str
+    features: str
+    sketch: str
+
+    @property
+    def adaptive(self) -> bool:
+        """Whether the device chooses what to train."""
+        return self.candidates is not None
+
+    def __str__(self) -> str:
+        channels = sum(len(layer.channels) for layer in self.plan.layers)
+        chosen = "to choose from" if self.adaptive else "to train"
+        return (
+            f"Export model '{self.model.name}' for board {self.board.name} to {self.out}\n"
+            f"  {channels} channels of {len(self.plan.layers)} layers {chosen}, head {self.head!r}, {len(self.views)} views\n"
+            f"  {self.training.max_samples} samples of {self.training.num_classes} classes, features in {self.features}"
+        )
+
+
+def check(
+    model: keras.Model,
+    plan: Plan | Candidates,
+    *,
+    calibration: np.ndarray | None,
+    out: str | os.PathLike,
+    board: str | Board,
+    head: str,
+    training: TrainingSettings,
+    views: tuple[tuple[int, ...], ...],
+    split: bool,
+    weights_in_ram: str,
+    features: str,
+    sketch: str,
+    overwrite: bool,
+) -> ExportRequest:
+    """The request that the arguments of `export_tflm` make. Raises as `export_tflm`."""
+    folder, target = pathlib.Path(out), find_board(board)
+    if not isinstance(plan, (Plan, Candidates)):
+        raise ValueError(f"plan expects a Plan, such as adapt(...).plan, or Candidates. Received: {plan!r}")
+    for name, value in {"head": head, "weights_in_ram": weights_in_ram, "features": features, "sketch": sketch}.items():
+        if value not in _CHOICES[name]:
+            raise ValueError(f"{name} expects one of {', '.join(_CHOICES[name])}. Received: {value!r}")
+    _check_free(folder, overwrite)
+    canonical = model if qat.is_tf_keras(model) else _canonical(model, head)
+    _check_features(features, target)
+    _check_sketch(sketch, canonical.input_shape[1:])
+    candidates = _checked_candidates(plan, canonical)
+    return ExportRequest(
+        model=canonical,
+        layer_names=tuple(qat.layer_names(model) if qat.is_tf_keras(model) else (layer.name for layer in canonical.layers)),
+        plan=candidates.plan(canonical) if candidates else typing.cast(Plan, plan),
+        candidates=candidates,
+        calibration=calibration,
+        out=folder,
+        board=target,
+        head=head,
+        training=_with_classes(training, head, math.prod(canonical.output_shape[1:])),
+        views=checked_views(views),
+        split=split,
+        weights_in_ram=weights_in_ram,
+        features=features,
+        sketch=sketch,
+    )
+
+
+def _check_free(out: pathlib.Path, overwrite: bool) -> None:
+    if not out.exists():
+        return
+    if not (out / MANIFEST).is_file():
+        raise FileExistsError(f"{out} exists and is no bundle: name another folder.")
+    if not overwrite:
+        raise FileExistsError(f"{out} is there already: pass overwrite=True to replace it.")
+
+
+def _canonical(model: keras.Model, head: str) -> keras.Model:
+    """The folded model, up to the embedding or the logits."""
+    canonical = fold_batch_norm(model)
+    if head == "prototypes" and is_softmax(canonical.layers[-1]):
+        raise ValueError(ENDS_IN_SOFTMAX.format(model.name))
+    return without_softmax(canonical)
+
+
+def _check_features(features: str, board: Board) -> None:
+    if features == "flash" and not board.flash_page_bytes:
+        raise ValueError(
+            f"features='flash' needs to know what an erase clears on board {board.name!r}: set Board.flash_page_bytes, and "
+            "see that ErasePage and WriteBlock of the sketch work there."
+        )
+
+
+def _check_sketch(sketch: str, input_shape: tuple[int, ...]) -> None:
+    if sketch == "imu" and input_shape[1:] not in ((1, 6), (6,), (6, 1)):
+        raise ValueError(
+            f"sketch='imu' needs a model that takes windows (steps, 1, 6). Received a model that takes {input_shape}."
+        )
+
+
+def _checked_candidates(plan: Plan | Candidates, canonical: keras.Model) -> Candidates | None:
+    """The candidates that were passed as `plan`; None where it is a plan."""
+    if not isinstance(plan, Candidates):
+        return None
+    if qat.is_tf_keras(canonical):
+        raise ValueError("Candidates expect a Keras 3 model: of a quantisation-aware one, export a plan.")
+    return plan
+
+
+def _with_classes(training: TrainingSettings, head: str, num_outputs: int) -> TrainingSettings:
+    num_classes = training.num_classes or (num_outputs if head == "softmax" else 5)
+    if head == "softmax" and num_classes != num_outputs:
+        raise ValueError(f"The model has {num_outputs} logits, but training.num_classes is {num_classes}.")
+    return dataclasses.replace(training, num_classes=num_classes)

@@ -1,0 +1,167 @@
+"""A whole task on the emulated board: samples, learning, answers, and what each part took."""
+
+import collections.abc
+import dataclasses
+import hashlib
+import os
+import pathlib
+import struct
+import tempfile
+import typing
+
+import numpy as np
+
+from keras_tinytrain.delta import Delta
+from keras_tinytrain.export.bundle_folder import Bundle
+from keras_tinytrain.export.tflite.macs import forward_macs
+from keras_tinytrain.plan import Budget, Plan
+from keras_tinytrain.run.bundle_runtime import selection_limits
+from keras_tinytrain.run.emulator import EmulatedBoard, Tell
+from keras_tinytrain.run.firmware import build_firmware, check_tools, with_tflm
+from keras_tinytrain.run.profiler import Profiler
+from keras_tinytrain.run.quantise import quantise_samples
+
+INSTRUCTIONS_PER_MAC = 3.8  # CMSIS-NN's int8 convolutions: 27.1 M instructions for person_detect's 7.1 M MACs
+
+
+@dataclasses.dataclass(frozen=True)
+class EmulatedTask:
+    """A whole task as the emulated board ran it.
+
+    Args:
+        sram_bytes, flash_bytes: bytes in use by part, and the "total".
+        instructions: of adding the samples and training, by part, and the "total". Forward passes ("frozen_forward",
+            "trainable_forward") are counted where the firmware had TFLM, else estimated, see `forward_is_estimated`.
+        stack_bytes: the largest stack.
+        heap_bytes: what was asked of the heap, which grants nothing: 0.
+        plan: the channels that were trained.
+        delta: what was learned.
+        losses: mean loss before each iteration.
+        logits: (N, num_classes) of the queries; None where there were none.
+        calls: number of forward passes by part.
+        functions: instructions by function, without its callees and without the host's work; None where not asked for.
+    """
+
+    sram_bytes: dict[str, int]
+    flash_bytes: dict[str, int]
+    instructions: dict[str, int]
+    stack_bytes: int
+    heap_bytes: int
+    plan: Plan
+    delta: bytes
+    losses: list[float]
+    logits: np.ndarray | None
+    calls: dict[str, int]
+    forward_is_estimated: bool
+    functions: dict[str, int] | None = None
+
+    @property
+    def delta_sha256(self) -> str:
+        """Names the delta: equal for two runs that learned the same."""
+        return hashlib.sha256(self.delta).hexdigest()
+
+    def to_json(self) -> dict[str, typing.Any]:
+        """The figures by which two runs can be compared."""
+        names = ("sram_bytes", "flash_bytes", "instructions", "stack_bytes", "heap_bytes", "delta_sha256")
+        figures = {name: getattr(self, name) for name in names}
+        return figures if self.functions is None else {**figures, "functions": self.functions}
+
+
+def emulate_task(
+    bundle: Bundle | str | os.PathLike,
+    x: np.ndarray,
+    y: collections.abc.Sequence[int] | np.ndarray,
+    *,
+    iterations: int | None = None,
+    queries: np.ndarray | None = None,
+    budget: Budget | None = None,
+    program: pathlib.Path | None = None,
+    profile: bool = False,
+    progress: Tell | None = None,
+) -> EmulatedTask:
+    """Learn labelled samples on the emulated board.
+
+    Args:
+        bundle: exported for a board with a Cortex-M4F, or its path.
+        x, y: samples (N, ...) in the model's own convention, and their labels (N,).
+        iterations: of training; None: as exported.
+        queries: (M, ...) samples to classify afterwards.
+        budget: of a bundle with candidates: the limits within which the board chooses; None: all that it was exported for.
+        program: what `build_firmware` made of the bundle; None: it is built here.
+        profile: whether to count instructions by function; it needs a C compiler for this machine.
+        progress: called as progress(text) when a step begins.
+
+    Raises:
+        RuntimeError: a compiler or the emulator is missing, the firmware does not compile, or the board reports a fault.
+        ValueError: the bundle does not fit its board, or the samples do not fit the bundle.
+
+    Example:
+        >>> task = emulate_task("build/faces", x_support, y_support)  # doctest: +SKIP
+        >>> task.sram_bytes["total"], task.instructions["backward"]  # doctest: +SKIP
+    """
+    bundle = bundle if isinstance(bundle, Bundle) else Bundle.load(bundle)
+    tell: Tell = progress or (lambda text: None)
+    images, labels = quantise_samples(bundle.input, x), np.asarray(y, np.uint8)
+    check_tools()
+    with tempfile.TemporaryDirectory(prefix="keras_tinytrain_") as folder:
+        tell("compiling the firmware")
+        program = program or build_firmware(bundle, folder)
+        profiler = Profiler(program, folder) if profile else None
+        with EmulatedBoard(bundle, program, tell, profiler=profiler) as board:
+            board.start(iterations)
+            _learn(board, bundle, images, labels, budget, tell)
+            logits = None if queries is None else _answers(board, quantise_samples(bundle.input, queries), tell)
+            delta = board.ask(b"d")
+            report = dict(line.rsplit(" ", 1) for line in board.ask(b"r").decode().splitlines())
+        functions = profiler.functions() if profiler else None
+    task = _task(bundle, {name: int(value) for name, value in report.items()}, delta, board.losses, logits)
+    return dataclasses.replace(task, functions=functions)
+
+
+def _learn(
+    board: EmulatedBoard, bundle: Bundle, images: np.ndarray, labels: np.ndarray, budget: Budget | None, tell: Tell
+) -> None:
+    tell("storing samples")
+    for image, label in zip(images, labels, strict=True):
+        board.ask(b"s" + bytes([label]) + image.tobytes())
+    if bundle.manifest.get("adaptive") or budget is not None:
+        tell("choosing what to train")
+        board.ask(b"c" + struct.pack("<II", *selection_limits(bundle, budget)))
+    tell("learning")
+    board.ask(b"l")
+
+
+def _answers(board: EmulatedBoard, images: np.ndarray, tell: Tell) -> np.ndarray:
+    tell("answering")
+    return np.stack([np.frombuffer(board.ask(b"p" + image.tobytes()), np.float32) for image in images])
+
+
+def _task(bundle: Bundle, report: dict[str, int], delta: bytes, losses: list[float], logits: np.ndarray | None) -> EmulatedTask:
+    """Figures by part. Forward passes that the host ran are estimated from their multiply-accumulates."""
+    groups: dict[str, dict[str, int]] = {group: {} for group in ("sram", "flash", "instructions", "calls")}
+    for name, value in report.items():
+        group, _, part = name.partition(".")
+        if part:
+            groups[group][part] = value
+    estimated = not with_tflm()
+    if estimated:
+        macs = {"frozen_forward": forward_macs(bundle.frozen), "trainable_forward": forward_macs(bundle.trainable)}
+        for part, num_macs in macs.items():
+            groups["instructions"][part] = round(groups["calls"][part] * num_macs * INSTRUCTIONS_PER_MAC)
+    return EmulatedTask(
+        sram_bytes=_with_total(groups["sram"]),
+        flash_bytes=_with_total(groups["flash"]),
+        instructions=_with_total(groups["instructions"]),
+        stack_bytes=report["stack"],
+        heap_bytes=report["heap"],
+        plan=Plan(tuple(layer for layer in Delta.from_bytes(delta).plan.layers if layer.name in bundle.manifest["trained"])),
+        delta=delta,
+        losses=losses,
+        logits=logits,
+        calls=groups["calls"],
+        forward_is_estimated=estimated,
+    )
+
+
+def _with_total(parts: dict[str, int]) -> dict[str, int]:
+    return {**parts, "total": sum(parts.values())}

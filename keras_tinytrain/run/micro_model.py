@@ -1,0 +1,46 @@
+"""A .tflite file in TensorFlow Lite Micro's own interpreter on this machine."""
+
+import ctypes
+import typing
+
+import numpy as np
+
+from keras_tinytrain.export.tflite.arena import new_interpreter
+from keras_tinytrain.export.tflite.flatbuffer import constant_offset, read_model
+
+
+class MicroModel:
+    """A .tflite file in `tflite_micro`'s interpreter, with constants that can be replaced.
+
+    The interpreter reads constants from the bytes object that it was given. It gets a copy that nobody else holds, and arrays
+    that are bound to a tensor are copied into it before each run.
+
+    Args:
+        model_bytes: the .tflite file.
+        arena_bytes: for the interpreter's tensors, see `smallest_arena`.
+    """
+
+    def __init__(self, model_bytes: bytes, arena_bytes: int):
+        self._bytes = bytes(bytearray(model_bytes))  # a copy: bytes(model_bytes) would be the same object
+        self._interpreter = new_interpreter(self._bytes, arena_bytes)
+        self._num_outputs = len(read_model(model_bytes).subgraphs[0].outputs)
+        self._bound: dict[int, np.ndarray] = {}
+
+    def bind(self, tensor_index: int, array: np.ndarray) -> None:
+        """Read a constant tensor from `array` from now on. It replaces an array that was bound before."""
+        address = _address(self._bytes) + constant_offset(self._bytes, tensor_index)
+        self._bound[address] = array
+
+    def __call__(self, x: np.ndarray) -> list[np.ndarray]:
+        """int8 outputs of an int8 input, one array per output."""
+        for address, array in self._bound.items():
+            ctypes.memmove(address, array.ctypes.data, array.nbytes)
+        shape = self._interpreter.get_input_details(0)["shape"]
+        self._interpreter.set_input(x.reshape(shape), 0)
+        self._interpreter.invoke()
+        return [self._interpreter.get_output(index) for index in range(self._num_outputs)]
+
+
+def _address(data: bytes) -> int:
+    """Of the contents of a bytes object."""
+    return typing.cast(int, ctypes.cast(ctypes.c_char_p(data), ctypes.c_void_p).value)
