@@ -11,8 +11,8 @@ import types
 import numpy as np
 
 from keras_tinytrain.export.bundle_folder import Bundle
-from keras_tinytrain.run.bundle_runtime import BundleRuntime, Settings, checked_bundle
 from keras_tinytrain.run._read_tables import ReadTables
+from keras_tinytrain.run.bundle_runtime import BundleRuntime, Settings, checked_bundle
 
 INTERPRETERS = ("ai_edge_litert", "tflite_runtime")
 

@@ -75,7 +75,7 @@ class EmulatedBoard:
             [*COMMAND, *options], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, pass_fds=handles
         )
 
-    def __enter__(self) -> "EmulatedBoard":
+    def __enter__(self) -> "EmulatedBoard":  # noqa: PYI034  typing.Self needs Python 3.11
         return self
 
     def __exit__(

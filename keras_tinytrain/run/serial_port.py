@@ -48,7 +48,7 @@ class Device:
             self._serial.close()
             raise
 
-    def __enter__(self) -> "Device":
+    def __enter__(self) -> "Device":  # noqa: PYI034  typing.Self needs Python 3.11
         return self
 
     def __exit__(

@@ -7,8 +7,7 @@ from models import images
 from keras_tinytrain.backbones import MCUNet, MobileNetV2, NanoNet, ProxylessNASNet
 from keras_tinytrain.choose import planner
 from keras_tinytrain.choose.sram import DeviceAccounting
-from keras_tinytrain.export import Board, TrainingSettings, export_tflm
-from keras_tinytrain.export import conversion
+from keras_tinytrain.export import Board, TrainingSettings, conversion, export_tflm
 from keras_tinytrain.plan import Budget
 from keras_tinytrain.run import HostRuntime
 

@@ -14,8 +14,7 @@ from keras_tinytrain.choose.paper_cost import num_channels
 from keras_tinytrain.choose.ranking import fisher_ranking
 from keras_tinytrain.cli import main
 from keras_tinytrain.delta import Delta
-from keras_tinytrain.export import Candidates, TrainingSettings, board, export_tflm
-from keras_tinytrain.export import conversion
+from keras_tinytrain.export import Candidates, TrainingSettings, board, conversion, export_tflm
 from keras_tinytrain.export.adaptive import Room
 from keras_tinytrain.export.backward.memory import training_memory
 from keras_tinytrain.fewshot.adaptation import prototype_classifier

@@ -15,8 +15,7 @@ from models import images, pooled_net, tiny_net
 from keras_tinytrain.backbones import NanoNet
 from keras_tinytrain.choose import planner
 from keras_tinytrain.choose.sram import DeviceAccounting
-from keras_tinytrain.export import Board, Bundle, TrainingSettings, export_tflm
-from keras_tinytrain.export import conversion
+from keras_tinytrain.export import Board, Bundle, TrainingSettings, conversion, export_tflm
 from keras_tinytrain.export.templates import float32, identifier, resolver_method
 from keras_tinytrain.export.tflite.convert import convert_int8
 from keras_tinytrain.model.fold import fold_batch_norm

@@ -7,9 +7,9 @@ from keras import layers
 from models import images
 
 from keras_tinytrain.export.tflite import flatbuffer as fb
+from keras_tinytrain.export.tflite._pads import absorb_pads
 from keras_tinytrain.export.tflite.arena import smallest_arena
 from keras_tinytrain.export.tflite.convert import convert_int8
-from keras_tinytrain.export.tflite._pads import absorb_pads
 from keras_tinytrain.run.micro_model import MicroModel
 
 

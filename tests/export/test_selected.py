@@ -9,8 +9,7 @@ import tensorflow as tf
 from keras import layers
 from models import images, labelled_images, tiny_net
 
-from keras_tinytrain.export import TrainingSettings, export_tflm
-from keras_tinytrain.export import conversion
+from keras_tinytrain.export import TrainingSettings, conversion, export_tflm
 from keras_tinytrain.export.backward import selected
 from keras_tinytrain.export.backward.graph import STORED_SAMPLE, read_trainable
 from keras_tinytrain.export.tflite import flatbuffer as fb

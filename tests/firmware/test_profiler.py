@@ -12,11 +12,11 @@ import pytest
 from keras_tinytrain.cli import emulated_task, main
 from keras_tinytrain.export import board
 from keras_tinytrain.run import profiler
-from keras_tinytrain.run.quantise import quantise_samples
 from keras_tinytrain.run.emulation import emulate_task
 from keras_tinytrain.run.emulator import COMMAND, EmulatedBoard
 from keras_tinytrain.run.firmware import build_firmware, build_program
 from keras_tinytrain.run.profiler import Profiler
+from keras_tinytrain.run.quantise import quantise_samples
 from keras_tinytrain.tflm_runtime import firmware_dir, sources
 
 SOURCE = pathlib.Path(__file__).with_name("board_check.cpp")

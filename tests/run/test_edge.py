@@ -16,9 +16,9 @@ from keras_tinytrain import _runtime, export
 from keras_tinytrain.export import TrainingSettings, export_tflm
 from keras_tinytrain.plan import LayerPlan, Plan
 from keras_tinytrain.run import HostRuntime, edge
+from keras_tinytrain.run._read_tables import ReadTables
 from keras_tinytrain.run.edge import EdgeRuntime
 from keras_tinytrain.run.host import compile_tables
-from keras_tinytrain.run._read_tables import ReadTables
 
 WAYS, SHOTS = 4, 2
 BLOCKS = {"b1_project": (1, 3), "b2_depthwise": (0, 5), "b3_conv": (2, 11)}

@@ -13,8 +13,8 @@ from keras_tinytrain.fewshot.adaptation import adapt
 from keras_tinytrain.fewshot.augmentation import shift_views
 from keras_tinytrain.fewshot.training import leave_one_out_loss
 from keras_tinytrain.run import HostRuntime
-from keras_tinytrain.run.quantise import quantise
 from keras_tinytrain.run.on_grid import on_grid_model
+from keras_tinytrain.run.quantise import quantise
 from tests.run.test_host import BLOCKS, picking_net, plan_of
 
 WAYS, SHOTS, ITERATIONS, RATE, SHIFTS = 4, 3, 40, 3e-3, ((0, 1, 0), (-2, 0, 1))
