@@ -18,6 +18,7 @@ from keras_tinytrain.export.tflite import qat
 from keras_tinytrain.export.tflite.convert import is_softmax, without_softmax
 from keras_tinytrain.model.fold import fold_batch_norm
 from keras_tinytrain.plan import Plan
+from keras_tinytrain.tflm_runtime.headers import names
 from keras_tinytrain.views import checked_views
 
 WEIGHTS_IN_RAM = {"cheapest": None, "selected": True, "whole": False}  # what `choose_split` is told
@@ -25,8 +26,9 @@ ENDS_IN_SOFTMAX = (
     "Model '{}' ends in a softmax, but head='prototypes' takes embeddings. Pass keras.Model(model.input, model.layers[-2].output), "
     'or head="softmax".'
 )
+HEADS = tuple(names("tinytrain_tables.h", "Head"))
 _CHOICES = {
-    "head": ("prototypes", "softmax"),
+    "head": HEADS,
     "weights_in_ram": tuple(WEIGHTS_IN_RAM),
     "features": ("ram", "flash"),
     "sketch": ("serial", "imu"),

@@ -7,28 +7,10 @@ from keras_tinytrain.export.bundle_folder import ModelInput
 from keras_tinytrain.export.settings import TrainingSettings
 from keras_tinytrain.export.templates import identifier, render
 from keras_tinytrain.export.tflite.flatbuffer import constant_offset, quantisation, read_model, shape_of
-from keras_tinytrain.tflm_runtime.headers import constant, enum, struct
+from keras_tinytrain.tflm_runtime.headers import constant, names, struct
 
 HEADER = "tinytrain_tables.h"
-_CRITERIA = {"P": "potential", "P/W": "per_weight", "P/M": "per_mac", "P/(W*M)": "per_weight_and_mac"}  # formulas as words
-
-
-def enumerator(enum_name: str, name: str) -> str:
-    """A Python name as an enumerator of tinytrain_tables.h.
-
-    Raises:
-        ValueError: the header has no such enumerator.
-
-    Example:
-        >>> enumerator("Optimizer", "adam_per_channel")
-        'kAdamPerChannel'
-        >>> enumerator("Criterion", "P/(W*M)")
-        'kPerWeightAndMac'
-    """
-    found = "k" + "".join(word.capitalize() for word in _CRITERIA.get(name, name).split("_"))
-    if found not in enum(HEADER, enum_name):
-        raise ValueError(f"{name!r} is not in the runtime: enum {enum_name} of {HEADER} has no {found}.")
-    return found
+CRITERIA = {"P": "kPotential", "P/W": "kPerWeight", "P/M": "kPerMac", "P/(W*M)": "kPerWeightAndMac"}
 
 
 def image_input(model_bytes: bytes) -> ModelInput:
@@ -79,16 +61,16 @@ def render_sources(
         "layers": graph.layers,
         "trained": graph.trained or graph.candidates,
         "candidates": graph.candidates,
-        "criterion": enumerator("Criterion", adaptive["criterion"] if adaptive else "P"),
+        "criterion": CRITERIA[adaptive["criterion"] if adaptive else "P"],
         "backward_macs": adaptive["backward_macs"] if adaptive else 0,
         "num_outputs": graph.num_outputs,
         "head_output": graph.head_output,
         "gradient_bytes": graph.gradient_bytes,
         "base_hash": list(base_hash),
-        "head": enumerator("Head", head),
-        "optimizer": enumerator("Optimizer", settings.optimizer),
-        "weights": enumerator("WeightStorage", settings.weights),
-        "updates": enumerator("Updates", settings.updates),
+        "head": names(HEADER, "Head")[head],
+        "optimizer": names(HEADER, "Optimizer")[settings.optimizer],
+        "weights": names(HEADER, "WeightStorage")[settings.weights],
+        "updates": names(HEADER, "Updates")[settings.updates],
         "training": settings,
         "views": views,
         "image": image_input(frozen or trainable),

@@ -1,5 +1,6 @@
 """Files that version 0.1 wrote load, and give the answers that version 0.1 gave; or an error names the release that reads them."""
 
+import ctypes
 import pathlib
 import re
 import shutil
@@ -12,9 +13,10 @@ from keras_tinytrain import Delta, Plan
 from keras_tinytrain.delta import model_hash
 from keras_tinytrain.export import Bundle
 from keras_tinytrain.fewshot import classifier_from_delta
-from keras_tinytrain.run import EdgeRuntime, HostRuntime, _tables_version
+from keras_tinytrain.run import EdgeRuntime, HostRuntime, _read_tables, _tables_version, host
+from keras_tinytrain.run._read_tables import ReadTables
 from keras_tinytrain.run.firmware import build_firmware
-from keras_tinytrain.tflm_runtime.headers import constant
+from keras_tinytrain.tflm_runtime.headers import constant, structs
 
 WRITTEN = pathlib.Path(__file__).parent / "fixtures" / "version_0_1"
 VERSION = 5  # of its tables
@@ -68,7 +70,7 @@ def test_the_bundle_is_read_and_unaltered():
 
 @pytest.mark.parametrize("runtime", [HostRuntime, EdgeRuntime])
 def test_the_bundle_gives_the_same_answers_or_the_release_is_named(runtime, task):
-    if constant("tinytrain_tables.h", "kTablesVersion") != VERSION:
+    if VERSION not in (constant("tinytrain_tables.h", "kTablesVersion"), *_tables_version.LACKING):
         with pytest.raises(ValueError, match=r"run it with keras-tinytrain 0\.1, or export the bundle again"):
             runtime(WRITTEN / "bundle")
         return
@@ -81,9 +83,28 @@ def test_the_bundle_gives_the_same_answers_or_the_release_is_named(runtime, task
 def test_other_tables_are_refused_with_the_release_that_runs_them(run, monkeypatch, tmp_path):
     bundle = shutil.copytree(WRITTEN / "bundle", tmp_path / "bundle")
     monkeypatch.setattr(_tables_version, "constant", lambda header, name: VERSION + 1)
+    monkeypatch.setattr(_tables_version, "LACKING", {})
+    monkeypatch.setattr(host, "LACKING", {})
     message = (
         f"{bundle / 'tables.cpp'} was exported for version 5 of the runtime, and this release has version 6: run it with "
         f"keras-tinytrain 0.1, or export the bundle again with `keras-tinytrain export MODEL --plan {bundle / 'plan.json'}`."
     )
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
         run(bundle)
+
+
+def test_fields_that_earlier_tables_lack_are_read_as_zero(monkeypatch):
+    def with_later_field(header):
+        found = dict(structs(header))
+        fields = list(found["Layer"]._fields_)
+        fields.insert([name for name, _ in fields].index("kernel"), ("later", ctypes.c_float))
+        return found | {"Layer": type("Layer", (ctypes.Structure,), {"_fields_": fields})}
+
+    lacking = _tables_version.LACKING.get(VERSION, {}).get("Layer", ())
+    monkeypatch.setattr(_tables_version, "constant", lambda header, name: VERSION + 1)
+    monkeypatch.setattr(_tables_version, "LACKING", {VERSION: {"Layer": (*lacking, "later")}})
+    monkeypatch.setattr(_read_tables, "structs", with_later_field)
+    bundle = Bundle.load(WRITTEN / "bundle")
+    layers = ReadTables(bundle.path / "tables.cpp", bundle.trainable)._constants["kLayers"]
+    assert [(layer.op, layer.output, layer.kernel_height, layer.later) for layer in layers] == [(0, 1, 1, 0.0), (4, 2, 4, 0.0)]
+    assert [bool(layer.kernel and layer.kernel_scales and layer.bias) for layer in layers] == [True, False]

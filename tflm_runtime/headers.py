@@ -73,6 +73,16 @@ def enum(header: str, name: str) -> dict[str, int]:
     return _found(enums(header), header, "enum", name).copy()
 
 
+def names(header: str, name: str) -> dict[str, str]:
+    """The enumerators of `enum class <name>` by their names in Python, in the header's order.
+
+    Example:
+        >>> names("tinytrain_tables.h", "WeightStorage")
+        {'float_masters': 'kFloatMasters', 'int8': 'kInt8'}
+    """
+    return {re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", each[1:]).lower(): each for each in enum(header, name)}
+
+
 def struct(header: str, name: str) -> type[ctypes.Structure]:
     """`struct <name>` with the layout that this host's compiler gives it; pointers are `c_void_p`.
 

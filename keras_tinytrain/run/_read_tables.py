@@ -11,7 +11,7 @@ import pathlib
 import re
 import typing
 
-from keras_tinytrain.run._tables_version import check_version
+from keras_tinytrain.run._tables_version import fields_lacking
 from keras_tinytrain.tflm_runtime.headers import SCALARS, constant, enums, structs
 
 HEADER = "tinytrain_tables.h"
@@ -42,7 +42,7 @@ class ReadTables:
         self._names |= {f"{enum}::{name}": value for enum, names in enums(HEADER).items() for name, value in names.items()}
         self._model = ctypes.create_string_buffer(trainable, len(trainable))
         self._constants: dict[str, typing.Any] = {}
-        check_version(source)
+        self._lacking = fields_lacking(source)
         text = re.sub(r"//[^\n]*", "", source.read_text(encoding="utf-8"))
         try:
             for found in _CONSTANT.finditer(text):
@@ -62,7 +62,7 @@ class ReadTables:
     def _value(self, kind: typing.Any, value: _Value) -> typing.Any:
         """What is written as `value`, as a `kind`."""
         if issubclass(kind, ctypes.Structure):
-            return kind(*(self._value(field, part) for (_, field), part in zip(kind._fields_, value, strict=True)))
+            return self._struct(kind, value)
         if issubclass(kind, ctypes.Array):
             return kind(*(self._value(kind._type_, part) for part in value))
         if kind is ctypes.c_void_p:
@@ -72,6 +72,11 @@ class ReadTables:
         if kind is ctypes.c_bool:
             return {"true": True, "false": False}[value]
         return self._names[value.removeprefix("tinytrain::")] if "k" in value else int(value.rstrip("u"))
+
+    def _struct(self, kind: typing.Any, values: list[_Value]) -> typing.Any:
+        """Fields that tables of an earlier version lack are 0."""
+        fields = [field for field in kind._fields_ if field[0] not in self._lacking.get(kind.__name__, ())]
+        return kind(**{name: self._value(field, value) for (name, field), value in zip(fields, values, strict=True)})
 
     def _address(self, value: _Value) -> int | None:
         """Of another constant by its name, or of an initial weight by its offset into the model; None for nullptr."""

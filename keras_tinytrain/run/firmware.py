@@ -11,7 +11,7 @@ import subprocess
 from keras_tinytrain.export.boards import Board
 from keras_tinytrain.export.bundle_folder import Bundle
 from keras_tinytrain.export.templates import resolver_method
-from keras_tinytrain.run._tables_version import check_version
+from keras_tinytrain.run._tables_version import check_current
 from keras_tinytrain.tflm_runtime import firmware_dir, source_dir, sources
 
 CPU = "Cortex-M4F"
@@ -85,7 +85,7 @@ def build_firmware(bundle: Bundle, folder: str | os.PathLike) -> pathlib.Path:
             f"The emulated SRAM must be a power of two, the bundle's board has {board.sram_bytes:,} B: export it for a Board "
             "with such a size."
         )
-    check_version(bundle.path / "tables.cpp")
+    check_current(bundle.path / "tables.cpp")
     libraries = [os.environ["TFLM_LIBRARY"]] if with_tflm() else []
     return build_program([*_sources(bundle), *libraries], folder, board=board, flags=_bundle_flags(bundle))
 

@@ -1,25 +1,18 @@
 """Run a bundle on the host: the same tables, the same C++ trainer and TensorFlow Lite Micro's own kernels."""
 
-import ctypes
 import os
-import pathlib
-import shutil
-import subprocess
-import tempfile
 
 from keras_tinytrain.choose.training_memory import TrainingMemory
 from keras_tinytrain.export.bundle_folder import Bundle
 from keras_tinytrain.export.limits import flash_bytes
-from keras_tinytrain.export.templates import render
 from keras_tinytrain.export.tflite.arena import smallest_arena
-from keras_tinytrain.run._tables_version import check_version
+from keras_tinytrain.run._compiled_tables import CompiledTables
+from keras_tinytrain.run._read_tables import ReadTables
+from keras_tinytrain.run._tables_version import LACKING
 from keras_tinytrain.run.bundle_runtime import BundleRuntime, Settings, checked_bundle, runtime_module
 from keras_tinytrain.run.micro_model import MicroModel
 from keras_tinytrain.run.nor_flash import NorFlash
-from keras_tinytrain.tflm_runtime import source_dir
 from keras_tinytrain.tflm_runtime.rounding import whole_pages
-
-_COMPILERS = ("c++", "g++", "clang++")
 
 
 class HostRuntime(BundleRuntime):
@@ -50,7 +43,7 @@ class HostRuntime(BundleRuntime):
 
     def __init__(self, bundle: Bundle | str | os.PathLike, *, settings: Settings | None = None):
         bundle = checked_bundle(bundle)
-        self._library = compile_tables(bundle)
+        self._tables = _tables(bundle)
         frozen, trainable = bundle.frozen, bundle.trainable
         self._arenas = {
             "frozen_arena": smallest_arena(frozen) if frozen else 0,
@@ -58,7 +51,7 @@ class HostRuntime(BundleRuntime):
         }
         self._trainable = MicroModel(trainable, self._arenas["trainable_arena"])
         self._frozen = MicroModel(frozen, self._arenas["frozen_arena"]) if frozen else None
-        tables, page_bytes = self._library.tinytrain_tables(), bundle.manifest["board"]["flash_page_bytes"]
+        tables, page_bytes = self._tables.address, bundle.manifest["board"]["flash_page_bytes"]
         self.feature_flash: NorFlash | None = None
         if bundle.manifest["features"]["memory"] == "flash":
             num_bytes = whole_pages(runtime_module().flash_samples_bytes(tables, settings), page_bytes)
@@ -69,7 +62,7 @@ class HostRuntime(BundleRuntime):
             self._trainable,
             self._frozen,
             settings=settings,
-            owner=self._library,
+            owner=self._tables,
             flash=self.feature_flash,
         )
         slot_bytes = whole_pages(self.trainer.delta_bytes(), page_bytes)
@@ -93,7 +86,7 @@ class HostRuntime(BundleRuntime):
         flash = flash_bytes(
             self.bundle.frozen,
             self.bundle.trainable,
-            tables=self._library.tinytrain_tables_bytes(),
+            tables=self._tables.num_bytes,
             features=self.feature_flash.data.size if self.feature_flash else 0,
             deltas=self.slots.data.size if self.slots else 0,
         )
@@ -106,35 +99,8 @@ class HostRuntime(BundleRuntime):
         return self.slots
 
 
-def compile_tables(bundle: Bundle) -> ctypes.CDLL:
-    """Compile the bundle's own tables.cpp and models.cpp into a shared library and load it.
-
-    Raises:
-        ValueError: they are for another version of the runtime.
-        RuntimeError: there is no C++ compiler, or they do not compile.
-    """
-    check_version(bundle.path / "tables.cpp")
-    with tempfile.TemporaryDirectory(prefix="keras_tinytrain_") as folder:
-        entry, library = pathlib.Path(folder, "host.cpp"), pathlib.Path(folder, "tables.so")
-        entry.write_text(render("host.cpp.j2", namespace=bundle.manifest["namespace"]), encoding="utf-8")
-        sources = [str(bundle.path / "tables.cpp"), str(bundle.path / "models.cpp"), str(entry)]
-        includes = [f"-I{bundle.path}", f"-I{source_dir()}"]
-        command = [_compiler(), "-std=c++14", "-shared", "-fPIC", *includes, *sources, "-o", str(library)]
-        done = subprocess.run(command, capture_output=True, text=True)
-        if done.returncode:
-            raise RuntimeError(f"The bundle's tables do not compile: {' '.join(command)}\n{done.stderr[-2000:]}")
-        loaded = ctypes.CDLL(str(library))
-    loaded.tinytrain_tables.restype = ctypes.c_void_p
-    loaded.tinytrain_tables_bytes.restype = ctypes.c_size_t
-    return loaded
-
-
-def _compiler() -> str:
-    chosen = os.environ.get("CXX")
-    for compiler in [chosen] if chosen else _COMPILERS:
-        if shutil.which(compiler):
-            return compiler
-    raise RuntimeError(
-        f"Running a bundle on the host needs a C++ compiler; looked for: {chosen or ', '.join(_COMPILERS)}. Install one "
-        "(Debian: apt install g++), or name it in the environment variable CXX."
-    )
+def _tables(bundle: Bundle) -> CompiledTables | ReadTables:
+    """As the compiler makes them. Tables of an earlier version do not compile; they are read, where this release knows how."""
+    if bundle.tables_version in LACKING:
+        return ReadTables(bundle.path / "tables.cpp", bundle.trainable)
+    return CompiledTables(bundle)

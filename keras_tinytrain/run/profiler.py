@@ -67,7 +67,7 @@ def _compile_plugin(folder: str | os.PathLike) -> pathlib.Path:
     compiler, plugin = os.environ.get("CC", "cc"), pathlib.Path(folder, "profiler.so")
     if shutil.which(compiler) is None:
         raise RuntimeError(
-            f"Counting instructions by function needs a C compiler for this machine, {compiler!r} is not there. Install one with: "
+            f"Counting instructions by function needs a C compiler for this machine, {compiler!r} is not there. Install with: "
             "apt-get install --no-install-recommends gcc libc6-dev; or name one in CC."
         )
     _output([compiler, *_PLUGIN, firmware_dir() / "profiler.c", "-o", plugin])

@@ -7,17 +7,18 @@ import json
 import pytest
 from models import images, tiny_net
 
-from keras_tinytrain.choose import selection
+from keras_tinytrain.choose import ranking
 from keras_tinytrain.choose.sram import OPTIMIZERS, WEIGHTS
 from keras_tinytrain.export import Board, TrainingSettings, export_tflm
+from keras_tinytrain.export import request as request_module
 from keras_tinytrain.export.backward import operators
 from keras_tinytrain.export.conversion import convert
 from keras_tinytrain.export.files import render_files
 from keras_tinytrain.export.layout import lay_out
 from keras_tinytrain.export.request import check
-from keras_tinytrain.export.tables import enumerator
+from keras_tinytrain.export.tables import CRITERIA
 from keras_tinytrain.plan import LayerPlan, Plan
-from keras_tinytrain.tflm_runtime.headers import enums
+from keras_tinytrain.tflm_runtime import headers
 
 PLAN = Plan((LayerPlan("b1_project", (1, 3)), LayerPlan("logits", (0, 1, 2, 3, 4))))
 DEFAULTS = {
@@ -95,24 +96,12 @@ def test_the_files_are_those_that_an_export_writes(steps, tmp_path):
     assert len(lines) == len(files.all_contents) and f"{len(converted.frozen):>9,} B  frozen.tflite" in "\n".join(lines)
 
 
-NAMES = {
-    "Head": ("prototypes", "softmax"),
-    "Optimizer": tuple(OPTIMIZERS),
-    "WeightStorage": WEIGHTS,
-    "Updates": ("accumulated", "immediate"),
-    "Criterion": tuple(selection.CRITERIA),
-}
-WRITTEN_AS_THEY_ARE = {"Operator", "Activation"}  # by the backward pass's layers
-
-
 def test_every_enum_of_the_tables_has_its_python_names():
-    found = enums("tinytrain_tables.h")
-    assert set(found) == set(NAMES) | WRITTEN_AS_THEY_ARE
-    for name, python_names in NAMES.items():
-        assert [enumerator(name, each) for each in python_names] == list(found[name])
+    found = headers.enums("tinytrain_tables.h")
+    assert set(found) == {"Operator", "Activation", "Head", "Optimizer", "WeightStorage", "Criterion", "Updates"}
+    python_names = {"Head": request_module.HEADS, "Optimizer": tuple(OPTIMIZERS), "WeightStorage": tuple(WEIGHTS)}
+    python_names["Updates"] = ("accumulated", "immediate")
+    for name, choices in python_names.items():
+        assert tuple(headers.names("tinytrain_tables.h", name)) == choices
+    assert list(CRITERIA) == list(ranking.CRITERIA) and list(CRITERIA.values()) == list(found["Criterion"])
     assert set(operators._ACTIVATIONS.values()) == set(found["Activation"])
-
-
-def test_a_name_that_the_runtime_does_not_know_is_refused():
-    with pytest.raises(ValueError, match="'lion' is not in the runtime: enum Optimizer of tinytrain_tables.h has no kLion"):
-        enumerator("Optimizer", "lion")

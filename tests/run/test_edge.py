@@ -16,9 +16,9 @@ from keras_tinytrain import _runtime, export
 from keras_tinytrain.export import TrainingSettings, export_tflm
 from keras_tinytrain.plan import LayerPlan, Plan
 from keras_tinytrain.run import HostRuntime, edge
+from keras_tinytrain.run._compiled_tables import CompiledTables
 from keras_tinytrain.run._read_tables import ReadTables
 from keras_tinytrain.run.edge import EdgeRuntime
-from keras_tinytrain.run.host import compile_tables
 
 WAYS, SHOTS = 4, 2
 BLOCKS = {"b1_project": (1, 3), "b2_depthwise": (0, 5), "b3_conv": (2, 11)}
@@ -95,10 +95,10 @@ def test_optimised_kernels_see_the_weights_change(tasks, only, interpreter):
 @pytest.mark.parametrize("name", CASES)
 def test_tables_are_read_as_they_are_compiled(tasks, name):
     bundle, *_ = tasks(name)
-    read, compiled = ReadTables(bundle.path / "tables.cpp", bundle.trainable), compile_tables(bundle)
-    ours, theirs = (_runtime.tables_info(address) for address in (read.address, compiled.tinytrain_tables()))
+    read, compiled = ReadTables(bundle.path / "tables.cpp", bundle.trainable), CompiledTables(bundle)
+    ours, theirs = (_runtime.tables_info(address) for address in (read.address, compiled.address))
     np.testing.assert_equal(ours, theirs)
-    assert read.num_bytes == compiled.tinytrain_tables_bytes() == bundle.promised_bytes["flash"]["tables"]
+    assert read.num_bytes == compiled.num_bytes == bundle.promised_bytes["flash"]["tables"]
 
 
 @pytest.mark.parametrize(
