@@ -8,9 +8,9 @@ import pytest
 from models import images, tiny_net
 
 from keras_tinytrain.choose import ranking
-from keras_tinytrain.choose.sram import OPTIMIZERS, WEIGHTS
 from keras_tinytrain.export import Board, TrainingSettings, export_tflm
 from keras_tinytrain.export import request as request_module
+from keras_tinytrain.export import settings as settings_module
 from keras_tinytrain.export.backward import operators
 from keras_tinytrain.export.conversion import convert
 from keras_tinytrain.export.files import render_files
@@ -99,9 +99,10 @@ def test_the_files_are_those_that_an_export_writes(steps, tmp_path):
 def test_every_enum_of_the_tables_has_its_python_names():
     found = headers.enums("tinytrain_tables.h")
     assert set(found) == {"Operator", "Activation", "Head", "Optimizer", "WeightStorage", "Criterion", "Updates"}
-    python_names = {"Head": request_module.HEADS, "Optimizer": tuple(OPTIMIZERS), "WeightStorage": tuple(WEIGHTS)}
-    python_names["Updates"] = ("accumulated", "immediate")
+    settings = settings_module._CHOICES
+    python_names = {"Head": request_module.HEADS, "Optimizer": settings["optimizer"]}
+    python_names |= {"WeightStorage": settings["weights"], "Updates": settings["updates"]}
     for name, choices in python_names.items():
-        assert tuple(headers.names("tinytrain_tables.h", name)) == choices
+        assert tuple(headers.names("tinytrain_tables.h", name)) == tuple(choices)
     assert list(CRITERIA) == list(ranking.CRITERIA) and list(CRITERIA.values()) == list(found["Criterion"])
     assert set(operators._ACTIVATIONS.values()) == set(found["Activation"])
