@@ -2,9 +2,6 @@
 
 import numpy as np
 import pytest
-import tensorflow_model_optimization as tfmot
-import tf_keras
-from tf_keras import layers
 
 from keras_tinytrain.export import TrainingSettings, export_tflm
 from keras_tinytrain.export.tflite import flatbuffer as fb
@@ -13,6 +10,9 @@ from keras_tinytrain.export.tflite.cut import find_trained
 from keras_tinytrain.plan import LayerPlan, Plan
 from keras_tinytrain.run import HostRuntime
 
+tfmot = pytest.importorskip("tensorflow_model_optimization", reason="pip install keras-tinytrain[tfmot]")
+tf_keras = pytest.importorskip("tf_keras", reason="pip install keras-tinytrain[tfmot]")
+layers = tf_keras.layers
 WAYS = 3
 PLAN = Plan((LayerPlan("expand", (0, 9)), LayerPlan("project_1", (2, 5)), LayerPlan("head", (0, 1, 2))))
 

@@ -4,12 +4,12 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-import tf_keras
 from models import batch
 
 from keras_tinytrain import Budget, Delta, LayerPlan, Plan, TinyTrainCallback
 from keras_tinytrain.model.keras_package import copy_weights, twin
 
+tf_keras = pytest.importorskip("tf_keras", reason="pip install keras-tinytrain[tfmot]")
 LAYERS = tf_keras.layers
 PLAN = Plan((LayerPlan("project", (1, 4)), LayerPlan("depthwise", (0, 2, 5)), LayerPlan("logits", (2,))))
 
