@@ -2,7 +2,7 @@
 
 import typing
 
-from keras_tinytrain._old_paths import install
+from keras_tinytrain import _checkout, _old_paths
 from keras_tinytrain._public import lazy_names
 
 if typing.TYPE_CHECKING:
@@ -15,7 +15,8 @@ if typing.TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-install()
+_checkout.install()
+_old_paths.install()
 _HOMES = {
     "Budget": "plan",
     "Delta": "delta",

@@ -23,17 +23,23 @@ if os.environ.get("CI") == "true":
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 
 
-def _map_package(name, folder):
-    """Import `folder` of the source tree as `name` where the installed package does not provide it."""
-    if importlib.util.find_spec(name) is None:
-        spec = importlib.util.spec_from_file_location(name, folder / "__init__.py", submodule_search_locations=[str(folder)])
+def _map_package(name):
+    """Import folder `name` of the source tree into keras_tinytrain where the installed package is not editable."""
+    full_name, folder = f"keras_tinytrain.{name}", ROOT / name
+    try:
+        importlib.util.find_spec(full_name)
+    except ImportError:
+        spec = importlib.util.spec_from_file_location(
+            full_name, folder / "__init__.py", submodule_search_locations=[str(folder)]
+        )
         module = importlib.util.module_from_spec(spec)
-        sys.modules[name] = module
+        sys.modules[full_name] = module
+        setattr(keras_tinytrain, name, module)
         spec.loader.exec_module(module)
 
 
-_map_package("keras_tinytrain.tflm_runtime", ROOT / "tflm_runtime")
-_map_package("keras_tinytrain.export", ROOT / "export")
+_map_package("tflm_runtime")
+_map_package("export")
 
 # Beside an installed wheel the source tree has no compiled extension: take the wheel's.
 _installed = [pathlib.Path(entry) / "keras_tinytrain" for entry in sys.path if pathlib.Path(entry) != ROOT]
