@@ -11,6 +11,7 @@ import numpy as np
 
 from keras_tinytrain.model.channels import kernel_channel_axis
 from keras_tinytrain.model.graph import find_layer
+from keras_tinytrain.model.private_keras import all_layers, own_weights
 from keras_tinytrain.plan import LayerPlan, Plan
 from keras_tinytrain.tflm_runtime.delta_format import (
     CRC,
@@ -174,7 +175,7 @@ class Delta:
 
 def snapshot(model: keras.Model, plan: Plan) -> Delta:
     """The delta that changes nothing: the present values of the channels in `plan`, and of layers marked `learned_state`."""
-    learned = [layer for layer in model._flatten_layers(include_self=False) if getattr(layer, "learned_state", False)]
+    learned = [layer for layer in all_layers(model) if getattr(layer, "learned_state", False)]
     whole = tuple(LayerPlan(layer.name, range(layer.kernel.shape[-1])) for layer in learned)
     return Delta(model_hash(model), read_channels(model, Plan(plan.layers + whole)))
 
@@ -182,10 +183,10 @@ def snapshot(model: keras.Model, plan: Plan) -> Delta:
 def model_hash(model: keras.Model) -> bytes:
     """SHA-256 over the weights of a model: shapes and values, in order; weights marked `learned_state` are left out."""
     digest = hashlib.sha256()
-    for layer in model._flatten_layers(include_self=False):
+    for layer in all_layers(model):
         if isinstance(layer, keras.Model) or getattr(layer, "learned_state", False):
             continue
-        for weight in layer._trainable_variables + layer._non_trainable_variables:
+        for weight in own_weights(layer):
             value = np.ascontiguousarray(weight)
             digest.update(repr((value.shape, value.dtype.str)).encode())
             digest.update(value.tobytes())

@@ -36,6 +36,20 @@ def test_inspect_is_a_number_of_blocks_or_names_of_layers(kind):
         assert kind(inspect=["conv"]).layers == ("conv",)
 
 
+def test_cache_prefix_is_called_cache_frozen():
+    with pytest.warns(DeprecationWarning, match="cache_prefix= is called cache_frozen= now"):
+        assert TinyTrainCallback(cache_prefix="1MB").cache_frozen == "1MB"
+
+
+def test_config_of_version_0_1_makes_a_callback():
+    config = TinyTrainCallback(last_blocks=3, cache_frozen=True).get_config()
+    config["inspect"], config["cache_prefix"] = config.pop("last_blocks"), config.pop("cache_frozen")
+    del config["layers"]
+    with pytest.warns(DeprecationWarning, match="is called"):
+        again = TinyTrainCallback.from_config(config)
+    assert (again.last_blocks, again.cache_frozen) == (3, True)
+
+
 @pytest.mark.parametrize("function", [adapt, make_task])
 def test_inspect_still_goes_to_functions(function):
     with (

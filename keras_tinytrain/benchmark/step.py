@@ -15,7 +15,7 @@ import tensorflow as tf
 from keras_tinytrain import backbones
 from keras_tinytrain.benchmark.cost import method_plans
 from keras_tinytrain.benchmark.text import aligned
-from keras_tinytrain.fit.frozen_cache import PrefixCache, split_for_cache
+from keras_tinytrain.fit.frozen_cache import FrozenCache, split_for_cache
 from keras_tinytrain.fit.sparse import channel_optimizer, channel_slices, sparse_train_step
 from keras_tinytrain.model.fold import fold_batch_norm
 from keras_tinytrain.model.layers import layer_table
@@ -42,7 +42,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 _NOTES = """full: all weights, BatchNorm folded into them, as in the other rows. sparse: the plan of `benchmark cost`, which fills the
-paper's budget. cached: the same with cache_prefix, once the samples are known; hashing them to find their features is in its time.
+paper's budget. cached: the same with cache_frozen, once the samples are known; hashing them to find their features is in its time.
 Medians, the three taken in turn in one process. Peak: the most bytes that TensorFlow's CPU allocator held at once in two
 steps, weights, optimizer, samples and cached's one pass through the frozen part included; each method in a process of its own,
 with the allocator that keeps count (TF_CPU_ALLOCATOR_USE_BFC=1). Optimizer state: numbers held beside the weights."""
@@ -89,7 +89,7 @@ class Step:
             model.optimizer = channel_optimizer(model.optimizer, slices)
             if method == "cached":
                 frozen, forward = split_for_cache(model, self.plan)
-                self._prepare = PrefixCache(frozen, 2**30)
+                self._prepare = FrozenCache(frozen, 2**30)
 
             def step(data):
                 return sparse_train_step(model, slices, data, forward=forward)
@@ -100,7 +100,7 @@ class Step:
 
     def forget_features(self) -> None:
         """Let "cached" run the frozen part once more."""
-        if isinstance(self._prepare, PrefixCache):
+        if isinstance(self._prepare, FrozenCache):
             self._prepare.clear()
 
     def __call__(self) -> float:

@@ -5,7 +5,8 @@ import numpy as np
 import tensorflow as tf
 
 from keras_tinytrain.model.float64 import call_in_float64
-from keras_tinytrain.model.graph import require_functional
+from keras_tinytrain.model.graph import only, require_functional
+from keras_tinytrain.model.private_keras import run_graph
 
 
 def fisher_information(model: keras.Model, x, loss, layer_names, *, batch_size: int = 32) -> dict[str, np.ndarray]:
@@ -83,8 +84,7 @@ def activation_gradient_products(model: keras.Model, x, loss, layer_names) -> di
 
             return call
 
-        outputs = require_functional(model)._run_through_graph([tf.cast(x, tf.float64)], operation_fn=visit)
-        total = loss(outputs[0] if isinstance(outputs, (list, tuple)) and len(outputs) == 1 else outputs)
+        total = loss(only(run_graph(require_functional(model), [tf.cast(x, tf.float64)], visit)))
     gradients = tape.gradient(total, activations)
     unreached = [name for name, gradient in gradients.items() if gradient is None]
     if unreached:

@@ -5,7 +5,8 @@ import keras
 from keras_tinytrain.fewshot.adapter import copy_model
 from keras_tinytrain.fewshot.heads import ORIGINAL, CosineHead
 from keras_tinytrain.fewshot.trainable_part import cut_before
-from keras_tinytrain.model.graph import find_layer, require_functional
+from keras_tinytrain.model.graph import find_layer, only, require_functional
+from keras_tinytrain.model.private_keras import run_graph
 
 
 @keras.saving.register_keras_serializable(package="keras_tinytrain")
@@ -67,7 +68,7 @@ def _second_copy(model, features):
 
         return call
 
-    outputs = require_functional(model)._run_through_graph([features], operation_fn=visit)
+    outputs = run_graph(require_functional(model), [features], visit)
     for copy, layer in copies:
         copy.set_weights(layer.get_weights())
-    return outputs[0] if isinstance(outputs, (list, tuple)) else outputs
+    return only(outputs)

@@ -4,7 +4,7 @@ import contextlib
 import dataclasses
 import functools
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import keras
 import numpy as np
@@ -12,33 +12,36 @@ import tensorflow as tf
 
 from keras_tinytrain._old_names import last_blocks_or_layers, old_keywords
 from keras_tinytrain.choose import paper_cost, planner
+from keras_tinytrain.choose.protocols import Accounting
 from keras_tinytrain.choose.sram import DeviceAccounting
 from keras_tinytrain.choose.strategies import redraw
 from keras_tinytrain.delta import Delta, snapshot
 from keras_tinytrain.fit import resume
 from keras_tinytrain.fit.checks import check_fit, check_plan, frozen_layers
-from keras_tinytrain.fit.frozen_cache import PrefixCache, split_for_cache
-from keras_tinytrain.fit.other_callbacks import callbacks_beside
-from keras_tinytrain.fit.sparse import channel_optimizer, channel_slices, move_slices, sparse_train_step
+from keras_tinytrain.fit.frozen_cache import FrozenCache, split_for_cache
+from keras_tinytrain.fit.other_callbacks import other_callbacks
+from keras_tinytrain.fit.sparse import ChannelSlice, channel_optimizer, channel_slices, move_slices, sparse_train_step
 from keras_tinytrain.fit.tensorboard import write_plan
 from keras_tinytrain.fit.train_function import steps_per_execution, train_function
-from keras_tinytrain.model.keras_package import copy_weights, house_of, is_keras2, twin
+from keras_tinytrain.model.keras_package import copy_weights, is_keras2, keras_package, twin
 from keras_tinytrain.model.layers import layer_table
+from keras_tinytrain.model.private_keras import NoBatchHooks
 from keras_tinytrain.plan import Budget, LayerPlan, Plan, parse_bytes
 
 _ACCOUNTINGS = {kind.__name__: kind for kind in (DeviceAccounting, paper_cost.PaperAccounting)}
 
 
-class TinyTrainCallback(keras.callbacks.Callback):
+class TinyTrainCallback(NoBatchHooks, keras.callbacks.Callback):
     """Makes `fit` train only the few channels that matter most for the task, within a memory and a compute budget.
 
-    When the first batch arrives it scores layers and channels by Fisher information on `support`, chooses within `budget`,
-    and from then on nothing else is computed or moved: every other weight stays bit-identical, BatchNorm runs in inference
-    mode, the optimizer holds state for the chosen channels only. When training ends the model is the user's again. Layers with
-    `trainable = False` are never chosen.
+    When the first batch arrives, it scores layers and channels by Fisher information on `support` and chooses within `budget`.
+    From then on `fit` updates the chosen channels and nothing else: every other weight stays bit-identical, BatchNorm runs in
+    inference mode, and the optimizer holds state for the chosen channels only. The backward pass stops at the earliest trained
+    layer; of a trained layer TensorFlow computes the whole filter gradient, from which the chosen channels are picked. When
+    training ends, the model has its own optimizer and train function again. Layers with `trainable = False` are never chosen.
 
-    Goes with Keras 3 and tf_keras, and beside other callbacks in any order. TensorBoard shows the plan and its scores; a
-    training that BackupAndRestore resumes goes on with the plan it had.
+    It works with Keras 3 and tf_keras, and with other callbacks in any order. TensorBoard shows the plan and its scores. A
+    training that BackupAndRestore resumes keeps its plan.
 
     Args:
         budget: `Budget` of memory and compute.
@@ -47,18 +50,18 @@ class TinyTrainCallback(keras.callbacks.Callback):
         kinds: "pointwise" or "all": which convolutions are candidates.
         strategy: how to choose, a key of `strategies.STRATEGIES`; "redrawn" chooses other channels every epoch.
         support: (x, y) to score on; None: the first batch.
-        plan: a `Plan` to train as it is, instead of choosing one.
+        plan: a `Plan` to train, instead of choosing one.
         accounting: what the memory budget counts; None: `DeviceAccounting()`.
         seed: of what "random" and "redrawn" draw.
-        cache_prefix: run all before the earliest trained layer once per distinct sample and keep its output; True for up
-            to 1024 MB of it, or a limit such as "64MB". For samples (or augmented views) that repeat; see `PrefixCache`.
-        verbose: 0 silent, 1 one line about what is trained.
+        cache_frozen: run the frozen part of the model once per distinct sample and keep its output; True for up to 1024 MB of
+            it, or a limit such as "64MB". It helps where samples (or augmented views) repeat; see `FrozenCache`.
+        verbose: 0 silent, 1 prints the trained layers and the number of trained weights.
 
     Attributes:
         plan: the `Plan` that is trained, once the first batch has arrived; `plan.explain()` says why.
         delta: the `Delta` from the model before training to the model after it, once training has ended. Of a tf_keras
-            model it is the delta of its twin (see `keras2.twin`).
-        cache: the `PrefixCache`, once the first batch has arrived; None without `cache_prefix`.
+            model it is the delta of its twin (see `keras_package.twin`).
+        cache: the `FrozenCache`, once the first batch has arrived; None without `cache_frozen`.
 
     Example:
         >>> callback = keras_tinytrain.TinyTrainCallback(keras_tinytrain.Budget(memory="256KB", compute=0.15))
@@ -66,7 +69,7 @@ class TinyTrainCallback(keras.callbacks.Callback):
         >>> callback.delta.save("task.delta")
     """
 
-    @old_keywords(inspect=last_blocks_or_layers)
+    @old_keywords(inspect=last_blocks_or_layers, cache_prefix="cache_frozen")
     def __init__(
         self,
         budget: Budget | None = None,
@@ -77,9 +80,9 @@ class TinyTrainCallback(keras.callbacks.Callback):
         strategy: str = "fisher",
         support=None,
         plan: Plan | None = None,
-        accounting=None,
+        accounting: Accounting | None = None,
         seed: int = 0,
-        cache_prefix: bool | int | str = False,
+        cache_frozen: bool | int | str = False,
         verbose: int = 1,
     ):
         super().__init__()
@@ -91,28 +94,22 @@ class TinyTrainCallback(keras.callbacks.Callback):
         self.support = support
         self.accounting = accounting
         self.seed = seed
-        self.cache_prefix = cache_prefix
+        self.cache_frozen = cache_frozen
         self.verbose = verbose
         self.plan = plan
-        self.delta = None
-        self.cache = None
-        self._cache_bytes = parse_bytes("1024MB" if cache_prefix is True else cache_prefix) if cache_prefix else 0
+        self.delta: Delta | None = None
+        self.cache: FrozenCache | None = None
+        self._cache_bytes = parse_bytes("1024MB" if cache_frozen is True else cache_frozen) if cache_frozen else 0
         self._given_plan = plan
-        self._described = None  # what layers are read from: the model itself, or its Keras 3 twin
-        self._beside = []  # the other callbacks of this fit
+        self._described: keras.Model | None = None  # the model that layers are read from: `model`, or its Keras 3 twin
+        self._other_callbacks: list = []  # of this fit
         self._epoch = 0
-        self._slices = []
-        self._before = None  # the delta that changes nothing: the base model's values
-        self._undo = []  # what gives the model back to the user, last first
-
-    def _no_hooks(self):
-        return False
-
-    # tf_keras asks each callback whether it wants to be called at every batch.
-    _implements_train_batch_hooks = _implements_test_batch_hooks = _implements_predict_batch_hooks = _no_hooks
+        self._slices: list[ChannelSlice] = []
+        self._before: Delta | None = None  # the delta that changes nothing: the base model's values
+        self._undo: list[Callable[[], None]] = []  # gives the model back to the user, last first
 
     def get_config(self) -> dict:
-        """The arguments as JSON would have them, but for `support`, which is data. The inverse of `from_config`."""
+        """The arguments, ready for JSON, except `support`, which is data. The inverse of `from_config`."""
         accounting = self.accounting and {"kind": type(self.accounting).__name__, **dataclasses.asdict(self.accounting)}
         return {
             "budget": dataclasses.asdict(self.budget),
@@ -123,7 +120,7 @@ class TinyTrainCallback(keras.callbacks.Callback):
             "plan": self._given_plan and self._given_plan.to_json(),
             "accounting": accounting,
             "seed": self.seed,
-            "cache_prefix": self.cache_prefix,
+            "cache_frozen": self.cache_frozen,
             "verbose": self.verbose,
         }
 
@@ -138,8 +135,8 @@ class TinyTrainCallback(keras.callbacks.Callback):
 
     def on_train_begin(self, logs=None):
         self._give_back()
-        self._beside = callbacks_beside(self)
-        check_fit(self.model, self._beside)
+        self._other_callbacks = other_callbacks(self)
+        check_fit(self.model, self._other_callbacks)
         self._replace(self.model, "train_function", self._first_call)
 
     def on_epoch_begin(self, epoch, logs=None):
@@ -147,7 +144,7 @@ class TinyTrainCallback(keras.callbacks.Callback):
         if self.strategy == "redrawn" and self._slices:
             self.plan = redraw(self.plan, layer_table(self._described), epoch=epoch, seed=self.seed)
             move_slices(self._slices, self.model, self.plan)
-            for variable in self.model.optimizer.variables[2:]:  # behind iteration and learning rate: what belongs to a channel
+            for variable in self.model.optimizer.variables[2:]:  # after iteration and learning rate: the channels' state
                 variable.assign(tf.zeros_like(variable))
 
     def on_train_end(self, logs=None):
@@ -162,14 +159,14 @@ class TinyTrainCallback(keras.callbacks.Callback):
     def print_trainable_parameters(self) -> None:
         """Print how many weights are trained, and of how many. Raises ValueError before the first batch has arrived."""
         if self._described is None:
-            raise ValueError("What is trained is not known before the first batch of `fit` has arrived. Call fit first.")
+            raise ValueError("The plan is not known before the first batch of `fit` has arrived. Call fit first.")
         table = layer_table(self._described)
         trained = paper_cost.num_trained_weights(table, paper_cost.num_channels(self.plan))
         total = sum(row.num_weights for row in table)
         print(f"trained weights: {trained:,} of {total:,} ({100 * trained / total:.2f} %)")
 
     def _first_call(self, iterator):
-        """Stands in for the train function until it knows, from `support` or from the first batch, what to train."""
+        """Stands in for the train function until the plan is chosen, on `support` or on the first batch."""
         with self._giving_back_on_error():
             first, resumed = [], self._kept()
             if not (resumed or self._given_plan or self.support):
@@ -199,7 +196,7 @@ class TinyTrainCallback(keras.callbacks.Callback):
             raise
 
     def _begin(self, support, resumed):
-        """Choose the plan and put a sparse optimizer in the place of the model's own."""
+        """Choose the plan and replace the model's optimizer by one that knows the chosen channels only."""
         model = self.model
         self._described = twin(model) if is_keras2(model) else model
         self.plan, self._before = resumed or (self._given_plan or self._choose(*support), None)
@@ -227,23 +224,23 @@ class TinyTrainCallback(keras.callbacks.Callback):
             self.print_trainable_parameters()
 
     def _kept(self):
-        """(plan, base values) of the interrupted training that is being resumed; None where none is."""
+        """(plan, base values) of the interrupted training that this one resumes; None where it resumes none."""
         found = [resume.kept(folder) for folder in self._folders("BackupAndRestore", "backup_dir")]
         return next(filter(None, found), None)
 
     def _folders(self, kind, attribute):
-        """The folders of the callbacks beside this one that are of class `kind`."""
-        kind = getattr(house_of(self.model).callbacks, kind)
-        return [getattr(callback, attribute) for callback in self._beside if isinstance(callback, kind)]
+        """The folders of the other callbacks of class `kind`."""
+        kind = getattr(keras_package(self.model).callbacks, kind)
+        return [getattr(callback, attribute) for callback in self._other_callbacks if isinstance(callback, kind)]
 
     def _sparse_train_function(self):
-        """What takes the place of the model's train function."""
+        """The train function for the chosen channels."""
         model, step = self.model, functools.partial(sparse_train_step, self.model, self._slices)
         if self._cache_bytes:
             if is_keras2(model):
-                raise ValueError("cache_prefix needs a Keras 3 model; received one of tf_keras. Leave cache_prefix out.")
+                raise ValueError("cache_frozen needs a Keras 3 model; received one of tf_keras. Leave cache_frozen out.")
             frozen, trained = split_for_cache(model, self.plan)
-            self.cache = PrefixCache(frozen, self._cache_bytes)
+            self.cache = FrozenCache(frozen, self._cache_bytes)
             return train_function(model, functools.partial(step, forward=trained), prepare=self._with_features)
         if is_keras2(model):
             return train_function(model, step)

@@ -1,15 +1,16 @@
-"""What `TinyTrainCallback` refuses before it trains: models, callbacks beside it and plans that would go wrong silently."""
+"""Models, other callbacks and plans that `TinyTrainCallback` refuses, because training would go wrong silently."""
 
-from keras_tinytrain.model.keras_package import house_of, is_keras2
+from keras_tinytrain.model.keras_package import is_keras2, keras_package
+from keras_tinytrain.model.private_keras import all_layers
 from keras_tinytrain.plan import Plan
 
 
-def check_fit(model, beside: list) -> None:
-    """Raise ValueError where the model or a callback beside this one would go wrong silently."""
-    house = house_of(model)
+def check_fit(model, other_callbacks: list) -> None:
+    """Raise ValueError where the model or another callback would go wrong silently."""
+    package = keras_package(model)
     if model.optimizer is None:
         raise ValueError("TinyTrainCallback needs a model that was compiled with an optimizer.")
-    if getattr(model.train_step, "__func__", None) is not house.Model.train_step:
+    if getattr(model.train_step, "__func__", None) is not package.Model.train_step:
         raise ValueError(
             f"Model '{model.name}' has a train_step of its own, which TinyTrainCallback would replace. Call "
             "keras_tinytrain.fit.sparse.sparse_train_step in it instead of using the callback, or override compute_loss."
@@ -20,11 +21,11 @@ def check_fit(model, beside: list) -> None:
             raise ValueError(
                 f"TinyTrainCallback needs a model with one {side}. Received '{model.name}' with {len(names)}: {names}"
             )
-    refused = [getattr(house.callbacks, "SwapEMAWeights", ())]  # pairs the optimizer's averages with all weights of the model
-    refused += [house.callbacks.BackupAndRestore] * is_keras2(model)  # restores into an optimizer of all weights
-    for callback in beside:
+    refused = [getattr(package.callbacks, "SwapEMAWeights", ())]  # pairs the optimizer's averages with all weights of the model
+    refused += [package.callbacks.BackupAndRestore] * is_keras2(model)  # restores into an optimizer of all weights
+    for callback in other_callbacks:
         if isinstance(callback, tuple(kind for kind in refused if kind)):
-            name = f"{house.__name__}.callbacks.{type(callback).__name__}"
+            name = f"{package.__name__}.callbacks.{type(callback).__name__}"
             raise ValueError(f"{name} does not go with an optimizer that knows the chosen channels only. Leave it out.")
 
 
@@ -35,10 +36,10 @@ def check_plan(plan: Plan, model) -> None:
     if frozen := sorted(frozen_layers(model).intersection(layer.name for layer in plan.layers)):
         raise ValueError(
             f"The plan (strategy '{plan.strategy}') trains layers whose trainable flag is False: {frozen}. Set it to "
-            "True, or leave them out of the plan."
+            "True, or remove them from the plan."
         )
 
 
 def frozen_layers(model) -> set[str]:
     """Names of the layers that the user does not want trained."""
-    return {layer.name for layer in model._flatten_layers(include_self=False) if not layer.trainable}
+    return {layer.name for layer in all_layers(model) if not layer.trainable}

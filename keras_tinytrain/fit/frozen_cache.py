@@ -1,4 +1,4 @@
-"""Run the frozen part of a model once per distinct sample, however often `fit` shows it."""
+"""Run the frozen part of a model once per distinct sample, and not again when `fit` shows the sample again."""
 
 import hashlib
 
@@ -11,20 +11,19 @@ from keras_tinytrain.model.split import split_model
 from keras_tinytrain.plan import Plan
 
 
-class PrefixCache:
-    """Features of samples, found again by the sample's bytes.
+class FrozenCache:
+    """The frozen part's output for each sample, found again by the sample's SHA-256.
 
-    A callback cannot replace the data that `fit` was given, and batches are shuffled; but a sample is known by its SHA-256.
-    So data sets, weights, validation and other callbacks stay as they are, and what repeats is not computed again. Data
-    that never repeat are still trained on correctly; nothing is gained then.
+    A callback cannot replace the data of `fit`, and batches are shuffled, so samples are known by their bytes. Data sets,
+    weights, validation and other callbacks need no change. Training on data that never repeat is correct too, but not faster.
 
     Args:
-        frozen: samples (N, ...) -> features (N, ...); nothing in it changes or is drawn at random.
-        limit_bytes: features beyond so many bytes are computed each time.
+        frozen: samples (N, ...) -> features (N, ...); it neither changes nor draws at random.
+        limit_bytes: of the features that are kept; all others are computed each time.
 
     Attributes:
         num_computed: samples that went through the frozen part so far.
-        num_read: samples whose features were at hand.
+        num_read: samples whose features were kept already.
     """
 
     def __init__(self, frozen: keras.Model, limit_bytes: int):
@@ -58,22 +57,23 @@ class PrefixCache:
 
 
 def split_for_cache(model: keras.Model, plan: Plan) -> tuple[keras.Model, keras.Model]:
-    """(frozen, trained) parts of `model` that share its layers: all before the earliest layer that must run at every step.
+    """The frozen part and the trainable part of `model`, which share its layers.
 
-    Such layers are those that `plan` trains, those that draw at random, and those that add a loss.
+    The trainable part begins at the earliest layer that must run at every step: one that `plan` trains, draws at random or
+    adds a loss.
 
     Raises:
-        ValueError: there is nothing before it, or the model cannot be walked.
+        ValueError: the frozen part is empty, or the model cannot be walked.
     """
     flat, trained = flatten(model), {layer.name for layer in plan.layers}
     first = next(node.layer for node in walk(flat) if node.layer.name in trained or _differs_each_time(node.layer))
-    frozen, rest = split_model(flat, first.name)
+    frozen, trainable = split_model(flat, first.name)
     if frozen is None:
         raise ValueError(
-            f"cache_prefix: nothing in model '{model.name}' lies before layer '{first.name}', which must run at every step. "
-            "Leave cache_prefix out; or, where that layer augments, augment the data instead, so that its views repeat."
+            f"cache_frozen: model '{model.name}' has no layer before layer '{first.name}', which must run at every step. "
+            "Leave cache_frozen out; or, where that layer augments, augment the data instead, so that its views repeat."
         )
-    return frozen, rest
+    return frozen, trainable
 
 
 def _differs_each_time(layer):

@@ -1,12 +1,12 @@
-"""The other callbacks of the `fit` that is running, which Keras does not tell a callback of."""
+"""The other callbacks of the running `fit`, which Keras does not tell a callback about."""
 
 import sys
 
 
-def callbacks_beside(callback) -> list:
-    """Callbacks of the list that is calling `callback` at this moment, without it; empty where no list is.
+def other_callbacks(callback) -> list:
+    """The callbacks of the list that is calling `callback` at this moment, except itself; empty where no list calls it.
 
-    Keras' and tf_keras' `CallbackList` call each callback from a method of theirs, so the list stands further up the stack.
+    The `CallbackList` of Keras and of tf_keras calls each callback from a method, so the list is found further up the stack.
     """
     frame = sys._getframe()
     while frame is not None:

@@ -1,6 +1,6 @@
-"""Go on after an interruption with the plan, the base model and the optimizer's state that there were.
+"""Resume an interrupted training with its plan, its base model and its optimizer's state.
 
-`keras.callbacks.BackupAndRestore` brings back weights and epoch. The rest is kept in its folder, and leaves with it.
+`keras.callbacks.BackupAndRestore` restores weights and epoch. The rest is kept in its folder, and removed with it.
 """
 
 import os
@@ -15,7 +15,7 @@ _PLAN, _BASE, _WEIGHTS = "tinytrain_plan.json", "tinytrain_base.delta", "latest.
 
 
 def keep(backup_dir: str | os.PathLike, plan: Plan, base: Delta) -> None:
-    """Write down what is trained, and the values it had before, as soon as they are known."""
+    """Save the plan, and the values of the chosen channels before training."""
     folder = pathlib.Path(backup_dir)
     folder.mkdir(parents=True, exist_ok=True)
     base.save(folder / _BASE)
@@ -23,7 +23,7 @@ def keep(backup_dir: str | os.PathLike, plan: Plan, base: Delta) -> None:
 
 
 def kept(backup_dir: str | os.PathLike) -> tuple[Plan, Delta] | None:
-    """What `keep` wrote, where a training that was interrupted is being resumed; else None."""
+    """The plan and the values that `keep` saved, where an interrupted training is resumed; else None."""
     folder = pathlib.Path(backup_dir)
     if not ((folder / _PLAN).exists() and (folder / _WEIGHTS).exists()):
         return None

@@ -1,7 +1,8 @@
-"""Train chosen channels only: gradients, optimizer state and updates exist for nothing else.
+"""Train chosen channels only: optimizer state and updates exist for nothing else.
 
-Each trained kernel (and bias) gets a small variable that holds its chosen channels. The gradient tape watches the trained
-layers' weights alone, so the backward pass ends at the earliest trained layer; the optimizer knows the small variables alone.
+Each trained kernel (and bias) gets a small variable that holds its chosen channels. The gradient tape watches only the trained
+layers' weights, so the backward pass ends at the earliest trained layer. TensorFlow computes the gradient of the whole weight;
+its chosen channels go to the small variables, which are all that the optimizer knows.
 """
 
 import contextlib
@@ -12,13 +13,14 @@ import tensorflow as tf
 
 from keras_tinytrain.model.channels import kernel_channel_axis
 from keras_tinytrain.model.graph import find_layer
-from keras_tinytrain.model.keras_package import house_of, is_keras2
+from keras_tinytrain.model.keras_package import is_keras2, keras_package
 from keras_tinytrain.model.layers import CHANNEL_AXIS
+from keras_tinytrain.model.private_keras import all_layers, tracked_loss, use_weight_decay_of
 from keras_tinytrain.plan import Plan
 
 
 class ChannelSlice:
-    """The chosen channels of one weight of a layer, as a variable of their own.
+    """The chosen channels of one weight of a layer, in a variable of their own.
 
     Args:
         source: the layer's variable (kernel or bias); of tf_keras a `tf.Variable`.
@@ -42,7 +44,7 @@ class ChannelSlice:
         if channels.max() >= extent:
             name = getattr(self.source, "path", self.source.name)
             raise ValueError(f"'{name}' has {extent} channels. Received channel {channels.max()}.")
-        # Where each channel is found in concat([source, variable], axis): itself, or its chosen copy behind the source.
+        # Where each channel is found in concat([source, variable], axis): in the source, or in the variable, which follows it.
         positions = np.arange(extent, dtype=np.int32)
         positions[channels] = extent + np.arange(len(channels), dtype=np.int32)
         self._channels.assign(channels)
@@ -50,7 +52,7 @@ class ChannelSlice:
 
     @property
     def watched(self) -> tf.Variable:
-        """The source as a gradient tape knows it."""
+        """The source, as a variable that a gradient tape can watch."""
         return _tf_variable(self.source)
 
     def chosen(self, values) -> tf.Tensor:
@@ -108,8 +110,8 @@ def channel_optimizer(optimizer, slices: list[ChannelSlice]):
     fresh = type(optimizer).from_config(optimizer.get_config())
     variables = [part.variable for part in slices]
     source_of = {id(_tf_variable(part.variable)): part.watched for part in slices}
-    # What was excluded from weight decay is no part of the configuration; ask the user's optimizer of the layer's own weight.
-    fresh._use_weight_decay = lambda variable: optimizer._use_weight_decay(source_of[id(_tf_variable(variable))])
+    # The configuration does not say which weights are excluded from weight decay: ask the user's optimizer about the layer's own.
+    use_weight_decay_of(fresh, optimizer, lambda variable: source_of[id(_tf_variable(variable))])
     fresh.build(variables)
 
     def finalize_variable_values(_):  # Keras passes the model's trainable weights; exponential averages end here
@@ -122,15 +124,15 @@ def channel_optimizer(optimizer, slices: list[ChannelSlice]):
 
 
 def sparse_train_step(model: keras.Model, slices: list[ChannelSlice], data, *, forward=None) -> dict:
-    """One training step of `model` that moves the channels in `slices` and nothing else. BatchNorm runs in inference mode.
+    """One training step of `model` that updates the channels in `slices` and nothing else. BatchNorm runs in inference mode.
 
-    For those who train without `TinyTrainCallback`: in a `train_step` of their own, or in the place of it.
+    It is for training without `TinyTrainCallback`: call it in a `train_step` of your own, or instead of one.
 
     Args:
         model: compiled with the optimizer that `channel_optimizer` made.
-        slices: what `channel_slices` made of the plan.
+        slices: `channel_slices` of the plan.
         data: a batch (x, y) or (x, y, sample_weight).
-        forward: called as forward(x, training=True) in the place of `model`; a part of it, where x is that part's input.
+        forward: called as forward(x, training=True) instead of `model`, such as its trainable part, whose input x then is.
 
     Returns:
         {metric: value}, as `keras.Model.train_step`.
@@ -167,9 +169,9 @@ def sparse_train_step(model: keras.Model, slices: list[ChannelSlice], data, *, f
 
 @contextlib.contextmanager
 def frozen_norms(model: keras.Model):
-    """BatchNorm called inside normalises by its moving statistics and leaves them as they are."""
-    kind = house_of(model).layers.BatchNormalization
-    norms = [layer for layer in model._flatten_layers(include_self=False) if isinstance(layer, kind) and layer.trainable]
+    """Inside it, BatchNorm normalises by its moving statistics and does not change them."""
+    kind = keras_package(model).layers.BatchNormalization
+    norms = [layer for layer in all_layers(model) if isinstance(layer, kind) and layer.trainable]
     try:
         for layer in norms:
             layer.trainable = False
@@ -180,9 +182,7 @@ def frozen_norms(model: keras.Model):
 
 
 def _tracked_loss(model, x, y, y_pred, sample_weight):
-    """The loss to differentiate, its mean noted for the logs: as the model's own train_step does it."""
+    """The loss to differentiate; its mean is noted for the logs. As in the model's own train_step."""
     if is_keras2(model):
-        return model.compute_loss(x, y, y_pred, sample_weight)  # notes it itself
-    loss = model._compute_loss(x=x, y=y, y_pred=y_pred, sample_weight=sample_weight, training=True)
-    model._loss_tracker.update_state(loss, sample_weight=tf.shape(keras.tree.flatten(x)[0])[0])
-    return model.optimizer.scale_loss(loss)
+        return model.compute_loss(x, y, y_pred, sample_weight)  # it notes the mean itself
+    return model.optimizer.scale_loss(tracked_loss(model, x, y, y_pred, sample_weight))

@@ -11,7 +11,7 @@ from keras_tinytrain.plan import Plan
 def write_plan(log_dir: str | os.PathLike, plan: Plan) -> None:
     """Write `plan` into the run `train` of TensorBoard's `log_dir`, at step 0.
 
-    Text `tinytrain/plan`: why each layer was taken or left; the plan as JSON where that is not known. Scalars
+    Text `tinytrain/plan`: why each layer was taken or left, or the plan as JSON where that is not known. Scalars
     `tinytrain/num_channels/<layer>`; and, where scores are known, scalars `tinytrain/score/<layer>` and histograms
     `tinytrain/channel_scores/<layer>` of every candidate.
     """

@@ -1,4 +1,4 @@
-"""What `fit` calls with its iterator, over a training step of our own."""
+"""The function that `fit` calls with its iterator, around a training step of our own."""
 
 import itertools
 
@@ -6,20 +6,19 @@ import keras
 import tensorflow as tf
 
 from keras_tinytrain.model.keras_package import is_keras2
+from keras_tinytrain.model.private_keras import count_keras2_step, keras2_steps_per_execution
 
 
 def steps_per_execution(model) -> int:
-    """Batches that `fit` wants trained on at each call of the train function."""
-    if not is_keras2(model):
-        return model.steps_per_execution
-    return int(model._steps_per_execution.numpy()) if model._steps_per_execution is not None else 1
+    """Batches that `fit` trains on at each call of the train function."""
+    return keras2_steps_per_execution(model) if is_keras2(model) else model.steps_per_execution
 
 
 def train_function(model, step, *, prepare=lambda data: data):
     """A function from an iterator of batches to the metrics after the last of the next `steps_per_execution` of them.
 
     Args:
-        model: says how many steps at once, and whether to run them eagerly.
+        model: its settings decide the steps per call, and whether they run eagerly.
         step: a batch -> {metric: value}; compiled once.
         prepare: called with each batch before `step`, outside the graph.
 
@@ -33,7 +32,7 @@ def train_function(model, step, *, prepare=lambda data: data):
         for data in itertools.islice(iterator, steps_per_execution(model)):
             metrics = compiled(prepare(keras.tree.map_structure(_none_for_optional, data)))
             if is_keras2(model):
-                model._train_counter.assign_add(1)
+                count_keras2_step(model)
         if metrics is None:
             raise StopIteration
         return metrics

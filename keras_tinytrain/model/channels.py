@@ -2,13 +2,13 @@
 
 import keras
 
-from keras_tinytrain.model.keras_package import house_of
+from keras_tinytrain.model.keras_package import keras_package
 from keras_tinytrain.model.layers import CHANNEL_AXIS
 
 
 def kernel_channel_axis(layer: keras.layers.Layer) -> int:
     """Axis of the output channels in the layer's kernel. Raises ValueError for layers without channels."""
-    layers = house_of(layer).layers
+    layers = keras_package(layer).layers
     if isinstance(layer, layers.DepthwiseConv2D):
         return CHANNEL_AXIS["depthwise"]
     transposed = isinstance(layer, layers.Conv2DTranspose)  # which is a Conv2D in tf_keras

@@ -2,7 +2,8 @@
 
 import keras
 import tensorflow as tf
-from keras.src.backend.common.variables import AutocastScope
+
+from keras_tinytrain.model.private_keras import autocast_to, holds_layers
 
 
 def call_in_float64(layer, *args, **kwargs):
@@ -16,7 +17,7 @@ def call_in_float64(layer, *args, **kwargs):
         What the layer returns, floating-point tensors as float64.
     """
     if _can_change_dtype(layer):
-        with AutocastScope("float64"):
+        with autocast_to("float64"):
             outputs = layer.call(*args, **kwargs)
     else:
         outputs = layer(*args, **kwargs)
@@ -26,7 +27,7 @@ def call_in_float64(layer, *args, **kwargs):
 def _can_change_dtype(layer):
     if not isinstance(layer, keras.layers.Layer):
         return True  # an operation such as keras.ops.add has no dtype of its own
-    return type(layer).__module__.startswith("keras.") and not layer._layers
+    return type(layer).__module__.startswith("keras.") and not holds_layers(layer)
 
 
 def _as_float64(tensor):

@@ -4,6 +4,8 @@ import dataclasses
 
 import keras
 
+from keras_tinytrain.model.private_keras import all_layers, functional_of, graph_nodes, is_functional, run_graph
+
 
 @dataclasses.dataclass(frozen=True)
 class Node:
@@ -21,15 +23,16 @@ class Node:
 
 
 def require_functional(model: keras.Model) -> keras.Model:
-    """The functional model behind `model`. Raises ValueError where there is none yet."""
+    """The functional model that `model` runs. Raises ValueError where there is none yet."""
     if isinstance(model, keras.Sequential):
-        if not model.built or model._functional is None:
+        functional = functional_of(model)
+        if functional is None:
             raise ValueError(
                 f"Sequential model '{model.name}' is not built, so its shapes are unknown. "
                 "Begin it with keras.Input(shape=...) or call model.build(input_shape)."
             )
-        return model._functional
-    if not isinstance(model, keras.src.models.functional.Functional):
+        return functional
+    if not is_functional(model):
         raise ValueError(
             f"Expected a Functional or Sequential keras.Model. Received: {type(model).__name__} '{model.name}', a "
             "subclassed model whose layers cannot be seen. Rebuild it with keras.Model(inputs, outputs)."
@@ -50,18 +53,18 @@ def walk(model: keras.Model) -> tuple[Node, ...]:
     if len(functional.inputs) != 1:
         names = [tensor.name for tensor in functional.inputs]
         raise ValueError(f"Model '{model.name}' has {len(names)} inputs {names}; models with one input are supported.")
-    nodes, index_of = [], {}
-    for depth in sorted(functional._nodes_by_depth, reverse=True):
-        for node in functional._nodes_by_depth[depth]:
-            layer = node.operation
-            if any(layer is other.layer for other in nodes):
-                raise ValueError(_shared(layer, model))
-            if isinstance(layer, keras.Model):
-                raise ValueError(f"Model '{model.name}' contains the model '{layer.name}': flatten it first.")
-            inputs = tuple(index_of[id(tensor)] for tensor in node.input_tensors)
-            for tensor in node.output_tensors:
-                index_of[id(tensor)] = len(nodes)
-            nodes.append(Node(layer=layer, inputs=inputs, output=node.output_tensors[0]))
+    nodes: list[Node] = []
+    index_of: dict[int, int] = {}  # {id of a tensor: the node that makes it}
+    for node in graph_nodes(functional):
+        layer = node.operation
+        if any(layer is other.layer for other in nodes):
+            raise ValueError(_shared(layer, model))
+        if isinstance(layer, keras.Model):
+            raise ValueError(f"Model '{model.name}' contains the model '{layer.name}': flatten it first.")
+        inputs = tuple(index_of[id(tensor)] for tensor in node.input_tensors)
+        for tensor in node.output_tensors:
+            index_of[id(tensor)] = len(nodes)
+        nodes.append(Node(layer=layer, inputs=inputs, output=node.output_tensors[0]))
     return tuple(nodes)
 
 
@@ -78,13 +81,13 @@ def rebuild(model: keras.Model, call) -> keras.Model:
     def visit(operation):
         if isinstance(operation, keras.Model):
             inner = require_functional(operation)
-            return lambda *args, **kwargs: _only(inner._run_through_graph(list(args), operation_fn=visit))
+            return lambda *args, **kwargs: only(run_graph(inner, list(args), visit))
         _check_new(operation, called, model)
         called.append(operation)
         return lambda *args, **kwargs: call(operation, *args, **kwargs)
 
     inputs = [keras.Input(batch_shape=tensor.shape, dtype=tensor.dtype, name=tensor.name) for tensor in functional.inputs]
-    outputs = functional._run_through_graph(inputs, operation_fn=visit)
+    outputs = run_graph(functional, inputs, visit)
     return keras.Model(inputs if len(inputs) > 1 else inputs[0], outputs, name=model.name)
 
 
@@ -97,13 +100,14 @@ def flatten(model: keras.Model) -> keras.Model:
 
 def find_layer(model: keras.Model, name: str) -> keras.layers.Layer:
     """The layer called `name`, at any depth of nesting. Raises ValueError where there is none."""
-    for layer in model._flatten_layers(include_self=False):
+    for layer in all_layers(model):
         if layer.name == name and not isinstance(layer, keras.Model):
             return layer
     raise ValueError(f"Model '{model.name}' has no layer '{name}'.")
 
 
-def _only(outputs):
+def only(outputs):
+    """The single output of a model that returns it in a list; other outputs as they are."""
     return outputs[0] if isinstance(outputs, (list, tuple)) and len(outputs) == 1 else outputs
 
 

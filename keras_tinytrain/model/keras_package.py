@@ -5,16 +5,17 @@ import sys
 import keras
 
 from keras_tinytrain.model.graph import find_layer
+from keras_tinytrain.model.private_keras import FUNCTIONAL_MODULE, all_layers
 
 
-def house_of(thing):
+def keras_package(thing):
     """The module that `thing`, a model or a layer, comes from: `tf_keras` or `keras`. Imports neither."""
     tf_keras = sys.modules.get("tf_keras")
     return tf_keras if tf_keras and isinstance(thing, tf_keras.layers.Layer) else keras
 
 
 def is_keras2(thing) -> bool:
-    return house_of(thing) is not keras
+    return keras_package(thing) is not keras
 
 
 def twin(model) -> keras.Model:
@@ -23,8 +24,8 @@ def twin(model) -> keras.Model:
     Raises:
         ValueError: a layer exists in Keras 2 only, or the model is subclassed.
     """
-    house = house_of(model)
-    build = keras.Sequential if isinstance(model, house.Sequential) else keras.Model
+    package = keras_package(model)
+    build = keras.Sequential if isinstance(model, package.Sequential) else keras.Model
     try:
         result = build.from_config(_translated(model.get_config()))
     except (TypeError, ValueError, NotImplementedError, AttributeError) as error:
@@ -39,8 +40,8 @@ def twin(model) -> keras.Model:
 
 def copy_weights(source, target) -> None:
     """Copy the weights of all layers by name between a model and its twin, in either direction."""
-    for layer in source._flatten_layers(include_self=False):
-        if layer.get_weights() and not isinstance(layer, house_of(source).Model):
+    for layer in all_layers(source):
+        if layer.get_weights() and not isinstance(layer, keras_package(source).Model):
             find_layer(target, layer.name).set_weights(layer.get_weights())
 
 
@@ -58,6 +59,6 @@ def _translated(config):
         case "BatchNormalization" if isinstance(own["axis"], list):
             (own["axis"],) = own["axis"]
         case "Functional":  # a model inside a model
-            config["module"] = "keras.src.models.functional"
+            config["module"] = FUNCTIONAL_MODULE
             own.update({end: own[end][0] for end in ("input_layers", "output_layers") if len(own[end]) == 1})
     return config

@@ -209,7 +209,7 @@ def test_two_fits_with_two_plans_move_only_what_they_name_with_state_of_their_ow
 
 def test_a_callback_is_rebuilt_from_its_config():
     accounting = PaperAccounting(copies=3)
-    tiny = callback(layers=["project"], strategy="l2", plan=PLAN, accounting=accounting, seed=3, cache_prefix="1MB")
+    tiny = callback(layers=["project"], strategy="l2", plan=PLAN, accounting=accounting, seed=3, cache_frozen="1MB")
     config = json.loads(json.dumps(tiny.get_config()))
     again = TinyTrainCallback.from_config(config)
     assert (again.budget, again.plan, again.accounting) == (tiny.budget, PLAN, accounting)

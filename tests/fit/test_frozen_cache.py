@@ -1,4 +1,4 @@
-"""The cached prefix: the same training, with the frozen part run once per sample."""
+"""The cache of the frozen part: the same training, with the frozen part run once per sample."""
 
 import keras
 import numpy as np
@@ -7,16 +7,16 @@ import tensorflow as tf
 from models import batch, small_net
 
 from keras_tinytrain import LayerPlan, Plan, TinyTrainCallback
-from keras_tinytrain.fit.frozen_cache import PrefixCache, split_for_cache
+from keras_tinytrain.fit.frozen_cache import FrozenCache, split_for_cache
 
 PLAN = Plan((LayerPlan("project", (1, 4)), LayerPlan("logits", (2,))))
 
 
-def fitted(model, data, *, cache_prefix, **options):
+def fitted(model, data, *, cache_frozen, **options):
     """(the model's weights after fit, its history, the callback)."""
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     model.compile(keras.optimizers.SGD(0.1, momentum=0.9), loss, metrics=["accuracy"], steps_per_execution=2)
-    tiny = TinyTrainCallback(plan=PLAN, cache_prefix=cache_prefix, verbose=0)
+    tiny = TinyTrainCallback(plan=PLAN, cache_frozen=cache_frozen, verbose=0)
     history = model.fit(*data, epochs=3, validation_data=batch(seed=5), callbacks=[tiny], verbose=0, **options)
     return model.get_weights(), history.history, tiny
 
@@ -28,7 +28,7 @@ def test_training_is_the_same_and_each_sample_runs_once():
     for cached in (True, False):
         model = keras.Sequential([keras.Input((8, 8, 3)), small_net()])  # a model inside a model
         keras.utils.set_random_seed(3)  # the same shuffling
-        results.append(fitted(model, (x, y), cache_prefix=cached, **options))
+        results.append(fitted(model, (x, y), cache_frozen=cached, **options))
     (ours, history, tiny), (expected, plain, _) = results
     for a, b in zip(ours, expected, strict=True):
         np.testing.assert_allclose(a, b, rtol=0, atol=1e-6)
@@ -40,7 +40,7 @@ def test_training_is_the_same_and_each_sample_runs_once():
 def test_tf_data_and_sample_weights_go_with_it():
     x, y = batch(count=16)
     data = tf.data.Dataset.from_tensor_slices((x, y, np.linspace(0, 2, 16, dtype=np.float32))).batch(8)
-    (ours, _, tiny), (expected, _, _) = (fitted(small_net(), (data,), cache_prefix=cached) for cached in ("1MB", False))
+    (ours, _, tiny), (expected, _, _) = (fitted(small_net(), (data,), cache_frozen=cached) for cached in ("1MB", False))
     for a, b in zip(ours, expected, strict=True):
         np.testing.assert_allclose(a, b, rtol=0, atol=1e-6)
     assert tiny.cache.num_computed == 16
@@ -50,7 +50,7 @@ def test_beyond_the_limit_features_are_computed_anew():
     frozen, _ = split_for_cache(small_net(), PLAN)
     x = batch(count=6)[0]
     one = frozen(x[:1]).numpy().nbytes
-    cache = PrefixCache(frozen, 4 * one)
+    cache = FrozenCache(frozen, 4 * one)
     for _ in range(2):
         np.testing.assert_allclose(cache(x), frozen(x, training=False), rtol=0, atol=1e-6)
     assert (cache.num_computed, cache.num_read) == (6 + 2, 4)
@@ -58,7 +58,7 @@ def test_beyond_the_limit_features_are_computed_anew():
 
 def test_samples_alike_in_one_batch_run_once():
     frozen, _ = split_for_cache(small_net(), PLAN)
-    cache, x = PrefixCache(frozen, 2**20), batch(count=2)[0]
+    cache, x = FrozenCache(frozen, 2**20), batch(count=2)[0]
     features = cache(x[[0, 1, 0]]).numpy()
     assert cache.num_computed == 2 and np.array_equal(features[0], features[2]) and not np.array_equal(features[0], features[1])
 

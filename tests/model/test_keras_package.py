@@ -124,7 +124,7 @@ def test_it_chooses_trains_logs_and_gives_back(tmp_path):
 @pytest.mark.parametrize(
     ("options", "beside", "message"),
     [
-        ({"cache_prefix": True}, [], "cache_prefix needs a Keras 3 model"),
+        ({"cache_frozen": True}, [], "cache_frozen needs a Keras 3 model"),
         ({}, [tf_keras.callbacks.BackupAndRestore("backup")], "BackupAndRestore does not go with"),
     ],
 )

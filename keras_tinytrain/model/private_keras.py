@@ -1,0 +1,95 @@
+"""The only place that uses the private API of Keras and tf_keras; beside each use, why no public one serves."""
+
+import contextlib
+import itertools
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import tensorflow as tf
+from keras.src.backend.common.variables import AutocastScope
+from keras.src.models.functional import Functional
+
+# The path of Functional as Keras 3 writes it into a model's configuration; Keras 2 writes none.
+FUNCTIONAL_MODULE = "keras.src.models.functional"
+
+
+def is_functional(model: keras.Model) -> bool:
+    """Whether the model's graph is known. Keras has no public name for the class that `keras.Model(inputs, outputs)` makes."""
+    return isinstance(model, Functional)
+
+
+def functional_of(model: keras.Sequential) -> keras.Model | None:
+    """The functional model that a Sequential runs, None before it is built. A copy by public means would not share the layers."""
+    return model._functional if model.built else None
+
+
+def graph_nodes(functional: keras.Model) -> list:
+    """The nodes of a functional model in execution order. `model.layers` has neither this order nor the edges."""
+    by_depth = functional._nodes_by_depth
+    return list(itertools.chain.from_iterable(by_depth[depth] for depth in sorted(by_depth, reverse=True)))
+
+
+def run_graph(functional: keras.Model, inputs: list, visit: Callable[[Any], Callable]) -> Any:
+    """The model's outputs for `inputs`, each layer call answered by `visit(layer)(*args, **kwargs)`.
+
+    `keras.models.clone_model` does this publicly, but only on symbolic tensors and for layers of the same names.
+    """
+    return functional._run_through_graph(inputs, operation_fn=visit)
+
+
+def all_layers(model) -> list:
+    """Every layer in a model of Keras or tf_keras, at any depth. `model.layers` does not enter wrappers and custom layers."""
+    return model._flatten_layers(include_self=False)
+
+
+def holds_layers(layer: keras.layers.Layer) -> bool:
+    """Whether a layer holds other layers. There is no public list of them."""
+    return bool(layer._layers)
+
+
+def own_weights(layer: keras.layers.Layer) -> list[keras.Variable]:
+    """A layer's weights without those of the layers it holds, which `layer.weights` has too."""
+    return layer._trainable_variables + layer._non_trainable_variables
+
+
+def autocast_to(dtype: str) -> contextlib.AbstractContextManager:
+    """Inside it every weight is read in `dtype`. The public way is a dtype policy, which a layer has from the start."""
+    return AutocastScope(dtype)
+
+
+def use_weight_decay_of(fresh, optimizer, source_of: Callable[[Any], Any]) -> None:
+    """Let `fresh` decay a variable where `optimizer` decays source_of(variable).
+
+    `optimizer.exclude_from_weight_decay` can be called, but nothing public tells what was excluded.
+    """
+    fresh._use_weight_decay = lambda variable: optimizer._use_weight_decay(source_of(variable))
+
+
+def tracked_loss(model: keras.Model, x, y, y_pred, sample_weight) -> tf.Tensor:
+    """The loss of a batch, its mean noted for the logs, as `Model.train_step` does it.
+
+    A `compute_loss` that the user has written may lack the argument `training`, and `Model.loss_tracker` does not exist.
+    """
+    loss = model._compute_loss(x=x, y=y, y_pred=y_pred, sample_weight=sample_weight, training=True)
+    model._loss_tracker.update_state(loss, sample_weight=tf.shape(keras.tree.flatten(x)[0])[0])
+    return loss
+
+
+def keras2_steps_per_execution(model) -> int:
+    """Batches per call of a tf_keras model's train function. It has no public attribute, unlike a model of Keras 3."""
+    return 1 if model._steps_per_execution is None else int(model._steps_per_execution.numpy())
+
+
+def count_keras2_step(model) -> None:
+    """Count a training step of a tf_keras model, as its own train function does; nothing public counts it."""
+    model._train_counter.assign_add(1)
+
+
+class NoBatchHooks:
+    """A callback that does nothing at single batches. tf_keras asks each callback by these methods, which Keras 3 does not have."""
+
+    def _no_hooks(self) -> bool:
+        return False
+
+    _implements_train_batch_hooks = _implements_test_batch_hooks = _implements_predict_batch_hooks = _no_hooks
