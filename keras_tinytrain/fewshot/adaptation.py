@@ -25,7 +25,7 @@ def prototype_classifier(backbone: keras.Model, support_x, support_y) -> FewShot
     """Classify by cosine to the class means of the support set, without any training."""
     num_classes = check_support(backbone, support_x, support_y)
     adapter = Adapter.of(backbone)
-    head = CosineHead.of(adapter.features(adapter.tail(Plan(())), support_x), support_y, num_classes)
+    head = CosineHead.of(adapter.features(adapter.trainable_part(Plan(())), support_x), support_y, num_classes)
     return FewShotClassifier(adapter, None, head, head)
 
 
@@ -50,10 +50,10 @@ def adapt(
 ) -> FewShotClassifier:
     """Learn a task from its support set. `backbone` itself is not changed.
 
-    Each iteration: all samples are embedded with the weights as they are, and prototypes are their class means (no gradient
-    through them); the queries are the next view of every sample; one Adam step on the mean cross-entropy of softmax(10 * cos).
-    Dropout is off and BatchNorm in inference mode. The device's runtime does the same. What lies before the earliest trained
-    layer runs once per view. What was compiled for a backbone is kept for its next task.
+    Each iteration embeds all samples with the present weights; prototypes are their class means (no gradient through them).
+    The queries are the next view of every sample. One Adam step follows, on the mean cross-entropy of softmax(10 * cos).
+    Dropout is off and BatchNorm in inference mode. The device's runtime does the same. The frozen part runs once per view.
+    The compiled functions of a backbone are kept for its next task.
 
     Args:
         backbone: images -> embeddings.
@@ -63,11 +63,12 @@ def adapt(
         plan: train this plan instead of choosing one.
         iterations: optimizer steps.
         learning_rate: Adam's.
-        shifts: (dy, dx) or (dy, dx, mirrored), one per view, see `augmentation.shift_views`; () and no `augment` uses the images themselves.
+        shifts: (dy, dx) or (dy, dx, mirrored), one per view, see `augmentation.shift_views`. With neither `shifts` nor
+            `augment` the images themselves are the queries.
         augment: views by other means, see `augmentation.fixed_views`: "photo", "ink", a Keras layer, or a function of images.
-        num_views: of `augment`, drawn once, so that the frozen part still runs once per view.
+        num_views: of `augment`; they are drawn once, so the frozen part still runs once per view.
         head: "prototypes"; or "softmax", a dense layer that starts from the prototypes and is trained too (`heads.SoftmaxHead`).
-        average: weight of the original network's cosine logits beside the adapted network's when it answers; 0 for none.
+        average: weight of the original network's cosine logits in each answer, a fraction of 1; 0 for none.
         leave_one_out: leave a query's own sample out of its class's prototype in the loss. Fisher scores, as published, do not.
         seed: of views and of strategies that draw.
         choice_options: of `planner.choose`: strategy, last_blocks, layers, kinds, accounting, rule.
@@ -95,12 +96,12 @@ def adapt(
 
 
 def classifier_from_delta(backbone: keras.Model, delta: Delta, *, average: float = 0.5) -> FewShotClassifier:
-    """The classifier from which `delta` was taken, on a copy of `backbone`.
+    """The classifier that `delta` was taken from, on a copy of `backbone`.
 
     Args:
-        backbone: the one it was learned on.
+        backbone: the one that the delta was learned on.
         delta: of a `FewShotClassifier`.
-        average: as it was given to `adapt`; it counts only where the delta holds the original network's prototypes.
+        average: as for `adapt`; used only where the delta holds the original network's prototypes.
 
     Raises:
         ValueError: the delta was learned on another model, holds no prototypes, or holds int8 values of a device.
@@ -135,26 +136,26 @@ def _views(x, shifts, augment, num_views, seed):
 
 
 def _learn(adapter, plan, original, x, y, views, objective, average, **settings):
-    """Train what `plan` names, and the head if it is trained; one optimizer for both."""
-    tail = adapter.tail(plan)
-    features, channels = adapter.features(tail, x), tail.channels(plan)
-    originals = tail.originals(channels)
+    """Train the channels of `plan`, and the head if it is trained, with one optimizer."""
+    part = adapter.trainable_part(plan)
+    features, channels = adapter.features(part, x), part.channels(plan)
+    originals = part.originals(channels)
     start = original
     if objective is softmax_loss:
-        start = SoftmaxHead.from_prototypes(original.prototypes, tail.embed(features, channels, originals))
+        start = SoftmaxHead.from_prototypes(original.prototypes, part.embed(features, channels, originals))
     trained, losses = [*originals, *start.tensors()], []
     if trained:
-        queries = [adapter.features(tail, view) for view in views] or [features]
-        step = tail.step(objective, start.SPECS, augmented=len(views) > 0)
+        queries = [adapter.features(part, view) for view in views] or [features]
+        step = part.step(objective, start.SPECS, augmented=len(views) > 0)
         membership = np.eye(original.num_classes, dtype=np.float32)[np.asarray(y)]
         trained, losses = train(step, features, queries, membership, channels, trained, **settings)
     values, weights = trained[: len(originals)], trained[len(originals) :]
-    head = start.trained(weights, tail.embed(features, channels, values), y)
+    head = start.trained(weights, part.embed(features, channels, values), y)
     return FewShotClassifier(adapter, plan, head, original, start=start, values=values, average=average, losses=losses)
 
 
 def _values(adapter, record):
-    """The tensors that `Tail` takes, of a delta's record: kernel, then bias."""
+    """The tensors of a delta's record as `TrainablePart` takes them: kernel, then bias."""
     if record.values.dtype != np.float32:
         kind = record.values.dtype
         raise ValueError(f"Layer '{record.name}' holds {kind} values of a device; only the device can apply them.")

@@ -1,7 +1,8 @@
-"""A backbone made ready for many tasks: its copy, its scores and the tails that were compiled so far."""
+"""A backbone made ready for many tasks: its copy, its scores and the trainable parts that were compiled so far."""
 
 import functools
 import weakref
+from collections.abc import Callable
 
 import keras
 import numpy as np
@@ -12,17 +13,17 @@ from keras_tinytrain.delta import model_hash
 from keras_tinytrain.fewshot.heads import SCALE
 from keras_tinytrain.fewshot.prototype_head import PrototypeHead
 from keras_tinytrain.fewshot.prototypes import cosine_logits
-from keras_tinytrain.fewshot.trainable_part import Tail
+from keras_tinytrain.fewshot.trainable_part import TrainablePart
 from keras_tinytrain.model.fold import canonical_form
 from keras_tinytrain.model.graph import flatten
 from keras_tinytrain.plan import Plan
 
 BATCH_SIZE = 256
-_ADAPTERS = weakref.WeakKeyDictionary()  # {backbone: its Adapter}
+_ADAPTERS: "weakref.WeakKeyDictionary[keras.Model, Adapter]" = weakref.WeakKeyDictionary()
 
 
 class Adapter:
-    """Everything about a backbone that does not depend on a task, each part made when it is first needed.
+    """Everything about a backbone that does not depend on a task; each part is made when it is first needed.
 
     The copy's weights never change, so what was compiled serves every task, one after the other or side by side.
 
@@ -35,37 +36,38 @@ class Adapter:
 
     def __init__(self, backbone: keras.Model):
         self.model = copy_model(backbone)
-        self._tails = {}
-        self._frozen = {}  # {id of the tensor at the cut: the compiled network before it}
-        self._products = {}  # {names of the scored layers: compiled gradients}
-        self._classifiers = {}
+        self._parts: dict[tuple, TrainablePart] = {}  # {(name, whether its kernel is trained) of each trained layer: the part}
+        self._frozen: dict[int, Callable] = {}  # {id of its output tensor: the compiled frozen part}
+        self._products: dict[tuple[str, ...], Callable] = {}  # {names of the scored layers: compiled gradients}
+        self._classifiers: dict[int, tuple[PrototypeHead, keras.Model]] = {}  # {number of classes: head, model with it}
 
     @classmethod
     def of(cls, backbone: keras.Model) -> "Adapter":
-        """The adapter of a backbone: the one from last time for as long as its weights are what they were."""
+        """The adapter of a backbone: the same one until its weights change."""
         adapter = _ADAPTERS.get(backbone)
         if adapter is None or not _same_weights(adapter.model, backbone):
             adapter = _ADAPTERS[backbone] = cls(backbone)
         return adapter
 
-    def tail(self, plan: Plan) -> Tail:
-        """What is trained under `plan` and all behind it."""
+    def trainable_part(self, plan: Plan) -> TrainablePart:
+        """The layers from the earliest one that `plan` trains to the end."""
         layers = tuple((layer.name, layer.kernel) for layer in plan.layers)
-        if layers not in self._tails:
-            self._tails[layers] = Tail(self.model, layers)
-        return self._tails[layers]
+        if layers not in self._parts:
+            self._parts[layers] = TrainablePart(self.model, layers)
+        return self._parts[layers]
 
-    def features(self, tail: Tail, images) -> np.ndarray:
-        """What enters the tail for images (N, ...), float32: the frozen network runs here, once per image."""
+    def features(self, part: TrainablePart, images) -> np.ndarray:
+        """The input of a trainable part for images (N, ...), float32: the frozen part runs here, once per image."""
         images = np.asarray(images, np.float32)
-        if tail.frozen is None:
+        if part.frozen is None:
             return images
-        run = self._frozen.setdefault(id(tail.frozen.output), _compiled(tail.frozen))
-        return np.concatenate([run(images[start : start + BATCH_SIZE]) for start in range(0, max(len(images), 1), BATCH_SIZE)])
+        run = self._frozen.setdefault(id(part.frozen.output), _compiled(part.frozen))
+        batches = [run(images[start : start + BATCH_SIZE]).numpy() for start in range(0, len(images), BATCH_SIZE)]
+        return np.concatenate([np.empty((0, *part.frozen.output_shape[1:]), np.float32), *batches])
 
     @functools.cached_property
     def hash(self) -> bytes:
-        """Names the base model in deltas."""
+        """The base model's hash, by which deltas know it."""
         return model_hash(self.model)
 
     def classifier(self, prototypes) -> keras.Model:
@@ -93,7 +95,7 @@ class Adapter:
         """(head, canonical model with it), one for each number of classes."""
         if num_classes not in self._classifiers:
             head, canonical = PrototypeHead(num_classes, scale=SCALE), self._canonical
-            model = keras.Model(canonical.input, head(canonical.output), name=self.model.name)  # schemes go by the name
+            model = keras.Model(canonical.input, head(canonical.output), name=self.model.name)  # schemes are found by the name
             self._classifiers[num_classes] = head, model
         return self._classifiers[num_classes]
 

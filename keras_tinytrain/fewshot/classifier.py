@@ -1,4 +1,4 @@
-"""`FewShotClassifier`: a backbone, what it learned of a task, and what it would have said without."""
+"""`FewShotClassifier`: a backbone, what it learned of a task, and its answers without that."""
 
 import dataclasses
 import functools
@@ -19,13 +19,16 @@ _LOG = logging.getLogger(__name__)
 
 
 class Evaluation(float):
-    """Accuracy on some samples, a fraction of 1, and what it came from.
+    """Accuracy on some samples, a fraction of 1, beside the accuracy before learning.
 
     Attributes:
         before: accuracy of the original network and its prototypes on the same samples.
-        reverted: whether what was learned was taken back because it answered fewer of these samples right. The number
-            itself is the accuracy of the classifier as it is now, so it then equals `before`.
+        reverted: whether the learned weights were taken back because they answered fewer of these samples right. The number
+            itself is the classifier's accuracy after that, so it then equals `before`.
     """
+
+    before: float
+    reverted: bool
 
     def __new__(cls, accuracy: float, *, before: float, reverted: bool = False):
         self = super().__new__(cls, accuracy)
@@ -37,7 +40,7 @@ class FewShotClassifier:
     """Images -> classes, learned by `adapt`.
 
     logits = (1 - average) * logits of the adapted network + average * 10 cos(z', c') of the original network, z' and c' being
-    its own embedding and prototypes. What lies before the earliest trained layer runs once for both.
+    its own embedding and prototypes. The frozen part runs once for both.
 
     Attributes:
         plan: what was trained; None where nothing was.
@@ -60,9 +63,9 @@ class FewShotClassifier:
         losses=(),
     ):
         self.plan, self.average, self.losses = plan, average, list(losses)
-        self._adapter, self._tail = adapter, adapter.tail(plan or Plan(()))
-        self._channels = self._tail.channels(plan or Plan(()))
-        self._originals = self._tail.originals(self._channels)
+        self._adapter, self._part = adapter, adapter.trainable_part(plan or Plan(()))
+        self._channels = self._part.channels(plan or Plan(()))
+        self._originals = self._part.originals(self._channels)
         self._values = list(values) or self._originals
         self._head, self._original, self._start = head, original, start or original
 
@@ -83,8 +86,8 @@ class FewShotClassifier:
 
         Args:
             x, y: labelled samples that were not learned from.
-            revert: True takes back what was learned if the original network with its prototypes gets more of these samples
-                right, and logs a warning that says so. Choose on other samples than you report on.
+            revert: True takes the learned weights back if the original network with its prototypes gets more of these samples
+                right, and logs a warning. Do not report accuracy on the samples that you revert by.
 
         Raises:
             ValueError: the samples are not the network's, or y is not one of the classes for each of them.
@@ -108,7 +111,7 @@ class FewShotClassifier:
         self.__dict__.pop("model", None)
 
     def add_class(self, x) -> int:
-        """Add a class by the mean embedding of its samples x (N, ...), without a gradient; the other classes stay as they are.
+        """Add a class by the mean embedding of its samples x (N, ...), without a gradient; the other classes do not change.
 
         Returns:
             Its index, K for the first that is added to K classes.
@@ -121,7 +124,7 @@ class FewShotClassifier:
             raise ValueError(
                 f"A new class expects samples (N, {', '.join(map(str, expected))}), N > 0. Received: {np.shape(x)}"
             )
-        features = self._adapter.features(self._tail, x)
+        features = self._adapter.features(self._part, x)
         adapted, original = (np.mean(self._embed(features, values), axis=0) for values in (self._values, self._originals))
         self._head, self._original = self._head.with_class(adapted), self._original.with_class(original)
         self._start = self._start.with_class(original)
@@ -144,20 +147,21 @@ class FewShotClassifier:
     @functools.cached_property
     def model(self) -> keras.Model:
         """The same classifier as a Keras model with weights of its own, built when first asked for."""
-        sources = zip(self._tail.sources, self._channels, self._values, strict=True)
+        sources = zip(self._part.sources, self._channels, self._values, strict=True)
         weights = [(source, np.asarray(source.merge(*pair))) for source, *pair in sources]
         original = self._original if self.average > 0 else None
         return classifier_model(self._adapter.model, weights, self._head, original, self.average)
 
     def _both_logits(self, x, *, with_original):
-        """(logits, the original network's logits) over batches."""
+        """(logits, the original network's logits) over batches; an empty one stays away from TensorFlow, whose oneDNN fails."""
         check_shape(self._adapter.model, x)
-        batches = [x[start : start + BATCH_SIZE] for start in range(0, max(len(x), 1), BATCH_SIZE)]
-        pairs = [self._batch_logits(np.asarray(batch), with_original) for batch in batches]
+        none = np.empty((0, self.num_classes), np.float32)
+        batches = [np.asarray(x[start : start + BATCH_SIZE]) for start in range(0, len(x), BATCH_SIZE)]
+        pairs = [(none, none), *(self._batch_logits(batch, with_original) for batch in batches)]
         return tuple(np.concatenate(parts) for parts in zip(*pairs))
 
     def _batch_logits(self, batch, with_original):
-        features = self._adapter.features(self._tail, batch)
+        features = self._adapter.features(self._part, batch)
         adapted = np.asarray(self._head.logits(self._embed(features, self._values)))
         if not with_original:
             return adapted, adapted
@@ -167,12 +171,12 @@ class FewShotClassifier:
         return (1 - np.float32(self.average)) * adapted + np.float32(self.average) * original, original
 
     def _embed(self, features, values):
-        return self._tail.embed(features, self._channels, values)
+        return self._part.embed(features, self._channels, values)
 
     def _learned_record(self, record):
-        """A record of the original network's channels, with what was learned in its place."""
+        """A record of the original network's channels, with the learned values."""
         learned = {}
-        for source, value in zip(self._tail.sources, self._values, strict=True):
+        for source, value in zip(self._part.sources, self._values, strict=True):
             if source.layer == record.name:
                 field, old = ("values", record.values) if source.part == "kernel" else ("biases", record.biases)
                 learned[field] = np.moveaxis(np.asarray(value), source.axis, 0).reshape(old.shape)

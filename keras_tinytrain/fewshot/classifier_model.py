@@ -1,10 +1,10 @@
-"""A few-shot classifier as one Keras model: the frozen part, the adapted tail, and the original tail beside it."""
+"""A few-shot classifier as one Keras model: the frozen part, then the adapted and the original trainable part."""
 
 import keras
 
 from keras_tinytrain.fewshot.adapter import copy_model
 from keras_tinytrain.fewshot.heads import ORIGINAL, CosineHead
-from keras_tinytrain.fewshot.trainable_part import cut_before
+from keras_tinytrain.fewshot.trainable_part import split_at
 from keras_tinytrain.model.graph import find_layer, only, require_functional
 from keras_tinytrain.model.private_keras import run_graph
 
@@ -31,12 +31,11 @@ class AverageLogits(keras.layers.Layer):
 def classifier_model(backbone: keras.Model, weights, head, original: CosineHead | None, average: float) -> keras.Model:
     """Images -> logits (N, K), with weights of its own.
 
-    Only what lies behind the cut before the earliest trained layer is there twice; its second copy's layers are called
-    "original_<name>".
+    Only the trainable part is there twice; the layers of the second one are called "original_<name>".
 
     Args:
         backbone: flat, images -> embeddings.
-        weights: [(source, whole weight)] of the trained weights, see `tail.Source`.
+        weights: [(source, whole weight)] of the trained weights, see `trainable_part.Source`.
         head: of the adapted network.
         original: head of the original network; None for no averaging.
         average: weight of the original network's logits.
@@ -44,7 +43,7 @@ def classifier_model(backbone: keras.Model, weights, head, original: CosineHead 
     own, name = copy_model(backbone), f"{backbone.name}_classifier"
     logits = head.layer(own.output)
     if original is not None:
-        frozen, trainable = cut_before(own, [source.layer for source, _ in weights])
+        frozen, trainable = split_at(own, [source.layer for source, _ in weights])
         features = own.input if frozen is None else frozen.output
         embedding = features if trainable is None else _second_copy(trainable, features)
         logits = AverageLogits(average)(logits, original.layer(embedding, ORIGINAL))

@@ -1,4 +1,4 @@
-"""What a few-shot classifier says of embeddings: cosine to prototypes, or a dense layer that was trained."""
+"""Heads of a few-shot classifier, embeddings -> logits: cosine to prototypes, or a trained dense layer."""
 
 import dataclasses
 
@@ -11,7 +11,7 @@ from keras_tinytrain.fewshot.prototype_head import PrototypeHead
 from keras_tinytrain.fewshot.prototypes import class_prototypes, cosine_logits
 
 SCALE = 10.0  # inverse temperature of the cosines, as in PMF (Hu et al., CVPR 2022)
-ORIGINAL = "original_prototypes"  # the original network's, as a layer and as a record of a delta
+ORIGINAL = "original_prototypes"  # name of the original network's prototypes, of the layer and of the delta's record
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -36,11 +36,11 @@ class CosineHead:
         return len(self.prototypes)
 
     def tensors(self) -> list[tf.Tensor]:
-        """What is trained: nothing."""
+        """The trained tensors: none."""
         return []
 
     def trained(self, tensors, embeddings, labels) -> "CosineHead":
-        """The head after training: the class means of the embeddings as they are now."""
+        """The head after training: the class means of the new embeddings."""
         return CosineHead.of(embeddings, labels, self.num_classes)
 
     def logits(self, embeddings) -> tf.Tensor:
@@ -83,7 +83,7 @@ class SoftmaxHead:
 
     @classmethod
     def from_prototypes(cls, prototypes, embeddings) -> "SoftmaxHead":
-        """Where training begins: w_k = 10 c_k / (||c_k|| mean_n ||z_n||), b = 0.
+        """The head that training begins with: w_k = 10 c_k / (||c_k|| mean_n ||z_n||), b = 0.
 
         For an embedding of mean length that is the cosine logit 10 cos(z, c_k).
 
@@ -100,11 +100,11 @@ class SoftmaxHead:
         return len(self.bias)
 
     def tensors(self) -> list[tf.Tensor]:
-        """What is trained: [kernel (D, K), bias (K,)]."""
+        """The trained tensors: [kernel (D, K), bias (K,)]."""
         return [tf.constant(self.kernel.T), tf.constant(self.bias)]
 
     def trained(self, tensors, embeddings, labels) -> "SoftmaxHead":
-        """The head after training, of the tensors that came out of it."""
+        """The head after training, from the tensors that it gave."""
         kernel, bias = map(np.asarray, tensors)
         return SoftmaxHead(np.ascontiguousarray(kernel.T), bias)
 
@@ -113,7 +113,7 @@ class SoftmaxHead:
         return tf.matmul(embeddings, self.kernel, transpose_b=True) + self.bias
 
     def with_class(self, prototype) -> "SoftmaxHead":
-        """One more class: w along its mean embedding, as long as the other classes' w on average; b their mean."""
+        """One more class: w along its mean embedding, of the mean length of the other classes' w; b their mean."""
         length = np.linalg.norm(self.kernel, axis=1).mean()
         added = np.asarray(prototype) * (length / max(np.linalg.norm(prototype), 1e-12))
         kernel, bias = np.concatenate([self.kernel, added[None]]), np.append(self.bias, self.bias.mean())

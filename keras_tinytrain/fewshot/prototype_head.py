@@ -1,4 +1,4 @@
-"""The classifier behind a backbone: cosine to class prototypes, which are computed from samples, not trained."""
+"""The classifier after a backbone: cosine to class prototypes, which are computed from samples, not trained."""
 
 import keras
 import tensorflow as tf

@@ -1,6 +1,6 @@
-"""The trained end of a network as functions of the trained channels' values: compiled once, for every task.
+"""The trainable part of a network as functions of the trained channels' values: compiled once, for every task.
 
-The network's own weights are never written. What a task learns is a list of tensors that goes in and comes out.
+The network's own weights are never written. A task learns a list of tensors, which goes in and comes out.
 """
 
 import dataclasses
@@ -17,7 +17,7 @@ from keras_tinytrain.plan import Plan
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Source:
-    """A weight of which channels are trained.
+    """A weight that has trained channels.
 
     Args:
         layer: the layer's name.
@@ -36,9 +36,9 @@ class Source:
         return tf.gather(tf.convert_to_tensor(self.variable), channels, axis=self.axis)
 
     def merge(self, channels, values) -> tf.Tensor:
-        """The network's weight with `values` in the place of `channels`; differentiable in `values` alone."""
+        """The network's weight with `values` for its `channels`; differentiable in `values` only."""
         weight, extent = tf.convert_to_tensor(self.variable), self.variable.shape[self.axis]
-        # Where each channel is found in concat([weight, values], axis): itself, or its value behind the weight.
+        # Where each channel is found in concat([weight, values], axis): in the weight, or in the values, which follow it.
         places = tf.tensor_scatter_nd_update(tf.range(extent), channels[:, None], extent + tf.range(tf.size(channels)))
 
         @tf.custom_gradient
@@ -58,26 +58,26 @@ class Source:
         return tf.TensorSpec(shape, self.variable.dtype)
 
 
-class Tail:
-    """What lies behind the cut before the earliest of some layers.
+class TrainablePart:
+    """The layers from the earliest trained one to the network's end.
 
     Args:
         model: flat, images -> embeddings.
-        layers: (name, whether its kernel is trained) of each trained layer; () makes a tail that does nothing.
+        layers: (name, whether its kernel is trained) of each trained layer; () makes an empty trainable part.
 
     Attributes:
-        frozen: images -> features, the network before the cut; None where there is nothing before it.
-        trainable: features -> embeddings; None where nothing is behind it.
-        sources: the weights of which channels are trained.
+        frozen: images -> features, the frozen part; None where it is empty.
+        trainable: features -> embeddings; None where it is empty.
+        sources: the weights that have trained channels.
     """
 
     def __init__(self, model: keras.Model, layers: tuple[tuple[str, bool], ...]):
         self.sources = [source for name, kernel in layers for source in _sources(model, name, kernel)]
-        self.frozen, self.trainable = cut_before(model, [name for name, _ in layers])
+        self.frozen, self.trainable = split_at(model, [name for name, _ in layers])
         features = tf.TensorSpec(self.frozen.output_shape if self.trainable is None else self.trainable.input_shape, tf.float32)
         channels, values = [tf.TensorSpec([None], tf.int32)] * len(self.sources), [source.spec for source in self.sources]
         self._specs = features, channels, values
-        self._steps = {}
+        self._steps: dict = {}  # {(objective, augmented): the compiled step}
         self._embed = tf.function(self._run, input_signature=self._specs, jit_compile=False, autograph=False)
 
     def channels(self, plan: Plan) -> list[tf.Tensor]:
@@ -93,7 +93,7 @@ class Tail:
         return [source.gather(part) for source, part in zip(self.sources, channels, strict=True)]
 
     def embed(self, features, channels, values) -> tf.Tensor:
-        """Embeddings (N, D) of features (N, ...) with `values` in the place of the network's `channels`."""
+        """Embeddings (N, D) of features (N, ...) with `values` for the network's `channels`."""
         return self._embed(features, channels, values)
 
     def step(self, objective, head_specs=(), *, augmented: bool = True):
@@ -101,8 +101,8 @@ class Tail:
 
         Args:
             objective: of `training`.
-            head_specs: of the tensors it trains beside the channels' values.
-            augmented: False where the queries are the samples themselves, which then go through once, not twice.
+            head_specs: of the tensors of the head that are trained too.
+            augmented: False where the queries are the samples themselves, which are then embedded once, not twice.
         """
         key = objective, augmented
         if key not in self._steps:
@@ -138,8 +138,8 @@ class Tail:
             return self.trainable(features, training=False)
 
 
-def cut_before(model, names):
-    """(frozen, trainable) before the earliest of the layers `names`, either of them None where it holds nothing."""
+def split_at(model, names):
+    """(frozen part, trainable part) of `model` where the layers `names` are trained; None for one that is empty."""
     if not names:
         return model, None
     order = [node.layer.name for node in walk(model)]

@@ -20,7 +20,7 @@ def prototype_loss(queries, features, membership):
 
 
 def leave_one_out_loss(queries, features, membership):
-    """As `prototype_loss`, each query's own sample left out of its class's prototype (`prototypes.leave_one_out_logits`)."""
+    """`prototype_loss` with each query's own sample left out of its class's prototype (`prototypes.leave_one_out_logits`)."""
     return _cross_entropy(membership, leave_one_out_logits(queries, tf.stop_gradient(features), membership))
 
 
@@ -40,7 +40,7 @@ def adam_step(values, first, second, gradients, iteration, learning_rate):
 
     Args:
         values, first, second, gradients: lists of tensors x, m, v, g.
-        iteration: t; of float32 the correction is off by 6e-6, as Keras' is, of float64 it is as exact as the device's.
+        iteration: t; in float32 the correction is wrong by 6e-6, as in Keras; in float64 it is as exact as the device's.
 
     Returns:
         The new [values, first, second].
@@ -53,17 +53,17 @@ def adam_step(values, first, second, gradients, iteration, learning_rate):
 
 
 def train(step, samples, views, membership, channels, values, *, iterations: int, learning_rate: float):
-    """Repeat a compiled step of `tail.Tail.step`; iteration i takes view i modulo their number.
+    """Repeat a compiled step of `TrainablePart.step`; iteration i takes view i modulo their number.
 
-    Two passes an iteration: all samples are embedded with the weights as they are, for the prototypes; then the view goes
-    through with a gradient.
+    An iteration has two passes: one embeds all samples with the present weights, for the prototypes; one takes the view, with
+    a gradient.
 
     Args:
         samples: features (N, ...) of the samples themselves.
         views: features (V, N, ...) of their views.
         membership: one-hot labels, float32 (N, K).
         channels: of each trained weight.
-        values: what is trained, those channels' first, then the head's.
+        values: the trained tensors, first the channels', then the head's.
 
     Returns:
         (trained values, loss of every iteration).

@@ -78,7 +78,7 @@ def test_one_compiled_step_serves_tasks_of_any_size():
         plan = Plan((LayerPlan("b2.pw1", tuple(channels)),))
         shifts = [(view, 1) for view in range(views)]
         adapt(backbone, *labelled_images(backbone, per_class=classes, classes=classes), plan=plan, iterations=2, shifts=shifts)
-        (step,) = adapter.tail(plan)._steps.values()
+        (step,) = adapter.trainable_part(plan)._steps.values()
         counts.append(step.experimental_get_tracing_count())
     assert counts == [1, 1, 1]
 
