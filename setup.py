@@ -15,6 +15,7 @@ setup(
         "keras_tinytrain.choose",
         "keras_tinytrain.cli",
         "keras_tinytrain.data",
+        "keras_tinytrain.delta",
         "keras_tinytrain.export",
         "keras_tinytrain.export.backward",
         "keras_tinytrain.export.tflite",

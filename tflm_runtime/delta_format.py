@@ -7,6 +7,7 @@ from keras_tinytrain.tflm_runtime.headers import byte_string, constant
 _FORMAT = "tinytrain/delta/format.h"
 MAGIC = byte_string("tinytrain_delta.h", "kDeltaMagic")
 VERSION = constant("tinytrain_delta.h", "kDeltaVersion")
+MAX_NAME_BYTES = constant("tinytrain_delta.h", "kMaxNameBytes")
 HEADER = struct.Struct("<4sHHII32s")  # magic, version, records, sequence, length with CRC, base hash
 RECORD = struct.Struct("<BBIH")  # after the name: value type, flags, values per channel, channels
 CRC = struct.Struct("<I")

@@ -1,0 +1,20 @@
+"""What was learned? The new weights of the trained channels; saved, applied, reverted, bound to their base model."""
+
+import typing
+
+from keras_tinytrain._public import lazy_names
+
+if typing.TYPE_CHECKING:
+    from keras_tinytrain.delta.channels import model_hash, read_channels
+    from keras_tinytrain.delta.delta import Delta, snapshot
+    from keras_tinytrain.delta.records import ChannelValues
+
+_HOMES = {
+    "ChannelValues": "records",
+    "Delta": "delta",
+    "model_hash": "channels",
+    "read_channels": "channels",
+    "snapshot": "delta",
+}
+__all__ = ["ChannelValues", "Delta", "model_hash", "read_channels", "snapshot"]
+__getattr__, __dir__ = lazy_names(__name__, _HOMES)
