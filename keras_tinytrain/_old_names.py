@@ -15,8 +15,9 @@ def old_keywords(**new_of_old: str | Callable[[Any], dict[str, Any]]) -> Callabl
         new_of_old: {old name: the new name}; or, where it depends on the value, {old name: value -> {new name: value}}.
     """
 
-    def decorate(thing):
-        function = thing.__init__ if isinstance(thing, type) else thing
+    def decorate(thing: Any) -> Any:
+        is_class = isinstance(thing, type)
+        function = thing.__init__ if is_class else thing
 
         @functools.wraps(function)
         def call(*args, **kwargs):
@@ -27,16 +28,15 @@ def old_keywords(**new_of_old: str | Callable[[Any], dict[str, Any]]) -> Callabl
                 kwargs.update(renamed)
             return function(*args, **kwargs)
 
-        if not isinstance(thing, type):
-            return call
-        thing.__init__ = call
-        return thing
+        if is_class:
+            thing.__init__ = call
+        return thing if is_class else call
 
     return decorate
 
 
 def last_blocks_or_layers(inspect: Any) -> dict[str, Any]:
-    """What `inspect=` of version 0.1 is called now: a number of blocks, or names of layers."""
+    """`inspect=` of version 0.1 by its new name: a number of blocks, or names of layers."""
     return {"last_blocks": inspect} if isinstance(inspect, int) else {"layers": tuple(inspect)}
 
 

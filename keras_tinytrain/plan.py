@@ -35,7 +35,7 @@ class Budget:
 
     @property
     def memory_bytes(self) -> int:
-        return self.memory
+        return int(self.memory)  # a number since __post_init__
 
     def backward_macs(self, full_backward_macs: int) -> int:
         """The compute limit in multiply-accumulates, given those of a full backward pass."""
@@ -164,8 +164,7 @@ def unexplained(plan: Plan) -> str:
 def parse_bytes(amount: int | str) -> int:
     """Bytes from a positive number or from text such as "256KB", "0.5 MB" (1 KB = 1024 bytes)."""
     match = re.fullmatch(r"\s*([0-9]*\.?[0-9]+)\s*([A-Za-z]*)\s*", str(amount))
-    factor = match and _UNITS.get(match[2].upper())
-    num_bytes = int(float(match[1]) * factor) if factor else 0
+    num_bytes = int(float(match[1]) * _UNITS.get(match[2].upper(), 0)) if match else 0
     if num_bytes <= 0:
         raise ValueError(f'Expected a positive number of bytes such as 262144 or "256KB". Received: {amount!r}')
     return num_bytes

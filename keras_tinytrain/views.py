@@ -1,7 +1,9 @@
-"""Views that a device keeps of each sample, as they are named in Python, on the command line and in a bundle."""
+"""Views that a device keeps of each sample, as Python, the command line and a bundle name them."""
+
+from collections.abc import Iterable, Sequence
 
 
-def checked_views(views) -> tuple[tuple[int, int, bool], ...]:
+def checked_views(views: Iterable[Sequence[int]]) -> tuple[tuple[int, int, bool], ...]:
     """(shift_y, shift_x, mirrored) of each.
 
     Args:
@@ -17,4 +19,4 @@ def checked_views(views) -> tuple[tuple[int, int, bool], ...]:
             "views expects at most 255 rows of pixels, (shift_y, shift_x) or (shift_y, shift_x, mirrored). Received: "
             f"{rows[:5]}"
         )
-    return tuple((*row[:2], row[2:] == (1,)) for row in rows)
+    return tuple((row[0], row[1], row[2:] == (1,)) for row in rows)

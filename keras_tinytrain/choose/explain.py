@@ -43,12 +43,11 @@ class Explanation:
         return sorted(self.ranking.layers, key=self.ranking.layers.__getitem__, reverse=True)
 
     def _title(self, plan):
-        choice = paper_cost.num_channels(plan)
-        limit = plan.budget.backward_macs(paper_cost.full_backward_macs(self.table))
+        choice, (memory_bytes, macs) = paper_cost.num_channels(plan), self._limits(plan)
         return (
             f"Plan by {plan.strategy}: {paper_cost.num_trained_weights(self.table, choice):,} weights, "
-            f"{self.accounting.memory_bytes(self.table, choice):,} of {plan.budget.memory_bytes:,} bytes, "
-            f"{paper_cost.backward_macs(self.table, choice):,} of {limit:,} backward MACs a sample."
+            f"{self.accounting.memory_bytes(self.table, choice):,} of {memory_bytes:,} bytes, "
+            f"{paper_cost.backward_macs(self.table, choice):,} of {macs:,} backward MACs a sample."
         )
 
     def cells(self, plan: Plan, name: str) -> tuple[str, ...]:
@@ -71,14 +70,20 @@ class Explanation:
         if count == size:
             return "taken whole"
         more = {**choice, name: count + 1}
-        missing_bytes = self.accounting.memory_bytes(self.table, more) - plan.budget.memory_bytes
-        limit = plan.budget.backward_macs(paper_cost.full_backward_macs(self.table))
-        missing_macs = paper_cost.backward_macs(self.table, more) - limit
-        wants = [f"{missing_bytes:,} bytes"] * (missing_bytes > 0) + [f"{missing_macs:,} MACs"] * (missing_macs > 0)
-        return f"{'taken' if count else 'left'}: one more channel wants {' and '.join(wants)} more"
+        memory_bytes, macs = self._limits(plan)
+        missing_bytes = self.accounting.memory_bytes(self.table, more) - memory_bytes
+        missing_macs = paper_cost.backward_macs(self.table, more) - macs
+        needs = [f"{missing_bytes:,} bytes"] * (missing_bytes > 0) + [f"{missing_macs:,} MACs"] * (missing_macs > 0)
+        return f"{'taken' if count else 'left'}: one more channel needs {' and '.join(needs)} more"
+
+    def _limits(self, plan):
+        """(bytes, backward multiply-accumulates) of the plan's budget."""
+        if plan.budget is None:
+            raise ValueError(unexplained(plan))
+        return plan.budget.memory_bytes, plan.budget.backward_macs(paper_cost.full_backward_macs(self.table))
 
     def _with_more(self, plan, share):
-        memory = math.floor(plan.budget.memory_bytes * (1 + share))
+        memory = math.floor(self._limits(plan)[0] * (1 + share))
         before = paper_cost.num_channels(plan)
         after = paper_cost.num_channels(self.choose(dataclasses.replace(plan.budget, memory=memory)))
         changes = {name: after.get(name, 0) - before.get(name, 0) for name in self.table.names}

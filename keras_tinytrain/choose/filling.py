@@ -5,9 +5,11 @@ Every function returns a choice that fits and to which no further channel of any
 
 import heapq
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 
-LEAST_SHARE = 1 / 8  # of a layer's channels; one that fits with less is passed over at first, not to use up others' budget
+LEAST_SHARE = (
+    1 / 8
+)  # of a layer's channels; a layer of which less fits is passed over at first, so that it takes no budget from others
 
 Choice = dict[str, int]
 Fits = Callable[[Choice], bool]
@@ -16,14 +18,14 @@ Fits = Callable[[Choice], bool]
 def fill_by_layer(order: list[str], sizes: Choice, fits: Fits) -> Choice:
     """The paper's rule: layers in `order`, each with as many channels as still fit.
 
-    A layer of which less than an eighth fits is passed over at first. What is left of the budget is filled up at the end.
+    A layer of which less than an eighth fits is passed over at first. The rest of the budget is filled at the end.
 
     Args:
         order: layer names, best first.
         sizes: channels of each layer.
         fits: whether a choice is within budget.
     """
-    choice = {}
+    choice: Choice = {}
     for name in order:
         count = _largest_fitting(choice, name, sizes[name], fits)
         if count >= math.ceil(LEAST_SHARE * sizes[name]):
@@ -31,7 +33,7 @@ def fill_by_layer(order: list[str], sizes: Choice, fits: Fits) -> Choice:
     return top_up(choice, order, sizes, fits)
 
 
-def fill_by_channel(order: list[str], densities: dict[str, list[float]], fits: Fits) -> Choice:
+def fill_by_channel(order: list[str], densities: Mapping[str, Sequence[float]], fits: Fits) -> Choice:
     """A greedy knapsack: channels of all layers in decreasing value per weight, for as long as they fit.
 
     Args:
@@ -39,7 +41,8 @@ def fill_by_channel(order: list[str], densities: dict[str, list[float]], fits: F
         densities: value per weight of each layer's channels, decreasing.
         fits: whether a choice is within budget.
     """
-    choice, sizes = {}, {name: len(values) for name, values in densities.items()}
+    choice: Choice = {}
+    sizes = {name: len(values) for name, values in densities.items()}
     heap = [(-densities[name][0], rank, name) for rank, name in enumerate(order)]
     heapq.heapify(heap)
     while heap:
@@ -55,7 +58,7 @@ def fill_by_channel(order: list[str], densities: dict[str, list[float]], fits: F
 def top_up(choice: Choice, order: list[str], sizes: Choice, fits: Fits) -> Choice:
     """Add channels, of layers that are in `choice` first, until none fits."""
     choice, grown = dict(choice), True
-    while grown:  # once is enough unless a layer moved the first trained tensor to a smaller one, and so made room
+    while grown:  # once is enough, unless a layer made the cut move to a smaller tensor and so made room
         grown = False
         for name in sorted(order, key=lambda name: name not in choice):
             count = _largest_fitting(choice, name, sizes[name], fits)
@@ -65,12 +68,12 @@ def top_up(choice: Choice, order: list[str], sizes: Choice, fits: Fits) -> Choic
 
 
 def _largest_fitting(choice, name, size, fits):
-    """The largest number of channels of layer `name` that fits beside the rest of `choice`; costs grow with it."""
+    """The largest number of channels of layer `name` that fits together with the rest of `choice`; costs grow with it."""
     fitting, too_many = choice.get(name, 0), size + 1
     while too_many - fitting > 1:
-        middle = (fitting + too_many) // 2
-        if fits({**choice, name: middle}):
-            fitting = middle
+        half = (fitting + too_many) // 2
+        if fits({**choice, name: half}):
+            fitting = half
         else:
-            too_many = middle
+            too_many = half
     return fitting

@@ -1,21 +1,28 @@
 """Fisher information per output channel, from one forward and backward pass over the support set."""
 
+from collections.abc import Callable, Sequence
+from typing import Any
+
 import keras
 import numpy as np
 import tensorflow as tf
+from numpy.typing import ArrayLike
 
+from keras_tinytrain.choose.protocols import Loss
 from keras_tinytrain.model.float64 import call_in_float64
 from keras_tinytrain.model.graph import only, require_functional
 from keras_tinytrain.model.private_keras import run_graph
 
 
-def fisher_information(model: keras.Model, x, loss, layer_names, *, batch_size: int = 32) -> dict[str, np.ndarray]:
+def fisher_information(
+    model: keras.Model, x: ArrayLike, loss: Loss, layer_names: Sequence[str], *, batch_size: int = 32
+) -> dict[str, np.ndarray]:
     """Fisher information of the channels of some layers.
 
-    Delta_o = 1/(2N) * sum_n ( sum_d a_nd * g_nd )^2, per output channel o; a the layer's output, g the gradient of the loss
-    with respect to it; n runs over N samples, d over spatial positions (Kwon et al., ICML 2024; after Theis et al., 2018).
+    F_o = 1/(2N) * sum_n ( sum_d a_nd * g_nd )^2, per output channel o; a the layer's output, g the gradient of the loss with
+    respect to it; n runs over N samples, d over spatial positions (Delta_o in Kwon et al., ICML 2024; after Theis et al., 2018).
 
-    Only activation gradients are computed, and none before the earliest of the layers. The network runs in float64: in float32
+    Gradients of activations are computed, down to the earliest of the layers, and none of weights. The network runs in float64: in float32
     a ReLU6 gate near its edge may open the other way, and the sum over positions, which cancels, then changes by a step.
 
     Args:
@@ -40,15 +47,17 @@ def fisher_information(model: keras.Model, x, loss, layer_names, *, batch_size: 
     return mean_squares(products_of, len(x), layer_names, batch_size=batch_size)
 
 
-def mean_squares(products_of, num_samples: int, layer_names, *, batch_size: int = 32) -> dict[str, np.ndarray]:
-    """Delta_o from the products of `activation_gradient_products`, as in `fisher_information`.
+def mean_squares(
+    products_of: Callable[[np.ndarray], dict], num_samples: int, layer_names: Sequence[str], *, batch_size: int = 32
+) -> dict[str, np.ndarray]:
+    """F_o of `fisher_information` from the products of `activation_gradient_products`.
 
     Args:
         products_of: indices of samples -> {layer name: (samples, channels)}.
         num_samples: N.
         layer_names, batch_size: as in `fisher_information`.
     """
-    sums = dict.fromkeys(layer_names, 0.0)
+    sums = dict.fromkeys(layer_names, np.zeros(()))
     for start in range(0, num_samples, batch_size):
         for name, products in products_of(np.arange(start, min(start + batch_size, num_samples))).items():
             sums[name] = sums[name] + np.sum(np.square(np.asarray(products, np.float64)), axis=0)
@@ -58,12 +67,14 @@ def mean_squares(products_of, num_samples: int, layer_names, *, batch_size: int 
     return {name: total / (2 * num_samples) for name, total in sums.items()}
 
 
-def potential(delta: np.ndarray) -> float:
-    """Fisher potential of a layer, P = sum_o Delta_o (Turner et al., BlockSwap, 2020)."""
-    return float(np.sum(delta))
+def potential(fisher: np.ndarray) -> float:
+    """Fisher potential of a layer, P = sum_o F_o (Turner et al., BlockSwap, 2020)."""
+    return float(np.sum(fisher))
 
 
-def activation_gradient_products(model: keras.Model, x, loss, layer_names) -> dict[str, tf.Tensor]:
+def activation_gradient_products(
+    model: keras.Model, x: tf.Tensor, loss: Callable[[Any], tf.Tensor], layer_names: Sequence[str]
+) -> dict[str, tf.Tensor]:
     """{layer name: sum_d a_nd * g_nd, float64 (samples, channels)} of one pass, eagerly or in a `tf.function`.
 
     Args:
@@ -71,7 +82,8 @@ def activation_gradient_products(model: keras.Model, x, loss, layer_names) -> di
         x: samples (N, ...).
         loss: the model's outputs -> the SUM of the samples' losses.
     """
-    activations, names = {}, set(layer_names)
+    activations: dict[str, tf.Tensor] = {}
+    names = set(layer_names)
     with tf.GradientTape(watch_accessed_variables=False) as tape:
 
         def visit(layer):

@@ -1,7 +1,10 @@
 """Score a model on samples and choose layers and channels within a budget: from model and data to a `Plan`."""
 
+from typing import Any
+
 import keras
 import numpy as np
+from numpy.typing import ArrayLike
 
 from keras_tinytrain.choose.protocols import Loss, Scorer
 from keras_tinytrain.choose.strategies import find_strategy, make_task
@@ -10,13 +13,13 @@ from keras_tinytrain.plan import Budget, Plan
 
 def choose(
     model: keras.Model,
-    x,
+    x: ArrayLike,
     loss: Loss,
     budget: Budget,
     *,
     scorer: Scorer | None = None,
     strategy: str = "fisher",
-    **task_options,
+    **task_options: Any,
 ) -> Plan:
     """The layers and channels of `model` that `strategy` trains for the samples `x`, within `budget`.
 
@@ -42,7 +45,7 @@ def choose(
     return decide(make_task(model, x, loss, budget, scorer=scorer, **task_options))
 
 
-def summed_cross_entropy(labels, *, from_logits: bool = True) -> Loss:
+def summed_cross_entropy(labels: ArrayLike, *, from_logits: bool = True) -> Loss:
     """loss(outputs, indices) for `choose`: sum of cross-entropies of outputs (N, classes) against integer labels (N,)."""
     labels = np.asarray(labels)
 

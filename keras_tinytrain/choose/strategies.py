@@ -14,6 +14,7 @@ from collections.abc import Callable, Collection, Sequence
 
 import keras
 import numpy as np
+from numpy.typing import ArrayLike
 
 from keras_tinytrain._old_names import last_blocks_or_layers, old_keywords, warn_renamed
 from keras_tinytrain.choose import paper_cost
@@ -81,7 +82,7 @@ class Task:
 @old_keywords(inspect=last_blocks_or_layers)
 def make_task(
     model: keras.Model,
-    x,
+    x: ArrayLike,
     loss: Loss,
     budget: Budget,
     *,
@@ -132,14 +133,19 @@ def find_strategy(name: str) -> Strategy:
     return STRATEGIES[name]
 
 
-@strategy("fisher")
-def fisher(task: Task, criterion: str = "P/(W*M)") -> Plan:
-    """TinyTrain: layers by potential per parameter and multiply-accumulate, channels by Fisher information."""
+def by_criterion(task: Task, criterion: str) -> Plan:
+    """Layers by a score of `ranking.CRITERIA`, channels by Fisher information."""
     return task.select(fisher_ranking(task.rows, task.fisher, criterion=criterion), "fisher")
 
 
+@strategy("fisher")
+def fisher(task: Task) -> Plan:
+    """TinyTrain: layers by potential per parameter and multiply-accumulate, channels by Fisher information."""
+    return by_criterion(task, "P/(W*M)")
+
+
 for _criterion in CRITERIA:
-    STRATEGIES[f"fisher {_criterion}"] = functools.partial(fisher, criterion=_criterion)
+    STRATEGIES[f"fisher {_criterion}"] = functools.partial(by_criterion, criterion=_criterion)
 
 
 @strategy("l2")
@@ -187,7 +193,8 @@ def none(task: Task) -> Plan:
 @strategy("bias_only")
 def bias_only(task: Task) -> Plan:
     """All biases of the candidates, from the last layer backwards, for as long as both budgets hold."""
-    limit, chosen = task.budget.backward_macs(paper_cost.full_backward_macs(task.table)), {}
+    limit = task.budget.backward_macs(paper_cost.full_backward_macs(task.table))
+    chosen: dict[str, int] = {}
     for row in sorted((row for row in task.rows if row.has_bias), key=lambda row: -task.table.index(row.name)):
         larger = {row.name: 0, **chosen}
         fits = task.accounting.memory_bytes(task.table, larger) <= task.budget.memory_bytes

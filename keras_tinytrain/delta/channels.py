@@ -31,7 +31,7 @@ def model_hash(model: keras.Model) -> bytes:
 def with_learned_state(model: keras.Model, plan: Plan) -> Plan:
     """`plan` and all channels of the layers marked `learned_state`, such as prototypes."""
     learned = [layer for layer in all_layers(model) if getattr(layer, "learned_state", False)]
-    return Plan(plan.layers + tuple(LayerPlan(layer.name, range(layer.kernel.shape[-1])) for layer in learned))
+    return Plan(plan.layers + tuple(LayerPlan(layer.name, tuple(range(layer.kernel.shape[-1]))) for layer in learned))
 
 
 def read_channels(model: keras.Model, plan: Plan) -> tuple[ChannelValues, ...]:
@@ -67,7 +67,8 @@ def write_channels(model: keras.Model, records: Sequence[ChannelValues]) -> None
 
 def equal_values(records: Sequence[ChannelValues], others: Sequence[ChannelValues]) -> bool:
     """Whether records of the same channels hold the same values, bit for bit."""
-    return all(
-        np.array_equal(a.values, b.values) and (a.biases is None or np.array_equal(a.biases, b.biases))
-        for a, b in zip(records, others, strict=True)
-    )
+    return all(_equal(a.values, b.values) and _equal(a.biases, b.biases) for a, b in zip(records, others, strict=True))
+
+
+def _equal(a, b):
+    return a is b or np.array_equal(a, b)

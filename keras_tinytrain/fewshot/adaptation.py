@@ -1,17 +1,20 @@
 """Adapt a backbone to a handful of labelled samples: prototypes, augmented views, a few training steps on a few channels."""
 
 import functools
+from collections.abc import Sequence
+from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
+from numpy.typing import ArrayLike
 
 from keras_tinytrain._old_names import last_blocks_or_layers, old_keywords
 from keras_tinytrain.choose.planner import choose, summed_cross_entropy
 from keras_tinytrain.choose.sram import DeviceAccounting
 from keras_tinytrain.delta import Delta
 from keras_tinytrain.fewshot.adapter import Adapter
-from keras_tinytrain.fewshot.augmentation import fixed_views, shift_views
+from keras_tinytrain.fewshot.augmentation import Augment, fixed_views, shift_views
 from keras_tinytrain.fewshot.classifier import FewShotClassifier
 from keras_tinytrain.fewshot.heads import HEADS, ORIGINAL, CosineHead, SoftmaxHead
 from keras_tinytrain.fewshot.support import check_support
@@ -21,32 +24,30 @@ from keras_tinytrain.model.graph import find_layer
 from keras_tinytrain.plan import Budget, LayerPlan, Plan
 
 
-def prototype_classifier(backbone: keras.Model, support_x, support_y) -> FewShotClassifier:
+def prototype_classifier(backbone: keras.Model, support_x: ArrayLike, support_y: ArrayLike) -> FewShotClassifier:
     """Classify by cosine to the class means of the support set, without any training."""
-    num_classes = check_support(backbone, support_x, support_y)
-    adapter = Adapter.of(backbone)
-    head = CosineHead.of(adapter.features(adapter.trainable_part(Plan(())), support_x), support_y, num_classes)
+    adapter, head = _original(backbone, support_x, support_y)
     return FewShotClassifier(adapter, None, head, head)
 
 
 @old_keywords(inspect=last_blocks_or_layers)
 def adapt(
     backbone: keras.Model,
-    support_x,
-    support_y,
+    support_x: ArrayLike,
+    support_y: ArrayLike,
     *,
     budget: Budget | None = None,
     plan: Plan | None = None,
     iterations: int = 40,
     learning_rate: float = 3e-3,
-    shifts=(),
-    augment=None,
+    shifts: Sequence[Sequence[int]] = (),
+    augment: Augment | None = None,
     num_views: int = 4,
     head: str = "prototypes",
     average: float = 0.5,
     leave_one_out: bool = True,
     seed: int = 0,
-    **choice_options,
+    **choice_options: Any,
 ) -> FewShotClassifier:
     """Learn a task from its support set. `backbone` itself is not changed.
 
@@ -80,11 +81,11 @@ def adapt(
         raise ValueError(f"Expected head of {sorted(HEADS)} and average in [0, 1). Received: {head!r} and {average!r}")
     if iterations < 0:
         raise ValueError(f"Expected a number of iterations, 0 or more. Received: {iterations}")
-    start = prototype_classifier(backbone, support_x, support_y)
-    adapter, original, support_x = start._adapter, start._original, np.asarray(support_x, np.float32)
+    adapter, original = _original(backbone, support_x, support_y)
+    support_x = np.asarray(support_x, np.float32)
     views = _views(support_x, shifts, augment, num_views, seed)
     if plan is None:
-        accounting = DeviceAccounting(num_samples=len(support_x), num_views=len(views), num_classes=start.num_classes)
+        accounting = DeviceAccounting(num_samples=len(support_x), num_views=len(views), num_classes=original.num_classes)
         options = {"accounting": accounting, "seed": seed, **choice_options}
         x, prototypes = views[0] if len(views) else support_x, original.prototypes
         scorer = functools.partial(adapter.fisher, x, support_y, prototypes)
@@ -126,6 +127,12 @@ def classifier_from_delta(backbone: keras.Model, delta: Delta, *, average: float
     )
 
 
+def _original(backbone, x, y):
+    """(the backbone's adapter, its head of prototypes) for samples that are checked here."""
+    num_classes, adapter = check_support(backbone, x, y), Adapter.of(backbone)
+    return adapter, CosineHead.of(adapter.features(adapter.trainable_part(Plan(())), x), y, num_classes)
+
+
 def _views(x, shifts, augment, num_views, seed):
     """(V, N, ...) float32; V is 0 where the samples themselves are the queries."""
     if len(shifts) and augment is not None:
@@ -143,7 +150,8 @@ def _learn(adapter, plan, original, x, y, views, objective, average, **settings)
     start = original
     if objective is softmax_loss:
         start = SoftmaxHead.from_prototypes(original.prototypes, part.embed(features, channels, originals))
-    trained, losses = [*originals, *start.tensors()], []
+    trained: list[tf.Tensor] = [*originals, *start.tensors()]
+    losses: list[float] = []
     if trained:
         queries = [adapter.features(part, view) for view in views] or [features]
         step = part.step(objective, start.SPECS, augmented=len(views) > 0)

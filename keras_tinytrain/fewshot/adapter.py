@@ -2,11 +2,12 @@
 
 import functools
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import keras
 import numpy as np
 import tensorflow as tf
+from numpy.typing import ArrayLike
 
 from keras_tinytrain.choose.fisher import activation_gradient_products, mean_squares
 from keras_tinytrain.delta import model_hash
@@ -56,7 +57,7 @@ class Adapter:
             self._parts[layers] = TrainablePart(self.model, layers)
         return self._parts[layers]
 
-    def features(self, part: TrainablePart, images) -> np.ndarray:
+    def features(self, part: TrainablePart, images: ArrayLike) -> np.ndarray:
         """The input of a trainable part for images (N, ...), float32: the frozen part runs here, once per image."""
         images = np.asarray(images, np.float32)
         if part.frozen is None:
@@ -70,13 +71,13 @@ class Adapter:
         """The base model's hash, by which deltas know it."""
         return model_hash(self.model)
 
-    def classifier(self, prototypes) -> keras.Model:
+    def classifier(self, prototypes: np.ndarray) -> keras.Model:
         """The canonical model with the cosine classifier of `prototypes` (K, D): images -> logits. The next call changes it."""
         head, model = self._classifier(len(prototypes))
         head.kernel.assign(prototypes.T)
         return model
 
-    def fisher(self, x, y, prototypes, layer_names) -> dict[str, np.ndarray]:
+    def fisher(self, x: ArrayLike, y: ArrayLike, prototypes: np.ndarray, layer_names: Sequence[str]) -> dict[str, np.ndarray]:
         """`fisher_information` of `classifier(prototypes)`, compiled once for every task.
 
         The prototypes are constants, the queries the samples x (N, ...) themselves, of labels y (N,).

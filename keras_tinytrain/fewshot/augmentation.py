@@ -1,14 +1,19 @@
-"""Augmented views that host and device make alike: integer shifts that repeat the edge, of the image or its mirror image."""
+"""Augmented views: integer shifts, which host and device make alike, and views by Keras layers or any function."""
 
 import math
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias
 
 import keras
 import numpy as np
+from numpy.typing import ArrayLike
 
+# How views are drawn, see `fixed_views`.
+Augment: TypeAlias = str | keras.layers.Layer | Sequence[keras.layers.Layer] | Callable[[np.ndarray], Any]
 MAX_SHIFT = 0.125  # of the image's size, as in PMF (Hu et al., CVPR 2022)
 
 
-def shift_views(images: np.ndarray, shifts) -> np.ndarray:
+def shift_views(images: np.ndarray, shifts: ArrayLike) -> np.ndarray:
     """out[v, n, y, x] = images[n, clamp(y - dy_v), clamp(x - dx_v)]: exact for any dtype, on int8 as on float32.
 
     Args:
@@ -67,11 +72,10 @@ DEFAULT_SHIFTS = default_shifts(32, 32)
 STYLES = ("photo", "ink")
 
 
-def fixed_views(images: np.ndarray, augment, *, num_views: int = 4, seed: int = 0) -> np.ndarray:
+def fixed_views(images: np.ndarray, augment: Augment, *, num_views: int = 4, seed: int = 0) -> np.ndarray:
     """Augmented copies that are drawn once, so that the frozen part of a network runs once for each.
 
-    Keras' random layers are rebuilt with `seed`, so
-    the same call gives the same views.
+    Keras' random layers are rebuilt with `seed`, so the same call gives the same views.
 
     Args:
         images: float32 (N, H, W, C).
@@ -90,7 +94,7 @@ def fixed_views(images: np.ndarray, augment, *, num_views: int = 4, seed: int = 
     """
     images = np.asarray(images, np.float32)
     draw = _drawing(augment, images, seed)
-    views = [np.asarray(draw(images), np.float32) for _ in range(num_views)]
+    views = [np.asarray(keras.ops.convert_to_numpy(draw(images)), np.float32) for _ in range(num_views)]
     if not views or any(view.shape != images.shape for view in views):
         shapes = [view.shape for view in views]
         raise ValueError(f"Expected at least one view, each of shape {images.shape}. Received views of shapes {shapes}.")
@@ -111,7 +115,7 @@ def _drawing(augment, images, seed):
 
 
 def _seeded(layer, seed):
-    """A fresh layer of the same settings whose random numbers begin at `seed`; one without a seed as it is."""
+    """A new layer of the same settings whose random numbers begin at `seed`; a layer without a seed itself."""
     config = layer.get_config()
     return layer.__class__.from_config({**config, "seed": seed}) if "seed" in config else layer
 

@@ -4,14 +4,17 @@ import dataclasses
 import functools
 import logging
 import os
+from collections.abc import Sequence
 
 import keras
 import numpy as np
+import tensorflow as tf
+from numpy.typing import ArrayLike
 
 from keras_tinytrain.delta import Delta, read_channels
 from keras_tinytrain.fewshot.adapter import BATCH_SIZE, Adapter
 from keras_tinytrain.fewshot.classifier_model import classifier_model
-from keras_tinytrain.fewshot.heads import ORIGINAL, CosineHead, SoftmaxHead
+from keras_tinytrain.fewshot.heads import ORIGINAL, Head
 from keras_tinytrain.fewshot.support import check_labels, check_shape
 from keras_tinytrain.plan import Plan
 
@@ -30,7 +33,7 @@ class Evaluation(float):
     before: float
     reverted: bool
 
-    def __new__(cls, accuracy: float, *, before: float, reverted: bool = False):
+    def __new__(cls, accuracy: float, *, before: float, reverted: bool = False) -> "Evaluation":  # noqa: PYI034 (Self is of 3.11)
         self = super().__new__(cls, accuracy)
         self.before, self.reverted = before, reverted
         return self
@@ -54,13 +57,13 @@ class FewShotClassifier:
         self,
         adapter: Adapter,
         plan: Plan | None,
-        head: CosineHead | SoftmaxHead,
-        original: CosineHead,
+        head: Head,
+        original: Head,
         *,
-        values=(),
-        start: CosineHead | SoftmaxHead | None = None,
+        values: Sequence[tf.Tensor] = (),
+        start: Head | None = None,
         average: float = 0.0,
-        losses=(),
+        losses: Sequence[float] = (),
     ):
         self.plan, self.average, self.losses = plan, average, list(losses)
         self._adapter, self._part = adapter, adapter.trainable_part(plan or Plan(()))
@@ -73,15 +76,15 @@ class FewShotClassifier:
     def num_classes(self) -> int:
         return self._original.num_classes
 
-    def logits(self, x) -> np.ndarray:
+    def logits(self, x: np.ndarray) -> np.ndarray:
         """float32 (N, num_classes). Raises ValueError where x is not (N, ...) of the network's input."""
         return self._both_logits(x, with_original=self.average > 0)[0]
 
-    def predict(self, x) -> np.ndarray:
+    def predict(self, x: np.ndarray) -> np.ndarray:
         """Class of each sample, int64 (N,)."""
         return np.argmax(self.logits(x), axis=1)
 
-    def evaluate(self, x, y, *, revert: bool = False) -> Evaluation:
+    def evaluate(self, x: np.ndarray, y: ArrayLike, *, revert: bool = False) -> Evaluation:
         """Fraction of samples whose class is right; a float that also knows the accuracy `before` learning.
 
         Args:
@@ -110,7 +113,7 @@ class FewShotClassifier:
         self._values, self._head, self._start = self._originals, self._original, self._original
         self.__dict__.pop("model", None)
 
-    def add_class(self, x) -> int:
+    def add_class(self, x: np.ndarray) -> int:
         """Add a class by the mean embedding of its samples x (N, ...), without a gradient; the other classes do not change.
 
         Returns:

@@ -1,10 +1,14 @@
 """A few-shot classifier as one Keras model: the frozen part, then the adapted and the original trainable part."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import keras
+import numpy as np
 
 from keras_tinytrain.fewshot.adapter import copy_model
-from keras_tinytrain.fewshot.heads import ORIGINAL, CosineHead
-from keras_tinytrain.fewshot.trainable_part import split_at
+from keras_tinytrain.fewshot.heads import ORIGINAL, Head
+from keras_tinytrain.fewshot.trainable_part import Source, split_at
 from keras_tinytrain.model.graph import find_layer, only, require_functional
 from keras_tinytrain.model.private_keras import run_graph
 
@@ -17,7 +21,7 @@ class AverageLogits(keras.layers.Layer):
         average: weight of the second one, a fraction of 1.
     """
 
-    def __init__(self, average: float, *, name: str = "average_logits", **kwargs):
+    def __init__(self, average: float, *, name: str = "average_logits", **kwargs: Any):
         super().__init__(name=name, **kwargs)
         self.average = average
 
@@ -28,7 +32,13 @@ class AverageLogits(keras.layers.Layer):
         return {**super().get_config(), "average": self.average}
 
 
-def classifier_model(backbone: keras.Model, weights, head, original: CosineHead | None, average: float) -> keras.Model:
+def classifier_model(
+    backbone: keras.Model,
+    weights: Sequence[tuple[Source, np.ndarray]],
+    head: Head,
+    original: Head | None,
+    average: float,
+) -> keras.Model:
     """Images -> logits (N, K), with weights of its own.
 
     Only the trainable part is there twice; the layers of the second one are called "original_<name>".

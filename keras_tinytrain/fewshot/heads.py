@@ -1,6 +1,7 @@
 """Heads of a few-shot classifier, embeddings -> logits: cosine to prototypes, or a trained dense layer."""
 
 import dataclasses
+from typing import Any, TypeAlias
 
 import keras
 import numpy as np
@@ -27,7 +28,7 @@ class CosineHead:
     SPECS = ()  # of the tensors that are trained
 
     @classmethod
-    def of(cls, embeddings, labels, num_classes: int) -> "CosineHead":
+    def of(cls, embeddings: Any, labels: Any, num_classes: int) -> "CosineHead":
         """The class means of embeddings (N, D) with labels (N,)."""
         return cls(np.asarray(class_prototypes(embeddings, labels, num_classes)))
 
@@ -39,15 +40,15 @@ class CosineHead:
         """The trained tensors: none."""
         return []
 
-    def trained(self, tensors, embeddings, labels) -> "CosineHead":
+    def trained(self, tensors: list[tf.Tensor], embeddings: Any, labels: Any) -> "CosineHead":
         """The head after training: the class means of the new embeddings."""
         return CosineHead.of(embeddings, labels, self.num_classes)
 
-    def logits(self, embeddings) -> tf.Tensor:
+    def logits(self, embeddings: Any) -> tf.Tensor:
         """float32 (N, D) -> (N, K)."""
         return cosine_logits(embeddings, self.prototypes, SCALE)
 
-    def with_class(self, prototype) -> "CosineHead":
+    def with_class(self, prototype: np.ndarray) -> "CosineHead":
         """This head with one more class, whose mean embedding is `prototype` (D,)."""
         return CosineHead(np.concatenate([self.prototypes, np.asarray(prototype)[None]]))
 
@@ -59,7 +60,7 @@ class CosineHead:
     def from_record(cls, record: ChannelValues) -> "CosineHead":
         return cls(record.values)
 
-    def layer(self, embeddings, name: str = NAME):
+    def layer(self, embeddings: keras.KerasTensor, name: str = NAME) -> keras.KerasTensor:
         """Its Keras layer, called on a symbolic tensor: the logits."""
         layer = PrototypeHead(self.num_classes, scale=SCALE, name=name)
         logits = layer(embeddings)
@@ -82,7 +83,7 @@ class SoftmaxHead:
     SPECS = (tf.TensorSpec([None, None], tf.float32), tf.TensorSpec([None], tf.float32))
 
     @classmethod
-    def from_prototypes(cls, prototypes, embeddings) -> "SoftmaxHead":
+    def from_prototypes(cls, prototypes: np.ndarray, embeddings: Any) -> "SoftmaxHead":
         """The head that training begins with: w_k = 10 c_k / (||c_k|| mean_n ||z_n||), b = 0.
 
         For an embedding of mean length that is the cosine logit 10 cos(z, c_k).
@@ -103,16 +104,16 @@ class SoftmaxHead:
         """The trained tensors: [kernel (D, K), bias (K,)]."""
         return [tf.constant(self.kernel.T), tf.constant(self.bias)]
 
-    def trained(self, tensors, embeddings, labels) -> "SoftmaxHead":
+    def trained(self, tensors: list[tf.Tensor], embeddings: Any, labels: Any) -> "SoftmaxHead":
         """The head after training, from the tensors that it gave."""
         kernel, bias = map(np.asarray, tensors)
         return SoftmaxHead(np.ascontiguousarray(kernel.T), bias)
 
-    def logits(self, embeddings) -> tf.Tensor:
+    def logits(self, embeddings: Any) -> tf.Tensor:
         """float32 (N, D) -> (N, K)."""
         return tf.matmul(embeddings, self.kernel, transpose_b=True) + self.bias
 
-    def with_class(self, prototype) -> "SoftmaxHead":
+    def with_class(self, prototype: np.ndarray) -> "SoftmaxHead":
         """One more class: w along its mean embedding, of the mean length of the other classes' w; b their mean."""
         length = np.linalg.norm(self.kernel, axis=1).mean()
         added = np.asarray(prototype) * (length / max(np.linalg.norm(prototype), 1e-12))
@@ -125,9 +126,11 @@ class SoftmaxHead:
 
     @classmethod
     def from_record(cls, record: ChannelValues) -> "SoftmaxHead":
+        if record.biases is None:
+            raise ValueError(f"The delta's record '{record.name}' holds no biases, which a dense head has.")
         return cls(record.values, record.biases)
 
-    def layer(self, embeddings, name: str = NAME):
+    def layer(self, embeddings: keras.KerasTensor, name: str = NAME) -> keras.KerasTensor:
         """Its Keras layer, called on a symbolic tensor: the logits."""
         layer = keras.layers.Dense(self.num_classes, name=name)
         logits = layer(embeddings)
@@ -135,4 +138,5 @@ class SoftmaxHead:
         return logits
 
 
-HEADS = {"prototypes": CosineHead, "softmax": SoftmaxHead}
+Head: TypeAlias = CosineHead | SoftmaxHead
+HEADS: dict[str, type[CosineHead] | type[SoftmaxHead]] = {"prototypes": CosineHead, "softmax": SoftmaxHead}

@@ -1,5 +1,7 @@
 """The classifier after a backbone: cosine to class prototypes, which are computed from samples, not trained."""
 
+from typing import Any
+
 import keras
 import tensorflow as tf
 
@@ -20,7 +22,7 @@ class PrototypeHead(keras.layers.Layer):
 
     learned_state = True
 
-    def __init__(self, num_classes: int, *, scale: float = 10.0, name: str = "prototypes", **kwargs):
+    def __init__(self, num_classes: int, *, scale: float = 10.0, name: str = "prototypes", **kwargs: Any):
         super().__init__(name=name, **kwargs)
         self.num_classes = num_classes
         self.scale = scale
@@ -34,7 +36,7 @@ class PrototypeHead(keras.layers.Layer):
     def call(self, embeddings):
         return cosine_logits(embeddings, keras.ops.transpose(self.kernel), self.scale)
 
-    def set_prototypes(self, embeddings, labels) -> None:
+    def set_prototypes(self, embeddings: Any, labels: Any) -> None:
         """Replace the prototypes by the class means of `embeddings` (N, embedding) with `labels` (N,)."""
         self.kernel.assign(keras.ops.transpose(class_prototypes(embeddings, labels, self.num_classes)))
 
@@ -56,7 +58,7 @@ class UpdatePrototypes(keras.callbacks.Callback):
         support_x, support_y: the labelled samples.
     """
 
-    def __init__(self, backbone: keras.Model, head: PrototypeHead, support_x, support_y):
+    def __init__(self, backbone: keras.Model, head: PrototypeHead, support_x: Any, support_y: Any):
         super().__init__()
         support_x = tf.convert_to_tensor(support_x)
         self._embed = tf.function(lambda: backbone(support_x, training=False), jit_compile=False)

@@ -1,11 +1,13 @@
 """Nearest-prototype classification by cosine, as in PMF (Hu et al., CVPR 2022)."""
 
+from typing import Any
+
 from keras import ops
 
 _EPSILON = 1e-12
 
 
-def class_prototypes(features, labels, num_classes: int):
+def class_prototypes(features: Any, labels: Any, num_classes: int) -> Any:
     """Mean feature of each class: c_k = 1/N_k * sum of f_n over the samples n of class k.
 
     Args:

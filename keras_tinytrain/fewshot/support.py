@@ -2,9 +2,10 @@
 
 import keras
 import numpy as np
+from numpy.typing import ArrayLike
 
 
-def check_support(backbone: keras.Model, x, y) -> int:
+def check_support(backbone: keras.Model, x: ArrayLike, y: ArrayLike) -> int:
     """Number of classes of a support set. Raises ValueError where it cannot be learned from."""
     check_shape(backbone, x)
     x, y = np.asarray(x), np.asarray(y)
@@ -20,7 +21,7 @@ def check_support(backbone: keras.Model, x, y) -> int:
     return len(present)
 
 
-def check_shape(backbone: keras.Model, x) -> None:
+def check_shape(backbone: keras.Model, x: ArrayLike) -> None:
     """Raises ValueError where `x` is no array of samples (N, ...) of the backbone's input."""
     expected = backbone.input_shape[1:]
     if np.ndim(x) == 0:
@@ -29,8 +30,8 @@ def check_shape(backbone: keras.Model, x) -> None:
         raise ValueError(f"Samples have shape {np.shape(x)[1:]}, model '{backbone.name}' expects {expected}.")
 
 
-def check_labels(y, num_samples: int, num_classes: int | None = None) -> None:
-    """Raises ValueError where `y` is not one integer for each sample, or, given `num_classes`, one that is no class."""
+def check_labels(y: ArrayLike, num_samples: int, num_classes: int | None = None) -> None:
+    """Raises ValueError where `y` is not one integer for each sample, or one of them is not below `num_classes`."""
     y = np.asarray(y)
     if y.shape != (num_samples,) or not np.issubdtype(y.dtype, np.integer):
         raise ValueError(

@@ -17,7 +17,7 @@ def head_for(model: keras.Model, num_classes: int) -> str:
     return "softmax" if isinstance(last, keras.layers.Dense) and last.units == num_classes else "prototypes"
 
 
-def classifier_and_loss(model: keras.Model, x, y) -> tuple[keras.Model, Loss]:
+def classifier_and_loss(model: keras.Model, x: np.ndarray, y: np.ndarray) -> tuple[keras.Model, Loss]:
     """The classifier and the loss by which `planner.choose` scores `model` on labelled samples.
 
     Args:

@@ -4,11 +4,13 @@ The network's own weights are never written. A task learns a list of tensors, wh
 """
 
 import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import keras
 import tensorflow as tf
 
-from keras_tinytrain.fewshot.training import adam_step
+from keras_tinytrain.fewshot.training import Step, adam_step
 from keras_tinytrain.model.channels import kernel_channel_axis
 from keras_tinytrain.model.graph import find_layer, walk
 from keras_tinytrain.model.split import split_model
@@ -31,11 +33,11 @@ class Source:
     variable: keras.Variable
     axis: int
 
-    def gather(self, channels) -> tf.Tensor:
+    def gather(self, channels: tf.Tensor) -> tf.Tensor:
         """The channels' values in the network."""
         return tf.gather(tf.convert_to_tensor(self.variable), channels, axis=self.axis)
 
-    def merge(self, channels, values) -> tf.Tensor:
+    def merge(self, channels: tf.Tensor, values: tf.Tensor) -> tf.Tensor:
         """The network's weight with `values` for its `channels`; differentiable in `values` only."""
         weight, extent = tf.convert_to_tensor(self.variable), self.variable.shape[self.axis]
         # Where each channel is found in concat([weight, values], axis): in the weight, or in the values, which follow it.
@@ -77,7 +79,7 @@ class TrainablePart:
         features = tf.TensorSpec(self.frozen.output_shape if self.trainable is None else self.trainable.input_shape, tf.float32)
         channels, values = [tf.TensorSpec([None], tf.int32)] * len(self.sources), [source.spec for source in self.sources]
         self._specs = features, channels, values
-        self._steps: dict = {}  # {(objective, augmented): the compiled step}
+        self._steps: dict[tuple[Callable, bool], Step] = {}  # {(objective, augmented): the compiled step}
         self._embed = tf.function(self._run, input_signature=self._specs, jit_compile=False, autograph=False)
 
     def channels(self, plan: Plan) -> list[tf.Tensor]:
@@ -88,15 +90,15 @@ class TrainablePart:
                 raise ValueError(f"Layer '{source.layer}' has {extent} channels. The plan names channel {last}.")
         return [tf.constant(plan[source.layer].channels, tf.int32) for source in self.sources]
 
-    def originals(self, channels) -> list[tf.Tensor]:
+    def originals(self, channels: list[tf.Tensor]) -> list[tf.Tensor]:
         """The network's own values of these channels."""
         return [source.gather(part) for source, part in zip(self.sources, channels, strict=True)]
 
-    def embed(self, features, channels, values) -> tf.Tensor:
+    def embed(self, features: Any, channels: list[tf.Tensor], values: list[tf.Tensor]) -> tf.Tensor:
         """Embeddings (N, D) of features (N, ...) with `values` for the network's `channels`."""
         return self._embed(features, channels, values)
 
-    def step(self, objective, head_specs=(), *, augmented: bool = True):
+    def step(self, objective: Callable, head_specs: Sequence[tf.TensorSpec] = (), *, augmented: bool = True) -> Step:
         """The compiled training step of an objective, see `training.train`.
 
         Args:
@@ -118,14 +120,14 @@ class TrainablePart:
 
         @tf.function(input_signature=signature, jit_compile=False, autograph=False)
         def step(samples, queries, membership, channels, state, iteration, learning_rate):
-            values = state[0]
+            values, first, second = state
             with tf.GradientTape(watch_accessed_variables=False) as tape:
                 tape.watch(values)
                 outputs = self._run(queries, channels, values[:count])
                 with tape.stop_recording():
                     embeddings = self._run(samples, channels, values[:count]) if augmented else tf.stop_gradient(outputs)
                 loss = objective(outputs, embeddings, membership, *values[count:])
-            return loss, adam_step(*state, tape.gradient(loss, values), iteration, learning_rate)
+            return loss, adam_step(values, first, second, tape.gradient(loss, values), iteration, learning_rate)
 
         return step
 

@@ -1,9 +1,13 @@
 """Objectives of few-shot training, and the loop that minimises them with Adam over plain tensors."""
 
+from collections.abc import Callable, Sequence
+
 import tensorflow as tf
+from numpy.typing import ArrayLike
 
 from keras_tinytrain.fewshot.prototypes import class_means, cosine_logits, leave_one_out_logits
 
+Step = Callable[..., tuple[tf.Tensor, list[list[tf.Tensor]]]]  # of `TrainablePart.step`: (loss, new [values, first, second])
 BETA_1, BETA_2, EPSILON = 0.9, 0.999, 1e-7  # Adam's, as in Keras
 
 
@@ -52,7 +56,17 @@ def adam_step(values, first, second, gradients, iteration, learning_rate):
     return [values, first, second]
 
 
-def train(step, samples, views, membership, channels, values, *, iterations: int, learning_rate: float):
+def train(
+    step: Step,
+    samples: ArrayLike,
+    views: Sequence[ArrayLike],
+    membership: ArrayLike,
+    channels: list[tf.Tensor],
+    values: list[tf.Tensor],
+    *,
+    iterations: int,
+    learning_rate: float,
+) -> tuple[list[tf.Tensor], list[float]]:
     """Repeat a compiled step of `TrainablePart.step`; iteration i takes view i modulo their number.
 
     An iteration has two passes: one embeds all samples with the present weights, for the prototypes; one takes the view, with
@@ -70,10 +84,11 @@ def train(step, samples, views, membership, channels, values, *, iterations: int
     """
     zeros = [tf.zeros_like(value) for value in values]
     state, losses = [list(values), zeros, zeros], []
-    samples, views = tf.convert_to_tensor(samples), [tf.convert_to_tensor(view) for view in views]
+    queries = [tf.convert_to_tensor(view) for view in views]
+    samples = tf.convert_to_tensor(samples)
     rate = tf.constant(learning_rate, tf.float32)
     for iteration in range(iterations):
         count = tf.constant(iteration + 1, tf.float64)
-        loss, state = step(samples, views[iteration % len(views)], membership, channels, state, count, rate)
+        loss, state = step(samples, queries[iteration % len(queries)], membership, channels, state, count, rate)
         losses.append(loss)
     return state[0], [float(loss) for loss in losses]

@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from keras_tinytrain._old_names import last_blocks_or_layers, old_keywords
 from keras_tinytrain.choose import paper_cost, planner
+from keras_tinytrain.choose.paper_cost import PaperAccounting
 from keras_tinytrain.choose.protocols import Accounting
 from keras_tinytrain.choose.sram import DeviceAccounting
 from keras_tinytrain.choose.strategies import redraw
@@ -28,7 +29,9 @@ from keras_tinytrain.model.layers import layer_table
 from keras_tinytrain.model.private_keras import NoBatchHooks
 from keras_tinytrain.plan import Budget, LayerPlan, Plan, parse_bytes
 
-_ACCOUNTINGS = {kind.__name__: kind for kind in (DeviceAccounting, paper_cost.PaperAccounting)}
+_ACCOUNTINGS: dict[str, type[DeviceAccounting] | type[PaperAccounting]] = {
+    kind.__name__: kind for kind in (DeviceAccounting, PaperAccounting)
+}
 
 
 class TinyTrainCallback(NoBatchHooks, keras.callbacks.Callback):
@@ -78,7 +81,7 @@ class TinyTrainCallback(NoBatchHooks, keras.callbacks.Callback):
         layers: Sequence[str] | None = None,
         kinds: str = "pointwise",
         strategy: str = "fisher",
-        support=None,
+        support: tuple | None = None,
         plan: Plan | None = None,
         accounting: Accounting | None = None,
         seed: int = 0,
@@ -110,7 +113,6 @@ class TinyTrainCallback(NoBatchHooks, keras.callbacks.Callback):
 
     def get_config(self) -> dict:
         """The arguments, ready for JSON, except `support`, which is data. The inverse of `from_config`."""
-        accounting = self.accounting and {"kind": type(self.accounting).__name__, **dataclasses.asdict(self.accounting)}
         return {
             "budget": dataclasses.asdict(self.budget),
             "last_blocks": self.last_blocks,
@@ -118,7 +120,7 @@ class TinyTrainCallback(NoBatchHooks, keras.callbacks.Callback):
             "kinds": self.kinds,
             "strategy": self.strategy,
             "plan": self._given_plan and self._given_plan.to_json(),
-            "accounting": accounting,
+            "accounting": self.accounting and _accounting_config(self.accounting),
             "seed": self.seed,
             "cache_frozen": self.cache_frozen,
             "verbose": self.verbose,
@@ -141,7 +143,7 @@ class TinyTrainCallback(NoBatchHooks, keras.callbacks.Callback):
 
     def on_epoch_begin(self, epoch, logs=None):
         self._epoch = epoch
-        if self.strategy == "redrawn" and self._slices:
+        if self.strategy == "redrawn" and self._slices and self.plan:
             self.plan = redraw(self.plan, layer_table(self._described), epoch=epoch, seed=self.seed)
             move_slices(self._slices, self.model, self.plan)
             for variable in self.model.optimizer.variables[2:]:  # after iteration and learning rate: the channels' state
@@ -158,7 +160,7 @@ class TinyTrainCallback(NoBatchHooks, keras.callbacks.Callback):
 
     def print_trainable_parameters(self) -> None:
         """Print how many weights are trained, and of how many. Raises ValueError before the first batch has arrived."""
-        if self._described is None:
+        if self._described is None or self.plan is None:
             raise ValueError("The plan is not known before the first batch of `fit` has arrived. Call fit first.")
         table = layer_table(self._described)
         trained = paper_cost.num_trained_weights(table, paper_cost.num_channels(self.plan))
@@ -172,8 +174,8 @@ class TinyTrainCallback(NoBatchHooks, keras.callbacks.Callback):
             if not (resumed or self._given_plan or self.support):
                 first = [next(iterator)]
             support = self.support and tuple(part if isinstance(part, dict) else np.asarray(part) for part in self.support)
-            self._begin(support or (first and keras.utils.unpack_x_y_sample_weight(first[0])[:2]), resumed)
-            function = self._sparse_train_function()
+            plan = self._begin(support or (first and keras.utils.unpack_x_y_sample_weight(first[0])[:2]), resumed)
+            function = self._sparse_train_function(plan)
             self.model.train_function = functools.partial(self._later_call, function)
             if not first:
                 return function(iterator)
@@ -199,28 +201,28 @@ class TinyTrainCallback(NoBatchHooks, keras.callbacks.Callback):
         """Choose the plan and replace the model's optimizer by one that knows the chosen channels only."""
         model = self.model
         self._described = twin(model) if is_keras2(model) else model
-        self.plan, self._before = resumed or (self._given_plan or self._choose(*support), None)
-        check_plan(self.plan, model)
-        if self.strategy == "redrawn":
-            self.plan = redraw(self.plan, layer_table(self._described), epoch=self._epoch, seed=self.seed)
-        self._slices = channel_slices(model, self.plan)
-        if not resumed:
-            whole = self.strategy == "redrawn"
-            self._before = snapshot(self._described, _whole_layers(self._described, self.plan) if whole else self.plan)
+        plan, before = resumed or (self._given_plan or self._choose(*support), None)
+        check_plan(plan, model)
+        redrawn = self.strategy == "redrawn"
+        if redrawn:
+            plan = redraw(plan, layer_table(self._described), epoch=self._epoch, seed=self.seed)
+        self.plan, self._slices = plan, channel_slices(model, plan)
+        self._before = before or snapshot(self._described, _whole_layers(self._described, plan) if redrawn else plan)
         self._replace(model, "optimizer", channel_optimizer(model.optimizer, self._slices))
-        self._tell(resumed)
+        self._tell(plan, self._before, resumed)
+        return plan
 
-    def _tell(self, resumed):
+    def _tell(self, plan, before, resumed):
         """Let the other callbacks, and the user, know the plan."""
         for folder in self._folders("BackupAndRestore", "backup_dir"):
             if resumed:
                 resume.load_optimizer(folder, self.model.optimizer)
             else:
-                resume.keep(folder, self.plan, self._before)
+                resume.keep(folder, plan, before)
         for folder in self._folders("TensorBoard", "log_dir"):
-            write_plan(folder, self.plan)
+            write_plan(folder, plan)
         if self.verbose:
-            print(f"TinyTrain ({self.plan.strategy}): {_summary(self.plan)}")
+            print(f"TinyTrain ({plan.strategy}): {_summary(plan)}")
             self.print_trainable_parameters()
 
     def _kept(self):
@@ -233,26 +235,22 @@ class TinyTrainCallback(NoBatchHooks, keras.callbacks.Callback):
         kind = getattr(keras_package(self.model).callbacks, kind)
         return [getattr(callback, attribute) for callback in self._other_callbacks if isinstance(callback, kind)]
 
-    def _sparse_train_function(self):
+    def _sparse_train_function(self, plan):
         """The train function for the chosen channels."""
         model, step = self.model, functools.partial(sparse_train_step, self.model, self._slices)
         if self._cache_bytes:
             if is_keras2(model):
                 raise ValueError("cache_frozen needs a Keras 3 model; received one of tf_keras. Leave cache_frozen out.")
-            frozen, trained = split_for_cache(model, self.plan)
-            self.cache = FrozenCache(frozen, self._cache_bytes)
-            return train_function(model, functools.partial(step, forward=trained), prepare=self._with_features)
+            frozen, trainable = split_for_cache(model, plan)
+            self.cache = cache = FrozenCache(frozen, self._cache_bytes)
+            prepare = functools.partial(_with_features, cache)
+            return train_function(model, functools.partial(step, forward=trainable), prepare=prepare)
         if is_keras2(model):
             return train_function(model, step)
         self._replace(model, "jit_compile", False)  # several times slower on depthwise convolutions
         model.train_step = step
         self._undo.append(lambda: delattr(model, "train_step"))
         return model.make_train_function(force=True) or model.train_function
-
-    def _with_features(self, data):
-        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
-        (x,) = keras.tree.flatten(x)
-        return self.cache(x), y, sample_weight
 
     def _choose(self, x, y):
         (x,) = map(np.asarray, keras.tree.flatten(x))
@@ -285,9 +283,23 @@ class TinyTrainCallback(NoBatchHooks, keras.callbacks.Callback):
         self._before, self._slices = None, []
 
 
+def _accounting_config(accounting):
+    if not isinstance(accounting, (DeviceAccounting, PaperAccounting)):
+        raise ValueError(f"get_config expects an accounting of {sorted(_ACCOUNTINGS)}. Received: {type(accounting).__name__}")
+    return {"kind": type(accounting).__name__, **dataclasses.asdict(accounting)}
+
+
+def _with_features(cache, data):
+    """A batch with the frozen part's output in place of its samples."""
+    x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+    (x,) = keras.tree.flatten(x)
+    return cache(x), y, sample_weight
+
+
 def _whole_layers(model, plan):
     """All channels of the layers of `plan`."""
-    return Plan(tuple(LayerPlan(name, range(layer_table(model)[name].num_channels)) for name in paper_cost.num_channels(plan)))
+    table = layer_table(model)
+    return Plan(tuple(LayerPlan(layer.name, tuple(range(table[layer.name].num_channels))) for layer in plan.layers))
 
 
 def _summary(plan):

@@ -1,11 +1,13 @@
 """Models, other callbacks and plans that `TinyTrainCallback` refuses, because training would go wrong silently."""
 
+import keras
+
 from keras_tinytrain.model.keras_package import is_keras2, keras_package
 from keras_tinytrain.model.private_keras import all_layers
 from keras_tinytrain.plan import Plan
 
 
-def check_fit(model, other_callbacks: list) -> None:
+def check_fit(model: keras.Model, other_callbacks: list[keras.callbacks.Callback]) -> None:
     """Raise ValueError where the model or another callback would go wrong silently."""
     package = keras_package(model)
     if model.optimizer is None:
@@ -29,7 +31,7 @@ def check_fit(model, other_callbacks: list) -> None:
             raise ValueError(f"{name} does not go with an optimizer that knows the chosen channels only. Leave it out.")
 
 
-def check_plan(plan: Plan, model) -> None:
+def check_plan(plan: Plan, model: keras.Model) -> None:
     """Raise ValueError where the plan trains nothing, or a layer that the user does not want trained."""
     if not plan.layers:
         raise ValueError(f"The plan (strategy '{plan.strategy}') trains nothing; leave TinyTrainCallback out.")
@@ -40,6 +42,6 @@ def check_plan(plan: Plan, model) -> None:
         )
 
 
-def frozen_layers(model) -> set[str]:
+def frozen_layers(model: keras.Model) -> set[str]:
     """Names of the layers that the user does not want trained."""
     return {layer.name for layer in all_layers(model) if not layer.trainable}

@@ -5,6 +5,7 @@ import hashlib
 import keras
 import numpy as np
 import tensorflow as tf
+from numpy.typing import ArrayLike
 
 from keras_tinytrain.model.graph import flatten, walk
 from keras_tinytrain.model.split import split_model
@@ -31,7 +32,7 @@ class FrozenCache:
         self._limit_bytes = limit_bytes
         self.clear()
 
-    def __call__(self, x) -> tf.Tensor:
+    def __call__(self, x: ArrayLike) -> tf.Tensor:
         """Features of the samples x (N, ...)."""
         x = np.ascontiguousarray(x)
         keys = [hashlib.sha256(sample.data).digest() for sample in x]

@@ -7,6 +7,7 @@ import os
 import pathlib
 
 import h5py
+import keras
 
 from keras_tinytrain.delta import Delta
 from keras_tinytrain.plan import Plan
@@ -30,7 +31,7 @@ def kept(backup_dir: str | os.PathLike) -> tuple[Plan, Delta] | None:
     return Plan.load(folder / _PLAN), Delta.load(folder / _BASE)
 
 
-def load_optimizer(backup_dir: str | os.PathLike, optimizer) -> None:
+def load_optimizer(backup_dir: str | os.PathLike, optimizer: keras.optimizers.Optimizer) -> None:
     """Give a `sparse.channel_optimizer` the state that was backed up with the weights."""
     with h5py.File(pathlib.Path(backup_dir) / _WEIGHTS) as file:
         optimizer.load_own_variables(file["optimizer/vars"])

@@ -6,6 +6,8 @@ its chosen channels go to the small variables, which are all that the optimizer 
 """
 
 import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import keras
 import numpy as np
@@ -28,7 +30,7 @@ class ChannelSlice:
         axis: the channel axis of `source`, negative.
     """
 
-    def __init__(self, source: keras.Variable | tf.Variable, channels, axis: int):
+    def __init__(self, source: keras.Variable | tf.Variable, channels: Sequence[int], axis: int):
         self.source = source
         self.axis = axis
         self._channels = tf.Variable(np.zeros(len(channels), np.int32), trainable=False)
@@ -38,16 +40,16 @@ class ChannelSlice:
         name = source.name.split("/")[-1].split(":")[0]
         self.variable = kind(self.gathered(), name=name, dtype=source.dtype, trainable=True)
 
-    def move(self, channels) -> None:
+    def move(self, channels: Sequence[int]) -> None:
         """Choose as many other channels, without building a new graph."""
-        channels, extent = np.asarray(channels, np.int32), self.source.shape[self.axis]
-        if channels.max() >= extent:
+        indices, extent = np.asarray(channels, np.int32), self.source.shape[self.axis]
+        if indices.max() >= extent:
             name = getattr(self.source, "path", self.source.name)
-            raise ValueError(f"'{name}' has {extent} channels. Received channel {channels.max()}.")
+            raise ValueError(f"'{name}' has {extent} channels. Received channel {indices.max()}.")
         # Where each channel is found in concat([source, variable], axis): in the source, or in the variable, which follows it.
         positions = np.arange(extent, dtype=np.int32)
-        positions[channels] = extent + np.arange(len(channels), dtype=np.int32)
-        self._channels.assign(channels)
+        positions[indices] = extent + np.arange(len(indices), dtype=np.int32)
+        self._channels.assign(indices)
         self._positions.assign(positions)
 
     @property
@@ -55,7 +57,7 @@ class ChannelSlice:
         """The source, as a variable that a gradient tape can watch."""
         return _tf_variable(self.source)
 
-    def chosen(self, values) -> tf.Tensor:
+    def chosen(self, values: tf.Tensor) -> tf.Tensor:
         """The chosen channels of a tensor of the source's shape, such as its gradient."""
         return tf.gather(values, self._channels, axis=self.axis)
 
@@ -105,7 +107,7 @@ def _sources(model, layer_plan):
     return [(kernel, axis)] * layer_plan.kernel + ([(layer.bias, -1)] if layer.use_bias else [])
 
 
-def channel_optimizer(optimizer, slices: list[ChannelSlice]):
+def channel_optimizer(optimizer: keras.optimizers.Optimizer, slices: list[ChannelSlice]) -> keras.optimizers.Optimizer:
     """A fresh optimizer of the same kind and settings, with state for the chosen channels only."""
     fresh = type(optimizer).from_config(optimizer.get_config())
     variables = [part.variable for part in slices]
@@ -123,7 +125,9 @@ def channel_optimizer(optimizer, slices: list[ChannelSlice]):
     return fresh
 
 
-def sparse_train_step(model: keras.Model, slices: list[ChannelSlice], data, *, forward=None) -> dict:
+def sparse_train_step(
+    model: keras.Model, slices: list[ChannelSlice], data: Any, *, forward: Callable[..., tf.Tensor] | None = None
+) -> dict:
     """One training step of `model` that updates the channels in `slices` and nothing else. BatchNorm runs in inference mode.
 
     It is for training without `TinyTrainCallback`: call it in a `train_step` of your own, or instead of one.
@@ -168,7 +172,7 @@ def sparse_train_step(model: keras.Model, slices: list[ChannelSlice], data, *, f
 
 
 @contextlib.contextmanager
-def frozen_norms(model: keras.Model):
+def frozen_norms(model: keras.Model) -> Iterator[None]:
     """Inside it, BatchNorm normalises by its moving statistics and does not change them."""
     kind = keras_package(model).layers.BatchNormalization
     norms = [layer for layer in all_layers(model) if isinstance(layer, kind) and layer.trainable]

@@ -5,6 +5,7 @@ import os
 import tensorflow as tf
 
 from keras_tinytrain.choose.explain import explanation_of
+from keras_tinytrain.choose.ranking import Ranking
 from keras_tinytrain.plan import Plan
 
 
@@ -15,14 +16,14 @@ def write_plan(log_dir: str | os.PathLike, plan: Plan) -> None:
     `tinytrain/num_channels/<layer>`; and, where scores are known, scalars `tinytrain/score/<layer>` and histograms
     `tinytrain/channel_scores/<layer>` of every candidate.
     """
-    known = plan.explanation and explanation_of(plan)
+    ranking = explanation_of(plan).ranking if plan.explanation else Ranking({}, {})
     writer = tf.summary.create_file_writer(os.path.join(log_dir, "train"), filename_suffix=".tinytrain")
     with writer.as_default(step=0), tf.summary.record_if(True):
-        text = plan.explain() if known else plan.to_json()
+        text = plan.explain() if plan.explanation else plan.to_json()
         tf.summary.text("tinytrain/plan", f"```\n{text}```")
         for layer in plan.layers:
             tf.summary.scalar(f"tinytrain/num_channels/{layer.name}", len(layer.channels))
-        for name, score in known.ranking.layers.items() if known else ():
+        for name, score in ranking.layers.items():
             tf.summary.scalar(f"tinytrain/score/{name}", score)
-            tf.summary.histogram(f"tinytrain/channel_scores/{name}", known.ranking.channels[name])
+            tf.summary.histogram(f"tinytrain/channel_scores/{name}", ranking.channels[name])
     writer.close()

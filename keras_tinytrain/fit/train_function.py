@@ -1,6 +1,8 @@
 """The function that `fit` calls with its iterator, around a training step of our own."""
 
 import itertools
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -9,12 +11,14 @@ from keras_tinytrain.model.keras_package import is_keras2
 from keras_tinytrain.model.private_keras import count_keras2_step, keras2_steps_per_execution
 
 
-def steps_per_execution(model) -> int:
+def steps_per_execution(model: keras.Model) -> int:
     """Batches that `fit` trains on at each call of the train function."""
     return keras2_steps_per_execution(model) if is_keras2(model) else model.steps_per_execution
 
 
-def train_function(model, step, *, prepare=lambda data: data):
+def train_function(
+    model: keras.Model, step: Callable[[Any], dict], *, prepare: Callable[[Any], Any] = lambda data: data
+) -> Callable[[Iterator], dict]:
     """A function from an iterator of batches to the metrics after the last of the next `steps_per_execution` of them.
 
     Args:

@@ -1,17 +1,39 @@
 """Find the blocks of a network in its graph."""
 
+from collections.abc import Sequence
+from typing import Protocol
 
-def find_blocks(rows) -> list[int]:
+
+class Row(Protocol):
+    """What is asked of a row of a `LayerTable`, see `layers.LayerInfo`."""
+
+    @property
+    def kind(self) -> str: ...
+    @property
+    def inputs(self) -> tuple[int, ...]: ...
+    @property
+    def input_shape(self) -> tuple[int, ...]: ...
+    @property
+    def num_channels(self) -> int: ...
+    @property
+    def has_channels(self) -> bool: ...
+    @property
+    def pointwise(self) -> bool: ...
+
+
+def find_blocks(rows: Sequence[Row]) -> list[int]:
     """Number of each row's block, from 0.
 
-    A block ends at a tensor through which everything flows, unless that would part a convolution from its activation or
+    A block ends at a tensor through which everything flows, unless that would separate a convolution from its activation or
     normalisation, an expansion from its depthwise layer, a depthwise layer from its projection, or a convolution from a
     narrowing 1x1 projection.
 
     Args:
         rows: of a `LayerTable`, in execution order; their `block` is not read.
     """
-    blocks, block, begun, trunk = [], 0, False, []  # trunk: rows with channels through which everything flows
+    blocks: list[int] = []
+    block, begun = 0, False
+    trunk: list[Row] = []  # rows with channels through which everything flows
     last_reader = _last_readers(rows)
     for index, row in enumerate(rows):
         blocks.append(block)

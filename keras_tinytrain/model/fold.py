@@ -16,7 +16,7 @@ def fold_batch_norm(model: keras.Model) -> keras.Model:
 
     With s = gamma / sqrt(variance + eps) and t = beta - s * mean, per channel, BN(x) = s x + t, so that
 
-        behind a layer:  BN(W x + b) = (s W) x + (s b + t)
+        after a layer:   BN(W x + b) = (s W) x + (s b + t)
         before a layer:  W BN(x) + b = (W s) x + (W t + b)
 
     A BatchNormalization is left as it is where that is not exact: it touches no convolution, depthwise or dense layer directly,
@@ -34,20 +34,20 @@ def fold_batch_norm(model: keras.Model) -> keras.Model:
     flat = flatten(model)
     if any(_is_fused(layer) for layer in flat.layers):
         flat = _separate_activations(flat)
-    behind, before = _foldable_norms(flat)
-    norms = [*behind.values(), *before.values()]
+    after, before = _foldable_norms(flat)
+    norms = [*after.values(), *before.values()]
     copies = {}
 
     def call(layer, *args, **kwargs):
         if layer in norms:
             return args[0]
-        biased = {"use_bias": True} if layer in behind or layer in before else {}
+        biased = {"use_bias": True} if layer in after or layer in before else {}
         copy = copies[layer] = _copy_layer(layer, **biased)
         return copy(*args, **kwargs)
 
     folded = rebuild(flat, call)
     for layer, copy in copies.items():
-        _set_weights(copy, _folded_weights(layer, before.get(layer), behind.get(layer)))
+        _set_weights(copy, _folded_weights(layer, before.get(layer), after.get(layer)))
     return folded
 
 
@@ -104,19 +104,19 @@ def _set_weights(layer, weights):
 
 
 def _foldable_norms(flat):
-    """({layer: the norm behind it}, {layer: the norm before it}), where nothing else reads the tensor between them."""
+    """({layer: the norm after it}, {layer: the norm before it}), where nothing else reads the tensor between them."""
     nodes = walk(flat)
     readers = [index for node in nodes for index in node.inputs]
-    behind, before = {}, {}
+    after, before = {}, {}
     for node in nodes:
         source = nodes[node.inputs[0]] if node.inputs else None
         if source is None or readers.count(node.inputs[0]) != 1:
             continue
         if _is_norm(node) and _takes_norm(source.layer):
-            behind[source.layer] = node.layer
-        elif _is_norm(source) and _takes_norm_before(node.layer) and source.layer not in behind.values():
+            after[source.layer] = node.layer
+        elif _is_norm(source) and _takes_norm_before(node.layer) and source.layer not in after.values():
             before[node.layer] = source.layer
-    return behind, before
+    return after, before
 
 
 def _is_norm(node):
@@ -134,28 +134,32 @@ def _takes_norm_before(layer):
     return getattr(layer, "groups", 1) == 1 and (layer.padding == "valid" or set(layer.kernel_size) == {1})
 
 
-def _folded_weights(layer, before, behind):
+def _folded_weights(layer, before, after):
     """[kernel, bias] of `layer` between its norms, computed in float64; its own weights where it has none."""
-    if before is None and behind is None:
+    if before is None and after is None:
         return _weights(layer)
-    kernel, *bias = [np.asarray(weight, np.float64) for weight in layer.get_weights()]
+    kernel, *biases = [np.asarray(weight, np.float64) for weight in layer.get_weights()]
     depthwise = isinstance(layer, keras.layers.DepthwiseConv2D)
     num_outputs = kernel.shape[-2] * kernel.shape[-1] if depthwise else kernel.shape[-1]
-    bias = bias[0] if bias else np.zeros(num_outputs)
+    bias = biases[0] if biases else np.zeros(num_outputs)
     if before is not None:
         scale, shift = (part[:, None] for part in _scale_and_shift(before))
         spatial = tuple(range(kernel.ndim - 2))
         axes = spatial if depthwise else (*spatial, -2)
         kernel, bias = kernel * scale, bias + np.sum(kernel * shift, axis=axes).reshape(-1)
-    if behind is not None:
-        scale, shift = _scale_and_shift(behind)
+    if after is not None:
+        scale, shift = _scale_and_shift(after)
         kernel, bias = kernel * (scale.reshape(kernel.shape[-2:]) if depthwise else scale), bias * scale + shift
     return [kernel.astype(layer.kernel.dtype), bias.astype(layer.kernel.dtype)]
 
 
 def _scale_and_shift(norm):
     """s = gamma / sqrt(variance + eps), t = beta - s * mean, float64 (channels,)."""
-    gamma = np.asarray(norm.gamma, np.float64) if norm.scale else 1.0
-    beta = np.asarray(norm.beta, np.float64) if norm.center else 0.0
-    scale = gamma / np.sqrt(np.asarray(norm.moving_variance, np.float64) + norm.epsilon)
-    return scale, beta - scale * np.asarray(norm.moving_mean, np.float64)
+    gamma = _float64(norm.gamma) if norm.scale else 1.0
+    beta = _float64(norm.beta) if norm.center else 0.0
+    scale = gamma / np.sqrt(_float64(norm.moving_variance) + norm.epsilon)
+    return scale, beta - scale * _float64(norm.moving_mean)
+
+
+def _float64(variable):
+    return keras.ops.convert_to_numpy(variable).astype(np.float64)

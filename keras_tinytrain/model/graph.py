@@ -1,6 +1,8 @@
 """Walk and rebuild the graph of a Keras model: nested models flattened, one node per layer call."""
 
 import dataclasses
+from collections.abc import Callable
+from typing import Any
 
 import keras
 
@@ -68,7 +70,7 @@ def walk(model: keras.Model) -> tuple[Node, ...]:
     return tuple(nodes)
 
 
-def rebuild(model: keras.Model, call) -> keras.Model:
+def rebuild(model: keras.Model, call: Callable[..., Any]) -> keras.Model:
     """A new model over the same graph, in which each layer call is answered by `call(layer, *args, **kwargs)`.
 
     Nested models are entered, so the result is flat. `call` returns the symbolic output that stands for the layer's.
@@ -76,7 +78,8 @@ def rebuild(model: keras.Model, call) -> keras.Model:
     Raises:
         ValueError: a layer is called twice, or two layers have the same name once nested models are dissolved.
     """
-    functional, called = require_functional(model), []
+    functional = require_functional(model)
+    called: list[keras.layers.Layer] = []
 
     def visit(operation):
         if isinstance(operation, keras.Model):
@@ -106,7 +109,7 @@ def find_layer(model: keras.Model, name: str) -> keras.layers.Layer:
     raise ValueError(f"Model '{model.name}' has no layer '{name}'.")
 
 
-def only(outputs):
+def only(outputs: Any) -> Any:
     """The single output of a model that returns it in a list; other outputs as they are."""
     return outputs[0] if isinstance(outputs, (list, tuple)) and len(outputs) == 1 else outputs
 

@@ -1,6 +1,8 @@
-"""Models of Keras 2 (`tf_keras`): telling them, and their Keras 3 twins, on which plans are chosen and deltas taken."""
+"""Models of Keras 2 (`tf_keras`): which ones they are, and their Keras 3 twins, on which plans are chosen and deltas taken."""
 
 import sys
+import types
+from typing import Any
 
 import keras
 
@@ -8,18 +10,20 @@ from keras_tinytrain.model.graph import find_layer
 from keras_tinytrain.model.private_keras import FUNCTIONAL_MODULE, all_layers
 
 
-def keras_package(thing):
+def keras_package(thing: Any) -> types.ModuleType:
     """The module that `thing`, a model or a layer, comes from: `tf_keras` or `keras`. Imports neither."""
     tf_keras = sys.modules.get("tf_keras")
     return tf_keras if tf_keras and isinstance(thing, tf_keras.layers.Layer) else keras
 
 
-def is_keras2(thing) -> bool:
+def is_keras2(thing: Any) -> bool:
+    """Whether `thing`, a model or a layer, is one of tf_keras."""
     return keras_package(thing) is not keras
 
 
-def twin(model) -> keras.Model:
-    """A Keras 3 model of the same layers, names and weights (copies) as `model`, a Functional or Sequential one of tf_keras.
+def twin(model: Any) -> keras.Model:
+    """A Keras 3 model of the same layers, names and weights (copies) as `model`, a Functional or Sequential model
+    of tf_keras.
 
     Raises:
         ValueError: a layer exists in Keras 2 only, or the model is subclassed.
@@ -38,7 +42,7 @@ def twin(model) -> keras.Model:
     return result
 
 
-def copy_weights(source, target) -> None:
+def copy_weights(source: Any, target: Any) -> None:
     """Copy the weights of all layers by name between a model and its twin, in either direction."""
     for layer in all_layers(source):
         if layer.get_weights() and not isinstance(layer, keras_package(source).Model):

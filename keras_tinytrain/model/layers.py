@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 import keras
 
@@ -83,7 +83,7 @@ class LayerInfo:
 
     @property
     def in_place(self) -> bool:
-        """True where its output needs no memory beside its input's."""
+        """True where its output needs no memory of its own, only its input's."""
         return self.kind in _IN_PLACE
 
 
@@ -121,16 +121,16 @@ class LayerTable:
     def names(self) -> list[str]:
         return [row.name for row in self.weighted]
 
-    def downstream(self, names) -> tuple[bool, ...]:
+    def downstream(self, names: Iterable[str]) -> tuple[bool, ...]:
         """Per row: does a tensor that depends on one of the layers `names` enter it?"""
         sources = {self.index(name) for name in names}
-        tainted = []
+        tainted: list[bool] = []
         for row in self.rows:
             tainted.append(any(tainted[index] or index in sources for index in row.inputs))
         return tuple(tainted)
 
-    def frozen(self, names) -> "LayerTable":
-        """This table with the layers `names`, as far as it has them, as ones that their user has frozen."""
+    def frozen(self, names: Collection[str]) -> "LayerTable":
+        """This table with the layers `names`, of which it may lack some, frozen by the user."""
         reason = "its trainable flag is False"
         rows = (dataclasses.replace(row, reason=row.reason or reason) if row.name in names else row for row in self.rows)
         return LayerTable(self.model_name, tuple(rows))
@@ -185,7 +185,7 @@ def layer_table(model: keras.Model) -> LayerTable:
     return LayerTable(model.name, tuple(dataclasses.replace(row, block=block) for row, block in zip(rows, blocks)))
 
 
-def _row(node: Node, nodes) -> LayerInfo:
+def _row(node: Node, nodes: Sequence[Node]) -> LayerInfo:
     layer, output_shape = node.layer, _shape(node.output, node.layer)
     input_shape = _shape(nodes[node.inputs[0]].output, node.layer) if node.inputs else output_shape
     kind = _kind(layer)

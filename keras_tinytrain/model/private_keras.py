@@ -38,7 +38,7 @@ def run_graph(functional: keras.Model, inputs: list, visit: Callable[[Any], Call
     return functional._run_through_graph(inputs, operation_fn=visit)
 
 
-def all_layers(model) -> list:
+def all_layers(model: keras.Model) -> list[keras.layers.Layer]:
     """Every layer in a model of Keras or tf_keras, at any depth. `model.layers` does not enter wrappers and custom layers."""
     return model._flatten_layers(include_self=False)
 
@@ -58,7 +58,9 @@ def autocast_to(dtype: str) -> contextlib.AbstractContextManager:
     return AutocastScope(dtype)
 
 
-def use_weight_decay_of(fresh, optimizer, source_of: Callable[[Any], Any]) -> None:
+def use_weight_decay_of(
+    fresh: keras.optimizers.Optimizer, optimizer: keras.optimizers.Optimizer, source_of: Callable[[Any], Any]
+) -> None:
     """Let `fresh` decay a variable where `optimizer` decays source_of(variable).
 
     `optimizer.exclude_from_weight_decay` can be called, but nothing public tells what was excluded.
@@ -66,7 +68,7 @@ def use_weight_decay_of(fresh, optimizer, source_of: Callable[[Any], Any]) -> No
     fresh._use_weight_decay = lambda variable: optimizer._use_weight_decay(source_of(variable))
 
 
-def tracked_loss(model: keras.Model, x, y, y_pred, sample_weight) -> tf.Tensor:
+def tracked_loss(model: keras.Model, x: Any, y: Any, y_pred: Any, sample_weight: Any) -> tf.Tensor:
     """The loss of a batch, its mean noted for the logs, as `Model.train_step` does it.
 
     A `compute_loss` that the user has written may lack the argument `training`, and `Model.loss_tracker` does not exist.
@@ -76,12 +78,12 @@ def tracked_loss(model: keras.Model, x, y, y_pred, sample_weight) -> tf.Tensor:
     return loss
 
 
-def keras2_steps_per_execution(model) -> int:
+def keras2_steps_per_execution(model: keras.Model) -> int:
     """Batches per call of a tf_keras model's train function. It has no public attribute, unlike a model of Keras 3."""
     return 1 if model._steps_per_execution is None else int(model._steps_per_execution.numpy())
 
 
-def count_keras2_step(model) -> None:
+def count_keras2_step(model: keras.Model) -> None:
     """Count a training step of a tf_keras model, as its own train function does; nothing public counts it."""
     model._train_counter.assign_add(1)
 

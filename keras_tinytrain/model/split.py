@@ -1,4 +1,4 @@
-"""Cut a model in two: what stays frozen before the first trained layer, and what is trained behind it."""
+"""Cut a model in two: the frozen part, and the trainable part from the first trained layer to the end."""
 
 import keras
 
@@ -6,7 +6,7 @@ from keras_tinytrain.model.graph import require_functional, walk
 
 
 def split_model(model: keras.Model, first_layer: str) -> tuple[keras.Model | None, keras.Model]:
-    """Cut `model` at the latest tensor through which everything flows before layer `first_layer`.
+    """Cut `model` at the latest tensor through which everything flows, at the input of layer `first_layer` or earlier.
 
     The inverse is composition: `trainable(frozen(x))` equals `model(x)` exactly. Layers, and so weights, are shared with
     `model`. The frozen part needs to run once per sample, however long the trainable part is trained.
@@ -41,7 +41,7 @@ def split_model(model: keras.Model, first_layer: str) -> tuple[keras.Model | Non
 
 
 def latest_cut(inputs: list[tuple[int, ...]], first: int) -> int | None:
-    """The latest node through which every path runs that leads to node `first` or to anything behind it.
+    """The latest node through which every path to node `first` and to its descendants runs.
 
     dominators(n) = {n} + the intersection of dominators(i) over the inputs i of n; the cut is the latest node that
     dominates `first` and all its descendants and is none of them.
@@ -53,11 +53,12 @@ def latest_cut(inputs: list[tuple[int, ...]], first: int) -> int | None:
     Returns:
         An index below `first`; None where no single node does.
     """
-    dominators, behind = [], set()
+    dominators: list[set[int]] = []
+    trained: set[int] = set()  # `first` and its descendants
     for node, sources in enumerate(inputs):
         common = set.intersection(*(dominators[source] for source in sources)) if sources else set()
         dominators.append(common | {node})
-        if node == first or behind.intersection(sources):
-            behind.add(node)
-    cuts = set.intersection(*(dominators[node] for node in behind)) - behind
+        if node == first or trained.intersection(sources):
+            trained.add(node)
+    cuts = set.intersection(*(dominators[node] for node in trained)) - trained
     return max(cuts, default=None)

@@ -40,7 +40,7 @@ def test_why_taken_or_left(plan):
         if taken.get(name) == size:
             assert "taken whole" in line
         else:
-            assert ("taken: one more channel wants" if name in taken else "left: one more channel wants") in line
+            assert ("taken: one more channel needs" if name in taken else "left: one more channel needs") in line
             assert line.endswith(("bytes more", "MACs more"))
 
 
@@ -52,8 +52,8 @@ def test_the_reason_is_the_exact_shortage(plan):
     )
     more = {**choices, name: choices.get(name, 0) + 1}
     missing = paper_cost.PaperAccounting().memory_bytes(plan.explanation.table, more) - budget.memory_bytes
-    wants = f"{missing:,} bytes" if missing > 0 else "MACs"
-    assert wants in explanation.reason(plan, name)
+    needs = f"{missing:,} bytes" if missing > 0 else "MACs"
+    assert needs in explanation.reason(plan, name)
 
 
 def test_what_more_memory_would_add(plan):
