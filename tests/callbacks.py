@@ -33,7 +33,7 @@ def moved_channels(model, reference):
                 assert np.array_equal(a, b), layer.name
             continue
         axis = -2 if isinstance(layer, keras.layers.DepthwiseConv2D) else -1
-        difference = np.moveaxis(np.array(layer.kernel) != np.array(other.kernel), axis, 0)
+        difference = np.moveaxis(layer.kernel.numpy() != other.kernel.numpy(), axis, 0)
         channels = np.flatnonzero(difference.reshape(len(difference), -1).any(axis=1))
         if len(channels):
             moved[layer.name] = tuple(channels.tolist())

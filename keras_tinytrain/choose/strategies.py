@@ -75,7 +75,7 @@ class Task:
 
     def kernel(self, row: LayerInfo) -> np.ndarray:
         """Weights of a layer, channel by channel: (channels, weights per channel)."""
-        kernel = keras.ops.convert_to_numpy(self.model.get_layer(row.name).kernel)
+        kernel = self.model.get_layer(row.name).kernel.numpy()
         return np.moveaxis(kernel, CHANNEL_AXIS[row.kind], 0).reshape(row.num_channels, -1)
 
 

@@ -12,8 +12,6 @@ from keras_tinytrain.model.graph import find_layer
 from keras_tinytrain.model.private_keras import all_layers, own_weights
 from keras_tinytrain.plan import LayerPlan, Plan
 
-_numpy = keras.ops.convert_to_numpy
-
 
 def model_hash(model: keras.Model) -> bytes:
     """SHA-256 over the weights of a model: shapes and values, in order; weights marked `learned_state` are left out."""
@@ -22,7 +20,7 @@ def model_hash(model: keras.Model) -> bytes:
         if isinstance(layer, keras.Model) or getattr(layer, "learned_state", False):
             continue
         for weight in own_weights(layer):
-            value = np.ascontiguousarray(_numpy(weight))
+            value = np.ascontiguousarray(weight.numpy())
             digest.update(repr((value.shape, value.dtype.str)).encode())
             digest.update(value.tobytes())
     return digest.digest()
@@ -40,8 +38,8 @@ def read_channels(model: keras.Model, plan: Plan) -> tuple[ChannelValues, ...]:
     for layer_plan in plan.layers:
         layer = find_layer(model, layer_plan.name)
         channels = list(layer_plan.channels)
-        kernel = np.moveaxis(_numpy(layer.kernel), kernel_channel_axis(layer), 0)
-        biases = _numpy(layer.bias)[channels].copy() if layer.use_bias else None
+        kernel = np.moveaxis(layer.kernel.numpy(), kernel_channel_axis(layer), 0)
+        biases = layer.bias.numpy()[channels].copy() if layer.use_bias else None
         records.append(ChannelValues(layer.name, tuple(channels), kernel[channels].reshape(len(channels), -1).copy(), biases))
     return tuple(records)
 
@@ -55,12 +53,12 @@ def write_channels(model: keras.Model, records: Sequence[ChannelValues]) -> None
             )
         layer = find_layer(model, record.name)
         channels = list(record.channels)
-        whole = _numpy(layer.kernel).copy()
+        whole = layer.kernel.numpy().copy()
         kernel = np.moveaxis(whole, kernel_channel_axis(layer), 0)
         kernel[channels] = record.values.reshape(len(channels), *kernel.shape[1:])
         layer.kernel.assign(whole)
         if record.biases is not None:
-            bias = _numpy(layer.bias).copy()
+            bias = layer.bias.numpy().copy()
             bias[channels] = record.biases
             layer.bias.assign(bias)
 

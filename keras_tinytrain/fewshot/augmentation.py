@@ -94,7 +94,7 @@ def fixed_views(images: np.ndarray, augment: Augment, *, num_views: int = 4, see
     """
     images = np.asarray(images, np.float32)
     draw = _drawing(augment, images, seed)
-    views = [np.asarray(keras.ops.convert_to_numpy(draw(images)), np.float32) for _ in range(num_views)]
+    views = [np.asarray(draw(images), np.float32) for _ in range(num_views)]
     if not views or any(view.shape != images.shape for view in views):
         shapes = [view.shape for view in views]
         raise ValueError(f"Expected at least one view, each of shape {images.shape}. Received views of shapes {shapes}.")

@@ -162,4 +162,4 @@ def _scale_and_shift(norm):
 
 
 def _float64(variable):
-    return keras.ops.convert_to_numpy(variable).astype(np.float64)
+    return variable.numpy().astype(np.float64)

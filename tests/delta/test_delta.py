@@ -24,11 +24,11 @@ def learned():
     rng = np.random.default_rng(0)
     for name, channels in (("project", [1, 4]), ("depthwise", [0, 2, 5]), ("logits", [2])):
         layer = model.get_layer(name)
-        kernel = np.array(layer.kernel)
+        kernel = layer.kernel.numpy()
         index = (slice(None), slice(None), channels) if name == "depthwise" else (..., channels)
         kernel[index] += rng.normal(size=kernel[index].shape)
         layer.kernel.assign(kernel)
-        bias = np.array(layer.bias)
+        bias = layer.bias.numpy()
         bias[channels] += 1
         layer.bias.assign(bias)
     return model, Delta.between(before, model)

@@ -28,7 +28,7 @@ def train_masked(model, optimizer, plan=PLAN, steps=3):
     """The same by hand: gradients of everything, zero but for the chosen channels; BatchNorm in inference mode."""
     model.get_layer("norm").trainable = False
     masks, variables, (x, y) = chosen_masks(model, plan), model.trainable_variables, batch()
-    before = [np.array(variable) for variable in variables]
+    before = [variable.numpy() for variable in variables]
     optimizer.build(variables)
 
     @tf.function  # as a graph, like what it is compared with: Adam magnifies the rounding of small gradients
@@ -79,15 +79,15 @@ OPTIMIZERS = {
 @pytest.mark.parametrize("optimizer", OPTIMIZERS.values(), ids=OPTIMIZERS)
 def test_chosen_channels_move_as_under_hand_masked_gradients_and_no_others(optimizer):
     sparse, masked = small_net(), small_net()
-    before = {weight.path: np.array(weight) for weight in sparse.weights}
+    before = {weight.path: weight.numpy() for weight in sparse.weights}
     train(sparse, optimizer())
     train_masked(masked, optimizer())
     masks = chosen_masks(sparse)
     for ours, expected in zip(sparse.weights, masked.weights, strict=True):
-        mask, values = masks[ours.path], np.array(ours)
+        mask, values = masks[ours.path], ours.numpy()
         assert np.array_equal(values[~mask], before[ours.path][~mask]), ours.path
         assert not mask.any() or (values[mask] != before[ours.path][mask]).mean() > 0.9, ours.path
-        np.testing.assert_allclose(values[mask], np.array(expected)[mask], rtol=0, atol=1e-6, err_msg=ours.path)
+        np.testing.assert_allclose(values[mask], expected.numpy()[mask], rtol=0, atol=1e-6, err_msg=ours.path)
 
 
 def test_regularizers_pull_at_the_chosen_channels():
@@ -99,11 +99,11 @@ def test_regularizers_pull_at_the_chosen_channels():
     sparse, masked = regularized(), regularized()
     train(sparse, keras.optimizers.SGD(0.1))
     train_masked(masked, keras.optimizers.SGD(0.1))
-    kernels = [np.array(model.get_layer("project").kernel)[..., PLAN["project"].channels] for model in (sparse, masked)]
+    kernels = [model.get_layer("project").kernel.numpy()[..., PLAN["project"].channels] for model in (sparse, masked)]
     np.testing.assert_allclose(*kernels, rtol=0, atol=1e-6)
     plain = small_net()
     train(plain, keras.optimizers.SGD(0.1))
-    assert not np.allclose(kernels[0], np.array(plain.get_layer("project").kernel)[..., PLAN["project"].channels], atol=1e-3)
+    assert not np.allclose(kernels[0], plain.get_layer("project").kernel.numpy()[..., PLAN["project"].channels], atol=1e-3)
 
 
 def test_a_subclass_trains_sparsely_in_its_own_step():
@@ -121,7 +121,7 @@ def test_a_subclass_trains_sparsely_in_its_own_step():
     assert losses[-1] < losses[0]
     for weight, first in zip(student.weights, small_net().weights, strict=True):
         frozen = ~chosen_masks(student)[weight.path]
-        assert np.array_equal(np.array(weight)[frozen], np.array(first)[frozen]), weight.path
+        assert np.array_equal(weight.numpy()[frozen], first.numpy()[frozen]), weight.path
 
 
 def test_optimizer_state_exists_for_chosen_channels_only():

@@ -69,7 +69,7 @@ def test_the_twin_answers_alike_and_weights_go_both_ways():
     assert isinstance(other, keras.Sequential)
     x = batch()[0]
     np.testing.assert_allclose(other(x), model(x), rtol=0, atol=1e-6)
-    kernel = np.array(other.get_layer("logits").kernel) + 1
+    kernel = other.get_layer("logits").kernel.numpy() + 1
     other.get_layer("logits").kernel.assign(kernel)
     copy_weights(other, model)
     assert np.array_equal(model.get_layer("logits").kernel, kernel)
@@ -87,14 +87,14 @@ def test_chosen_channels_move_as_under_hand_masked_gradients_and_no_others(optio
         return tf_keras.optimizers.SGD(0.05, momentum=0.9, weight_decay=0.0, clipnorm=0.5)
 
     model, masked = old_net(optimizer=optimizer(), **options), masked_net(optimizer())
-    before = [np.array(weight) for weight in model.weights]
+    before = [weight.numpy() for weight in model.weights]
     x, y = batch(count=32)
     fit = {"batch_size": 8, "epochs": 2, "shuffle": False, "class_weight": {0: 2.0, 1: 0.5, 2: 1.0}, "verbose": 0}
     model.fit(x, y, callbacks=[TinyTrainCallback(plan=PLAN, verbose=0)], **fit)
     masked.fit(x, y, **fit)
     for ours, expected, first, mask in zip(model.weights, masked.weights, before, masks(model), strict=True):
-        assert np.array_equal(np.array(ours)[~mask], first[~mask]), ours.name
-        np.testing.assert_allclose(np.array(ours)[mask], np.array(expected)[mask], rtol=0, atol=1e-6, err_msg=ours.name)
+        assert np.array_equal(ours.numpy()[~mask], first[~mask]), ours.name
+        np.testing.assert_allclose(ours.numpy()[mask], expected.numpy()[mask], rtol=0, atol=1e-6, err_msg=ours.name)
 
 
 def test_it_chooses_trains_logs_and_gives_back(tmp_path):
@@ -116,7 +116,7 @@ def test_it_chooses_trains_logs_and_gives_back(tmp_path):
     Delta.from_bytes(tiny.delta.to_bytes()).apply(other)
     copy_weights(other, fresh)
     assert all(np.array_equal(a, b) for a, b in zip(fresh.weights, model.weights))
-    stem = np.array(model.layers[0].get_layer("stem").kernel)
+    stem = model.layers[0].get_layer("stem").kernel.numpy()
     model.fit(data, verbose=0)
     assert not np.array_equal(stem, model.layers[0].get_layer("stem").kernel)
 
