@@ -3,7 +3,7 @@
 import numpy as np
 
 from keras_tinytrain.backbones.pretrained import preprocess_input
-from keras_tinytrain.data.domain import resize
+from keras_tinytrain.data.resizing import resize
 
 
 def network_images(images: np.ndarray, input_shape: tuple[int, int, int]) -> np.ndarray:

@@ -7,7 +7,7 @@ import numpy as np
 from keras_tinytrain.backbones.images import network_images
 from keras_tinytrain.data import Domain
 from keras_tinytrain.data.episodes import Episode, sample_episode
-from keras_tinytrain.data.varied_episodes import sample_varied_episode
+from keras_tinytrain.data.meta_dataset_sampler import sample_meta_dataset_episode
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,7 +61,7 @@ def draw_task(domain: Domain, shape: TaskShape, input_shape, *, seed: int, episo
     if shape.sampler == "fixed":
         task = sample_episode(domain, ways=shape.ways, shots=shape.shots, queries=shape.queries, rng=rng)
     else:
-        task = sample_varied_episode(domain, rng=rng)
+        task = sample_meta_dataset_episode(domain, rng=rng)
     support_x, query_x = network_images(task.support_x, input_shape), network_images(task.query_x, input_shape)
     style = "photo" if domain.images.shape[-1] == 3 and input_shape[-1] == 3 else "ink"
     return NumberedTask(support_x, task.support_y, query_x, task.query_y, number=episode, style=style)

@@ -6,12 +6,13 @@ from keras_tinytrain._public import lazy_names
 
 if typing.TYPE_CHECKING:
     from keras_tinytrain.data.digits import load_digits
-    from keras_tinytrain.data.domain import Domain, every_second_class, resize
+    from keras_tinytrain.data.domain import Domain, every_second_class
+    from keras_tinytrain.data.domain_by_name import load_domain
     from keras_tinytrain.data.episodes import Episode, sample_episode
     from keras_tinytrain.data.folder import load_folder
-    from keras_tinytrain.data.load import load_domain
     from keras_tinytrain.data.motion import network_motion
     from keras_tinytrain.data.npz import load_npz
+    from keras_tinytrain.data.resizing import resize
     from keras_tinytrain.data.samples import load_samples
 
 _HOMES = {
@@ -19,12 +20,12 @@ _HOMES = {
     "Episode": "episodes",
     "every_second_class": "domain",
     "load_digits": "digits",
-    "load_domain": "load",
+    "load_domain": "domain_by_name",
     "load_folder": "folder",
     "load_npz": "npz",
     "load_samples": "samples",
     "network_motion": "motion",
-    "resize": "domain",
+    "resize": "resizing",
     "sample_episode": "episodes",
 }
 __all__ = [

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from keras_tinytrain.data.domain import Domain, resize
+from keras_tinytrain.data.domain import Domain
+from keras_tinytrain.data.resizing import resize
 
 
 def load_digits(*, size: int = 32) -> Domain:

@@ -3,7 +3,6 @@
 import dataclasses
 
 import numpy as np
-import tensorflow as tf
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,17 +48,3 @@ def every_second_class(domain: Domain, which: str) -> Domain:
     groups = None if domain.groups is None else domain.groups[kept]
     name = f"{domain.name} ({which} classes)"
     return dataclasses.replace(domain, name=name, images=domain.images[kept], labels=domain.labels[kept], groups=groups)
-
-
-def resize(images: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Bilinear resize with half-pixel centres; antialiased where it shrinks.
-
-    Args:
-        images: (N, H, W, C), any real dtype.
-        height, width: size of the result in pixels.
-
-    Returns:
-        float32 (N, height, width, C), same value range.
-    """
-    chunks = (images[i : i + 1024].astype(np.float32) for i in range(0, len(images), 1024))
-    return np.concatenate([tf.image.resize(chunk, (height, width), antialias=True).numpy() for chunk in chunks])

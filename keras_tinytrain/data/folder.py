@@ -3,10 +3,10 @@
 import os
 import pathlib
 
-import keras
 import numpy as np
 
 from keras_tinytrain.data.domain import Domain
+from keras_tinytrain.data.reader import read_folder, unit_values
 
 
 def load_folder(path: str | os.PathLike, *, size: int = 128, drawings: bool = False) -> Domain:
@@ -27,13 +27,6 @@ def load_folder(path: str | os.PathLike, *, size: int = 128, drawings: bool = Fa
     path = pathlib.Path(path)
     if not path.is_dir():
         raise FileNotFoundError(f"There is no folder {path}.")
-    num_classes = sum(entry.is_dir() for entry in path.iterdir())
-    if num_classes < 2:
-        raise ValueError(f"{path} needs one folder of pictures per class, at least two. Received: {num_classes}")
-    colours = "grayscale" if drawings else "rgb"
-    pairs = keras.utils.image_dataset_from_directory(
-        path, image_size=(size, size), color_mode=colours, batch_size=None, shuffle=False, verbose=False
-    )
-    images, labels = zip(*((image.numpy(), label.numpy()) for image, label in pairs))
-    pixels = np.clip(np.stack(images) / np.float32(255), 0, 1)
-    return Domain(path.name, 1 - pixels if drawings else pixels, np.array(labels, np.int64))
+    stored = read_folder(path, height=size, width=size, channels=1 if drawings else 3)
+    pixels = unit_values(stored.values, stored.white)
+    return Domain(path.name, 1 - pixels if drawings else pixels, stored.labels.astype(np.int64))

@@ -1,62 +1,42 @@
-"""Domains from .npz files: packed Omniglot bits, uint8 images, or recordings of a motion sensor."""
+"""Domains from .npz files: images of pixels or packed bits, or recordings of a motion sensor."""
 
 import os
 import pathlib
-import zipfile
 
 import numpy as np
 
-from keras_tinytrain.data.domain import Domain, resize
-from keras_tinytrain.data.motion import is_motion, network_motion
-
-_READ_CHUNK = 1024
+from keras_tinytrain.data.domain import Domain
+from keras_tinytrain.data.reader import read_npz, unit_values
 
 
 def load_npz(path: str | os.PathLike, *, size: int | None = 32) -> Domain:
-    """Read a domain; which layout it is follows from the names of the arrays.
+    """Read a domain.
 
     Args:
-        path: an .npz with `images_packed` uint8 (N, ceil(H*W/8)) of row-major bits (1 = ink), `image_hw` (2,) and
-            `class_id` (N,); or `images` uint8 (N, H, W, C), `labels` (N,) and perhaps `group` (N,);
-            or `x` (N, steps, 6), `meta_json`, `labels` and perhaps `group`, see `motion.network_motion`.
+        path: an .npz in one of the layouts of `reader.read_npz`; images are uint8 pixels, packed bits or floats in [0, 1].
         size: images are resized to size x size pixels; None keeps theirs. Motion is never resized.
 
     Returns:
-        A Domain named after the file, images float32 (N, size, size, C) in [0, 1]; of motion
-        (N, steps, 1, 6).
+        A Domain named after the file, images float32 (N, size, size, C) in [0, 1]; of motion (N, steps, 1, 6).
 
     Raises:
-        ValueError: it is no .npz, or has none of these layouts.
+        ValueError: it is no .npz, has none of these layouts, or its numbers are neither pixels nor in [0, 1].
         FileNotFoundError: there is no such file.
     """
-    if pathlib.Path(path).exists() and not zipfile.is_zipfile(path):
-        raise ValueError(f"{path} is not an .npz file.")
-    with np.load(path, allow_pickle=False) as arrays:
-        if "images_packed" in arrays:
-            images, labels, groups = _unpack(arrays, size), arrays["class_id"], None
-        elif "images" in arrays and "labels" in arrays:
-            images, labels, groups = _scale(arrays["images"], 255, size), arrays["labels"], arrays.get("group")
-        elif is_motion(arrays) and "labels" in arrays:
-            images, labels, groups = network_motion(arrays["x"], arrays["meta_json"]), arrays["labels"], arrays.get("group")
-        else:
-            raise ValueError(
-                f"{path} holds no image domain: it has {sorted(arrays)}, neither images_packed nor images and "
-                "labels, nor x (N, steps, 6), meta_json and labels."
-            )
-    if groups is not None:  # all in one group: the file does not know which samples are near-duplicates
-        groups = groups.astype(np.int64) if np.unique(groups).size > 1 else None
-    return Domain(pathlib.Path(path).stem, images, labels.astype(np.int64), groups)
+    stored = read_npz(path)
+    images = stored.values if stored.is_motion else _images(stored, size, path)
+    return Domain(pathlib.Path(path).stem, images, stored.labels.astype(np.int64), stored.groups)
 
 
-def _unpack(arrays, size):
-    packed, (height, width) = arrays["images_packed"], arrays["image_hw"]
-    chunks = []
-    for start in range(0, len(packed), _READ_CHUNK):
-        bits = np.unpackbits(packed[start : start + _READ_CHUNK], axis=1)[:, : height * width]
-        chunks.append(_scale(bits.reshape(-1, height, width, 1), 1, size))
-    return np.concatenate(chunks)
+def _images(stored, size, path):
+    values = stored.values
+    if stored.white == 1 and values.size and not (values.min() >= 0 and values.max() <= 1):
+        raise ValueError(
+            f"{path}: images are uint8 pixels, or numbers in [0, 1]. "
+            f"Received: {values.dtype} from {values.min():g} to {values.max():g}"
+        )
+    if size is not None:
+        from keras_tinytrain.data.resizing import resize
 
-
-def _scale(images, white, size):
-    resized = images.astype(np.float32) if size is None else resize(images, size, size)
-    return np.clip(resized / np.float32(white), 0, 1)
+        values = resize(values, size, size)
+    return np.clip(unit_values(values, stored.white), 0, 1)

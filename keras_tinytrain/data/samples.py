@@ -1,76 +1,67 @@
-"""Labelled samples from a file or a folder, checked before anything is computed with them."""
+"""Labelled samples for a model, from a file or a folder, checked before anything is computed with them."""
 
 import os
 import pathlib
 
 import numpy as np
 
-from keras_tinytrain.data.motion import is_motion, network_motion
+from keras_tinytrain.data.reader import StoredSamples, read_folder, read_npz, unit_values
 
-_X_NAMES, _Y_NAMES = ("x", "images"), ("y", "labels")
+_SMALLEST_SCALE = 1 / 16  # of pixels 0..1: a smaller one was made for pixels 0..255
 
 
 def load_samples(path: str | os.PathLike, input_shape, *, scale: float = 1.0, offset: float = 0.0):
     """Samples x * scale + offset and their labels 0..K-1.
 
     Args:
-        path: an .npz with arrays x (N, ...) and y (N,), also called images and labels (of a motion sensor see
-            `motion.network_motion`); or a folder with one folder of images per
-            class, in alphabetical order (PNG, JPEG, BMP, GIF; resized to the model's input, pixels 0..255).
-        input_shape: what the model expects of one sample.
-        scale, offset: map the stored values to the model's input convention, for instance 1/255 and 0.
+        path: an .npz with arrays x (N, ...) and y (N,) or another layout of `reader.read_npz`; or a folder with one folder of
+            pictures per class, in alphabetical order (PNG, JPEG, BMP, GIF; resized to the model's input).
+        input_shape: the shape of one sample that the model expects.
+        scale, offset: map the values to the model's input convention. Pixels (uint8 arrays and pictures) are 0..1 before that,
+            other numbers as they are stored: a model that takes 0..255 wants scale 255, one that takes -1..1 scale 2 and
+            offset -1.
 
     Returns:
         x float32 (N, *input_shape), y int32 (N,).
 
     Raises:
-        ValueError: no such arrays, another shape, NaN, labels that are not integers, fewer than two classes.
+        ValueError: no such arrays, another shape, NaN, labels that are not 0..K-1, fewer than two classes, or pixels with a
+            scale that was made for 0..255.
         FileNotFoundError: there is no such file or folder.
     """
+    stored = read_samples(path, input_shape)
+    if stored.are_pixels and 0 < abs(scale) < _SMALLEST_SCALE:
+        raise ValueError(
+            f"{path} holds pixels, which are 0..1 before scale {scale:g} is applied (in version 0.1 they were 0..255). "
+            "Leave the scale out, or multiply it by 255."
+        )
+    x = unit_values(stored.values, stored.white)
+    if not np.isfinite(x).all():
+        raise ValueError(f"{path}: {int((~np.isfinite(x)).sum())} values are NaN or infinite. Remove those samples.")
+    return x * np.float32(scale) + np.float32(offset), stored.labels.astype(np.int32)
+
+
+def read_samples(path: str | os.PathLike, input_shape) -> StoredSamples:
+    """Samples as they are stored, of the model's shape, with labels 0..K-1. Raises as `load_samples`."""
     path = pathlib.Path(path)
     if not path.exists():
         raise FileNotFoundError(f"There are no samples at {path}.")
-    x, y = _from_folder(path, input_shape) if path.is_dir() else _from_npz(path)
-    x = np.asarray(x, np.float32)
-    if x.shape[1:] != tuple(input_shape):
-        raise ValueError(f"{path} holds samples of shape {x.shape[1:]}, the model expects {tuple(input_shape)}.")
-    if y.shape != x.shape[:1] or not np.issubdtype(y.dtype, np.integer):
-        raise ValueError(f"{path}: expected one integer label for each of {len(x)} samples. Received: {y.dtype} {y.shape}.")
-    if not np.isfinite(x).all():
-        raise ValueError(f"{path}: {int((~np.isfinite(x)).sum())} values are NaN or infinite. Remove those samples.")
-    if np.unique(y).size < 2:
-        raise ValueError(f"{path}: all {len(y)} samples have label {y[0]}; at least two classes are needed.")
-    if y.min() < 0 or np.unique(y).size != y.max() + 1:
-        raise ValueError(f"{path}: labels must be 0..K-1 with every class present. Received {np.unique(y).tolist()}.")
-    return x * np.float32(scale) + np.float32(offset), y.astype(np.int32)
-
-
-def _from_npz(path):
-    try:
-        arrays = np.load(path, allow_pickle=False)
-        names = arrays.files
-    except (ValueError, AttributeError, OSError) as error:
-        raise ValueError(f"{path} is neither an .npz file nor a folder of class folders.") from error
-    x_name = next((name for name in _X_NAMES if name in names), None)
-    y_name = next((name for name in _Y_NAMES if name in names), None)
-    if x_name is None or y_name is None:
-        raise ValueError(f"{path} needs arrays x (or images) and y (or labels). It holds {names}.")
-    x = network_motion(arrays["x"], arrays["meta_json"]) if is_motion(arrays) else arrays[x_name]
-    return x, arrays[y_name]
+    stored = _from_folder(path, input_shape) if path.is_dir() else read_npz(path)
+    if stored.values.shape[1:] != tuple(input_shape):
+        raise ValueError(f"{path} holds samples of shape {stored.values.shape[1:]}, the model expects {tuple(input_shape)}.")
+    present = np.unique(stored.labels)
+    if present.size < 2:
+        raise ValueError(
+            f"{path}: all {len(stored.labels)} samples have label {stored.labels[0]}; at least two classes are needed."
+        )
+    if present[0] < 0 or present.size != present[-1] + 1:
+        raise ValueError(f"{path}: labels must be 0..K-1 with every class present. Received {present.tolist()}.")
+    return stored
 
 
 def _from_folder(path, input_shape):
-    import keras
-
-    classes = sorted(folder for folder in path.iterdir() if folder.is_dir())
-    if len(classes) < 2:
-        raise ValueError(f"{path} needs one folder of images per class, at least two. It has {len(classes)}.")
-    colour = {1: "grayscale", 3: "rgb", 4: "rgba"}.get(input_shape[-1])
-    if colour is None or len(input_shape) != 3:
+    if len(input_shape) != 3 or input_shape[-1] not in (1, 3, 4):
         expected = tuple(input_shape)
-        raise ValueError(f"A folder of images fits inputs of 1, 3 or 4 channels; the model expects {expected}. Use an .npz.")
-    data = keras.utils.image_dataset_from_directory(
-        path, image_size=tuple(input_shape[:2]), color_mode=colour, batch_size=None, shuffle=False, verbose=False
-    )
-    pairs = [(x.numpy(), y.numpy()) for x, y in data]
-    return np.stack([x for x, _ in pairs]), np.array([y for _, y in pairs])
+        raise ValueError(f"A folder of pictures fits inputs of 1, 3 or 4 channels; the model expects {expected}. Use an .npz.")
+    height, width, channels = input_shape
+    return read_folder(path, height=height, width=width, channels=channels)

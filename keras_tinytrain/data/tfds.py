@@ -5,7 +5,8 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from keras_tinytrain.data.domain import Domain, resize
+from keras_tinytrain.data.domain import Domain
+from keras_tinytrain.data.resizing import resize
 
 LEAST_OBJECT = 32  # pixels; smaller objects are left out, as in Meta-Dataset's reader of MSCOCO
 

@@ -101,5 +101,5 @@ def test_a_name_that_stands_for_nothing(tmp_path):
     with pytest.raises(FileNotFoundError, match="no domain 'digit': expected an .npz file, .* or digits"):
         load_domain("even:digit")
     (tmp_path / "notes.txt").write_text("no pictures")
-    with pytest.raises(ValueError, match="notes.txt is not an .npz file"):
+    with pytest.raises(ValueError, match="notes.txt is neither an .npz file nor a folder of class folders"):
         load_domain(str(tmp_path / "notes.txt"))

@@ -36,8 +36,24 @@ def test_one_group_for_all_is_none(tmp_path):
 
 def test_file_without_images_is_named(tmp_path):
     np.savez(tmp_path / "sensor.npz", x=np.zeros(3))
-    with pytest.raises(ValueError, match=r"sensor.npz holds no image domain: it has \['x'\]"):
+    with pytest.raises(ValueError, match=r"sensor.npz needs arrays x \(or images\) and y .* It holds \['x'\]"):
         load_npz(tmp_path / "sensor.npz")
+
+
+@pytest.mark.parametrize("white", [255.0, np.nan])
+def test_floats_beyond_0_to_1_are_no_images(tmp_path, white):
+    np.savez(tmp_path / "signs.npz", images=np.full((2, 4, 4, 3), white, np.float32), labels=np.arange(2))
+    with pytest.raises(ValueError, match=r"signs.npz: images are uint8 pixels, or numbers in \[0, 1\]. Received: float32 from"):
+        load_npz(tmp_path / "signs.npz")
+
+
+def test_a_damaged_file_is_named(tmp_path):
+    np.savez(tmp_path / "signs.npz", images=np.zeros((2, 4, 4, 3), np.uint8), labels=np.arange(2))
+    content = bytearray((tmp_path / "signs.npz").read_bytes())
+    content[200] ^= 255
+    (tmp_path / "signs.npz").write_bytes(content)
+    with pytest.raises(ValueError, match="signs.npz is damaged"):
+        load_npz(tmp_path / "signs.npz")
 
 
 def test_downsizing_by_two_is_a_triangle_filter():

@@ -1,10 +1,14 @@
 """Labelled samples from .npz files and folders, and what is said of files that cannot be used."""
 
+import os
+import subprocess
+import sys
+
 import keras
 import numpy as np
 import pytest
 
-from keras_tinytrain.data.samples import load_samples
+from keras_tinytrain.data import load_folder, load_npz, load_samples
 
 SHAPE = (6, 5, 1)
 
@@ -26,10 +30,23 @@ def test_npz_under_either_pair_of_names(tmp_path):
         assert np.array_equal(x, arrays["x"]) and np.array_equal(y, arrays["y"]) and x.dtype == np.float32
 
 
-def test_scale_and_offset(tmp_path):
+def test_scale_and_offset_follow_pixels_of_0_to_1(tmp_path):
     pixels = np.full((2, *SHAPE), 255, np.uint8)
-    x, _ = load_samples(write(tmp_path / "task.npz", x=pixels, y=np.array([0, 1])), SHAPE, scale=2 / 255, offset=-1)
+    x, _ = load_samples(write(tmp_path / "task.npz", x=pixels, y=np.array([0, 1])), SHAPE, scale=2, offset=-1)
     np.testing.assert_allclose(x, 1.0, atol=1e-6)
+
+
+def test_floats_are_scaled_as_stored(tmp_path):
+    values = np.full((2, *SHAPE), 255.0, np.float32)
+    x, _ = load_samples(write(tmp_path / "task.npz", x=values, y=np.array([0, 1])), SHAPE, scale=2 / 255, offset=-1)
+    np.testing.assert_allclose(x, 1.0, atol=1e-6)
+
+
+def test_a_scale_for_0_to_255_is_refused_for_pixels(tmp_path):
+    """Version 0.1 left pixels at 0..255, so that its users wrote 1/255."""
+    path = write(tmp_path / "task.npz", x=np.zeros((2, *SHAPE), np.uint8), y=np.array([0, 1]))
+    with pytest.raises(ValueError, match="0..1 before scale 0.00392157 is applied .* or multiply it by 255"):
+        load_samples(path, SHAPE, scale=1 / 255)
 
 
 def test_a_folder_of_class_folders(tmp_path):
@@ -40,7 +57,7 @@ def test_a_folder_of_class_folders(tmp_path):
             image.save(tmp_path / name / f"{index}.png")
     x, y = load_samples(tmp_path, SHAPE)
     assert y.tolist() == [0, 0, 1, 1]
-    assert x[:2].max() == 50 and x[2:].min() == 150
+    assert x[:2].max() == np.float32(50) / np.float32(255) and x[2:].min() == np.float32(150) / np.float32(255)
 
 
 @pytest.mark.parametrize(
@@ -68,5 +85,54 @@ def test_unusable_files_are_named(tmp_path):
         load_samples(tmp_path / "text.npz", SHAPE)
     with pytest.raises(ValueError, match=r"needs arrays x .* It holds \['a'\]"):
         load_samples(write(tmp_path / "other.npz", a=np.zeros(3)), SHAPE)
-    with pytest.raises(ValueError, match="one folder of images per class"):
+    with pytest.raises(ValueError, match="one folder of pictures per class"):
         load_samples(tmp_path, SHAPE)
+
+
+@pytest.mark.parametrize(
+    "images",
+    [
+        np.random.default_rng(0).integers(0, 256, (4, *SHAPE)).astype(np.uint8),
+        np.random.default_rng(0).uniform(size=(4, *SHAPE)).astype(np.float32),
+        np.random.default_rng(0).uniform(size=(4, *SHAPE)) > 0.5,
+    ],
+    ids=["uint8", "float32", "bool"],
+)
+def test_a_file_gives_the_same_values_as_samples_and_as_a_domain(tmp_path, images):
+    path = write(tmp_path / "task.npz", images=images, labels=np.array([0, 1, 1, 0]))
+    x, y = load_samples(path, SHAPE)
+    domain = load_npz(path, size=None)
+    np.testing.assert_array_equal(x, domain.images)
+    np.testing.assert_array_equal(y, domain.labels)
+    assert x.dtype == domain.images.dtype == np.float32 and 0 <= x.min() < x.max() <= 1
+
+
+def test_packed_bits_give_the_same_values_as_samples_and_as_a_domain(tmp_path):
+    bits = np.random.default_rng(0).integers(0, 2, (4, 30)).astype(np.uint8)
+    path = write(tmp_path / "glyphs.npz", images_packed=np.packbits(bits, axis=1), image_hw=[6, 5], class_id=np.arange(4) % 2)
+    x, _ = load_samples(path, SHAPE)
+    np.testing.assert_array_equal(x, bits.reshape(4, *SHAPE))
+    np.testing.assert_array_equal(x, load_npz(path, size=None).images)
+
+
+def test_a_folder_gives_the_same_values_as_samples_and_as_a_domain(tmp_path):
+    for name in ("cat", "dog"):
+        (tmp_path / name).mkdir()
+        image = np.random.default_rng(len(name)).integers(0, 256, (9, 7, 3)).astype(np.uint8)
+        keras.utils.save_img(tmp_path / name / "0.png", image, scale=False)
+    x, y = load_samples(tmp_path, (6, 6, 3))
+    domain = load_folder(tmp_path, size=6)
+    np.testing.assert_array_equal(x, domain.images)
+    np.testing.assert_array_equal(y, domain.labels)
+    assert 0.5 < x.max() <= 1
+
+
+def test_reading_samples_takes_no_tensorflow(tmp_path):
+    path = write(tmp_path / "task.npz", **good())
+    code = (
+        "import sys; from keras_tinytrain.data import load_samples\n"
+        f"load_samples({str(path)!r}, {SHAPE}); print(sorted(sys.modules.keys() & {{'tensorflow', 'keras'}}))"
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
+    assert done.stdout == "[]\n", done.stderr

@@ -166,7 +166,7 @@ def test_command_wants_one_file(tmp_path):
 
 def test_command_names_a_bad_file(tmp_path):
     np.savez(tmp_path / "sensor.npz", x=np.zeros(3))
-    with pytest.raises(ValueError, match="holds no image domain"):
+    with pytest.raises(ValueError, match=r"needs arrays x \(or images\) and y .* It holds \['x'\]"):
         run(arguments("--data", str(tmp_path / "sensor.npz"), "--out", str(tmp_path / "w.npz")))
 
 

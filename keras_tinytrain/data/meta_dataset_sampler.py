@@ -30,7 +30,9 @@ class SamplerLimits:
     max_support_per_class: int = 100
 
 
-def sample_varied_episode(domain: Domain, *, rng: np.random.Generator, limits: SamplerLimits = SamplerLimits()) -> Episode:
+def sample_meta_dataset_episode(
+    domain: Domain, *, rng: np.random.Generator, limits: SamplerLimits = SamplerLimits()
+) -> Episode:
     """Draw a task as Meta-Dataset does.
 
     Args:
@@ -47,16 +49,18 @@ def sample_varied_episode(domain: Domain, *, rng: np.random.Generator, limits: S
 
     Example:
         >>> images = np.zeros((60, 1, 1, 1), np.float32)
-        >>> episode = sample_varied_episode(Domain("d", images, np.arange(60) % 6), rng=np.random.default_rng(0))
+        >>> episode = sample_meta_dataset_episode(Domain("d", images, np.arange(60) % 6), rng=np.random.default_rng(0))
         >>> np.bincount(episode.query_y).tolist(), len(episode.support_y) >= 5
         ([5, 5, 5, 5, 5, 5], True)
     """
-    support, query, support_y, query_y = sample_varied_indices(domain.labels, rng=rng, groups=domain.groups, limits=limits)
+    support, query, support_y, query_y = sample_meta_dataset_indices(
+        domain.labels, rng=rng, groups=domain.groups, limits=limits
+    )
     return Episode(domain.images[support], support_y, domain.images[query], query_y)
 
 
-def sample_varied_indices(labels, *, rng, groups=None, limits: SamplerLimits = SamplerLimits()):
-    """As `sample_varied_episode`, but which samples: (support, query, support_y, query_y), each int64 (n,)."""
+def sample_meta_dataset_indices(labels, *, rng, groups=None, limits: SamplerLimits = SamplerLimits()):
+    """As `sample_meta_dataset_episode`, but which samples: (support, query, support_y, query_y), each int64 (n,)."""
     sides = {label: _sides(rng.permutation(np.flatnonzero(labels == label)), groups) for label in np.unique(labels)}
     usable = [label for label, (support, query) in sides.items() if len(support) and len(query)]
     if len(usable) < limits.min_ways:

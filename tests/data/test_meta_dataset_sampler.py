@@ -6,7 +6,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from keras_tinytrain.data import Domain
-from keras_tinytrain.data.varied_episodes import SamplerLimits, sample_varied_episode, sample_varied_indices, support_counts
+from keras_tinytrain.data.meta_dataset_sampler import (
+    SamplerLimits,
+    sample_meta_dataset_episode,
+    sample_meta_dataset_indices,
+    support_counts,
+)
 
 seeds = st.integers(0, 2**32 - 1)
 class_sizes = st.lists(st.integers(2, 60), min_size=5, max_size=60)
@@ -45,7 +50,7 @@ def test_support_is_capped_at_five_hundred_and_at_what_remains():
 @given(class_sizes, seeds)
 def test_any_domain(sizes, seed):
     labels = np.repeat(np.arange(len(sizes)), sizes)
-    support, query, support_y, query_y = sample_varied_indices(labels, rng=np.random.default_rng(seed))
+    support, query, support_y, query_y = sample_meta_dataset_indices(labels, rng=np.random.default_rng(seed))
     both = np.concatenate([support, query])
     assert len(set(both.tolist())) == len(both)
     shots, queries = np.bincount(support_y), np.bincount(query_y)
@@ -60,7 +65,7 @@ def test_any_domain(sizes, seed):
 @given(seeds)
 def test_same_seed_same_task(seed):
     labels = np.repeat(np.arange(9), 20)
-    first, again = (sample_varied_indices(labels, rng=np.random.default_rng(seed)) for _ in range(2))
+    first, again = (sample_meta_dataset_indices(labels, rng=np.random.default_rng(seed)) for _ in range(2))
     for a, b in zip(first, again):
         np.testing.assert_array_equal(a, b)
 
@@ -70,13 +75,13 @@ def test_groups_stay_on_one_side(group_sizes, seed):
     pairs = [(label, size) for label, sizes in enumerate(group_sizes) for size in sizes]
     labels = np.repeat([label for label, _ in pairs], [size for _, size in pairs])
     groups = np.repeat(np.arange(len(pairs)), [size for _, size in pairs])
-    support, query, _, _ = sample_varied_indices(labels, rng=np.random.default_rng(seed), groups=groups)
+    support, query, _, _ = sample_meta_dataset_indices(labels, rng=np.random.default_rng(seed), groups=groups)
     assert not set(groups[support]) & set(groups[query])
 
 
 def test_ways_and_shots_vary():
     domain = Domain("d", np.arange(800, dtype=np.float32).reshape(-1, 1, 1, 1), np.arange(800) % 20)
-    episodes = [sample_varied_episode(domain, rng=np.random.default_rng(seed)) for seed in range(60)]
+    episodes = [sample_meta_dataset_episode(domain, rng=np.random.default_rng(seed)) for seed in range(60)]
     ways = {episode.support_y.max() + 1 for episode in episodes}
     assert min(ways) == 5 and max(ways) == 20
     assert min(len(e.support_y) / (e.support_y.max() + 1) for e in episodes) < 4
@@ -86,7 +91,7 @@ def test_ways_and_shots_vary():
 def test_limits_are_what_they_say():
     labels = np.repeat(np.arange(30), 40)
     limits = SamplerLimits(min_ways=3, max_ways=3, max_queries=2, max_support=9)
-    support, _, support_y, query_y = sample_varied_indices(labels, rng=np.random.default_rng(0), limits=limits)
+    support, _, support_y, query_y = sample_meta_dataset_indices(labels, rng=np.random.default_rng(0), limits=limits)
     assert query_y.tolist() == [0, 0, 1, 1, 2, 2] and set(support_y.tolist()) == {0, 1, 2} and len(support) <= 9
 
 
@@ -94,4 +99,4 @@ def test_limits_are_what_they_say():
 def test_too_few_classes(groups, what):
     labels = np.array([0, 0, 1, 1, 2, 2, 3, 3])
     with pytest.raises(ValueError, match=f"needs 5 classes of {what}. Received: {4 if groups is None else 0}"):
-        sample_varied_indices(labels, rng=np.random.default_rng(0), groups=groups)
+        sample_meta_dataset_indices(labels, rng=np.random.default_rng(0), groups=groups)
