@@ -4,7 +4,8 @@ import os
 
 import keras
 
-from keras_tinytrain.backbones.bottlenecks import WEIGHTS_FOLDER, bottleneck_network, check_weights, load_weights
+from keras_tinytrain.backbones.small_network import small_network
+from keras_tinytrain.backbones.small_weights import WEIGHTS_FOLDER, check_weights, load_weights
 
 WINDOW = (119, 1, 6)  # samples at 119 Hz, 1, accelerometer x y z in g and gyroscope x y z in units of 250 degrees a second
 # (name, expansion, output channels, stride in time) of each inverted bottleneck: 1.2 M MACs, 54.1 k kernel weights.
@@ -24,14 +25,14 @@ def GestureNet(
 ) -> keras.Model:
     """A small inverted-bottleneck network over time that ends in a pooled feature vector.
 
-    Its blocks and the names of its layers are those of `bottlenecks.bottleneck_network`; a window is an image of width 1.
+    Its blocks and the names of its layers are those of `small_network`; a window is an image of width 1.
 
     Args:
-        input_shape: (time steps, 1, 6). Windows are float32, see `WINDOW` and `domains.load_npz`.
-        weights: "invented" for the ones that come with the package, learned on motions that nobody made (any number of time
-            steps; `fewshot.motions`), None for a random initialisation, or the path of an .npz written by
-            `bottlenecks.save_weights`.
-        batch_norm: True gives the training form, see `bottlenecks.bottleneck_network`.
+        input_shape: (time steps, 1, 6). Windows are float32, see `WINDOW` and `data.load_npz`.
+        weights: "invented" for the ones that come with the package, learned on invented motions (any number of time
+            steps; see `metatrain.invented_motions`), None for a random initialisation, or the path of an .npz written by
+            `small_weights.save_weights`.
+        batch_norm: True gives the training form, see `small_network`.
 
     Returns:
         A Functional model, float32 (N, *input_shape) -> float32 (N, 64).
@@ -44,7 +45,7 @@ def GestureNet(
         (None, 64)
     """
     check_weights(weights, batch_norm)
-    model = bottleneck_network(
+    model = small_network(
         keras.Input(input_shape, name="motion"),
         "gesturenet",
         stem_filters=STEM_FILTERS,

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from keras_tinytrain.backbones.pretrained import preprocess_input
+from keras_tinytrain.backbones.imagenet_weights import preprocess_input
 from keras_tinytrain.data.resizing import resize
 
 

@@ -4,8 +4,8 @@ import os
 
 import keras
 
-from keras_tinytrain.backbones.inverted_bottleneck import Block, inverted_bottleneck_network
-from keras_tinytrain.backbones.pretrained import load_pretrained
+from keras_tinytrain.backbones.imagenet_network import Block, imagenet_network
+from keras_tinytrain.backbones.imagenet_weights import load_pretrained
 
 BLOCKS = (
     Block(1, 3, 8, 1),
@@ -33,7 +33,7 @@ def MCUNet(
 ) -> keras.Model:
     """MCUNet-5fps (Lin et al., NeurIPS 2020 and 2022). At 128x128x3: 22.5 M MACs, 463,216 kernel weights.
 
-    Layer names and padding: see `inverted_bottleneck_network`. Images: see `preprocess_input`.
+    Layer names and padding: see `imagenet_network`. Images: see `preprocess_input`.
 
     Args:
         input_shape: (height, width, channels).
@@ -47,7 +47,5 @@ def MCUNet(
         >>> MCUNet(weights=None).output_shape
         (None, 160)
     """
-    model = inverted_bottleneck_network(
-        input_shape, stem_filters=16, blocks=BLOCKS, classes=1000 if include_top else None, name="mcunet"
-    )
+    model = imagenet_network(input_shape, stem_filters=16, blocks=BLOCKS, classes=1000 if include_top else None, name="mcunet")
     return load_pretrained(model, "mcunet-5fps", weights)

@@ -4,8 +4,8 @@ import os
 
 import keras
 
-from keras_tinytrain.backbones.inverted_bottleneck import Block, inverted_bottleneck_network
-from keras_tinytrain.backbones.pretrained import load_pretrained
+from keras_tinytrain.backbones.imagenet_network import Block, imagenet_network
+from keras_tinytrain.backbones.imagenet_weights import load_pretrained
 
 # (expansion, output channels at width 1, repeats, stride of the first), Sandler et al., CVPR 2018, table 2.
 STAGES = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1))
@@ -22,13 +22,13 @@ def MobileNetV2(
 ) -> keras.Model:
     """MobileNetV2. At width 0.35 and 128x128x3: 16.6 M MACs, 238,688 kernel weights; with `mix` 17.4 M and 288,864.
 
-    Layer names and padding: see `inverted_bottleneck_network`. Images: see `preprocess_input`.
+    Layer names and padding: see `imagenet_network`. Images: see `preprocess_input`.
 
     Args:
         input_shape: (height, width, channels).
         width: channels relative to the original network.
         weights: "imagenet" (width 0.35 only), None for a random initialisation, or the path of a file; see `load_pretrained`.
-        mix: True adds the 1x1 layer behind the last block that the paper's accounting counts. The public weights have none, so
+        mix: True adds the 1x1 layer after the last block that the paper's accounting counts. The public weights have none, so
             it is then left as it was initialised.
         include_top: True adds the ImageNet classifier, whose outputs are 1000 logits.
 
@@ -44,7 +44,7 @@ def MobileNetV2(
         for expansion, filters, repeats, stride in STAGES
         for repeat in range(repeats)
     )
-    model = inverted_bottleneck_network(
+    model = imagenet_network(
         input_shape,
         stem_filters=nearest_multiple_of_8(width * 32),
         blocks=blocks,

@@ -4,7 +4,8 @@ import os
 
 import keras
 
-from keras_tinytrain.backbones.bottlenecks import WEIGHTS_FOLDER, bottleneck_network, check_weights, load_weights
+from keras_tinytrain.backbones.small_network import small_network
+from keras_tinytrain.backbones.small_weights import WEIGHTS_FOLDER, check_weights, load_weights
 
 # (name, expansion, output channels, stride) of each inverted bottleneck. At 32x32x1: 3.5 M MACs, 114.6 k kernel weights.
 BLOCKS = (
@@ -27,13 +28,13 @@ def NanoNet(
 ) -> keras.Model:
     """A small inverted-bottleneck network that ends in a pooled feature vector.
 
-    Its blocks and the names of its layers are those of `bottlenecks.bottleneck_network`.
+    Its blocks and the names of its layers are those of `small_network`.
 
     Args:
         input_shape: (height, width, channels). Images are float32 in [0, 1], ink 1 on a background of 0: in int8 that
             is scale 1/255 and zero point -128, so 8-bit pixels are exact and zero padding is background.
         weights: "omniglot" for the ones that come with the package (1 input channel, any height and width), None for
-            a random initialisation, or the path of an .npz written by `save_weights`.
+            a random initialisation, or the path of an .npz written by `small_weights.save_weights`.
         batch_norm: True gives the training form, a BatchNormalization "<conv>.bn" after each convolution, which then
             has no bias; False the canonical form, convolutions with bias.
 
@@ -48,7 +49,7 @@ def NanoNet(
         (None, 96)
     """
     check_weights(weights, batch_norm)
-    model = bottleneck_network(
+    model = small_network(
         keras.Input(input_shape, name="image"),
         "nanonet",
         stem_filters=STEM_FILTERS,

@@ -5,8 +5,8 @@ import os
 
 import keras
 
-from keras_tinytrain.backbones.inverted_bottleneck import Block, inverted_bottleneck_network
-from keras_tinytrain.backbones.pretrained import load_pretrained
+from keras_tinytrain.backbones.imagenet_network import Block, imagenet_network
+from keras_tinytrain.backbones.imagenet_weights import load_pretrained
 
 # (output channels at width 1, stride of the first block, (expansion, kernel) of each block), Cai et al., ICLR 2019.
 STAGES = (
@@ -31,15 +31,11 @@ def ProxylessNASNet(
 ) -> keras.Model:
     """ProxylessNASNet. At width 0.3 and 128x128x3: 18.6 M MACs, 320,816 kernel weights; with `mix` 19.2 M and 357,680.
 
-    Layer names and padding: see `inverted_bottleneck_network`. Images: see `preprocess_input`.
+    Layer names and padding: see `imagenet_network`. Images: see `preprocess_input`.
 
     Args:
-        input_shape: (height, width, channels).
         width: channels relative to the original network, rounded up to a multiple of 8.
-        weights: "imagenet" (width 0.3 only), None for a random initialisation, or the path of a file; see `load_pretrained`.
-        mix: True adds the 1x1 layer behind the last block that the paper's accounting counts. The public weights have none, so
-            it is then left as it was initialised.
-        include_top: True adds the ImageNet classifier, whose outputs are 1000 logits.
+        input_shape, weights, mix, include_top: as of `MobileNetV2`; "imagenet" is of width 0.3.
 
     Returns:
         A Functional model, float32 (N, height, width, 3) in [-1, 1] -> features: (N, 96), or (N, 384) with `mix`.
@@ -53,7 +49,7 @@ def ProxylessNASNet(
         for filters, stride, repeats in STAGES
         for repeat, (expansion, kernel) in enumerate(repeats)
     )
-    model = inverted_bottleneck_network(
+    model = imagenet_network(
         input_shape,
         stem_filters=_round_up(width * 32),
         blocks=blocks,

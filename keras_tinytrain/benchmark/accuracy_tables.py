@@ -5,7 +5,7 @@ import math
 
 import numpy as np
 
-from keras_tinytrain.benchmark.text import aligned
+from keras_tinytrain._text import aligned
 
 HARM = 2.0  # points below the untrained network from which a task counts as made worse
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from keras_tinytrain import backbones
 from keras_tinytrain.benchmark.equal_batch import equal_batch_rows, equal_batch_text
-from keras_tinytrain.benchmark.text import aligned
+from keras_tinytrain._text import aligned
 from keras_tinytrain.choose import paper_cost
 from keras_tinytrain.choose.schemes import scheme_plan
 from keras_tinytrain.choose.selection import Ranking, last_layer_plan, select

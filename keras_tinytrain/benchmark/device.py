@@ -12,7 +12,7 @@ from keras_tinytrain.benchmark.accuracy_tables import Interval
 from keras_tinytrain.benchmark.networks import find_network
 from keras_tinytrain.benchmark.results import append_results, read_results
 from keras_tinytrain.benchmark.tasks import TaskShape, draw_task
-from keras_tinytrain.benchmark.text import aligned
+from keras_tinytrain._text import aligned
 from keras_tinytrain.choose.paper_cost import PaperAccounting, num_channels, num_trained_weights
 from keras_tinytrain.data import load_npz
 from keras_tinytrain.export import Board, TrainingSettings, export_tflm

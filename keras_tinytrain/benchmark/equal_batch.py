@@ -3,7 +3,7 @@
 import dataclasses
 import math
 
-from keras_tinytrain.benchmark.text import aligned
+from keras_tinytrain._text import aligned
 from keras_tinytrain.choose import paper_cost
 from keras_tinytrain.choose.lifetimes import gradient_spans, peak_elements
 from keras_tinytrain.choose.selection import full_plan

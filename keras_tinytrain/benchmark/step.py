@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from keras_tinytrain import backbones
 from keras_tinytrain.benchmark.cost import method_plans
-from keras_tinytrain.benchmark.text import aligned
+from keras_tinytrain._text import aligned
 from keras_tinytrain.fit.frozen_cache import FrozenCache, split_for_cache
 from keras_tinytrain.fit.sparse import channel_optimizer, channel_slices, sparse_train_step
 from keras_tinytrain.model.fold import fold_batch_norm

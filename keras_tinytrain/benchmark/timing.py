@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_tinytrain import backbones
-from keras_tinytrain.benchmark.text import aligned
+from keras_tinytrain._text import aligned
 from keras_tinytrain.choose import paper_cost
 from keras_tinytrain.choose.planner import summed_cross_entropy
 from keras_tinytrain.choose.strategies import find_strategy, make_task

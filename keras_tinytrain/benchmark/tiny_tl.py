@@ -21,7 +21,7 @@ def lite_residual_network(backbone: keras.Model, *, drop: float = 0.0, seed: int
     """A copy of `backbone` with a lite residual module beside each block; it answers as `backbone` does until it is trained.
 
     Args:
-        backbone: of inverted bottlenecks, layers called "b0.dw", "b1.pw1", ... (see `inverted_bottleneck_network`).
+        backbone: of inverted bottlenecks, layers called "b0.dw", "b1.pw1", ... (see `imagenet_network`).
         drop: fraction of the blocks, from the first on, that get no module.
         seed: of the modules' first convolutions.
 

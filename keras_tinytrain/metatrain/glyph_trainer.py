@@ -10,7 +10,9 @@ import tensorflow as tf
 from keras_tinytrain.backbones.nano import NanoNet
 from keras_tinytrain.data import Domain
 from keras_tinytrain.fewshot.prototypes import class_prototypes, cosine_logits
-from keras_tinytrain.metatrain.handwriting import glyph_boxes, handwriting_views
+from keras_tinytrain.metatrain.checkpoint import restore_checkpoint, save_checkpoint
+from keras_tinytrain.metatrain.glyph_views import glyph_boxes, glyph_views
+from keras_tinytrain.metatrain.optimizer import adamw
 
 IMAGE_SIZE = 32  # pixels the network sees
 EPISODES_PER_ROUND = 100
@@ -18,7 +20,7 @@ NUM_TURNS = 4  # a glyph turned by 0, 90, 180 and 270 degrees makes four classes
 
 
 @dataclasses.dataclass(frozen=True)
-class Recipe:
+class GlyphRecipe:
     """How long and how fast to train.
 
     Args:
@@ -44,7 +46,7 @@ class Recipe:
         return self.epochs + -(-self.episodes // EPISODES_PER_ROUND)
 
 
-class Trainer:
+class GlyphTrainer:
     """A model with both heads and their optimizers; every random draw is a pure function of seed and round.
 
     Args:
@@ -57,7 +59,7 @@ class Trainer:
         ValueError: images are not of that shape, or too few for a batch or an episode.
     """
 
-    def __init__(self, glyphs: Domain, recipe: Recipe, seed: int, *, model: keras.Model | None = None):
+    def __init__(self, glyphs: Domain, recipe: GlyphRecipe, seed: int, *, model: keras.Model | None = None):
         keras.utils.set_random_seed(seed)
         self.recipe, self.seed = recipe, seed
         self.glyphs, self.boxes = np.round(glyphs.images * 255).astype(np.uint8), glyph_boxes(glyphs.images)
@@ -83,14 +85,12 @@ class Trainer:
         else:
             remaining = self.recipe.episodes - (index - self.recipe.epochs) * EPISODES_PER_ROUND
             results = [self._episode_step(*self._draw(rng)) for _ in range(min(EPISODES_PER_ROUND, remaining))]
-        return tuple(float(value) for value in np.mean(results, axis=0))
+        loss, accuracy = np.mean(results, axis=0)
+        return float(loss), float(accuracy)
 
     def save(self, path: str | os.PathLike, num_rounds: int) -> None:
         """Write all variables and how many rounds are done; a cut while writing leaves the file as it was."""
-        arrays = {f"v{index}": np.asarray(variable) for index, variable in enumerate(self._variables())}
-        partial = f"{path}.partial.npz"
-        np.savez(partial, num_rounds=num_rounds, settings=self._settings(), **arrays)
-        os.replace(partial, path)
+        save_checkpoint(path, self._variables(), settings=self._settings(), num_rounds=num_rounds)
 
     def restore(self, path: str | os.PathLike) -> int:
         """Read what `save` wrote and return its number of rounds.
@@ -98,12 +98,8 @@ class Trainer:
         Raises:
             ValueError: the checkpoint is of another recipe, seed or data set.
         """
-        with np.load(path, allow_pickle=False) as arrays:
-            if "settings" not in arrays or str(arrays["settings"]) != self._settings():
-                raise ValueError(f"{path} is not a checkpoint of this recipe, seed and data. Delete it to start anew.")
-            for index, variable in enumerate(self._variables()):
-                variable.assign(arrays[f"v{index}"])
-            return int(arrays["num_rounds"])
+        known = {"settings": self._settings(), "progress": "num_rounds", "depends_on": "recipe, seed and data"}
+        return restore_checkpoint(path, self._variables(), **known)
 
     def _settings(self):
         return f"{self.recipe}, seed {self.seed}, {len(self.labels)} glyphs of {self.labels.max() + 1} classes"
@@ -113,21 +109,16 @@ class Trainer:
         return self.model.variables + heads + [v for optimizer in self.optimizers for v in optimizer.variables]
 
     def _optimizer(self, learning_rate, num_steps, heads):
-        warmup = max(1, num_steps // 20)
-        schedule = keras.optimizers.schedules.CosineDecay(
-            0.0, max(1, num_steps - warmup), warmup_target=learning_rate, warmup_steps=warmup
-        )
-        optimizer = keras.optimizers.AdamW(schedule, weight_decay=self.recipe.weight_decay)
-        optimizer.exclude_from_weight_decay(var_names=["gamma", "beta", "scale", "bias"])
-        optimizer.build(self.model.trainable_variables + heads)
-        return optimizer
+        steps = {"num_steps": num_steps, "warm_up_steps": num_steps // 20}
+        trained = self.model.trainable_variables + heads
+        return adamw(trained, learning_rate=learning_rate, **steps, weight_decay=self.recipe.weight_decay)
 
     def _compile(self, optimizer, heads, logits_of, num_styles):
         variables = self.model.trainable_variables + heads
 
         @tf.function(jit_compile=False, autograph=False)
         def step(glyphs, boxes, turns, labels, seed):
-            views = handwriting_views(glyphs, boxes, turns, seed, size=IMAGE_SIZE, num_styles=num_styles)
+            views = glyph_views(glyphs, boxes, turns, seed, size=IMAGE_SIZE, num_styles=num_styles)
             with tf.GradientTape() as tape:
                 logits, targets = logits_of(self.model(views, training=True), labels)
                 loss = tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(targets, logits))

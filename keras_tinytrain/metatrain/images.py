@@ -1,53 +1,52 @@
 """`keras-tinytrain metatrain` of the ImageNet backbones: PMF's episodes on the domains that the user has."""
 
 import argparse
-import contextlib
 import dataclasses
 import functools
 import os
 
-import numpy as np
 import tensorflow as tf
 from rich.progress import Progress
 
-from keras_tinytrain import backbones
+from keras_tinytrain.backbones.imagenet_weights import save_pretrained
 from keras_tinytrain.backbones.images import network_images
+from keras_tinytrain.backbones.names import find_backbone
 from keras_tinytrain.data import every_second_class, load_domain
-from keras_tinytrain.metatrain.episodic_trainer import EpisodicRecipe, EpisodicTrainer
-from keras_tinytrain.metatrain.glyphs import check_writable, measure, write_story
+from keras_tinytrain.metatrain.image_trainer import EpisodicRecipe, EpisodicTrainer
+from keras_tinytrain.metatrain.provenance import check_writable, measure, write_provenance
 
 CHECKPOINT_STEPS = 25
 STORED_SIZE = 84  # pixels kept of each image, as in MiniImageNet: a domain stays in memory
-_BUILDERS = {"mcunet": backbones.MCUNet, "mobilenet_v2": backbones.MobileNetV2, "proxylessnas": backbones.ProxylessNASNet}
 
 
 def run(args: argparse.Namespace) -> int:
-    """Train, evaluate and save as `metatrain_arguments` says. Returns 0.
+    """Train, evaluate and save as `cli.metatrain` says. Returns 0.
 
     With several workers each writes its own files only if it is the first.
 
     Raises:
         ValueError, OSError: a file cannot be read or written, or does not hold what it should.
     """
-    for path in filter(None, (args.out, args.checkpoint)):
-        check_writable(path)
+    check_writable(args.out, args.checkpoint)
     if not args.data:
         raise ValueError(f"{args.backbone} is trained on domains of images: name them, --data signs.npz ...")
     strategy = _strategy(args.distribute)  # before anything else touches the devices
     domains = [every_second_class(load_domain(name, size=STORED_SIZE), args.classes) for name in args.data]
     recipe = EpisodicRecipe(**({} if args.episodes is None else {"episodes": args.episodes}))
-    backbone = _BUILDERS[args.backbone]((args.size, args.size, 3), weights=args.weights)
+    backbone = find_backbone(args.backbone)((args.size, args.size, 3), weights=args.weights)
     to_input = functools.partial(network_images, input_shape=backbone.input_shape[1:])
     trainer = EpisodicTrainer(backbone, domains, to_input=to_input, recipe=recipe, seed=args.seed, strategy=strategy)
     first = strategy is None or not strategy.cluster_resolver or strategy.cluster_resolver.task_id in (None, 0)
-    train(trainer, checkpoint=args.checkpoint, log_dir=args.log_dir if first else None, writes=first)
+    train_on_images(trainer, checkpoint=args.checkpoint, log_dir=args.log_dir if first else None, writes=first)
     if first:
-        save_weights(trainer.backbone, args.out)
-        write_story(args, recipe, domains, measure(trainer.backbone, [_held_out(name, args) for name in args.evaluate]))
+        save_pretrained(trainer.backbone, args.out)
+        write_provenance(args, recipe, domains, measure(trainer.backbone, [_held_out(name, args) for name in args.evaluate]))
     return 0
 
 
-def train(trainer: EpisodicTrainer, *, checkpoint=None, log_dir=None, writes: bool = True) -> None:
+def train_on_images(
+    trainer: EpisodicTrainer, *, checkpoint: str | None = None, log_dir: str | None = None, writes: bool = True
+) -> None:
     """All steps that are left, with a progress bar.
 
     Args:
@@ -59,30 +58,18 @@ def train(trainer: EpisodicTrainer, *, checkpoint=None, log_dir=None, writes: bo
     if checkpoint and os.path.exists(checkpoint):
         trainer.restore(checkpoint)
     total = trainer.recipe.num_steps
-    logs = tf.summary.create_file_writer(os.fspath(log_dir)) if log_dir else contextlib.nullcontext()
+    logs = tf.summary.create_file_writer(os.fspath(log_dir)) if log_dir else None
     with Progress(disable=not writes) as progress:
         bar = progress.add_task("meta-training", total=total, completed=trainer.num_steps_done)
         while trainer.num_steps_done < total:
             loss, accuracy = trainer.step()
             progress.update(bar, advance=1, description=f"meta-training: loss {loss:.3f}, accuracy {accuracy:.3f}")
-            if log_dir:
+            if logs:
                 _log(logs, trainer, loss, accuracy)
             if checkpoint and writes and (trainer.num_steps_done % CHECKPOINT_STEPS == 0 or trainer.num_steps_done == total):
                 trainer.save(checkpoint)
-    if log_dir:
+    if logs:
         logs.close()
-
-
-def save_weights(backbone, path) -> None:
-    """Write the .npz that `MCUNet(weights=path)` and the like read."""
-    roles = {"kernel_f32": "kernel", "bias_f32": "bias"}
-    arrays = {
-        f"{layer.name}.{role}": np.asarray(getattr(layer, attribute))
-        for layer in backbone.layers
-        if layer.weights
-        for role, attribute in roles.items()
-    }
-    np.savez_compressed(path, **arrays)
 
 
 def _held_out(name, args):

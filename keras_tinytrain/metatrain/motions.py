@@ -1,4 +1,4 @@
-"""`keras-tinytrain metatrain --backbone gesture`: GestureNet by episodes of motions, recorded and made up."""
+"""`keras-tinytrain metatrain --backbone gesture`: GestureNet by episodes of motions, recorded and invented."""
 
 import argparse
 import dataclasses
@@ -7,13 +7,16 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_tinytrain.backbones.bottlenecks import load_weights, save_weights
 from keras_tinytrain.backbones.gesture import WINDOW, GestureNet
+from keras_tinytrain.backbones.small_network import folded_network
+from keras_tinytrain.backbones.small_weights import load_weights, save_weights
 from keras_tinytrain.data import load_npz
 from keras_tinytrain.data.motion import DEGREES_PER_SECOND
 from keras_tinytrain.fewshot.prototypes import class_prototypes, cosine_logits
-from keras_tinytrain.metatrain.glyphs import check_writable, folded_network, measure, print_now, write_story
-from keras_tinytrain.metatrain.invented_motions import Recordings, held_otherwise, invented_motions
+from keras_tinytrain.metatrain.invented_motions import invented_motions
+from keras_tinytrain.metatrain.optimizer import adamw
+from keras_tinytrain.metatrain.provenance import check_writable, measure, print_now, write_provenance
+from keras_tinytrain.metatrain.recorded_motions import Recordings, held_otherwise
 
 REPORT_STEPS = 100
 _UNITS = np.repeat([1.0, DEGREES_PER_SECOND], 3)
@@ -38,8 +41,11 @@ class MotionRecipe:
     motions: str = "invented"
 
 
-def metatrain_motions(
-    recordings: Recordings | None, *, recipe: MotionRecipe = MotionRecipe(), seed: int = 0, report=print, build=GestureNet
+DEFAULT_RECIPE = MotionRecipe()
+
+
+def train_on_motions(
+    recordings: Recordings | None, *, recipe: MotionRecipe = DEFAULT_RECIPE, seed: int = 0, report=print, build=GestureNet
 ) -> keras.Model:
     """Train a backbone by ProtoNet episodes with the classifier of PMF (Hu et al., CVPR 2022), its scale learned.
 
@@ -72,6 +78,8 @@ def draw_episode(recordings: Recordings | None, recipe: MotionRecipe, rng: np.ra
     if num_invented:
         windows.append(invented_motions(rng, num_invented, num_samples))
     if num_invented < recipe.ways:
+        if recordings is None:
+            raise ValueError(f"motions={recipe.motions!r} needs recordings.")
         windows.append(recordings.sample(rng, recipe.ways - num_invented, num_samples))
     windows = held_otherwise(np.concatenate(windows), rng) / _UNITS
     windows = windows.reshape(recipe.ways, 2, recipe.shots, *WINDOW).swapaxes(0, 1)
@@ -79,7 +87,7 @@ def draw_episode(recordings: Recordings | None, recipe: MotionRecipe, rng: np.ra
 
 
 def run(args: argparse.Namespace) -> int:
-    """Train GestureNet, evaluate and save as `metatrain_arguments` says. Returns 0.
+    """Train GestureNet, evaluate and save as `cli.metatrain` says. Returns 0.
 
     Raises:
         ValueError, OSError: a file cannot be read or written, or does not hold what it should; the message is one sentence.
@@ -90,13 +98,17 @@ def run(args: argparse.Namespace) -> int:
         args = argparse.Namespace(**{**vars(args), "data": []})
     learned_from = [] if args.motions == "invented" else [_domain(args.data)]
     held_out = [load_npz(path, size=None) for path in args.evaluate]
-    recordings = [Recordings(domain.images[:, :, 0] * _UNITS, domain.labels, args.rate) for domain in learned_from]
+    recordings = _recordings(learned_from[0], args.rate) if learned_from else None
     recipe = MotionRecipe(motions=args.motions, **({} if args.episodes is None else {"episodes": args.episodes}))
-    model = metatrain_motions(*recordings or [None], recipe=recipe, seed=args.seed, report=print_now)
+    model = train_on_motions(recordings, recipe=recipe, seed=args.seed, report=print_now)
     save_weights(model, args.out)
     load_weights(model, args.out)  # what is measured is what was rounded to float16
-    write_story(args, recipe, learned_from, measure(model, held_out))
+    write_provenance(args, recipe, learned_from, measure(model, held_out))
     return 0
+
+
+def _recordings(domain, rate):
+    return Recordings(domain.images[:, :, 0] * _UNITS, domain.labels, rate)
 
 
 def _domain(data):
@@ -110,14 +122,15 @@ def _domain(data):
 
 def _step(model, recipe):
     """Compiled: windows (2 * ways * shots, *WINDOW) -> loss and accuracy of the queries, after one step of AdamW."""
-    scale, warmup = keras.Variable(10.0, name="scale"), max(1, recipe.episodes // 20)
-    schedule = keras.optimizers.schedules.CosineDecay(
-        0.0, max(1, recipe.episodes - warmup), warmup_target=recipe.learning_rate, warmup_steps=warmup
+    scale = keras.Variable(10.0, name="scale")
+    variables, steps = [*model.trainable_variables, scale], recipe.episodes
+    optimizer = adamw(
+        variables,
+        learning_rate=recipe.learning_rate,
+        num_steps=steps,
+        warm_up_steps=steps // 20,
+        weight_decay=recipe.weight_decay,
     )
-    optimizer = keras.optimizers.AdamW(schedule, weight_decay=recipe.weight_decay)
-    optimizer.exclude_from_weight_decay(var_names=["gamma", "beta", "scale"])
-    variables = [*model.trainable_variables, scale]
-    optimizer.build(variables)
     labels = np.repeat(np.arange(recipe.ways, dtype=np.int64), recipe.shots)
 
     @tf.function(autograph=False)

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from keras_tinytrain.backbones import GestureNet
-from keras_tinytrain.backbones.bottlenecks import WEIGHTS_FOLDER, save_weights
+from keras_tinytrain.backbones.small_network import folded_network
+from keras_tinytrain.backbones.small_weights import WEIGHTS_FOLDER, save_weights
 from keras_tinytrain.data import load_npz
 from keras_tinytrain.metatrain.evaluation import prototype_accuracy
-from keras_tinytrain.metatrain.glyphs import folded_network
 from keras_tinytrain.model.layers import layer_table
 
 
@@ -41,9 +41,9 @@ def test_weights_survive_saving(model, tmp_path):
 
 
 def test_gestures_are_told_apart(model, shared_data):
-    """As the weights' own story says, to a tenth of a point; more than untrained networks reach in the mean."""
-    story = json.loads((WEIGHTS_FOLDER / "gesture_invented.json").read_text())
-    told = story["prototypes_5_way_5_shot"]["nano33ble_gesture_dev"]
+    """As the weights' own provenance says, to a tenth of a point; more than untrained networks reach in the mean."""
+    provenance = json.loads((WEIGHTS_FOLDER / "gesture_invented.json").read_text())
+    told = provenance["prototypes_5_way_5_shot"]["nano33ble_gesture_dev"]
     domain = load_npz(shared_data / "domains" / "nano33ble_gesture_dev.npz")
     mean, half = prototype_accuracy(model, domain, num_episodes=200)
     assert mean == pytest.approx(told["accuracy"], abs=1e-3)

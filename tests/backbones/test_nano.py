@@ -6,8 +6,8 @@ import keras
 import numpy as np
 import pytest
 
-from keras_tinytrain.backbones.bottlenecks import WEIGHTS_FOLDER, load_weights, save_weights
 from keras_tinytrain.backbones.nano import NanoNet
+from keras_tinytrain.backbones.small_weights import WEIGHTS_FOLDER, load_weights, save_weights
 from keras_tinytrain.data import load_npz
 from keras_tinytrain.metatrain.evaluation import prototype_accuracy
 
@@ -65,8 +65,10 @@ def test_errors(tmp_path):
 
 def test_shipped_files():
     assert (WEIGHTS_FOLDER / "nano_omniglot.npz").stat().st_size < 400_000
-    story = json.loads((WEIGHTS_FOLDER / "nano_omniglot.json").read_text())
-    assert {"command", "data_source", "versions", "prototypes_5_way_5_shot"} <= set(story) and "MIT" in story["data_source"]
+    provenance = json.loads((WEIGHTS_FOLDER / "nano_omniglot.json").read_text())
+    assert {"command", "data_source", "versions", "prototypes_5_way_5_shot"} <= set(provenance) and "MIT" in provenance[
+        "data_source"
+    ]
 
 
 def test_every_channel_varies_over_data(model, shared_data):

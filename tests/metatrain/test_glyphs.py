@@ -9,14 +9,15 @@ import pytest
 import tensorflow as tf
 
 from keras_tinytrain.backbones.nano import NanoNet
+from keras_tinytrain.backbones.small_network import folded_network
 from keras_tinytrain.cli import metatrain
 from keras_tinytrain.data import Domain, resize
 from keras_tinytrain.metatrain.evaluation import coarse_scans, prototype_accuracy
-from keras_tinytrain.metatrain.glyph_trainer import Recipe, Trainer
-from keras_tinytrain.metatrain.glyphs import folded_network, run
-from keras_tinytrain.metatrain.handwriting import glyph_boxes, handwriting_views
+from keras_tinytrain.metatrain.glyph_trainer import GlyphRecipe, GlyphTrainer
+from keras_tinytrain.metatrain.glyph_views import glyph_boxes, glyph_views
+from keras_tinytrain.metatrain.glyphs import run
 
-TINY = Recipe(epochs=1, batch_size=8, episodes=2, ways=2, shots=2)
+TINY = GlyphRecipe(epochs=1, batch_size=8, episodes=2, ways=2, shots=2)
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +48,7 @@ def small_model():
 @pytest.fixture(scope="module")
 def trained(glyphs, tmp_path_factory):
     """(trainer after both rounds, what round 2 returned, checkpoint after round 1)."""
-    trainer, checkpoint = Trainer(glyphs, TINY, 5, model=small_model()), tmp_path_factory.mktemp("metatrain") / "c.npz"
+    trainer, checkpoint = GlyphTrainer(glyphs, TINY, 5, model=small_model()), tmp_path_factory.mktemp("metatrain") / "c.npz"
     trainer.run_round(0)
     trainer.save(checkpoint, 1)
     return trainer, trainer.run_round(1), checkpoint
@@ -57,7 +58,7 @@ def test_views_are_images_and_a_function_of_the_seed(glyphs):
     pixels, boxes = (glyphs.images * 255).astype(np.uint8), glyph_boxes(glyphs.images)
 
     def draw(seed):
-        return handwriting_views(pixels, boxes, np.zeros(20, int), tf.constant([0, seed]), size=32, num_styles=4).numpy()
+        return glyph_views(pixels, boxes, np.zeros(20, int), tf.constant([0, seed]), size=32, num_styles=4).numpy()
 
     first = draw(1)
     assert first.shape == (20, 32, 32, 1) and first.min() >= 0 and first.max() <= 1
@@ -77,9 +78,9 @@ def test_quarter_turn_turns():
     bar[0, 30:34, 12:52] = 255
     extents = []
     for turns in (0, 1):
-        view = handwriting_views(
-            bar, glyph_boxes(bar / 255), np.array([turns]), tf.constant([3, 3]), size=32, num_styles=1
-        ).numpy()[0, ..., 0]
+        view = glyph_views(bar, glyph_boxes(bar / 255), np.array([turns]), tf.constant([3, 3]), size=32, num_styles=1).numpy()[
+            0, ..., 0
+        ]
         rows, columns = np.nonzero(view > 0.3)
         extents.append(np.ptp(columns) - np.ptp(rows))
     assert extents[0] > 8 and extents[1] < -8
@@ -87,7 +88,7 @@ def test_quarter_turn_turns():
 
 def test_resuming_equals_going_on(glyphs, trained):
     trainer, results, checkpoint = trained
-    resumed = Trainer(glyphs, TINY, 5, model=small_model())
+    resumed = GlyphTrainer(glyphs, TINY, 5, model=small_model())
     assert resumed.restore(checkpoint) == 1 and resumed.run_round(1) == results
     for a, b in zip(trainer.model.variables, resumed.model.variables):
         np.testing.assert_array_equal(a, b)
@@ -95,38 +96,38 @@ def test_resuming_equals_going_on(glyphs, trained):
 
 def test_checkpoint_of_another_seed_is_refused(glyphs, trained):
     with pytest.raises(ValueError, match="not a checkpoint of this recipe, seed and data"):
-        Trainer(glyphs, TINY, 6, model=small_model()).restore(trained[2])
+        GlyphTrainer(glyphs, TINY, 6, model=small_model()).restore(trained[2])
 
 
 def test_defaults_of_the_command_are_the_recipe():
-    assert arguments("--data", "d.npz", "--out", "w.npz").epochs == Recipe().epochs
+    assert arguments("--data", "d.npz", "--out", "w.npz").epochs == GlyphRecipe().epochs
 
 
 @pytest.mark.parametrize(
     "recipe, message",
     [
-        (Recipe(), "a batch of 128 glyphs. Received: 20"),
+        (GlyphRecipe(), "a batch of 128 glyphs. Received: 20"),
         (
-            Recipe(epochs=0),
+            GlyphRecipe(epochs=0),
             "20 classes, turned ones included, of at least 10 glyphs each. Received: 16 classes, the smallest of 5",
         ),
     ],
 )
 def test_too_little_data(glyphs, recipe, message):
     with pytest.raises(ValueError, match=message):
-        Trainer(glyphs, recipe, 0)
+        GlyphTrainer(glyphs, recipe, 0)
 
 
 def test_classes_come_apart(glyphs):
-    recipe = Recipe(epochs=60, batch_size=20, learning_rate=1e-2, episodes=0)
-    trainer = Trainer(glyphs, recipe, 0, model=small_model())
+    recipe = GlyphRecipe(epochs=60, batch_size=20, learning_rate=1e-2, episodes=0)
+    trainer = GlyphTrainer(glyphs, recipe, 0, model=small_model())
     losses = [trainer.run_round(index)[0] for index in range(60)]
     assert np.mean(losses[-10:]) < 0.5 * np.mean(losses[:10])
 
 
 def test_episodes_beat_chance_and_train_the_scale(glyphs):
-    recipe = Recipe(epochs=0, episodes=100, ways=4, shots=2, episode_learning_rate=1e-2)
-    trainer = Trainer(glyphs, recipe, 0, model=small_model())
+    recipe = GlyphRecipe(epochs=0, episodes=100, ways=4, shots=2, episode_learning_rate=1e-2)
+    trainer = GlyphTrainer(glyphs, recipe, 0, model=small_model())
     loss, accuracy = trainer.run_round(0)
     assert loss < 1 < np.log(4) and accuracy > 0.5 and trainer.scale != 10
 
@@ -136,7 +137,7 @@ def test_folded_features_equal_batch_norm_in_inference(glyphs):
     for variable in model.variables:
         if variable.ndim == 1:  # gamma, beta, mean and variance
             variable.assign(rng.uniform(0.5, 1.5, variable.shape))
-    expected, folded = (m.predict(images, verbose=0) for m in (model, folded_network(model)))
+    expected, folded = (m.predict(images, verbose=0) for m in (model, folded_network(model, NanoNet)))
     assert np.abs(folded - expected).max() <= 1e-5 * np.abs(expected).max()
 
 
@@ -146,7 +147,7 @@ def arguments(*options):
     return parser.parse_args(options)
 
 
-def test_command_writes_weights_and_their_story(tmp_path, capsys, glyphs):
+def test_command_writes_weights_and_their_provenance(tmp_path, capsys, glyphs):
     data, out = str(tmp_path / "blocks.npz"), str(tmp_path / "w.npz")
     many = Domain("many", np.tile(glyphs.images, (10, 1, 1, 1)), np.tile(np.repeat(np.arange(10), 2), 10))
     save_packed(many, data)
@@ -154,8 +155,8 @@ def test_command_writes_weights_and_their_story(tmp_path, capsys, glyphs):
     printed = capsys.readouterr().out
     assert "round 1/1 episodes: loss " in printed and "5-way 5-shot accuracy" in printed
     assert NanoNet(weights=out).count_params() == NanoNet(weights=None).count_params()
-    story = json.loads((tmp_path / "w.json").read_text())
-    assert story["command"].endswith("--episodes 1 --epochs 0") and str(tmp_path) not in json.dumps(story)
+    provenance = json.loads((tmp_path / "w.json").read_text())
+    assert provenance["command"].endswith("--episodes 1 --epochs 0") and str(tmp_path) not in json.dumps(provenance)
 
 
 def test_command_wants_one_file(tmp_path):
@@ -179,7 +180,7 @@ def test_command_refuses_a_place_it_cannot_write_to(tmp_path, name):
 def test_glyphs_of_the_wrong_shape(glyphs):
     colour = Domain("colour", np.repeat(glyphs.images, 3, axis=-1), glyphs.labels)
     with pytest.raises(ValueError, match=r"one channel, \(N, S, S, 1\). Received: \(20, 64, 64, 3\)"):
-        Trainer(colour, TINY, 0)
+        GlyphTrainer(colour, TINY, 0)
 
 
 def test_prototype_accuracy_of_features_that_are_labels():

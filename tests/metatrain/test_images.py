@@ -9,9 +9,10 @@ import pytest
 import tensorflow as tf
 
 from keras_tinytrain.backbones import MCUNet
+from keras_tinytrain.backbones.imagenet_weights import save_pretrained
 from keras_tinytrain.cli import metatrain
-from keras_tinytrain.metatrain.images import run, save_weights
-from tests.metatrain.test_episodic_trainer import blocks
+from keras_tinytrain.metatrain.images import run
+from tests.metatrain.test_image_trainer import blocks
 
 
 def arguments(*options):
@@ -30,7 +31,7 @@ def files(tmp_path_factory):
         path = folder / "two" / f"{label:02}" / f"{number:03}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         keras.utils.save_img(path, image, scale=False)
-    save_weights(MCUNet((32, 32, 3), weights=None), folder / "start.npz")
+    save_pretrained(MCUNet((32, 32, 3), weights=None), folder / "start.npz")
     return folder, [folder / "one.npz", folder / "two"], folder / "start.npz"
 
 
@@ -50,11 +51,11 @@ def test_command(files):
     assert run(arguments(*options, *written)) == 0
     network, initial = MCUNet((32, 32, 3), weights=folder / "out.npz"), MCUNet((32, 32, 3), weights=start)
     assert any(np.abs(a - b).max() > 0 for a, b in zip(network.get_weights(), initial.get_weights()))
-    story = json.loads((folder / "out.json").read_text())
-    assert story["recipe"]["episodes"] == 4 and "two (even classes): 96 samples of 6 classes" in story["data"]
-    assert list(story["prototypes_5_way_5_shot"]) == ["one (odd classes)", "two (odd classes)"]
-    assert "--backbone mcunet" in story["command"] and str(folder) not in json.dumps(story)
-    assert "--data one.npz two" in story["command"] and "--evaluate one.npz odd:two" in story["command"]
+    provenance = json.loads((folder / "out.json").read_text())
+    assert provenance["recipe"]["episodes"] == 4 and "two (even classes): 96 samples of 6 classes" in provenance["data"]
+    assert list(provenance["prototypes_5_way_5_shot"]) == ["one (odd classes)", "two (odd classes)"]
+    assert "--backbone mcunet" in provenance["command"] and str(folder) not in json.dumps(provenance)
+    assert "--data one.npz two" in provenance["command"] and "--evaluate one.npz odd:two" in provenance["command"]
     events = [event for path in (folder / "logs").iterdir() for event in tf.compat.v1.train.summary_iterator(str(path))]
     tags = {value.tag for event in events for value in event.summary.value}
     assert tags == {"metatrain/loss", "metatrain/accuracy", "metatrain/learning_rate"}

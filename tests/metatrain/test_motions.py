@@ -10,17 +10,10 @@ import pytest
 from keras_tinytrain.backbones.gesture import WINDOW, GestureNet
 from keras_tinytrain.cli import metatrain
 from keras_tinytrain.metatrain import motions
-from keras_tinytrain.metatrain.invented_motions import (  # fmt: skip
-    RATE,
-    Recordings,
-    _as_measured,
-    held_otherwise,
-    invented_motions,
-    reverse,
-    rotate,
-    rotations,
-)
+from keras_tinytrain.metatrain.invented_motions import RATE, _as_measured, invented_motions
+from keras_tinytrain.metatrain.motion_geometry import reverse, rotate, rotations
 from keras_tinytrain.metatrain.motions import MotionRecipe, draw_episode
+from keras_tinytrain.metatrain.recorded_motions import Recordings, held_otherwise
 
 QUICK = MotionRecipe(episodes=2, ways=4, shots=2)
 
@@ -109,9 +102,7 @@ def small_network(input_shape=WINDOW, *, weights=None, batch_norm=False):
 
 def test_training_repeats_and_folds(recordings):
     lines = []
-    train = lambda seed: motions.metatrain_motions(
-        recordings, recipe=QUICK, seed=seed, report=lines.append, build=small_network
-    )
+    train = lambda seed: motions.train_on_motions(recordings, recipe=QUICK, seed=seed, report=lines.append, build=small_network)
     first, again, other = train(1), train(1), train(2)
     for ours, same, another in zip(first.weights, again.weights, other.weights):
         np.testing.assert_array_equal(ours, same)
@@ -119,7 +110,7 @@ def test_training_repeats_and_folds(recordings):
     assert not any("bn" in layer.name for layer in first.layers)
 
 
-def test_the_command_writes_weights_and_their_story(tmp_path, monkeypatch):
+def test_the_command_writes_weights_and_their_provenance(tmp_path, monkeypatch):
     rng = np.random.default_rng(0)
     x = rng.normal(size=(60, 119, 6))
     np.savez(tmp_path / "moves.npz", x=x, labels=np.repeat(np.arange(5), 12), meta_json=json.dumps({"units": "g and deg/s"}))
@@ -130,22 +121,22 @@ def test_the_command_writes_weights_and_their_story(tmp_path, monkeypatch):
     args = ["--backbone", "gesture", "--data", moves, "--evaluate", moves, "--rate", "119", "--motions", "both"]
     args += ["--episodes", "1"]
     assert motions.run(parser.parse_args([*args, "--out", str(out)])) == 0
-    story = json.loads(out.with_suffix(".json").read_text())
-    assert story["data"] == ["moves: 60 samples of 5 classes"] and "--backbone gesture" in story["command"]
-    assert 0 < story["prototypes_5_way_5_shot"]["moves"]["accuracy"] < 1
+    provenance = json.loads(out.with_suffix(".json").read_text())
+    assert provenance["data"] == ["moves: 60 samples of 5 classes"] and "--backbone gesture" in provenance["command"]
+    assert 0 < provenance["prototypes_5_way_5_shot"]["moves"]["accuracy"] < 1
     with pytest.raises(ValueError, match="ends in .npz"):
         motions.run(parser.parse_args([*args, "--out", str(tmp_path / "w.txt")]))
 
 
 def test_invented_motions_need_no_recordings(recordings):
-    train = lambda known: motions.metatrain_motions(known, recipe=QUICK, seed=1, report=lambda line: None, build=small_network)
+    train = lambda known: motions.train_on_motions(known, recipe=QUICK, seed=1, report=lambda line: None, build=small_network)
     assert QUICK.motions == "invented"
     for ours, same in zip(train(None).weights, train(recordings).weights):
         np.testing.assert_array_equal(ours, same)
 
 
-def test_a_file_that_is_not_read_is_not_in_the_story(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(motions, "metatrain_motions", lambda recordings, **_: GestureNet(weights=None))
+def test_a_file_that_is_not_read_is_not_in_the_provenance(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(motions, "train_on_motions", lambda recordings, **_: GestureNet(weights=None))
     parser = argparse.ArgumentParser()
     metatrain.add_arguments(parser)
     out = tmp_path / "w.npz"
@@ -153,7 +144,7 @@ def test_a_file_that_is_not_read_is_not_in_the_story(tmp_path, monkeypatch, caps
     for options, said in (([], ""), (["--data", "nowhere.npz"], "--data nowhere.npz is not read")):
         assert motions.run(parser.parse_args([*command, *options])) == 0
         assert said in capsys.readouterr().out
-        story = json.loads(out.with_suffix(".json").read_text())
-        assert story["data"] == [] and "--data" not in story["command"]
+        provenance = json.loads(out.with_suffix(".json").read_text())
+        assert provenance["data"] == [] and "--data" not in provenance["command"]
     with pytest.raises(ValueError, match="one file of recordings: --data"):
         motions.run(parser.parse_args([*command, "--motions", "both"]))

@@ -12,8 +12,8 @@ import zipfile
 import numpy as np
 import pytest
 
-from keras_tinytrain.backbones import MCUNet, MobileNetV2, pretrained
-from keras_tinytrain.backbones.pretrained import find_weights, load_pretrained, read_weights
+from keras_tinytrain.backbones import MCUNet, MobileNetV2, imagenet_weights
+from keras_tinytrain.backbones.imagenet_weights import find_weights, load_pretrained, read_weights
 from keras_tinytrain.backbones.safe_pickle import load_pickle
 
 
@@ -283,7 +283,7 @@ def test_a_download_is_checked_and_kept(homes, monkeypatch):
         asked.update(file_name=file_name, url=url, **options)
         return str(homes[1] / file_name)
 
-    monkeypatch.setattr(pretrained.keras.utils, "get_file", get_file)
+    monkeypatch.setattr(imagenet_weights.keras.utils, "get_file", get_file)
     assert find_weights("proxyless-w0.3") == homes[1] / "proxyless-w0.3.pkl"
     assert asked["url"].startswith("https://") and asked["url"].endswith("/proxyless-w0.3.pkl")
     assert asked["file_hash"].startswith("0da06d02") and asked["cache_subdir"] == "keras_tinytrain"
@@ -293,7 +293,7 @@ def test_without_network_the_error_says_where_to_put_the_file(homes, monkeypatch
     def get_file(*_, **__):
         raise Exception("URL fetch failure")  # as Keras does  # noqa: TRY002
 
-    monkeypatch.setattr(pretrained.keras.utils, "get_file", get_file)
+    monkeypatch.setattr(imagenet_weights.keras.utils, "get_file", get_file)
     with pytest.raises(OSError, match="URL fetch failure.*KERAS_TINYTRAIN_HOME.*weights=None"):
         MCUNet()
 
@@ -301,7 +301,7 @@ def test_without_network_the_error_says_where_to_put_the_file(homes, monkeypatch
 def test_real_files_are_those_of_the_pinned_pickles(shared_data):
     import json
 
-    for name, sha256 in pretrained._SHA256.items():
+    for name, sha256 in imagenet_weights._SHA256.items():
         meta = json.loads(str(np.load(shared_data / "weights" / f"{name}.npz")["meta_json"]))
         assert meta["source_sha256"] == sha256
-        assert meta["commit"] in pretrained._URL and meta["path"] in pretrained._URL.format(name)
+        assert meta["commit"] in imagenet_weights._URL and meta["path"] in imagenet_weights._URL.format(name)

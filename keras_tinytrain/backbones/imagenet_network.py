@@ -22,7 +22,7 @@ class Block:
     stride: int
 
 
-def inverted_bottleneck_network(
+def imagenet_network(
     input_shape: tuple[int, int, int],
     *,
     stem_filters: int,
@@ -33,16 +33,16 @@ def inverted_bottleneck_network(
 ) -> keras.Model:
     """A backbone in canonical form: convolutions with bias, activations and padding as layers of their own.
 
-    Layers: "stem", "b0.dw", "b0.pw2", "b1.pw1", "b1.dw", "b1.pw2", "b1.add", ..., "mix", "pool", "classifier"; the ReLU6 behind
+    Layers: "stem", "b0.dw", "b0.pw2", "b1.pw1", "b1.dw", "b1.pw2", "b1.add", ..., "mix", "pool", "classifier"; the ReLU6 after
     a convolution is "<conv>.relu", the padding before it "<conv>.pad". "pw2" and "add" are linear. Padding is symmetric,
     (k-1)//2 on all sides, which at stride 2 is not Keras' "same".
 
     Args:
         input_shape: (height, width, channels).
         stem_filters: output channels of the 3x3 convolution of stride 2 that comes first.
-        blocks: what follows.
-        mix_filters: output channels of a 1x1 convolution behind the last block; None leaves it out.
-        classes: outputs of a dense layer behind the pooling; None leaves it out.
+        blocks: the inverted bottlenecks after it.
+        mix_filters: output channels of a 1x1 convolution after the last block; None leaves it out.
+        classes: outputs of a dense layer after the pooling; None leaves it out.
         name: of the model.
 
     Returns:

@@ -1,16 +1,22 @@
-"""What NanoNet and GestureNet are made of, inverted bottlenecks from a stem to a pooled feature vector; their weights."""
+"""The shape that NanoNet and GestureNet share: a stem, inverted bottlenecks, global average pooling; with BatchNorm or folded."""
 
-import os
-import pathlib
+from collections.abc import Callable, Sequence
 
 import keras
-import numpy as np
 
-WEIGHTS_FOLDER = pathlib.Path(__file__).parent / "weights"  # those that come with the package
+from keras_tinytrain.model.fold import fold_batch_norm
 
 
-def bottleneck_network(
-    inputs, name: str, *, stem_filters: int, stem_kernel, stem_strides, kernel, blocks, batch_norm: bool
+def small_network(
+    inputs: keras.KerasTensor,
+    name: str,
+    *,
+    stem_filters: int,
+    stem_kernel: int | tuple[int, int],
+    stem_strides: int,
+    kernel: int | tuple[int, int],
+    blocks: Sequence[tuple[str, int, int, int]],
+    batch_norm: bool,
 ) -> keras.Model:
     """A Functional model, images -> pooled features; blocks as in MobileNetV2 (Sandler et al., CVPR 2018).
 
@@ -33,44 +39,21 @@ def bottleneck_network(
     return keras.Model(inputs, keras.layers.GlobalAveragePooling2D(name="pool")(x), name=name)
 
 
-def check_weights(weights, batch_norm: bool) -> None:
-    """Raise ValueError where stored weights are asked for in the training form, which they do not fit."""
-    if batch_norm and weights is not None:
-        raise ValueError(f"Weights are stored with BatchNorm folded: batch_norm=True needs weights=None. Received: {weights!r}")
-
-
-def save_weights(model: keras.Model, path: str | os.PathLike) -> None:
-    """Write kernels and biases of a model without BatchNorm as float16 arrays "<layer>/kernel" and "<layer>/bias".
+def folded_network(model: keras.Model, build: Callable[..., keras.Model]) -> keras.Model:
+    """The canonical form of a training form, with the same features to 1e-5 relative.
 
     Args:
-        model: of `bottleneck_network(batch_norm=False)`, or a folded one. The inverse is `load_weights`, up to rounding to
-            float16.
-        path: the .npz to write.
+        model: of build(batch_norm=True).
+        build: NanoNet, GestureNet or the like.
+
+    Returns:
+        build(batch_norm=False).
     """
-    arrays = {f"{layer.name}/{_role(v)}": np.asarray(v, np.float16) for layer in model.layers for v in layer.weights}
-    np.savez_compressed(path, **arrays)
-
-
-def load_weights(model: keras.Model, path: str | os.PathLike) -> None:
-    """Set kernels and biases by layer name from an .npz of `save_weights`; float16 values are loaded as float32.
-
-    Raises:
-        ValueError: the file lacks an array, or one has another shape than the model's.
-        FileNotFoundError: there is no such file.
-    """
-    with np.load(path, allow_pickle=False) as arrays:
-        for layer in model.layers:
-            for variable in layer.weights:
-                key = f"{layer.name}/{_role(variable)}"
-                if key not in arrays:
-                    raise ValueError(f"{path} has no array '{key}'. Is it a file written by save_weights?")
-                if arrays[key].shape != variable.shape:
-                    raise ValueError(f"'{key}' in {path} has shape {arrays[key].shape}, the model needs {variable.shape}.")
-                variable.assign(arrays[key].astype(np.float32))
-
-
-def _role(variable):
-    return variable.path.rsplit("/", 1)[-1]
+    folded = build(model.input_shape[1:], weights=None)
+    layers = {layer.name: layer for layer in fold_batch_norm(model).layers}
+    for layer in folded.layers:
+        layer.set_weights(layers[layer.name].get_weights() if layer.weights else [])
+    return folded
 
 
 def _block(x, name, kernel, *, expansion, filters, strides, batch_norm):

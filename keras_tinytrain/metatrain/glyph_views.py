@@ -1,4 +1,4 @@
-"""Random views of glyphs as other hands and scanners would give them, for meta-training."""
+"""Random views of glyphs, as other hands and other scanners give them, for meta-training."""
 
 import math
 
@@ -32,7 +32,7 @@ def glyph_boxes(images: np.ndarray) -> np.ndarray:
     return np.stack([y, x, np.maximum(height, width)], axis=1).astype(np.float32)
 
 
-def handwriting_views(glyphs, boxes, turns, seed, *, size: int, num_styles: int):
+def glyph_views(glyphs, boxes, turns, seed, *, size: int, num_styles: int):
     """One random view of each glyph: pen width, affine distortion, scan resolution, contrast and noise.
 
     Args:

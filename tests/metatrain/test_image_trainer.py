@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 
 from keras_tinytrain.data import Domain
-from keras_tinytrain.metatrain.episodic_trainer import EpisodicRecipe, EpisodicTrainer
+from keras_tinytrain.metatrain.image_trainer import EpisodicRecipe, EpisodicTrainer
 
 RECIPE = EpisodicRecipe(episodes=8, ways=3, shots=2, queries=2, learning_rate=1e-2)
 LOSSES = """
 import json, sys, tensorflow as tf
 sys.path[:0] = {path!r}
 {setup}
-from tests.metatrain.test_episodic_trainer import RECIPE, losses
+from tests.metatrain.test_image_trainer import RECIPE, losses
 print(json.dumps(losses(strategy)))
 """
 TWO_DEVICES = """

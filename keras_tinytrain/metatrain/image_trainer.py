@@ -2,7 +2,6 @@
 
 import dataclasses
 import os
-import tempfile
 
 import keras
 import numpy as np
@@ -11,6 +10,8 @@ import tensorflow as tf
 from keras_tinytrain.data import Domain, resize
 from keras_tinytrain.data.episodes import sample_indices
 from keras_tinytrain.fewshot.prototypes import l2_normalize
+from keras_tinytrain.metatrain.checkpoint import restore_checkpoint, save_checkpoint
+from keras_tinytrain.metatrain.optimizer import adamw
 from keras_tinytrain.model.graph import flatten
 
 MAX_SHIFT = 0.125  # of the image's size
@@ -48,7 +49,7 @@ class EpisodicTrainer:
     PMF (Hu et al., CVPR 2022): prototype c_k = mean of the support features of class k; logit = scale * (cos(f, c_k) + bias),
     scale and bias learned from 10 and 0; cross-entropy over the queries; gradients flow through the prototypes too. BatchNorm, where a
     backbone has it, stays in inference mode. Every random draw is a pure function of seed and step, and a step's gradient is the mean over
-    its episodes wherever they are computed: so the losses do not depend on the number of devices, but for rounding.
+    its episodes wherever they are computed: so the losses do not depend on the number of devices, except for rounding.
 
     Args:
         backbone: images (N, H, W, C) -> features (N, D); it is copied.
@@ -74,7 +75,7 @@ class EpisodicTrainer:
                 f"episodes_per_step a multiple of {num_devices}."
             )
         self._per_device = recipe.episodes_per_step // num_devices
-        for domain in domains:  # what is too small says so now, not after an hour
+        for domain in domains:  # a domain that is too small says so now, not after an hour
             self._draw(np.random.default_rng(0), domain)
         with self._strategy.scope():
             self.backbone = _copy(backbone)
@@ -98,26 +99,12 @@ class EpisodicTrainer:
 
     def save(self, path: str | os.PathLike) -> None:
         """Write everything that `restore` needs; a cut while writing leaves the file as it was."""
-        arrays = {f"v{index}": np.asarray(variable) for index, variable in enumerate(self._state())}
-        handle, partial = tempfile.mkstemp(suffix=".npz", dir=os.path.dirname(os.path.abspath(path)))
-        try:
-            with os.fdopen(handle, "wb") as file:
-                np.savez(file, steps=self.num_steps_done, settings=self._settings(), **arrays)
-            os.replace(partial, path)
-        except BaseException:
-            os.unlink(partial)
-            raise
+        save_checkpoint(path, self._state(), settings=self._settings(), steps=self.num_steps_done)
 
     def restore(self, path: str | os.PathLike) -> None:
         """Go on where `save` was called. Raises ValueError for a checkpoint of another recipe, seed, backbone or data."""
-        with np.load(path, allow_pickle=False) as arrays:
-            if "settings" not in arrays or str(arrays["settings"]) != self._settings():
-                raise ValueError(
-                    f"{path} is not a checkpoint of this recipe, seed, backbone and data. Delete it to start anew."
-                )
-            for index, variable in enumerate(self._state()):
-                variable.assign(arrays[f"v{index}"])
-            self.num_steps_done = int(arrays["steps"])
+        known = {"settings": self._settings(), "progress": "steps", "depends_on": "recipe, seed, backbone and data"}
+        self.num_steps_done = restore_checkpoint(path, self._state(), **known)
 
     def _settings(self):
         data = [f"{domain.name} {domain.images.shape}" for domain in self.domains]
@@ -183,14 +170,8 @@ def _copy(model):
 
 
 def _optimizer(recipe, variables):
-    warm_up = max(1, round(WARM_UP * recipe.num_steps))
-    schedule = keras.optimizers.schedules.CosineDecay(
-        0.0, max(1, recipe.num_steps - warm_up), warmup_target=recipe.learning_rate, warmup_steps=warm_up
-    )
-    optimizer = keras.optimizers.AdamW(schedule, weight_decay=recipe.weight_decay)
-    optimizer.exclude_from_weight_decay(var_names=["gamma", "beta", "scale", "bias"])
-    optimizer.build(variables)
-    return optimizer
+    steps = {"num_steps": recipe.num_steps, "warm_up_steps": round(WARM_UP * recipe.num_steps)}
+    return adamw(variables, learning_rate=recipe.learning_rate, **steps, weight_decay=recipe.weight_decay)
 
 
 def _view(image, rng):

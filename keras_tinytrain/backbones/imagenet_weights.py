@@ -19,7 +19,7 @@ _SHA256 = {
     "mbv2-w0.35": "310d2871c50a89af9f11928e28418729984c2e402cf68560a19b6cbb75854163",
     "proxyless-w0.3": "0da06d029506a36e5a5d0822493cdae11f37ba78662f9aca25ba5b3c958cf8e1",
 }
-_OWN_LAYERS = {"mix"}  # layers that the public weights do not have
+_OWN_LAYERS = {"mix"}  # layers that the public weights lack
 
 
 def preprocess_input(images) -> np.ndarray:
@@ -31,7 +31,7 @@ def load_pretrained(model: keras.Model, name: str, weights: str | os.PathLike | 
     """Set the weights of a backbone, and return it.
 
     Args:
-        model: as `inverted_bottleneck_network` builds it.
+        model: as `imagenet_network` builds it.
         name: of the public file: "mcunet-5fps", "mbv2-w0.35" or "proxyless-w0.3".
         weights: None leaves the model as it is. "imagenet" looks for `<name>.npz`, then `<name>.pkl`, in the folder
             KERAS_TINYTRAIN_HOME and in Keras' cache (~/.keras/keras_tinytrain), then downloads the public .pkl into the latter;
@@ -47,6 +47,17 @@ def load_pretrained(model: keras.Model, name: str, weights: str | os.PathLike | 
     path = find_weights(name) if weights == "imagenet" else pathlib.Path(weights)
     _set_weights(model, read_weights(path), path)
     return model
+
+
+def save_pretrained(backbone: keras.Model, path: str | os.PathLike) -> None:
+    """Write the .npz that `load_pretrained` reads."""
+    arrays = {
+        f"{layer.name}.{role}_f32": np.asarray(getattr(layer, role))
+        for layer in backbone.layers
+        if layer.weights
+        for role in ("kernel", "bias")
+    }
+    np.savez_compressed(path, **arrays)
 
 
 def find_weights(name: str) -> pathlib.Path:
