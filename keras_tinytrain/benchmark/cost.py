@@ -8,8 +8,9 @@ import math
 import numpy as np
 
 from keras_tinytrain import backbones
-from keras_tinytrain.benchmark.equal_batch import equal_batch_rows, equal_batch_text
 from keras_tinytrain._text import aligned
+from keras_tinytrain.benchmark.equal_batch import equal_batch_rows, equal_batch_text
+from keras_tinytrain.benchmark.published import PAPER, SPARSE_UPDATE, TYPICAL_LAYERS
 from keras_tinytrain.choose import paper_cost
 from keras_tinytrain.choose.schemes import scheme_plan
 from keras_tinytrain.choose.selection import Ranking, last_layer_plan, select
@@ -18,33 +19,6 @@ from keras_tinytrain.plan import Budget, Plan
 
 MIB = 2**20
 FULL_TRAIN_BATCH = 100  # the published memory of FullTrain is at this batch, every other row at 1
-
-# {(backbone, method): (memory in MB, backward MACs)}, TinyTrain (Kwon et al., ICML 2024).
-PAPER = {
-    ("MCUNet", "FullTrain"): (906, 44.9e6),
-    ("MCUNet", "LastLayer"): (2.03, 1.57e6),
-    ("MCUNet", "TinyTL"): (542, 26.4e6),
-    ("MCUNet", "SparseUpdate"): (1.43, 11.9e6),
-    ("MCUNet", "TinyTrain"): (0.89, 6.51e6),
-    ("MobileNetV2", "FullTrain"): (1049, 34.9e6),
-    ("MobileNetV2", "LastLayer"): (1.64, 0.80e6),
-    ("MobileNetV2", "TinyTL"): (587, 16.4e6),
-    ("MobileNetV2", "SparseUpdate"): (2.08, 8.10e6),
-    ("MobileNetV2", "TinyTrain"): (1.06, 4.90e6),
-    ("ProxylessNASNet", "FullTrain"): (857, 38.4e6),
-    ("ProxylessNASNet", "LastLayer"): (1.06, 0.59e6),
-    ("ProxylessNASNet", "TinyTL"): (541, 17.8e6),
-    ("ProxylessNASNet", "SparseUpdate"): (1.74, 7.60e6),
-    ("ProxylessNASNet", "TinyTrain"): (0.78, 5.00e6),
-}
-# The scheme that gives the paper's row on MCUNet; on the other two the public one whose memory is nearest.
-SPARSE_UPDATE = {"MCUNet": "99kb", "MobileNetV2": "138kb", "ProxylessNASNet": "120kb"}
-# The layers that TinyTrain chooses first on most 5-way 5-shot tasks of traffic signs, objects and textures.
-TYPICAL_LAYERS = {
-    "MCUNet": ("b10.pw1", "b10.pw2", "b11.pw1"),
-    "MobileNetV2": ("b13.pw1", "b13.pw2", "b16.pw1"),
-    "ProxylessNASNet": ("b15.pw1", "b17.pw1", "b15.pw2"),
-}
 
 _NOTES = """
 MAC = multiply-accumulates of one sample's backward pass; MB = MiB, float32, kernels only. FullTrain's memory is at batch 100.
@@ -96,8 +70,9 @@ def paper_tables() -> dict[str, LayerTable]:
 def cost_rows(tables: dict[str, LayerTable]) -> list[CostRow]:
     """The paper's memory and compute table."""
     rows = []
-    for (backbone, method), published in PAPER.items():
-        rows.append(CostRow(backbone, method, *_computed(backbone, tables[backbone], method), *published))
+    for (backbone, method), (paper_memory, paper_macs) in PAPER.items():
+        memory, macs = _computed(backbone, tables[backbone], method)
+        rows.append(CostRow(backbone, method, memory, macs, paper_memory, paper_macs))
     return rows
 
 

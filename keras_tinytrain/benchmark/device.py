@@ -8,11 +8,11 @@ import tempfile
 import numpy as np
 from rich.progress import track
 
+from keras_tinytrain._text import aligned
 from keras_tinytrain.benchmark.accuracy_tables import Interval
 from keras_tinytrain.benchmark.networks import find_network
 from keras_tinytrain.benchmark.results import append_results, read_results
 from keras_tinytrain.benchmark.tasks import TaskShape, draw_task
-from keras_tinytrain._text import aligned
 from keras_tinytrain.choose.paper_cost import PaperAccounting, num_channels, num_trained_weights
 from keras_tinytrain.data import load_npz
 from keras_tinytrain.export import Board, TrainingSettings, export_tflm
@@ -73,10 +73,11 @@ def run_task(backbone, task, budget, iterations) -> dict:
     size = task.support_x.shape[1:3]
     options = {"iterations": iterations, "learning_rate": LEARNING_RATE, "shifts": default_shifts(*size)}
     learned = adapt(backbone, task.support_x, task.support_y, budget=budget, accounting=PaperAccounting(), **options)
+    plan = learned.plan
     with tempfile.TemporaryDirectory() as folder:
-        bundle = _export(backbone, learned.plan, task, options, pathlib.Path(folder, "bundle"))
+        bundle = _export(backbone, plan, task, options, pathlib.Path(folder, "bundle"))
         twins = [
-            adapt(twin(backbone, bundle), task.support_x, task.support_y, plan=learned.plan, **options)
+            adapt(twin(backbone, bundle), task.support_x, task.support_y, plan=plan, **options)
             for twin in (dequantised_model, on_grid_model)
         ]
         host = HostRuntime(bundle)
@@ -85,7 +86,7 @@ def run_task(backbone, task, budget, iterations) -> dict:
         answers = host.predict(task.query_x).argmax(axis=1)
     accuracies = [float(each.evaluate(task.query_x, task.query_y)) for each in (learned, *twins)]
     return {
-        "weights": num_trained_weights(layer_table(backbone), num_channels(learned.plan)),
+        "weights": num_trained_weights(layer_table(backbone), num_channels(plan)),
         **dict(zip(LEARNERS, [*accuracies, float(np.mean(answers == task.query_y))], strict=True)),
         **dict(zip(LOSSES, map(_text, [*(twin.losses for twin in twins), losses]), strict=True)),
     }

@@ -12,8 +12,8 @@ import tempfile
 import numpy as np
 
 from keras_tinytrain import backbones
-from keras_tinytrain.benchmark.tasks import TaskShape, draw_task
 from keras_tinytrain._text import aligned
+from keras_tinytrain.benchmark.tasks import TaskShape, draw_task
 from keras_tinytrain.choose import paper_cost, planner, selection
 from keras_tinytrain.choose.sram import DeviceAccounting
 from keras_tinytrain.data import load_npz

@@ -1,4 +1,4 @@
-"""What `benchmark accuracy` has to run: settings that travel to workers, jobs, and the keys of the rows that come of them."""
+"""The work of `benchmark accuracy`: settings that travel to workers, jobs, and the keys of their rows."""
 
 import dataclasses
 
@@ -16,7 +16,7 @@ class Settings:
     Args:
         backbone: a key of `networks.NETWORKS`.
         weights: a file, or "" for the backbone's own.
-        domains: as `domains.load_domain` takes them.
+        domains: as `data.load_domain` takes them.
         shape: how tasks are drawn.
         seed: of the tasks.
         iterations: optimizer steps of every method.
@@ -68,7 +68,7 @@ def row_keys(settings: Settings, job: Job) -> list[tuple[str, ...]]:
 
 
 def row_key(settings: Settings, domain: str, episode: int) -> dict:
-    """The fields that say what a row is about, but for the method."""
+    """The fields that say what a row is about, except the method."""
     return {
         "backbone": settings.backbone,
         "pretrained": _stem(settings.weights or find_network(settings.backbone).weights),

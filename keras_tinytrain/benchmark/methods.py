@@ -1,6 +1,7 @@
 """The methods of `benchmark accuracy` by name: what each trains, at which learning rate, and whether it averages."""
 
 import dataclasses
+import typing
 
 from keras_tinytrain.benchmark.networks import find_network
 from keras_tinytrain.choose.schemes import SCHEMES
@@ -53,7 +54,7 @@ _BASES = {
         Method("bias_only", "bias_only", 3e-3),
     )
 }
-_SUFFIXES = {"_avg": {"average": 0.5}, "_loo": {"leave_one_out": True}}
+_SUFFIXES: dict[str, dict[str, typing.Any]] = {"_avg": {"average": 0.5}, "_loo": {"leave_one_out": True}}
 _WITHOUT_OPTIONS = ("none", "transductive")
 
 
@@ -61,7 +62,7 @@ def find_method(name: str, backbone: str, learning_rates: dict[str, float] | Non
     """The method called `name`.
 
     Args:
-        name: one of `method_names(backbone)`; with "_loo" behind it prototypes leave one out while training, with "_avg" the
+        name: one of `method_names(backbone)`; with "_loo" after it prototypes leave one out while training, with "_avg" the
             answers are averaged with the original network's, with "_loo_avg" both.
         backbone: a key of `networks.NETWORKS`; SparseUpdate's schemes depend on it.
         learning_rates: {base name or full name: Adam's rate} in place of the built-in ones.
@@ -69,14 +70,15 @@ def find_method(name: str, backbone: str, learning_rates: dict[str, float] | Non
     Raises:
         ValueError: there is no such method.
     """
-    base, options = name, {}
+    base = name
+    options: dict[str, typing.Any] = {}
     for suffix in ("_avg", "_loo"):
         if base.endswith(suffix):
             base, options = base.removesuffix(suffix), {**options, **_SUFFIXES[suffix]}
     methods = _methods(backbone)
     if base not in methods or (base in _WITHOUT_OPTIONS and options):
         raise ValueError(
-            f"Known methods: {', '.join(methods)}; each also with _loo, _avg or _loo_avg, but for "
+            f"Known methods: {', '.join(methods)}; each also with _loo, _avg or _loo_avg, except "
             f"{' and '.join(_WITHOUT_OPTIONS)}. Received: {name}"
         )
     rates = learning_rates or {}

@@ -1,43 +1,53 @@
-"""The backbones of `benchmark accuracy`: where they come from, which images they see, and the budget of each."""
+"""The backbones of the benchmarks: where each begins, the budget of each, and what else differs. Loads no TensorFlow by itself."""
 
 import dataclasses
 import os
+import typing
 
-import keras
-
-from keras_tinytrain import backbones
-from keras_tinytrain.benchmark.cost import SPARSE_UPDATE
+from keras_tinytrain.backbones.names import find_backbone
+from keras_tinytrain.benchmark.published import PAPER, SPARSE_UPDATE
 from keras_tinytrain.plan import Budget
+
+if typing.TYPE_CHECKING:
+    import keras
 
 
 @dataclasses.dataclass(frozen=True)
 class Network:
-    """A backbone and what the benchmark gives it.
+    """A backbone and what the benchmarks give it.
 
     Args:
-        function: name in `keras_tinytrain.backbones`.
-        weights: what it starts from unless a file is named.
+        name: of `backbones.names.BACKBONES`.
+        weights: that it starts from unless a file is named.
         budget: in the paper's accounting.
         scheme: SparseUpdate's, of those under `schemes.SCHEMES`, that the paper's table is nearest to; "" where there is none.
     """
 
-    function: str
+    name: str
     weights: str
     budget: Budget
     scheme: str = ""
 
-    def build(self, weights: str | os.PathLike | None = None) -> keras.Model:
+    def build(self, weights: str | os.PathLike | None = None) -> "keras.Model":
         """The backbone, images -> embeddings."""
-        return getattr(backbones, self.function)(weights=weights or self.weights)
+        return find_backbone(self.name)(weights=weights or self.weights)
 
 
-# The budgets of the first three are the paper's memory and compute of TinyTrain (Kwon et al., ICML 2024, the main table).
+def _of_the_paper(name, paper_name):
+    """With the memory and the compute that the paper gives TinyTrain (Kwon et al., ICML 2024, the main table)."""
+    memory, macs = PAPER[paper_name, "TinyTrain"]
+    return Network(name, "imagenet", Budget(f"{memory}MB", macs), SPARSE_UPDATE[paper_name])
+
+
 NETWORKS = {
-    "mcunet": Network("MCUNet", "imagenet", Budget("0.89MB", 6.51e6), SPARSE_UPDATE["MCUNet"]),
-    "mobilenet_v2": Network("MobileNetV2", "imagenet", Budget("1.06MB", 4.90e6), SPARSE_UPDATE["MobileNetV2"]),
-    "proxylessnas": Network("ProxylessNASNet", "imagenet", Budget("0.78MB", 5.00e6), SPARSE_UPDATE["ProxylessNASNet"]),
-    "nanonet": Network("NanoNet", "omniglot", Budget("192KB", 0.15)),
-    "gesturenet": Network("GestureNet", "invented", Budget("192KB", 0.15)),
+    network.name: network
+    for network in (
+        _of_the_paper("mcunet", "MCUNet"),
+        _of_the_paper("mobilenet_v2", "MobileNetV2"),
+        _of_the_paper("proxylessnas", "ProxylessNASNet"),
+        Network("nanonet", "omniglot", Budget("192KB", 0.15)),
+        Network("gesturenet", "invented", Budget("192KB", 0.15)),
+    )
 }
 
 

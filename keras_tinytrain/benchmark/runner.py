@@ -16,9 +16,10 @@ from keras_tinytrain.choose.schemes import scheme_plan
 from keras_tinytrain.choose.selection import full_plan, last_layer_plan
 from keras_tinytrain.choose.sram import DeviceAccounting
 from keras_tinytrain.choose.strategies import make_task, static_plan
-from keras_tinytrain.data import load_domain
+from keras_tinytrain.data import Episode, load_domain
 from keras_tinytrain.fewshot.adaptation import adapt, prototype_classifier
 from keras_tinytrain.fewshot.augmentation import fixed_views
+from keras_tinytrain.fewshot.classifier import FewShotClassifier
 from keras_tinytrain.model.layers import layer_table
 
 ACCOUNTING = paper_cost.PaperAccounting()
@@ -159,17 +160,17 @@ def _backbone(name, weights):
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-    """What came of one method on one task.
+    """The result of one method on one task.
 
     Args:
-        learned: a `FewShotClassifier`; or its accuracy, of a method that leaves nothing but that behind.
+        learned: the classifier; or its accuracy, of a method that leaves nothing else.
         costs: the columns COSTS.
     """
 
-    learned: object
-    costs: dict
+    learned: FewShotClassifier | float
+    costs: dict[str, int | str]
 
-    def accuracy(self, task, average: float) -> float:
+    def accuracy(self, task: Episode, average: float) -> float:
         """Fraction of queries whose class is right, answers averaged with the original network's by `average`."""
         if isinstance(self.learned, float):
             return self.learned

@@ -3,18 +3,17 @@
 import argparse
 import json
 import os
-import statistics
 import subprocess
 import sys
-import time
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 from keras_tinytrain import backbones
+from keras_tinytrain._text import aligned, duration
 from keras_tinytrain.benchmark.cost import method_plans
-from keras_tinytrain._text import aligned
+from keras_tinytrain.benchmark.stopwatch import median_seconds
 from keras_tinytrain.fit.frozen_cache import FrozenCache, split_for_cache
 from keras_tinytrain.fit.sparse import channel_optimizer, channel_slices, sparse_train_step
 from keras_tinytrain.model.fold import fold_batch_norm
@@ -23,6 +22,7 @@ from keras_tinytrain.plan import Plan
 
 NUM_SAMPLES, NUM_CLASSES, IMAGE_SIZE = 25, 5, 128
 METHODS = ("full", "sparse", "cached")
+_SMALL_BYTES = 4096  # of a tensor by which an allocator that counts all is told from one that counts large ones
 
 
 def run(args: argparse.Namespace) -> int:
@@ -32,33 +32,30 @@ def run(args: argparse.Namespace) -> int:
         print(json.dumps(result))
         return 0
     full = result["methods"]["full"]
-    lines = [("MCUNet at 128x128, 25 samples, Adam", "ms", "of full", "peak MiB", "of full", "optimizer state")]
+    lines = [("MCUNet at 128x128, 25 samples, Adam", "time", "of full", "peak MiB", "of full", "optimizer state")]
     for name, of in result["methods"].items():
         peak = f"{of['peak_bytes'] / 2**20:.1f}", f"{of['peak_bytes'] / full['peak_bytes']:.2f}"
-        speed = f"{1000 * of['seconds']:.0f}", f"{of['seconds'] / full['seconds']:.2f}"
+        speed = duration(of["seconds"]), f"{of['seconds'] / full['seconds']:.2f}"
         lines.append((name, *speed, *peak, f"{of['optimizer_state']:,}"))
     print(f"{aligned(lines)}\n\ntrained: {result['plan']}\n{_NOTES}")
     return 0
 
 
 _NOTES = """full: all weights, BatchNorm folded into them, as in the other rows. sparse: the plan of `benchmark cost`, which fills the
-paper's budget. cached: the same with cache_frozen, once the samples are known; hashing them to find their features is in its time.
-Medians, the three taken in turn in one process. Peak: the most bytes that TensorFlow's CPU allocator held at once in two
-steps, weights, optimizer, samples and cached's one pass through the frozen part included; each method in a process of its own,
-with the allocator that keeps count (TF_CPU_ALLOCATOR_USE_BFC=1). Optimizer state: numbers held beside the weights."""
+paper's budget. cached: the same with cache_frozen, once the samples are known; the time includes hashing them to find their
+features. Times are medians, the three methods taken in turn in one process. Peak: the most bytes that TensorFlow's CPU allocator
+held at once in two steps, with weights, optimizer, samples and cached's one pass through the frozen part; each method in a process
+of its own, with the allocator that counts every byte (TF_CPU_ALLOCATOR_USE_BFC=1). Optimizer state: numbers held beside the
+weights."""
 
 
 def measure(repeats: int) -> dict:
     """{"plan": {layer: channels}, "methods": {method: {"seconds", "peak_bytes", "optimizer_state"}}}."""
-    steps, times = {method: Step(method) for method in METHODS}, {method: [] for method in METHODS}
-    for _ in range(repeats + 1):  # the first round warms up
-        for method, step in steps.items():
-            start = time.perf_counter()
-            step()
-            times[method].append(time.perf_counter() - start)
+    steps = {method: Step(method) for method in METHODS}
+    seconds = median_seconds(steps, repeats)
     methods = {
         method: {
-            "seconds": statistics.median(times[method][1:]),
+            "seconds": seconds[method],
             "peak_bytes": _peak_bytes_elsewhere(method),
             "optimizer_state": step.optimizer_state,
         }
@@ -95,7 +92,7 @@ class Step:
                 return sparse_train_step(model, slices, data, forward=forward)
 
         self._step = tf.function(step, jit_compile=False)
-        state = model.optimizer.variables[2:]  # behind iteration and learning rate
+        state = model.optimizer.variables[2:]  # after iteration and learning rate
         self.optimizer_state = sum(int(np.prod(variable.shape)) for variable in state)
 
     def forget_features(self) -> None:
@@ -123,7 +120,12 @@ def classifier() -> tuple[keras.Model, Plan]:
 
 
 def peak_bytes(method: str) -> int:
-    """Most bytes that TensorFlow's allocator held at once while two compiled steps ran; for a process of its own."""
+    """Most bytes that TensorFlow's allocator held at once while two compiled steps ran; for a process of its own.
+
+    Raises:
+        ValueError: the allocator of this process does not count every byte.
+    """
+    _check_allocator()
     step = Step(method)
     step()  # compiles
     step.forget_features()
@@ -131,6 +133,20 @@ def peak_bytes(method: str) -> int:
     step()
     step()
     return tf.config.experimental.get_memory_info("CPU:0")["peak"]
+
+
+def _check_allocator():
+    """TensorFlow's plain allocator counts nothing; oneDNN's, the default on some CPUs, only tensors above 256 KB."""
+    try:
+        before = tf.config.experimental.get_memory_info("CPU:0")["current"]
+        small = tf.random.uniform([_SMALL_BYTES // 4])
+        counted = tf.config.experimental.get_memory_info("CPU:0")["current"] - before >= small.dtype.size * small.shape[0]
+    except ValueError:
+        counted = False
+    if not counted:
+        raise ValueError(
+            "There are no full memory stats for device CPU:0: set TF_CPU_ALLOCATOR_USE_BFC=1 before TensorFlow starts."
+        )
 
 
 def _peak_bytes_elsewhere(method):

@@ -1,16 +1,15 @@
-"""`keras-tinytrain benchmark timing`: what scores and selection cost, beside one plain training step of the same batch."""
+"""`keras-tinytrain benchmark timing`: the time of scores and selection beside one plain training step of the same batch."""
 
 import argparse
 import json
-import statistics
-import time
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 from keras_tinytrain import backbones
-from keras_tinytrain._text import aligned
+from keras_tinytrain._text import aligned, duration
+from keras_tinytrain.benchmark.stopwatch import median_seconds
 from keras_tinytrain.choose import paper_cost
 from keras_tinytrain.choose.planner import summed_cross_entropy
 from keras_tinytrain.choose.strategies import find_strategy, make_task
@@ -21,15 +20,15 @@ NUM_SAMPLES, NUM_CLASSES = 25, 5
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print the milliseconds. Returns the exit code 0."""
+    """Print the times. Returns the exit code 0."""
     times = measure(args.repeats)
     if args.json:
         print(json.dumps(times))
         return 0
-    lines = [("MCUNet at 128x128, 25 samples", "ms", "of the step")]
+    lines = [("MCUNet at 128x128, 25 samples", "time", "of the step")]
     for name, value in times.items():
         step = times["eager_step" if name.startswith("eager") else "step"]
-        lines.append((name, f"{1000 * value:.0f}", f"{value / step:.2f}"))
+        lines.append((name, duration(value), f"{value / step:.2f}"))
     print(aligned(lines))
     return 0
 
@@ -69,12 +68,6 @@ def measure(repeats: int) -> dict[str, float]:
         "scores": lambda: adapter.fisher(x, y, prototypes, [row.name for row in tasks[-1].rows]),
         "selection": lambda: find_strategy("fisher")(tasks[-1]),
     }
-    times = {name: [] for name in runs}
-    for _ in range(repeats + 1):  # the first round warms up
-        for name, function in runs.items():
-            start = time.perf_counter()
-            function()
-            times[name].append(time.perf_counter() - start)
-    medians = {name: statistics.median(values[1:]) for name, values in times.items()}
+    medians = median_seconds(runs, repeats)
     sums = {f"{name}_and_selection": medians[name] + medians["selection"] for name in ("scores", "eager_scores")}
     return {**medians, **sums}

@@ -63,20 +63,35 @@ def dense_classifier():
     return model, PLAN
 
 
-def test_memory_is_what_the_allocator_held_at_once():
+def peaks(**environment):
+    """(return code, output, errors) of `peak_bytes` with 640 and with 6400 samples in a fresh process."""
     code = (
         "import tests.benchmark.test_step as here; here.step.classifier = here.dense_classifier\n"
         "for here.step.NUM_SAMPLES in (640, 6400): print(here.step.peak_bytes('full'))"
     )
     paths = os.pathsep.join([os.path.dirname(__file__), *filter(None, sys.path)])
-    environment = {**os.environ, "PYTHONPATH": paths, "TF_CPU_ALLOCATOR_USE_BFC": "1"}
-    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+    inherited = {name: value for name, value in os.environ.items() if name != "TF_CPU_ALLOCATOR_USE_BFC"}
+    environment = {**inherited, "PYTHONPATH": paths, **environment}
+    return subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+
+
+@pytest.mark.parametrize("onednn", ["0", "1"])
+def test_memory_is_what_the_allocator_held_at_once(onednn):
+    done = peaks(TF_CPU_ALLOCATOR_USE_BFC="1", TF_ENABLE_ONEDNN_OPTS=onednn)
     assert done.returncode == 0, done.stderr
     few, many = map(int, done.stdout.split())
     kept = 4 * (8 * 8 * 3 + 256)  # bytes of a sample and of what its backward pass reads
     assert 5760 * kept < many - few < 3 * 5760 * kept, (few, many)
 
 
+@pytest.mark.parametrize("onednn", ["0", "1"])
+def test_there_is_no_figure_with_an_allocator_that_does_not_count_all(onednn):
+    """oneDNN's own counts large tensors only: its figure would be too small."""
+    done = peaks(TF_ENABLE_ONEDNN_OPTS=onednn)
+    assert done.returncode != 0 and done.stdout == ""
+    assert "There are no full memory stats for device CPU:0: set TF_CPU_ALLOCATOR_USE_BFC=1" in done.stderr
+
+
 def test_without_the_counting_allocator_there_is_no_figure(small):
-    with pytest.raises(ValueError, match="memory stats for device"):
+    with pytest.raises(ValueError, match="no full memory stats for device"):
         step.peak_bytes("sparse")
