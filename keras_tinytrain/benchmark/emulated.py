@@ -11,8 +11,9 @@ import tempfile
 
 import numpy as np
 
-from keras_tinytrain import backbones
 from keras_tinytrain._text import aligned
+from keras_tinytrain.backbones.names import find_backbone
+from keras_tinytrain.benchmark.networks import find_network
 from keras_tinytrain.benchmark.tasks import TaskShape, draw_task
 from keras_tinytrain.choose import paper_cost, planner, selection
 from keras_tinytrain.choose.sram import DeviceAccounting
@@ -30,16 +31,12 @@ BOARD = board("nano33ble")
 LARGE = dataclasses.replace(
     BOARD, name="a pretended nano33ble with 16 MB", sram_bytes=16 << 20, flash_bytes=4 << 20, reserved_sram_bytes=0
 )
-NETWORKS = {  # network, side of its images, backward MACs of the paper's budget
-    "mcunet": (backbones.MCUNet, 128, 6.51e6),
-    "proxylessnas": (backbones.ProxylessNASNet, 128, 5.00e6),
-    "mobilenet_v2": (backbones.MobileNetV2, 96, 4.90e6),
-}
+SIDES = {"mobilenet_v2": 96}  # pixels of a network's images where 128 do not fit
 
 
 def run(args: argparse.Namespace) -> int:
     """Emulate each method on one task and print its figures. Returns 0."""
-    rows = [emulate_method(args.backbone, args.domain, method, args) for method in args.methods]
+    rows = [emulate_method(method, args) for method in args.methods]
     if args.json:
         print(json.dumps(rows))
     else:
@@ -47,23 +44,19 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def emulate_method(backbone, domain, method, args) -> dict:
-    """Figures of one method on one task; see the keys."""
-    build, side, macs = NETWORKS[backbone]
-    model = build((side, side, 3), weights=args.weights)
-    task = _task(load_npz(domain, size=None), side, args.seed)
+def emulate_method(method: str, args: argparse.Namespace) -> dict:
+    """Figures of one method on one task; see the keys of `_figures` and `_per_sample`."""
+    network, side = find_network(args.backbone), SIDES.get(args.backbone, 128)
+    model = find_backbone(args.backbone)((side, side, 3), weights=args.weights)
+    task = draw_task(load_npz(args.domain, size=None), TaskShape("fixed", WAYS, SHOTS), (side, side, 3), seed=args.seed, episode=0)
     x, y = task.support_x, task.support_y
     target = LARGE if method == "full" else BOARD
-    budget = Budget(args.memory or target.available_sram_bytes, macs)
-    accounting = DeviceAccounting(args.optimizer, args.trained_weights, len(x), num_classes=WAYS, features=args.features)
-    if method == "adaptive":
-        chosen = Candidates(args.inspect, budget=budget)
-    else:
-        chosen = _plan(model, x, y, method, budget, accounting, args.inspect)
+    budget = Budget(args.memory or target.available_sram_bytes, network.budget.compute)
     settings = TrainingSettings(
         args.optimizer, args.trained_weights, iterations=args.iterations, num_classes=WAYS, max_samples=len(x)
     )
     with tempfile.TemporaryDirectory(prefix="keras_tinytrain_") as folder:
+        chosen = _chosen(model, x, y, method, budget, args)
         out = pathlib.Path(folder, "bundle")
         bundle = export_tflm(model, chosen, calibration=x, out=out, board=target, training=settings, features=args.features)
         host = HostRuntime(bundle)
@@ -71,52 +64,67 @@ def emulate_method(backbone, domain, method, args) -> dict:
         host.trainer.update_prototypes()
         untrained = host.predict(task.query_x)
         host.train()
-        plan = host.plan
         emulated = emulate_task(bundle, x, y, queries=task.query_x)
-        prefix, tail = (round(forward_macs(part) * INSTRUCTIONS_PER_MAC) for part in (bundle.frozen, bundle.trainable))
-    steps = len(x) * args.iterations
-    backward, update = (round(emulated.instructions[part] / steps) for part in ("backward", "update"))
-    last_passes = emulated.calls["trainable_forward"] - 2 * steps  # prototypes at the end: adapted, and of the original network
-    passes = 2 * len(x) * ITERATIONS + last_passes  # of the tail: for prototypes and for gradients in each iteration
-    cached = len(x) * prefix + passes * tail + len(x) * ITERATIONS * (backward + update)
+        accuracies = [_accuracy(logits, task.query_y) for logits in (untrained, emulated.logits)]
+        return {
+            "method": method,
+            **_figures(model, bundle, host.plan, emulated, everything=method == "full"),
+            **_per_sample(bundle, emulated, len(x), args.iterations),
+            "losses": [emulated.losses[0], emulated.losses[-1]],
+            "query_accuracy": accuracies,
+            "same_as_host": emulated.delta == host.trainer.save_delta(0) and emulated.plan.layers == host.plan.layers,
+        }
+
+
+def _chosen(model, x, y, method, budget, args):
+    """What is exported: a plan, or the candidates from which the board chooses."""
+    if method == "full":
+        return selection.full_plan(layer_table(model))
+    if method == "adaptive":
+        return Candidates(args.last_blocks, budget=budget)
+    accounting = DeviceAccounting(args.optimizer, args.trained_weights, len(x), num_classes=WAYS, features=args.features)
+    loss, classifier = planner.summed_cross_entropy(y), prototype_classifier(model, x, y).model
+    return planner.choose(classifier, x, loss, budget, accounting=accounting, last_blocks=args.last_blocks)
+
+
+def _figures(model, bundle, plan, emulated, *, everything):
+    """Weights, multiply-accumulates and bytes."""
     choice, table = paper_cost.num_channels(plan), layer_table(model)
     return {
-        "method": method,
         "trained_weights": paper_cost.num_trained_weights(table, choice),
         "backward_macs": paper_cost.backward_macs(table, choice),
-        "layers": {layer.name: len(layer.channels) for layer in plan.layers if method != "full"},
+        "layers": {} if everything else {layer.name: len(layer.channels) for layer in plan.layers},
         "sram_bytes": emulated.sram_bytes,
         "sram_promised": bundle.promised_bytes["sram"]["total"],
         "flash_bytes": emulated.flash_bytes,
         "stack_bytes": emulated.stack_bytes,
         "heap_bytes": emulated.heap_bytes,
-        "frozen_forward_estimate": prefix,
-        "trainable_forward_estimate": tail,
+    }
+
+
+def _per_sample(bundle, emulated, num_samples, iterations):
+    """Instructions of a sample, and of a whole task of ITERATIONS; "times_fewer": by which the frozen part's cache divides them."""
+    frozen, trainable = (round(forward_macs(part) * INSTRUCTIONS_PER_MAC) for part in (bundle.frozen, bundle.trainable))
+    steps = num_samples * iterations
+    backward, update = (round(emulated.instructions[part] / steps) for part in ("backward", "update"))
+    last_passes = emulated.calls["trainable_forward"] - 2 * steps  # prototypes at the end: adapted, and of the original network
+    passes = 2 * num_samples * ITERATIONS + last_passes  # of the trainable part: for prototypes and gradients in each iteration
+    cached = num_samples * frozen + passes * trainable + num_samples * ITERATIONS * (backward + update)
+    saved = (passes - num_samples) * frozen
+    return {
+        "frozen_forward_estimate": frozen,
+        "trainable_forward_estimate": trainable,
         "selection": emulated.instructions["selection"],
         "backward_a_sample": backward,
         "update_a_sample": update,
         "task": cached,
-        "task_without_cached_prefix": cached + (passes - len(x)) * prefix,
-        "times_fewer": 1 + (passes - len(x)) * prefix / cached,
-        "losses": [emulated.losses[0], emulated.losses[-1]],
-        "query_accuracy": [_accuracy(logits, task.query_y) for logits in (untrained, emulated.logits)],
-        "same_as_host": emulated.delta == host.trainer.save_delta(0) and emulated.plan.layers == plan.layers,
+        "task_without_frozen_cache": cached + saved,
+        "times_fewer": 1 + saved / cached,
     }
 
 
 def _accuracy(logits, labels):
     return float(np.mean(logits.argmax(axis=1) == labels))
-
-
-def _task(domain, side, seed):
-    return draw_task(domain, TaskShape(ways=WAYS, shots=SHOTS), (side, side, 3), seed=seed, episode=0)
-
-
-def _plan(model, x, y, method, budget, accounting, inspect):
-    if method == "full":
-        return selection.full_plan(layer_table(model))
-    loss, classifier = planner.summed_cross_entropy(y), prototype_classifier(model, x, y).model
-    return planner.choose(classifier, x, loss, budget, accounting=accounting, last_blocks=inspect)
 
 
 def _lines(rows):
