@@ -22,7 +22,7 @@ _SHA256 = {
 _OWN_LAYERS = {"mix"}  # layers that the public weights lack
 
 
-def preprocess_input(images) -> np.ndarray:
+def preprocess_input(images: np.ndarray) -> np.ndarray:
     """Pixels 0..255 (N, height, width, 3) RGB to what the backbones were trained on: (pixel - 128) / 127.5, float32."""
     return (np.asarray(images, np.float32) - 128) / np.float32(127.5)
 

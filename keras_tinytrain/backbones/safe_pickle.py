@@ -10,6 +10,7 @@ import math
 import os
 import pickle
 import zipfile
+from typing import Any
 
 import numpy as np
 
@@ -39,8 +40,8 @@ _STORAGES = {
 _DTYPES = {"f8", "f4", "f2", "i8", "i4", "i2", "i1", "u8", "u4", "u2", "u1", "b1"}
 
 
-def load_pickle(path: str | os.PathLike):
-    """What `path` holds: dicts, lists, tuples, strings, numbers, and for tensors and arrays what `numpy.asarray` takes.
+def load_pickle(path: str | os.PathLike) -> Any:
+    """The content of `path`: dicts, lists, tuples, strings, numbers, and for tensors and arrays objects that `numpy.asarray` takes.
 
     Args:
         path: written by pickle, or by torch.save in its zip or its older format.
@@ -71,12 +72,13 @@ def _load_zip(data):
 
 def _load_stream(data):
     """One pickle; or torch.save before 1.6: magic, version, system, object, storage keys, then length and elements of each."""
-    file, storages = io.BytesIO(data), {}
+    file = io.BytesIO(data)
+    storages: dict[str, np.ndarray] = {}
 
     def storage(dtype, key, count):
         if count * dtype.itemsize > len(data):
             raise pickle.UnpicklingError(f"a storage of {count} elements in a file of {len(data)} bytes.")
-        return storages.setdefault(key, np.zeros(count, dtype))  # its elements follow behind the object
+        return storages.setdefault(key, np.zeros(count, dtype))  # its elements follow after the object
 
     content = _Unpickler(file, storage).load()
     if content != _LEGACY_MAGIC:

@@ -9,7 +9,7 @@ import numpy as np
 WEIGHTS_FOLDER = pathlib.Path(__file__).parent / "weights"  # those that come with the package
 
 
-def check_weights(weights, batch_norm: bool) -> None:
+def check_weights(weights: str | os.PathLike | None, batch_norm: bool) -> None:
     """Raise ValueError where stored weights are asked for in the training form, which they do not fit."""
     if batch_norm and weights is not None:
         raise ValueError(f"Weights are stored with BatchNorm folded: batch_norm=True needs weights=None. Received: {weights!r}")

@@ -1,9 +1,14 @@
 """`benchmark accuracy --figure`: what each method gains, domain by domain and beside its memory."""
 
+import os
+from collections.abc import Sequence
+
 from keras_tinytrain.benchmark.accuracy_tables import Accuracies
 
 
-def write_accuracy_figure(rows, methods, reference: str, path) -> None:
+def write_accuracy_figure(
+    rows: Sequence[dict[str, str]], methods: Sequence[str], reference: str, path: str | os.PathLike
+) -> None:
     """Draw paired differences with 95 % intervals by domain, and accuracy against memory.
 
     Args:

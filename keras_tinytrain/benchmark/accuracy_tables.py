@@ -1,7 +1,8 @@
-"""Means, 95 % intervals and paired differences of accuracies, and the tables made of them."""
+"""Means, 95 % intervals and paired differences of accuracies, and their tables."""
 
 import dataclasses
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -19,8 +20,9 @@ class Interval:
     count: int
 
     @classmethod
-    def of(cls, values) -> "Interval":
-        values = np.asarray(values, np.float64)
+    def of(cls, sample: Sequence[float] | np.ndarray) -> "Interval":
+        """The interval of some values."""
+        values = np.asarray(sample, np.float64)
         if not values.size:
             return cls(math.nan, math.nan, 0)
         half = 1.96 * values.std(ddof=1) / math.sqrt(values.size) if values.size > 1 else math.nan
@@ -37,9 +39,9 @@ class Accuracies:
         rows: of one backbone, as `results.read_results` gives them.
     """
 
-    def __init__(self, rows):
+    def __init__(self, rows: Sequence[dict[str, str]]):
         self.rows = rows
-        self._values = {}
+        self._values: dict[str, dict[tuple[str, ...], float]] = {}
         for row in rows:
             task = tuple(str(row[field]) for field in ("domain", "task", "seed", "episode"))
             self._values.setdefault(row["method"], {})[task] = 100 * float(row["accuracy"])
@@ -71,7 +73,7 @@ class Accuracies:
         return [value - other[task] for task, value in own.items() if task in other and domain in (None, task[0])]
 
 
-def accuracy_table(accuracies: Accuracies, methods) -> str:
+def accuracy_table(accuracies: Accuracies, methods: Sequence[str]) -> str:
     """Mean accuracy by domain and over all tasks."""
     lines = [("accuracy %", "tasks", *accuracies.domains, "all")]
     for method in methods:
@@ -82,7 +84,7 @@ def accuracy_table(accuracies: Accuracies, methods) -> str:
     return aligned(lines)
 
 
-def difference_table(accuracies: Accuracies, methods, references) -> str:
+def difference_table(accuracies: Accuracies, methods: Sequence[str], references: Sequence[str]) -> str:
     """Paired differences over all tasks to each of `references`, and how many tasks were made worse than untrained."""
     lines = [("paired difference, points", *(f"to {reference}" for reference in references), f"worse by > {HARM:g}")]
     for method in methods:
@@ -92,7 +94,7 @@ def difference_table(accuracies: Accuracies, methods, references) -> str:
     return aligned(lines)
 
 
-def domain_table(accuracies: Accuracies, methods, reference: str) -> str:
+def domain_table(accuracies: Accuracies, methods: Sequence[str], reference: str) -> str:
     """Paired differences to `reference`, domain by domain."""
     lines = [(f"paired difference to {reference}", *accuracies.domains)]
     for method in methods:
@@ -101,8 +103,8 @@ def domain_table(accuracies: Accuracies, methods, reference: str) -> str:
     return aligned(lines)
 
 
-def cost_table(accuracies: Accuracies, methods) -> str:
-    """What training costs, as means over tasks: memory at batch 1 in both accountings, and seconds on this machine."""
+def cost_table(accuracies: Accuracies, methods: Sequence[str]) -> str:
+    """The cost of training as means over tasks: memory at batch 1 in both accountings, and seconds on this machine."""
     lines = [("cost of a task", "weights", "MB, paper", "KB, device", "backward MMAC", "seconds")]
     fields = (("trained_weights", 1, 0), ("memory_bytes", 2**20, 2), ("device_bytes", 1024, 0), ("backward_macs", 1e6, 2))
     for method in methods:
@@ -111,7 +113,7 @@ def cost_table(accuracies: Accuracies, methods) -> str:
     return aligned(lines)
 
 
-def report(rows, methods, references) -> str:
+def report(rows: Sequence[dict[str, str]], methods: Sequence[str], references: Sequence[str]) -> str:
     """All tables for the rows of one backbone."""
     accuracies = Accuracies(rows)
     references = [reference for reference in references if reference in accuracies]

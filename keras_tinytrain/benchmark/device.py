@@ -4,7 +4,9 @@ import argparse
 import itertools
 import pathlib
 import tempfile
+from collections.abc import Mapping, Sequence
 
+import keras
 import numpy as np
 from rich.progress import track
 
@@ -12,13 +14,14 @@ from keras_tinytrain._text import aligned
 from keras_tinytrain.benchmark.accuracy_tables import Interval
 from keras_tinytrain.benchmark.networks import find_network
 from keras_tinytrain.benchmark.results import append_results, read_results
-from keras_tinytrain.benchmark.tasks import TaskShape, draw_task
+from keras_tinytrain.benchmark.tasks import NumberedTask, TaskShape, draw_task
 from keras_tinytrain.choose.paper_cost import PaperAccounting, num_channels, num_trained_weights
 from keras_tinytrain.data import load_npz
 from keras_tinytrain.export import Board, TrainingSettings, export_tflm
 from keras_tinytrain.fewshot.adaptation import adapt
 from keras_tinytrain.fewshot.augmentation import default_shifts, shift_views
 from keras_tinytrain.model.layers import layer_table
+from keras_tinytrain.plan import Budget
 from keras_tinytrain.run import HostRuntime
 from keras_tinytrain.run.dequantise import dequantised_model
 from keras_tinytrain.run.on_grid import on_grid_model
@@ -60,7 +63,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def run_task(backbone, task, budget, iterations) -> dict:
+def run_task(backbone: keras.Model, task: NumberedTask, budget: Budget, iterations: int) -> dict:
     """Learn one task four times with the same plan.
 
     "float" is `adapt` on the backbone, "device" the exported C++ over TensorFlow Lite Micro. Between them are two more runs of
@@ -74,6 +77,7 @@ def run_task(backbone, task, budget, iterations) -> dict:
     options = {"iterations": iterations, "learning_rate": LEARNING_RATE, "shifts": default_shifts(*size)}
     learned = adapt(backbone, task.support_x, task.support_y, budget=budget, accounting=PaperAccounting(), **options)
     plan = learned.plan
+    assert plan is not None  # it trained something
     with tempfile.TemporaryDirectory() as folder:
         bundle = _export(backbone, plan, task, options, pathlib.Path(folder, "bundle"))
         twins = [
@@ -92,9 +96,9 @@ def run_task(backbone, task, budget, iterations) -> dict:
     }
 
 
-def summary_text(rows) -> str:
-    """Accuracy by domain and over all, the device's paired difference to float Keras, and how far its loss curves are from both
-    others: in the mean, at most, and on how many tasks no iteration is more than 2 % away."""
+def summary_text(rows: Sequence[Mapping]) -> str:
+    """Accuracy by domain and over all, the device's paired difference to float Keras, and the distance of its loss curves from both
+    others: the mean, the largest, and the number of tasks on which no iteration is more than 2 % away."""
     curves = [f"{name}: {what}" for name in ("dequantised", "grid") for what in ("apart by", "at most", "within 2 %")]
     lines = [("domain", "tasks", *LEARNERS, "device - float", *curves)]
     domains = sorted({row["domain"] for row in rows})
@@ -119,7 +123,7 @@ def _apart(rows, reference):
     return f"{100 * means.mean():.2f} %", f"{100 * largest.max():.2f} %", f"{np.sum(largest <= WITHIN)}/{len(rows)}"
 
 
-def curve_difference(ours, reference) -> tuple[float, float]:
+def curve_difference(ours: Sequence[float] | np.ndarray, reference: Sequence[float] | np.ndarray) -> tuple[float, float]:
     """(mean, largest) over the iterations of |ours_i - reference_i| / max(reference_i, reference_0 / 10).
 
     A share of the reference's loss at that iteration or, once that is below a tenth of its first loss, of this tenth.

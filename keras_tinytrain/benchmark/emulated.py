@@ -48,7 +48,9 @@ def emulate_method(method: str, args: argparse.Namespace) -> dict:
     """Figures of one method on one task; see the keys of `_figures` and `_per_sample`."""
     network, side = find_network(args.backbone), SIDES.get(args.backbone, 128)
     model = find_backbone(args.backbone)((side, side, 3), weights=args.weights)
-    task = draw_task(load_npz(args.domain, size=None), TaskShape("fixed", WAYS, SHOTS), (side, side, 3), seed=args.seed, episode=0)
+    task = draw_task(
+        load_npz(args.domain, size=None), TaskShape("fixed", WAYS, SHOTS), (side, side, 3), seed=args.seed, episode=0
+    )
     x, y = task.support_x, task.support_y
     target = LARGE if method == "full" else BOARD
     budget = Budget(args.memory or target.available_sram_bytes, network.budget.compute)

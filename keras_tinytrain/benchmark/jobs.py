@@ -1,6 +1,7 @@
 """The work of `benchmark accuracy`: settings that travel to workers, jobs, and the keys of their rows."""
 
 import dataclasses
+from collections.abc import Iterator, Sequence
 
 from keras_tinytrain.benchmark.methods import Method, find_method
 from keras_tinytrain.benchmark.networks import find_network
@@ -51,7 +52,7 @@ class Job:
     methods: tuple[str, ...]
 
 
-def open_jobs(settings: Settings, methods, episodes: int, done: set):
+def open_jobs(settings: Settings, methods: Sequence[str], episodes: int, done: set) -> Iterator[Job]:
     """Tasks with the methods that are not `done` yet. Domains take turns, so that a run that is cut off is balanced."""
     for episode in range(episodes):
         for domain in settings.domains:

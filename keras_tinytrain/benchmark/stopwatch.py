@@ -2,10 +2,10 @@
 
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 
-def median_seconds(functions: dict[str, Callable[[], object]], repeats: int) -> dict[str, float]:
+def median_seconds(functions: Mapping[str, Callable[[], object]], repeats: int) -> dict[str, float]:
     """Median seconds of each function over `repeats` rounds, in which they take turns; one round more warms up."""
     times: dict[str, list[float]] = {name: [] for name in functions}
     for _ in range(repeats + 1):

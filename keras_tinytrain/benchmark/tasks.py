@@ -37,7 +37,7 @@ class TaskShape:
 
 @dataclasses.dataclass(frozen=True)
 class NumberedTask(Episode):
-    """An Episode and what else a method may know of it.
+    """An Episode with what else a method may know of it.
 
     Args:
         number: seed of its augmented views, and of methods that draw.
@@ -48,8 +48,8 @@ class NumberedTask(Episode):
     style: str
 
 
-def draw_task(domain: Domain, shape: TaskShape, input_shape, *, seed: int, episode: int) -> NumberedTask:
-    """Task number `episode` of a domain, its images as a backbone with inputs of `input_shape` wants them.
+def draw_task(domain: Domain, shape: TaskShape, input_shape: tuple[int, int, int], *, seed: int, episode: int) -> NumberedTask:
+    """Task number `episode` of a domain, its images prepared for a backbone with inputs of `input_shape`.
 
     Returns:
         A NumberedTask with images float32 (N, *input_shape), see `backbones.images.network_images`.

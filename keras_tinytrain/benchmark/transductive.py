@@ -34,7 +34,9 @@ class TransductiveTuner:
         self._step = tf.function(self._take_step, jit_compile=False, reduce_retracing=True)
         self._embed = tf.function(lambda x: self._model(x, training=False), jit_compile=False, reduce_retracing=True)
 
-    def accuracy(self, support_x, support_y, views, query_x, query_y) -> float:
+    def accuracy(
+        self, support_x: np.ndarray, support_y: np.ndarray, views: np.ndarray, query_x: np.ndarray, query_y: np.ndarray
+    ) -> float:
         """Fraction of queries whose class is right after fine-tuning.
 
         Args:

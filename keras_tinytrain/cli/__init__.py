@@ -1,12 +1,13 @@
 """The command line: `keras-tinytrain demo | plan | export | check | emulate | device | benchmark | metatrain`."""
 
 import argparse
-import sys
 
 import keras_tinytrain
+from keras_tinytrain._text import first_paragraph
 from keras_tinytrain.cli import benchmark, check, demo, device, emulate, export, metatrain, plan
-from keras_tinytrain.cli.options import first_paragraph
+from keras_tinytrain.cli.options import remark
 
+_COMMANDS = (demo, plan, export, check, emulate, device, benchmark, metatrain)
 _EXAMPLES = """examples:
   keras-tinytrain demo
   keras-tinytrain demo --tasks 20 --json
@@ -22,7 +23,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         return args.run(args)
     except (ValueError, OSError, ImportError, RuntimeError) as error:
-        print(f"keras-tinytrain: {first_paragraph(error)}", file=sys.stderr)
+        remark(first_paragraph(error))
         return 2
 
 
@@ -35,41 +36,12 @@ def _parser():
     )
     parser.add_argument("--version", action="version", version=f"keras-tinytrain {keras_tinytrain.__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for name, summary, module, example in (
-        ("demo", "learn handwritten digits, in Keras and in the exported C++, and compare", demo, "demo --tasks 3"),
-        (
-            "plan",
-            "choose layers and channels for a model and labelled samples",
-            plan,
-            "plan model.keras --samples task.npz --board nano33ble --out plan.json",
-        ),
-        (
-            "export",
-            "write the firmware bundle for a model and a plan",
-            export,
-            "export model.keras --plan plan.json --calibration task.npz --out bundle/",
-        ),
-        ("check", "verify that a bundle is as it was exported", check, "check bundle/"),
-        ("emulate", "learn a task on an emulated Cortex-M4F: bytes and instructions", emulate, "emulate demo"),
-        (
-            "device",
-            "teach a board that runs a bundle's sketch, over its serial port",
-            device,
-            "device --port /dev/ttyACM0 teach --samples task.npz",
-        ),
-        ("benchmark", "the paper's tables, computed", benchmark, "benchmark cost --json"),
-        (
-            "metatrain",
-            "meta-train a backbone: the demo's on glyphs, GestureNet on motion, an ImageNet one on domains",
-            metatrain,
-            "metatrain --data omniglot_background.npz --out weights.npz",
-        ),
-    ):
+    for module in _COMMANDS:
         command = commands.add_parser(
-            name,
-            help=summary,
-            description=summary,
-            epilog=f"example:\n  keras-tinytrain {example}",
+            module.__name__.rpartition(".")[2],
+            help=module.SUMMARY,
+            description=module.SUMMARY,
+            epilog=f"example:\n  keras-tinytrain {module.EXAMPLE}",
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         module.add_arguments(command)

@@ -2,7 +2,8 @@
 
 import argparse
 
-from keras_tinytrain._quiet import load_tensorflow
+SUMMARY = "verify that a bundle is as it was exported"
+EXAMPLE = "check bundle/"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -12,11 +13,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Returns 0; what was altered raises."""
-    load_tensorflow()
+    """Returns 0; a file that was altered raises ValueError."""
+    from keras_tinytrain._text import kilobytes
     from keras_tinytrain.export import Bundle
 
     bundle = Bundle.load(args.bundle)
-    num_bytes = bundle.promised_bytes["sram"]["total"]
-    print(f"{bundle.path}: {len(bundle.manifest['files'])} files as exported, {num_bytes:,} B of SRAM promised")
+    promised, board = bundle.promised_bytes, bundle.manifest["board"]
+    sizes = " and ".join(
+        f"{kilobytes(promised[memory]['total'])} of {kilobytes(board[f'{memory}_bytes'])} KB of {name}"
+        for memory, name in (("sram", "SRAM"), ("flash", "flash"))
+    )
+    print(f"{bundle.path}: {len(bundle.manifest['files'])} files as exported. It takes {sizes} on board {board['name']}.")
     return 0

@@ -3,21 +3,28 @@
 import argparse
 
 from keras_tinytrain._quiet import load_tensorflow
-from keras_tinytrain.cli.options import positive, value_arguments
+from keras_tinytrain.cli.options import json_argument, positive, value_arguments
+
+SUMMARY = "learn a task on an emulated Cortex-M4F: bytes and instructions"
+EXAMPLE = "emulate demo"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `keras-tinytrain emulate`."""
     parser.add_argument("bundle", help="folder that `keras-tinytrain export` wrote; or `demo`: the demo's own bundle and task")
     parser.add_argument("--samples", help="labelled samples to learn: an .npz with x and y, or a folder of class folders")
-    parser.add_argument("--queries", help="labelled samples to answer afterwards, likewise")
+    parser.add_argument("--queries", help="labelled samples to answer afterwards, in the same form")
     parser.add_argument("--iterations", type=positive, help="of training (as exported)")
-    parser.add_argument("--memory", help="of an adaptive bundle: SRAM within which the board chooses (as exported)")
-    parser.add_argument("--compute", type=float, help="and share of a full backward pass, or MACs (as exported)")
-    parser.add_argument("--profile", action="store_true", help="count instructions by function, too; needs a C compiler")
+    parser.add_argument("--memory", help="SRAM within which the board chooses, for an adaptive bundle (as exported)")
+    parser.add_argument(
+        "--compute", type=float, help="share of a full backward pass, or MACs, within which it chooses (as exported)"
+    )
+    parser.add_argument(
+        "--profile", action="store_true", help="also count the instructions of each function; needs a C compiler"
+    )
     parser.add_argument("--serial", action="store_true", help="wait at a port for `keras-tinytrain device`")
     value_arguments(parser)
-    parser.add_argument("--json", action="store_true", help="print one JSON object instead of tables")
+    json_argument(parser, "one JSON object instead of tables")
     parser.set_defaults(run=run)
 
 

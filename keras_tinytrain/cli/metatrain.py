@@ -5,27 +5,32 @@ import importlib
 import pathlib
 
 from keras_tinytrain._quiet import load_tensorflow
+from keras_tinytrain.backbones.names import IMAGENET_BACKBONES
 
-BACKBONES = ("nano", "gesture", "mcunet", "mobilenet_v2", "proxylessnas")
+SUMMARY = "meta-train a backbone: the demo's on glyphs, GestureNet on motion, an ImageNet one on domains"
+EXAMPLE = "metatrain --data omniglot_background.npz --out weights.npz"
+_OWN = {"nano": "glyphs", "gesture": "motions"}  # {backbone: its module of keras_tinytrain.metatrain}; all others: images
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options that `metatrain.run`, `metatrain_motions.run` and `metatrain_episodes.run` read."""
+    """Add the options that the `run` of `metatrain.glyphs`, `metatrain.motions` and `metatrain.images` read."""
     parser.add_argument(
         "--data",
         nargs="+",
         default=[],
         help="training classes: an .npz; for an ImageNet backbone domains as `benchmark accuracy` takes them; "
-        "none for motions that are invented",
+        "none for invented motions",
     )
-    parser.add_argument("--out", required=True, help=".npz of weights to write; a .json beside it tells how they came about")
+    parser.add_argument("--out", required=True, help=".npz of weights to write; a .json beside it holds their provenance")
     parser.add_argument(
         "--backbone",
-        choices=BACKBONES,
+        choices=(*_OWN, *IMAGENET_BACKBONES),
         default="nano",
         help="nano: the demo's recipe for glyphs; gesture: windows of motion (%(default)s)",
     )
-    parser.add_argument("--evaluate", nargs="+", default=[], help="other classes, on which prototypes are tried at the end")
+    parser.add_argument(
+        "--evaluate", nargs="+", default=[], help="files of other classes, on which prototypes are measured at the end"
+    )
     parser.add_argument("--seed", type=int, default=0, help="fixes every random draw (%(default)s)")
     parser.add_argument(
         "--episodes", type=int, help="steps of nano's second stage (2000), of gesture (1000); episodes of the others (1000)"
@@ -39,15 +44,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--motions",
         choices=("both", "recorded", "invented"),
         default="invented",
-        help="learn from windows of --data, from motions that are made up, or from both alike (%(default)s)",
+        help="learn from windows of --data, from invented motions, or from as many of both (%(default)s)",
     )
-    others = parser.add_argument_group("mcunet, mobilenet_v2, proxylessnas: PMF's episodes, from ImageNet weights on")
+    others = parser.add_argument_group(f"{', '.join(IMAGENET_BACKBONES)}: PMF's episodes, from ImageNet weights on")
     others.add_argument("--weights", default="imagenet", help="to begin with: imagenet, or an .npz (%(default)s)")
     others.add_argument(
         "--classes",
         choices=("all", "even", "odd"),
         default="all",
-        help="every second class of --data, so that the others are left to measure on (%(default)s)",
+        help="every second class of --data; the others then remain to measure on (%(default)s)",
     )
     others.add_argument("--size", type=int, default=128, help="pixels of the network's input (%(default)s)")
     others.add_argument(
@@ -63,12 +68,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Returns 0."""
     load_tensorflow()
-    module = {"nano": "glyphs", "gesture": "motions"}.get(args.backbone, "images")
-    return importlib.import_module(f"keras_tinytrain.metatrain.{module}").run(args)
+    return importlib.import_module(f"keras_tinytrain.metatrain.{_OWN.get(args.backbone, 'images')}").run(args)
 
 
 def command_of(args: argparse.Namespace) -> str:
-    """The command line that gives `args`, files by their names only: where they lay is of no use to others."""
+    """The command line that gives `args`, with files by their names only: their folders mean nothing to others."""
     return " ".join(["keras-tinytrain metatrain", *_options(args)])
 
 

@@ -1,6 +1,16 @@
-"""Options that several commands of `keras-tinytrain` have in common."""
+"""Options that several commands of `keras-tinytrain` have in common. Loads no TensorFlow."""
 
 import argparse
+import sys
+import typing
+
+from keras_tinytrain._text import first_paragraph
+from keras_tinytrain.backbones.names import BACKBONES
+from keras_tinytrain.export.boards import BOARDS
+
+if typing.TYPE_CHECKING:
+    import keras
+    from rich.status import Status
 
 
 def model_arguments(parser: argparse.ArgumentParser) -> None:
@@ -11,27 +21,57 @@ def model_arguments(parser: argparse.ArgumentParser) -> None:
 
 def value_arguments(parser: argparse.ArgumentParser) -> None:
     """How stored samples become inputs."""
-    parser.add_argument("--scale", type=float, default=1.0, help="multiply stored sample values by this (%(default)s)")
+    text = (
+        "multiply the samples' values by this (1). Pixels, that is uint8 arrays and pictures, are 0..1 before that, other "
+        "numbers as they are stored. A model that takes pixels of 0..255 wants 255, one that takes -1..1 wants 2 with --offset -1"
+    )
+    parser.add_argument("--scale", type=float, help=text)
     parser.add_argument("--offset", type=float, default=0.0, help="then add this (%(default)s)")
 
 
-def device_arguments(parser: argparse.ArgumentParser, features="ram", optimizer="adam", weights="float_masters") -> None:
+def board_argument(parser: argparse.ArgumentParser, text: str) -> None:
+    """The board that the model is for."""
+    known = f"{', '.join(BOARDS)}, or a .toml file that describes one (%(default)s)"
+    parser.add_argument("--board", default="nano33ble", help=f"{text}: {known}")
+
+
+def last_blocks_argument(parser: argparse._ActionsContainer) -> None:
+    """How much of the model is looked at; by its name in version 0.1 too."""
+    text = "choose among the layers of the last so many blocks (%(default)s)"
+    parser.add_argument("--last-blocks", type=positive, default=6, metavar="BLOCKS", help=text)
+    hidden = argparse.SUPPRESS
+    parser.add_argument("--inspect", type=positive, dest="last_blocks", action=_OldName, default=hidden, help=hidden)
+
+
+def device_arguments(
+    parser: argparse.ArgumentParser, features: str = "ram", optimizer: str = "adam", weights: str = "float_masters"
+) -> None:
     """How the device trains and what it keeps where: the same for `plan`, which counts it, and `export`, which does it."""
-    text = "where the device keeps what the frozen part made of the samples (%(default)s)"
+    text = "memory in which the device keeps the frozen part's outputs for the samples (%(default)s)"
     parser.add_argument("--features", choices=("ram", "flash"), default=features, help=text)
     text = "floats in RAM of each trained weight: sgd none, momentum and adam_per_channel 1, adam 2 (%(default)s)"
     parser.add_argument("--optimizer", choices=("sgd", "momentum", "adam", "adam_per_channel"), default=optimizer, help=text)
-    text = "trained weights with a float beside their int8, or int8 alone, rounded by chance (%(default)s)"
+    text = "a float beside the int8 of each trained weight, or int8 alone with stochastic rounding (%(default)s)"
     parser.add_argument("--trained-weights", choices=("float_masters", "int8"), default=weights, help=text)
 
 
 def view_argument(parser: argparse.ArgumentParser) -> None:
     """Views that the device keeps: for `plan` and `export` alike."""
     text = (
-        "copy that the device keeps of each sample, shifted by pixels down and to the right (negative: up, left), 1 behind "
-        "them: mirrored before; as often as wanted (none)"
+        "a copy that the device keeps of each sample, shifted by so many pixels down and to the right (negative: up, left); "
+        "a third number 1 mirrors it first. Give the option once for each copy (none)"
     )
     parser.add_argument("--view", type=int, nargs="+", action="append", default=[], metavar="PIXELS", help=text)
+
+
+def backbone_argument(parser: argparse.ArgumentParser) -> None:
+    """A backbone that the package can build."""
+    parser.add_argument("--backbone", default="mcunet", help=f"{', '.join(BACKBONES)} (%(default)s)")
+
+
+def json_argument(parser: argparse.ArgumentParser, text: str) -> None:
+    """Figures for a program in place of text for a person."""
+    parser.add_argument("--json", action="store_true", help=f"print {text}")
 
 
 def positive(text: str) -> int:
@@ -42,7 +82,7 @@ def positive(text: str) -> int:
     return number
 
 
-def load_model(path: str):
+def load_model(path: str) -> "keras.Model":
     """The Keras model in a file. Raises ValueError where Keras cannot load it."""
     import keras
 
@@ -52,13 +92,21 @@ def load_model(path: str):
         raise ValueError(f"{path} is not a model that Keras can load: {first_paragraph(error)}") from error
 
 
-def spinner(text: str):
+def spinner(text: str) -> "Status":
     """Shows `text` on the terminal while its block runs."""
     from rich.console import Console
 
     return Console(stderr=True).status(text)
 
 
-def first_paragraph(error: BaseException) -> str:
-    """What a person is told of an error."""
-    return str(error).strip().split("\n\n")[0]
+def remark(text: str) -> None:
+    """One line for the user, apart from the output."""
+    print(f"keras-tinytrain: {text}", file=sys.stderr)
+
+
+class _OldName(argparse.Action):
+    """An option's name in version 0.1: it works, and says the new one."""
+
+    def __call__(self, parser, namespace, values, option_string=None):
+        remark(f"{option_string} is called --{self.dest.replace('_', '-')} now; the old name goes with version 0.3.")
+        setattr(namespace, self.dest, values)

@@ -3,17 +3,29 @@
 import argparse
 
 from keras_tinytrain._quiet import load_tensorflow
-from keras_tinytrain.cli.options import device_arguments, load_model, model_arguments, positive, spinner, view_argument
+from keras_tinytrain.cli.options import (
+    board_argument,
+    device_arguments,
+    json_argument,
+    last_blocks_argument,
+    load_model,
+    model_arguments,
+    spinner,
+    view_argument,
+)
+
+SUMMARY = "choose layers and channels for a model and labelled samples"
+EXAMPLE = "plan model.keras --samples task.npz --board nano33ble --out plan.json"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `keras-tinytrain plan`."""
     model_arguments(parser)
     parser.add_argument("--samples", required=True, help="labelled samples: an .npz with x and y, or a folder of class folders")
-    parser.add_argument("--board", default="nano33ble", help="board whose memory is the budget (%(default)s)")
-    parser.add_argument("--memory", help="memory budget (what the board has to give)")
+    board_argument(parser, "board whose memory is the budget")
+    parser.add_argument("--memory", help="memory budget, such as 100KB (the board's)")
     parser.add_argument("--compute", type=float, default=0.15, help="share of a full backward pass, or MACs (%(default)s)")
-    parser.add_argument("--inspect", type=positive, default=6, help="choose among the last so many blocks (%(default)s)")
+    last_blocks_argument(parser)
     parser.add_argument("--strategy", default="fisher", help="how to choose (%(default)s); 'l2', 'random', 'fisher P/W', ...")
     parser.add_argument("--seed", type=int, default=0, help="of strategies that draw (%(default)s)")
     device_arguments(parser)
@@ -21,19 +33,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--explain", action="store_true", help="say why, and what more memory would add")
     parser.add_argument("--figure", help="draw scores, channels and memory into this file, .png or .svg")
     parser.add_argument("--out", help="write the plan to this JSON file")
-    parser.add_argument("--json", action="store_true", help="print the plan as JSON instead of a table")
+    json_argument(parser, "the plan as JSON instead of a table")
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
     """Returns 0."""
     load_tensorflow()
-    from rich import print as rich_print
-
     from keras_tinytrain.choose.planner import choose
     from keras_tinytrain.choose.sram import DeviceAccounting
-    from keras_tinytrain.cli.tables import plan_table
-    from keras_tinytrain.data.samples import load_samples
+    from keras_tinytrain.cli.samples import samples_of_model
     from keras_tinytrain.export import board
     from keras_tinytrain.fewshot.task_loss import classifier_and_loss
     from keras_tinytrain.plan import Budget
@@ -41,11 +50,11 @@ def run(args: argparse.Namespace) -> int:
 
     budget = Budget(args.memory or board(args.board).available_sram_bytes, args.compute)
     model = load_model(args.model)
-    x, y = load_samples(args.samples, model.input_shape[1:], scale=args.scale, offset=args.offset)
+    x, y = samples_of_model(args, args.samples, model)
+    counts = {"num_samples": len(x), "num_views": len(checked_views(args.view)), "num_classes": int(y.max()) + 1}
+    accounting = DeviceAccounting(args.optimizer, args.trained_weights, features=args.features, **counts)
+    choice = {"strategy": args.strategy, "seed": args.seed, "last_blocks": args.last_blocks, "accounting": accounting}
     with spinner("scoring layers and channels"):
-        counts = {"num_samples": len(x), "num_views": len(checked_views(args.view)), "num_classes": int(y.max()) + 1}
-        accounting = DeviceAccounting(args.optimizer, args.trained_weights, features=args.features, **counts)
-        choice = {"strategy": args.strategy, "seed": args.seed, "last_blocks": args.inspect, "accounting": accounting}
         classifier, loss = classifier_and_loss(model, x, y)
         plan = choose(classifier, x, loss, budget, **choice)
     if args.figure:
@@ -54,8 +63,18 @@ def run(args: argparse.Namespace) -> int:
         write_figure(plan, args.figure)
     if args.out:
         plan.save(args.out)
+    _print(plan, args)
+    return 0
+
+
+def _print(plan, args):
+    from rich import print as rich_print
+
+    from keras_tinytrain.cli.tables import plan_table
+
     if args.json or plan.explanation is None:
         print(plan.to_json())
+    elif args.explain:
+        print(plan.explain())
     else:
-        print(plan.explain()) if args.explain else rich_print(plan_table(plan))
-    return 0
+        rich_print(plan_table(plan))

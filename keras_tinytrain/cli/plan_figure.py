@@ -1,14 +1,16 @@
 """A plan as a figure: scores per layer, channels taken, memory over one training step."""
 
 import math
+import os
 
 from keras_tinytrain.choose import paper_cost
 from keras_tinytrain.choose.lifetimes import gradient_spans, kept_tensors, tensor_spans
+from keras_tinytrain.cli.tables import explanation_of
 from keras_tinytrain.model.layers import LayerTable
 from keras_tinytrain.plan import Plan
 
 
-def write_figure(plan: Plan, path) -> None:
+def write_figure(plan: Plan, path: str | os.PathLike) -> None:
     """Draw the scores per layer, the channels taken, and the memory over one training step.
 
     Args:
@@ -21,9 +23,7 @@ def write_figure(plan: Plan, path) -> None:
     """
     from matplotlib.figure import Figure
 
-    if plan.explanation is None:
-        plan.explain()  # raises, and says what to do
-    explanation = plan.explanation
+    explanation = explanation_of(plan)
     names = sorted(explanation.ranking.layers, key=explanation.table.index)
     figure = Figure(figsize=(9, 9), layout="constrained")
     scores, channels, memory = figure.subplots(3)
@@ -71,6 +71,6 @@ def memory_over_time(table: LayerTable, trained: set[str]) -> list[tuple[str, in
         moments.append((row.name, sum(size[home] for home in alive)))
     held = sum(size[home] for home in kept)
     for now in range(len(table) - 1, min(map(table.index, trained)) - 1, -1):
-        alive = sum(size[home] for home, (first, last) in gradients.items() if first <= now <= last)
-        moments.append((table[now].name, held + 4 * alive))
+        with_gradient = sum(size[home] for home, (first, last) in gradients.items() if first <= now <= last)
+        moments.append((table[now].name, held + 4 * with_gradient))
     return moments

@@ -1,68 +1,100 @@
 """Tables for people: what was chosen and why, bytes promised and used, accuracies."""
 
+from collections.abc import Iterable, Mapping, Sequence
+
+from rich.console import Group
+from rich.progress_bar import ProgressBar
 from rich.table import Table
 
+from keras_tinytrain._text import kilobytes
 from keras_tinytrain.choose import paper_cost
-from keras_tinytrain.choose.explain import HEADINGS
-from keras_tinytrain.plan import Plan
+from keras_tinytrain.choose.explain import HEADINGS, Explanation
+from keras_tinytrain.plan import Plan, unexplained
+
+_BAR_WIDTH = 30  # characters
+
+
+def table(title: str, headings: Sequence[str], rows: Iterable[Sequence[str]], *, left: Sequence[str] = ()) -> Table:
+    """A table whose columns stand to the right, except the first and those named in `left`; rows of totals are bold."""
+    result = Table(title=title, title_justify="left")
+    for index, heading in enumerate(headings):
+        result.add_column(heading, justify="left" if index == 0 or heading in left else "right")
+    for row in rows:
+        result.add_row(*row, style="bold" if row[0].endswith("total") else None)
+    return result
+
+
+def explanation_of(plan: Plan) -> Explanation:
+    """The scores and costs that a plan was chosen by. Raises ValueError for one that was not chosen in this process."""
+    if not isinstance(plan.explanation, Explanation):
+        raise ValueError(unexplained(plan))
+    return plan.explanation
 
 
 def plan_table(plan: Plan) -> Table:
     """Each candidate layer in the order of its score: potential, size, what was taken of it, and why no more."""
-    explanation = plan.explanation
-    table = Table(title=_title(plan), title_justify="left")
-    for heading in HEADINGS:
-        table.add_column(heading, justify="left" if heading in ("layer", "why") else "right")
+    explanation = explanation_of(plan)
     taken = paper_cost.num_channels(plan)
+    result = table(_title(plan, explanation), HEADINGS, [], left=("why",))
     for name in explanation.order:
-        table.add_row(*explanation.cells(plan, name), style="bold" if name in taken else "dim")
-    return table
+        result.add_row(*explanation.cells(plan, name), style="bold" if name in taken else "dim")
+    return result
 
 
-def flat_bytes(memories: dict[str, dict[str, int]]) -> dict[str, int]:
+def flat_bytes(memories: Mapping[str, Mapping[str, int]]) -> dict[str, int]:
     """{"sram": {...}, "flash": {...}} of a bundle as one level: SRAM parts and "total", flash parts as "flash_..."."""
     return {**memories["sram"], **{f"flash_{part}": count for part, count in memories["flash"].items()}}
 
 
-def bytes_table(promised: dict[str, int], used: dict[str, int] | None = None) -> Table:
+def bytes_table(promised: Mapping[str, int], used: Mapping[str, int] | None = None) -> Table:
     """Bytes by part, promised and, where known, used; both as `flat_bytes` gives them."""
-    table = Table(title="Memory in bytes", title_justify="left")
-    for heading in ("part", "promised", *(["used"] if used else [])):
-        table.add_column(heading, justify="left" if heading == "part" else "right")
-    for part, count in promised.items():
-        style = "bold" if "total" in part else None
-        table.add_row(part, f"{count:,}", *([f"{used[part]:,}"] if used else []), style=style)
-    return table
+    headings = ("part", "promised", *(["used"] if used else []))
+    rows = [(part, f"{count:,}", *([f"{used[part]:,}"] if used else [])) for part, count in promised.items()]
+    return table("Memory in bytes", headings, rows)
 
 
-def weights_table(choices: list[dict]) -> Table:
+def memory_bars(sram_bytes: int, flash_bytes: int, board: Mapping) -> Group:
+    """How much of a board is taken: "97 of 262 KB" and a bar, for SRAM and for flash.
+
+    Args:
+        sram_bytes, flash_bytes: taken.
+        board: a bundle's manifest["board"].
+    """
+    grid = Table.grid(padding=(0, 1))
+    for name, used, available in (
+        ("SRAM", sram_bytes, board["sram_bytes"]),
+        ("flash", flash_bytes, board["flash_bytes"]),
+    ):
+        grid.add_row(name, memory_in_words(used, available), ProgressBar(available, used, width=_BAR_WIDTH))
+    return Group(f"On board {board['name']}:", grid)
+
+
+def memory_in_words(used_bytes: int, available_bytes: int) -> str:
+    """ "97 of 262 KB"."""
+    return f"{kilobytes(used_bytes)} of {kilobytes(available_bytes)} KB"
+
+
+def weights_table(choices: Sequence[Mapping]) -> Table:
     """What RAM holds of each trained layer and what either way takes, as a bundle's manifest["weights_in_ram"] says."""
-    table = Table(title="Weights in RAM, bytes", title_justify="left")
-    for heading in ("layer", "whole layer", "trained channels", "model arena grows by", "RAM holds"):
-        table.add_column(heading, justify="left" if heading in ("layer", "RAM holds") else "right")
+    rows = []
     for choice in choices:
         growth = "not asked" if choice["arena_growth"] is None else f"{choice['arena_growth']:,}"
         held = "trained channels" if choice["split"] else "whole layer"
-        table.add_row(choice["name"], f"{choice['whole_bytes']:,}", f"{choice['selected_bytes']:,}", growth, held)
-    return table
+        rows.append((choice["name"], f"{choice['whole_bytes']:,}", f"{choice['selected_bytes']:,}", growth, held))
+    headings = ("layer", "whole layer", "trained channels", "model arena grows by", "RAM holds")
+    return table("Weights in RAM, bytes", headings, rows, left=("RAM holds",))
 
 
-def accuracy_table(rows: dict[str, tuple[float, int, int]]) -> Table:
+def accuracy_table(rows: Mapping[str, tuple[float, int, int]]) -> Table:
     """{method: (accuracy in percent, trained weights, backward MACs)}."""
-    table = Table(title="Accuracy on the samples not learned from", title_justify="left")
-    for heading in ("method", "accuracy %", "trained weights", "backward MACs a sample"):
-        table.add_column(heading, justify="left" if heading == "method" else "right")
-    for method, (accuracy, weights, macs) in rows.items():
-        table.add_row(method, f"{accuracy:.1f}", f"{weights:,}", f"{macs:,}")
-    return table
+    headings = ("method", "accuracy %", "trained weights", "backward MACs a sample")
+    cells = [(method, f"{accuracy:.1f}", f"{weights:,}", f"{macs:,}") for method, (accuracy, weights, macs) in rows.items()]
+    return table("Accuracy on the samples not learned from", headings, cells)
 
 
-def _title(plan):
-    table, trained = plan.explanation.table, paper_cost.num_channels(plan)
-    macs, full = paper_cost.backward_macs(table, trained), paper_cost.full_backward_macs(table)
-    weights, num_bytes = (
-        paper_cost.num_trained_weights(table, trained),
-        plan.explanation.accounting.memory_bytes(table, trained),
-    )
+def _title(plan, explanation):
+    layers, trained = explanation.table, paper_cost.num_channels(plan)
+    macs, full = paper_cost.backward_macs(layers, trained), paper_cost.full_backward_macs(layers)
+    weights, num_bytes = paper_cost.num_trained_weights(layers, trained), explanation.accounting.memory_bytes(layers, trained)
     share = f"{100 * macs / full:.1f} % of training everything"
     return f"Plan: {weights:,} weights, {num_bytes:,} bytes, {macs:,} backward MACs a sample ({share})"

@@ -59,7 +59,13 @@ def sample_meta_dataset_episode(
     return Episode(domain.images[support], support_y, domain.images[query], query_y)
 
 
-def sample_meta_dataset_indices(labels, *, rng, groups=None, limits: SamplerLimits = SamplerLimits()):
+def sample_meta_dataset_indices(
+    labels: np.ndarray,
+    *,
+    rng: np.random.Generator,
+    groups: np.ndarray | None = None,
+    limits: SamplerLimits = SamplerLimits(),
+) -> tuple[np.ndarray, ...]:
     """As `sample_meta_dataset_episode`, but which samples: (support, query, support_y, query_y), each int64 (n,)."""
     sides = {label: _sides(rng.permutation(np.flatnonzero(labels == label)), groups) for label in np.unique(labels)}
     usable = [label for label, (support, query) in sides.items() if len(support) and len(query)]
@@ -78,7 +84,9 @@ def sample_meta_dataset_indices(labels, *, rng, groups=None, limits: SamplerLimi
     return np.concatenate(support), np.concatenate(query), np.repeat(numbers, counts), np.repeat(numbers, num_queries)
 
 
-def support_counts(sizes: np.ndarray, remaining: np.ndarray, rng, limits: SamplerLimits = SamplerLimits()) -> np.ndarray:
+def support_counts(
+    sizes: np.ndarray, remaining: np.ndarray, rng: np.random.Generator, limits: SamplerLimits = SamplerLimits()
+) -> np.ndarray:
     """Support samples per class.
 
         |S|   = min(500, sum_c ceil(beta min(100, remaining_c))),            beta ~ U(0, 1]

@@ -1,6 +1,7 @@
 """Recordings of a motion sensor in the units that GestureNet takes, whatever they were recorded in."""
 
 import json
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -12,7 +13,7 @@ _UNITS = (  # of acceleration, then of angular rate: {name in the file: what one
 )
 
 
-def is_motion(arrays) -> bool:
+def is_motion(arrays: Mapping[str, np.ndarray]) -> bool:
     """Whether an .npz holds recordings of a motion sensor: x (N, steps, 6), and meta_json that names their units."""
     return "x" in arrays and "meta_json" in arrays and arrays["x"].ndim == 3 and arrays["x"].shape[2] == 6
 

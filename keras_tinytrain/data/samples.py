@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -10,7 +11,9 @@ from keras_tinytrain.data.reader import StoredSamples, read_folder, read_npz, un
 _SMALLEST_SCALE = 1 / 16  # of pixels 0..1: a smaller one was made for pixels 0..255
 
 
-def load_samples(path: str | os.PathLike, input_shape, *, scale: float = 1.0, offset: float = 0.0):
+def load_samples(
+    path: str | os.PathLike, input_shape: Sequence[int], *, scale: float = 1.0, offset: float = 0.0
+) -> tuple[np.ndarray, np.ndarray]:
     """Samples x * scale + offset and their labels 0..K-1.
 
     Args:
@@ -29,7 +32,13 @@ def load_samples(path: str | os.PathLike, input_shape, *, scale: float = 1.0, of
             scale that was made for 0..255.
         FileNotFoundError: there is no such file or folder.
     """
-    stored = read_samples(path, input_shape)
+    return model_inputs(read_samples(path, input_shape), path, scale=scale, offset=offset)
+
+
+def model_inputs(
+    stored: StoredSamples, path: str | os.PathLike, *, scale: float, offset: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Inputs and labels of what `read_samples` read from `path`; see `load_samples`."""
     if stored.are_pixels and 0 < abs(scale) < _SMALLEST_SCALE:
         raise ValueError(
             f"{path} holds pixels, which are 0..1 before scale {scale:g} is applied (in version 0.1 they were 0..255). "
@@ -41,7 +50,7 @@ def load_samples(path: str | os.PathLike, input_shape, *, scale: float = 1.0, of
     return x * np.float32(scale) + np.float32(offset), stored.labels.astype(np.int32)
 
 
-def read_samples(path: str | os.PathLike, input_shape) -> StoredSamples:
+def read_samples(path: str | os.PathLike, input_shape: Sequence[int]) -> StoredSamples:
     """Samples as they are stored, of the model's shape, with labels 0..K-1. Raises as `load_samples`."""
     path = pathlib.Path(path)
     if not path.exists():

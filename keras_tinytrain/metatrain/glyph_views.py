@@ -32,7 +32,9 @@ def glyph_boxes(images: np.ndarray) -> np.ndarray:
     return np.stack([y, x, np.maximum(height, width)], axis=1).astype(np.float32)
 
 
-def glyph_views(glyphs, boxes, turns, seed, *, size: int, num_styles: int):
+def glyph_views(
+    glyphs: tf.Tensor, boxes: tf.Tensor, turns: tf.Tensor, seed: tf.Tensor, *, size: int, num_styles: int
+) -> tf.Tensor:
     """One random view of each glyph: pen width, affine distortion, scan resolution, contrast and noise.
 
     Args:

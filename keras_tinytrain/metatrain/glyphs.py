@@ -3,6 +3,7 @@
 import argparse
 import os
 import time
+from collections.abc import Callable
 
 import keras
 
@@ -25,7 +26,7 @@ def train_on_glyphs(
     recipe: GlyphRecipe = DEFAULT_RECIPE,
     seed: int = 0,
     checkpoint: str | os.PathLike | None = None,
-    report=print,
+    report: Callable[[str], None] = print,
 ) -> keras.Model:
     """Train NanoNet in float32, first to tell all classes apart, then by episodes.
 

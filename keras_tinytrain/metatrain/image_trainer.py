@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+from collections.abc import Callable
 
 import keras
 import numpy as np
@@ -43,6 +44,9 @@ class EpisodicRecipe:
         return self.episodes // self.episodes_per_step
 
 
+DEFAULT_RECIPE = EpisodicRecipe()
+
+
 class EpisodicTrainer:
     """Trains a copy of a backbone so that cosine prototypes tell the classes of an episode apart.
 
@@ -64,7 +68,14 @@ class EpisodicTrainer:
     """
 
     def __init__(
-        self, backbone: keras.Model, domains: list[Domain], *, to_input, recipe=EpisodicRecipe(), seed=0, strategy=None
+        self,
+        backbone: keras.Model,
+        domains: list[Domain],
+        *,
+        to_input: Callable[[np.ndarray], np.ndarray],
+        recipe: EpisodicRecipe = DEFAULT_RECIPE,
+        seed: int = 0,
+        strategy: tf.distribute.Strategy | None = None,
     ):
         self.recipe, self.seed, self.domains = recipe, seed, domains
         self._to_input, self._strategy = to_input, strategy or tf.distribute.get_strategy()

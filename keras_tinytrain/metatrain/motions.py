@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+from collections.abc import Callable
 
 import keras
 import numpy as np
@@ -45,7 +46,12 @@ DEFAULT_RECIPE = MotionRecipe()
 
 
 def train_on_motions(
-    recordings: Recordings | None, *, recipe: MotionRecipe = DEFAULT_RECIPE, seed: int = 0, report=print, build=GestureNet
+    recordings: Recordings | None,
+    *,
+    recipe: MotionRecipe = DEFAULT_RECIPE,
+    seed: int = 0,
+    report: Callable[[str], None] = print,
+    build: Callable[..., keras.Model] = GestureNet,
 ) -> keras.Model:
     """Train a backbone by ProtoNet episodes with the classifier of PMF (Hu et al., CVPR 2022), its scale learned.
 

@@ -5,6 +5,7 @@ import dataclasses
 import json
 import pathlib
 import platform
+from typing import Any
 
 import keras
 import numpy as np
@@ -31,7 +32,7 @@ def measure(model: keras.Model, domains: list[Domain]) -> dict[str, dict[str, fl
     return accuracies
 
 
-def write_provenance(args: argparse.Namespace, recipe, domains: list[Domain], accuracies: dict) -> None:
+def write_provenance(args: argparse.Namespace, recipe: Any, domains: list[Domain], accuracies: dict) -> None:
     """Write the .json beside `args.out`: command, recipe, data, versions, accuracies.
 
     Args:

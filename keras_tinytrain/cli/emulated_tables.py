@@ -1,0 +1,77 @@
+"""The figures of a task on an emulated board as tables: bytes, instructions, time and energy."""
+
+import sys
+
+import numpy as np
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from keras_tinytrain._text import duration
+from keras_tinytrain.cli.tables import memory_bars, table
+from keras_tinytrain.export import Bundle
+from keras_tinytrain.run.emulation import EmulatedTask
+
+# An assumption between 1 and 2 cycles. The Cortex-M4's Technical Reference Manual: 1 for arithmetic, integer or float, 2 for a
+# load that stands alone, 2 to 4 for a taken branch, 14 for a float division; a flash that keeps the core waiting adds to it.
+CYCLES_PER_INSTRUCTION = 1.4
+MILLIAMPERES = {"nano33ble": 3.3}  # nRF52840 Product Specification: CPU running from flash at 64 MHz, DC/DC regulator, 3 V
+VOLTS = 3.0
+_FORWARD = "_forward"  # at the end of the names of the parts that the host may have run
+_SMALLEST_SHARE = 0.001  # of all instructions: functions with less make one row
+
+
+def show(bundle: Bundle, emulated: EmulatedTask, labels: np.ndarray | None) -> None:
+    """Print everything; `labels` are those of the queries, None without."""
+    board, console = bundle.manifest["board"], Console(file=sys.stdout)
+    for title, parts in (("SRAM in bytes", emulated.sram_bytes), ("Flash in bytes", emulated.flash_bytes)):
+        console.print(table(title, ("part", "bytes"), [(part, f"{count:,}") for part, count in parts.items()]))
+    console.print(memory_bars(emulated.sram_bytes["total"], emulated.flash_bytes["total"], board))
+    console.print(instruction_table(emulated, board["clock_hz"]))
+    console.print(f"time: an estimate, {CYCLES_PER_INSTRUCTION} cycles an instruction.")
+    if board["name"] in MILLIAMPERES:
+        console.print(_energy(emulated, board))
+    console.print(f"Stack {emulated.stack_bytes:,} B at most, heap {emulated.heap_bytes} B. Loss {_losses(emulated)}.")
+    if emulated.logits is not None and labels is not None:
+        right = np.mean(emulated.logits.argmax(axis=1) == labels)
+        console.print(f"{100 * right:.1f} % of {len(labels)} samples not learned from answered right, on the board.")
+    if bundle.manifest.get("adaptive"):
+        chosen = ", ".join(f"{layer.name} {len(layer.channels)}" for layer in emulated.plan.layers)
+        console.print(f"Chosen on the board, channels: {chosen}.")
+    console.print(f"Delta: {len(emulated.delta):,} B, SHA-256 {emulated.delta_sha256}")
+    if emulated.functions is not None:
+        console.print(function_table(emulated.functions))
+
+
+def instruction_table(emulated: EmulatedTask, clock_hz: int) -> Table:
+    """Instructions of the task by part, and how long a core at `clock_hz` takes for them."""
+    rows = []
+    for part, count in emulated.instructions.items():
+        label = f"{part} (estimate)" if emulated.forward_is_estimated and part.endswith(_FORWARD) else part
+        rows.append((label, f"{count:,}", duration(_seconds(count, clock_hz))))
+    return table("Instructions of the task", ("part", "instructions", f"time at {clock_hz / 1e6:.0f} MHz"), rows)
+
+
+def function_table(functions: dict[str, int]) -> Table:
+    """Instructions of each function without its callees; the host's forward passes are not among them."""
+    total = sum(functions.values())
+    shown = {name: count for name, count in functions.items() if count >= _SMALLEST_SHARE * total}
+    num_others = len(functions) - len(shown)
+    counts = {**shown, f"{num_others} others": total - sum(shown.values()), "total": total}
+    named = ((escape(name.replace("(anonymous namespace)::", "")), count) for name, count in counts.items())
+    rows = [(name, f"{count:,}", f"{100 * count / total:.1f}") for name, count in named]
+    return table("Instructions by function, on the board", ("function", "instructions", "%"), rows)
+
+
+def _energy(emulated, board):
+    milliamperes = MILLIAMPERES[board["name"]]
+    joules = _seconds(emulated.instructions["total"], board["clock_hz"]) * milliamperes * 1e-3 * VOLTS
+    return f"Energy: {joules:.3f} J at {milliamperes} mA and {VOLTS:.0f} V, the data sheet's for a running CPU."
+
+
+def _seconds(instructions, hertz):
+    return instructions * CYCLES_PER_INSTRUCTION / hertz
+
+
+def _losses(emulated):
+    return f"{emulated.losses[0]:.3f} to {emulated.losses[-1]:.3f} in {len(emulated.losses)} iterations"
