@@ -27,8 +27,10 @@ def duration(seconds: float) -> str:
         >>> duration(0.035), duration(4.21), duration(253.076), duration(7500)
         ('35 ms', '4.2 s', '4 min 13 s', '2 h 5 min')
     """
-    if seconds < 0.9995:
+    if 0 < seconds < 0.9995:
         return f"{1000 * seconds:.{0 if seconds >= 0.01 else 1}f} ms"
+    if seconds < 1:
+        return f"{seconds:.0f} s"
     if seconds < 59.95:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)

@@ -105,7 +105,7 @@ def domain_table(accuracies: Accuracies, methods: Sequence[str], reference: str)
 
 def cost_table(accuracies: Accuracies, methods: Sequence[str]) -> str:
     """The cost of training as means over tasks: memory at batch 1 in both accountings, and seconds on this machine."""
-    lines = [("cost of a task", "weights", "MB, paper", "KB, device", "backward MMAC", "seconds")]
+    lines: list[tuple[str, ...]] = [("cost of a task", "weights", "MB, paper", "KB, device", "backward MMAC", "seconds")]
     fields = (("trained_weights", 1, 0), ("memory_bytes", 2**20, 2), ("device_bytes", 1024, 0), ("backward_macs", 1e6, 2))
     for method in methods:
         figures = [(accuracies.average(method, field) / unit, digits) for field, unit, digits in (*fields, ("seconds", 1, 2))]

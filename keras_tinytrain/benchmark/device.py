@@ -5,6 +5,7 @@ import itertools
 import pathlib
 import tempfile
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import keras
 import numpy as np
@@ -74,7 +75,7 @@ def run_task(backbone: keras.Model, task: NumberedTask, budget: Budget, iteratio
         Weights that are trained, query accuracy (0..1) of each, and the losses before each iteration of the last three.
     """
     size = task.support_x.shape[1:3]
-    options = {"iterations": iterations, "learning_rate": LEARNING_RATE, "shifts": default_shifts(*size)}
+    options: dict[str, Any] = {"iterations": iterations, "learning_rate": LEARNING_RATE, "shifts": default_shifts(*size)}
     learned = adapt(backbone, task.support_x, task.support_y, budget=budget, accounting=PaperAccounting(), **options)
     plan = learned.plan
     assert plan is not None  # it trained something

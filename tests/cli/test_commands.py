@@ -12,7 +12,10 @@ import pytest
 from models import labelled_images, tiny_net
 
 from keras_tinytrain import Plan, __version__
+from keras_tinytrain.backbones.images import network_images
 from keras_tinytrain.cli import main
+from keras_tinytrain.cli.samples import remark_on_range
+from keras_tinytrain.data import load_npz, load_samples
 from keras_tinytrain.export import Bundle
 
 
@@ -40,12 +43,30 @@ def test_version_and_help_are_quick():
     assert "tensorflow" not in done.stderr
 
 
-@pytest.mark.parametrize("command", ["demo", "plan", "export", "check", "benchmark", "metatrain"])
+@pytest.mark.parametrize("command", ["demo", "plan", "export", "check", "emulate", "device", "benchmark", "metatrain"])
 def test_every_command_has_help_with_an_example(command, capsys):
     with pytest.raises(SystemExit) as stop:
         main([command, "--help"])
     assert stop.value.code == 0
     assert f"keras-tinytrain {command}" in capsys.readouterr().out.split("example:")[1]
+
+
+COMMANDS = [
+    *([command] for command in ("demo", "plan", "export", "check", "emulate", "device", "benchmark", "metatrain")),
+    *(["benchmark", name] for name in ("cost", "accuracy", "device", "emulated", "timing", "step")),
+]
+
+
+def test_help_of_every_command_loads_no_tensorflow():
+    code = (
+        "import sys, contextlib, io; from keras_tinytrain.cli import main\n"
+        f"for command in {COMMANDS!r}:\n"
+        "    with contextlib.suppress(SystemExit), contextlib.redirect_stdout(io.StringIO()): main([*command, '--help'])\n"
+        "print(sorted(sys.modules.keys() & {'tensorflow', 'keras'}))"
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
+    assert done.stdout == "[]\n", done.stderr
 
 
 @pytest.mark.parametrize("model", ["model.keras", "backbone.keras"])
@@ -72,7 +93,8 @@ def test_plan_then_export(folder, tmp_path, model, capsys):
     assert main([*write, "--overwrite", "--features", "flash"]) == 0
     assert "model_arena" in capsys.readouterr().out
     assert Bundle.load(bundle).promised_bytes["flash"]["features"] > 0
-    assert main(["check", str(bundle)]) == 0 and "as exported" in capsys.readouterr().out
+    assert main(["check", str(bundle)]) == 0
+    assert re.search(r"as exported. It takes \d+ of 262 KB of SRAM and \d+ of 983 KB of flash", capsys.readouterr().out)
     (bundle / "tables.cpp").write_text("altered")
     assert main(["check", str(bundle)]) == 2 and "tables.cpp was altered" in capsys.readouterr().err
 
@@ -105,6 +127,59 @@ def test_a_plan_is_for_a_board(folder, capsys, options, memory):
     command = ["plan", str(folder / "model.keras"), "--samples", str(folder / "task.npz"), "--compute", "0.4", "--json"]
     assert main([*command, *options]) == 0
     assert Plan.from_json(capsys.readouterr().out).budget.memory_bytes == memory
+
+
+def test_inspect_is_an_old_name_of_last_blocks(folder, capsys):
+    command = ["plan", str(folder / "model.keras"), "--samples", str(folder / "task.npz"), "--compute", "0.4", "--json"]
+    assert main([*command, "--last-blocks", "1"]) == 0
+    new = capsys.readouterr()
+    assert main([*command, "--inspect", "1"]) == 0
+    old = capsys.readouterr()
+    assert old.out == new.out and "--inspect is called --last-blocks now" in old.err and new.err == ""
+    with pytest.raises(SystemExit):
+        main(["plan", "--help"])
+    assert "--inspect" not in capsys.readouterr().out
+
+
+def pixels_of(folder, tmp_path):
+    """task.npz with its values stored as pixels."""
+    with np.load(folder / "task.npz") as task:
+        x, low, high = task["x"], task["x"].min(), task["x"].max()
+        np.savez(tmp_path / "pixels.npz", x=np.round(255 * (x - low) / (high - low)).astype(np.uint8), y=task["y"])
+    return str(tmp_path / "pixels.npz")
+
+
+@pytest.mark.parametrize("options", [[], ["--scale", "1"]], ids=["no scale", "scale 1"])
+def test_pixels_without_a_scale_are_remarked_on(folder, tmp_path, capsys, options):
+    command = ["plan", str(folder / "model.keras"), "--samples", pixels_of(folder, tmp_path), "--compute", "0.4"]
+    assert main([*command, *options]) == 0
+    remark = "read as 0..1 (version 0.1: 0..255). For a model that takes 0..255 add --scale 255."
+    assert (remark in capsys.readouterr().err) == (not options)
+
+
+def test_pixels_of_0_to_1_are_refused_by_a_model_with_rescaling(folder, tmp_path, capsys):
+    model = keras.models.load_model(folder / "model.keras")
+    inputs = keras.Input(model.input_shape[1:])
+    keras.Model(inputs, model(keras.layers.Rescaling(1 / 255)(inputs))).save(tmp_path / "rescaled.keras")
+    command = ["plan", str(tmp_path / "rescaled.keras"), "--samples", pixels_of(folder, tmp_path), "--compute", "0.4", "--json"]
+    assert main(command) == 2
+    assert "takes values up to 255" in (said := capsys.readouterr().err) and "add --scale 255" in said
+    assert main([*command, "--scale", "255"]) == 0 and json.loads(capsys.readouterr().out)["layers"]
+
+
+def test_values_far_from_the_exported_range_are_remarked_on(capsys):
+    exported = {"scale": 1.0, "zero_point": -128}  # pixels 0..255
+    for largest, said in ((1.0, True), (255.0, False), (2000.0, True)):
+        remark_on_range(np.full((1, 2, 2, 1), largest), exported, "task.npz")
+        assert ("the exported model takes up to 255. Is --scale right?" in capsys.readouterr().err) == said
+
+
+def test_scale_2_prepares_pixels_as_the_imagenet_backbones_take_them(tmp_path):
+    images = np.random.default_rng(0).integers(0, 256, (4, 8, 8, 3)).astype(np.uint8)
+    np.savez(tmp_path / "signs.npz", images=images, labels=np.arange(4) % 2)
+    x, _ = load_samples(tmp_path / "signs.npz", (8, 8, 3), scale=2, offset=-128 / 127.5)
+    expected = network_images(load_npz(tmp_path / "signs.npz", size=None).images, (8, 8, 3))
+    np.testing.assert_allclose(x, expected, atol=1e-6)
 
 
 def test_chance_has_a_seed(folder, capsys):
