@@ -5,7 +5,7 @@ import math
 
 from keras_tinytrain._text import aligned
 from keras_tinytrain.choose import paper_cost
-from keras_tinytrain.choose.lifetimes import gradient_spans, peak_elements
+from keras_tinytrain.choose.lifetimes import gradient_spans, tensor_sizes
 from keras_tinytrain.choose.selection import full_plan
 from keras_tinytrain.model.layers import LayerTable
 from keras_tinytrain.plan import Plan
@@ -79,6 +79,13 @@ def equal_batch_text(rows: list[EqualBatchRow]) -> str:
     return f"{title}\n\n{aligned(lines, num_left=2)}\n"
 
 
+def _largest_gradients(table, trained):
+    """Elements of the gradients alive at once, at most."""
+    spans, size = gradient_spans(table, trained), tensor_sizes(table)
+    moments = {first for first, _ in spans.values()}
+    return max(sum(size[home] for home, (first, last) in spans.items() if first <= now <= last) for now in moments)
+
+
 def _row(backbone, table, method, plan):
     choice = paper_cost.num_channels(plan)
     trained = sum((table[name].weights_per_channel + table[name].has_bias) * count for name, count in choice.items())
@@ -93,7 +100,7 @@ def _row(backbone, table, method, plan):
         frozen=4 * (everything - trained),
         peak_activation=4 * paper_cost.peak_activation(table),
         saved=4 * sum(paper_cost.input_size(table, table[name]) for name in choice) + masks // 8,
-        gradients=4 * peak_elements(table, gradient_spans(table, frozenset(choice))),
+        gradients=4 * _largest_gradients(table, choice),
         fisher=4 * (fisher_elements(table) + sum(row.num_channels for row in table.candidates(6))) if scores else 0,
         support=NUM_SUPPORT * math.prod(table[0].output_shape),
         forward_macs=paper_cost.forward_macs(table),

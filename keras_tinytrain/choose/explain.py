@@ -4,6 +4,7 @@ import dataclasses
 import math
 from collections.abc import Callable
 
+from keras_tinytrain._text import aligned
 from keras_tinytrain.choose import paper_cost
 from keras_tinytrain.choose.protocols import Accounting
 from keras_tinytrain.choose.ranking import Ranking
@@ -33,9 +34,8 @@ class Explanation:
     def text(self, plan: Plan) -> str:
         """Candidates in decreasing score, and what more memory would add."""
         rows = [HEADINGS, *(self.cells(plan, name) for name in self.order)]
-        widths = [max(len(row[column]) for row in rows) for column in range(len(HEADINGS) - 1)]
-        lines = [_aligned(row, widths) for row in rows]
-        return "\n".join([self._title(plan), "", *lines, "", *(self._with_more(plan, share) for share in _MORE_MEMORY)]) + "\n"
+        table = aligned(rows, left_columns=(HEADINGS.index("why"),))
+        return "\n".join([self._title(plan), "", table, "", *(self._with_more(plan, share) for share in _MORE_MEMORY)]) + "\n"
 
     @property
     def order(self) -> list[str]:
@@ -96,9 +96,3 @@ def explanation_of(plan: Plan) -> Explanation:
     if isinstance(plan.explanation, Explanation):
         return plan.explanation
     raise ValueError(unexplained(plan))
-
-
-def _aligned(row, widths):
-    """Names to the left, numbers to the right."""
-    cells = [cell.rjust(width) if column else cell.ljust(width) for column, (cell, width) in enumerate(zip(row, widths))]
-    return "  ".join([*cells, row[-1]]).rstrip()

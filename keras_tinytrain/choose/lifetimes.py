@@ -7,7 +7,7 @@ import functools
 import math
 from collections.abc import Iterable
 
-from keras_tinytrain.choose.backward_pass import Step
+from keras_tinytrain.choose.backward_pass import Step, with_gradient
 from keras_tinytrain.model.layers import LayerInfo, LayerTable
 
 _FUSED_INTO = ("conv", "depthwise", "dense", "add", "pool", "max_pool")  # operators that apply an activation themselves
@@ -85,6 +85,12 @@ def tensor_spans(table: LayerTable, start: int = 0, stop: int | None = None) -> 
             first, _ = spans.get(tensor, (index, index))
             spans[tensor] = (first, index)
     return spans
+
+
+def gradient_spans(table: LayerTable, trained: Iterable[str]) -> dict[int, tuple[int, int]]:
+    """`tensor_spans` of the tensors that a gradient flows into: it lives from the last reader back to the producer."""
+    flows = with_gradient(table_steps(table, trained))
+    return {home: span for home, span in tensor_spans(table).items() if home in flows}
 
 
 def tensor_sizes(table: LayerTable) -> dict[int, int]:

@@ -6,6 +6,7 @@ import typing
 
 from keras_tinytrain._text import first_paragraph
 from keras_tinytrain.backbones.names import BACKBONES
+from keras_tinytrain.choose.training_memory import OPTIMIZERS, WEIGHTS
 from keras_tinytrain.export.boards import BOARDS
 
 if typing.TYPE_CHECKING:
@@ -49,10 +50,11 @@ def device_arguments(
     """How the device trains and what it keeps where: the same for `plan`, which counts it, and `export`, which does it."""
     text = "memory in which the device keeps the frozen part's outputs for the samples (%(default)s)"
     parser.add_argument("--features", choices=("ram", "flash"), default=features, help=text)
-    text = "floats in RAM of each trained weight: sgd none, momentum and adam_per_channel 1, adam 2 (%(default)s)"
-    parser.add_argument("--optimizer", choices=("sgd", "momentum", "adam", "adam_per_channel"), default=optimizer, help=text)
+    state = ", ".join(f"{name} {num_floats}" for name, (num_floats, _) in OPTIMIZERS.items())
+    text = f"it keeps so many floats in RAM for each trained weight: {state} (%(default)s)"
+    parser.add_argument("--optimizer", choices=tuple(OPTIMIZERS), default=optimizer, help=text)
     text = "a float beside the int8 of each trained weight, or int8 alone with stochastic rounding (%(default)s)"
-    parser.add_argument("--trained-weights", choices=("float_masters", "int8"), default=weights, help=text)
+    parser.add_argument("--trained-weights", choices=WEIGHTS, default=weights, help=text)
 
 
 def view_argument(parser: argparse.ArgumentParser) -> None:

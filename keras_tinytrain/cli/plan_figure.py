@@ -1,10 +1,10 @@
 """A plan as a figure: scores per layer, channels taken, memory over one training step."""
 
-import math
 import os
 
 from keras_tinytrain.choose import paper_cost
-from keras_tinytrain.choose.lifetimes import gradient_spans, kept_tensors, tensor_spans
+from keras_tinytrain.choose.backward_pass import values_read
+from keras_tinytrain.choose.lifetimes import gradient_spans, table_steps, tensor_sizes, tensor_spans
 from keras_tinytrain.cli.tables import explanation_of
 from keras_tinytrain.model.layers import LayerTable
 from keras_tinytrain.plan import Plan
@@ -63,8 +63,8 @@ def memory_over_time(table: LayerTable, trained: set[str]) -> list[tuple[str, in
     Returns:
         (layer name, bytes): one per row forward, then one per row backward down to the earliest trained one.
     """
-    kept, spans, gradients = kept_tensors(table, trained), tensor_spans(table), gradient_spans(table, trained)
-    size = {home: math.prod(table[home].output_shape) for home in spans}
+    kept, size = values_read(table_steps(table, trained)), tensor_sizes(table)
+    spans, gradients = tensor_spans(table), gradient_spans(table, trained)
     moments = []
     for now, row in enumerate(table):
         alive = [home for home, (first, last) in spans.items() if first <= now and (now <= last or home in kept)]
