@@ -4,8 +4,8 @@ import os
 
 from keras_tinytrain.choose import paper_cost
 from keras_tinytrain.choose.backward_pass import values_read
+from keras_tinytrain.choose.explain import explanation_of
 from keras_tinytrain.choose.lifetimes import gradient_spans, table_steps, tensor_sizes, tensor_spans
-from keras_tinytrain.cli.tables import explanation_of
 from keras_tinytrain.model.layers import LayerTable
 from keras_tinytrain.plan import Plan
 

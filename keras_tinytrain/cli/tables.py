@@ -8,8 +8,8 @@ from rich.table import Table
 
 from keras_tinytrain._text import kilobytes
 from keras_tinytrain.choose import paper_cost
-from keras_tinytrain.choose.explain import HEADINGS, Explanation
-from keras_tinytrain.plan import Plan, unexplained
+from keras_tinytrain.choose.explain import HEADINGS, explanation_of
+from keras_tinytrain.plan import Plan
 
 _BAR_WIDTH = 30  # characters
 
@@ -22,13 +22,6 @@ def table(title: str, headings: Sequence[str], rows: Iterable[Sequence[str]], *,
     for row in rows:
         result.add_row(*row, style="bold" if row[0].endswith("total") else None)
     return result
-
-
-def explanation_of(plan: Plan) -> Explanation:
-    """The scores and costs that a plan was chosen by. Raises ValueError for one that was not chosen in this process."""
-    if not isinstance(plan.explanation, Explanation):
-        raise ValueError(unexplained(plan))
-    return plan.explanation
 
 
 def plan_table(plan: Plan) -> Table:
