@@ -23,7 +23,7 @@ _OWN_LAYERS = {"mix"}  # layers that the public weights lack
 
 
 def preprocess_input(images: np.ndarray) -> np.ndarray:
-    """Pixels 0..255 (N, height, width, 3) RGB to what the backbones were trained on: (pixel - 128) / 127.5, float32."""
+    """Pixels 0..255 (N, height, width, 3) RGB to the inputs of the ImageNet backbones: (pixel - 128) / 127.5, float32."""
     return (np.asarray(images, np.float32) - 128) / np.float32(127.5)
 
 
@@ -33,7 +33,7 @@ def load_pretrained(model: keras.Model, name: str, weights: str | os.PathLike | 
     Args:
         model: as `imagenet_network` builds it.
         name: of the public file: "mcunet-5fps", "mbv2-w0.35" or "proxyless-w0.3".
-        weights: None leaves the model as it is. "imagenet" looks for `<name>.npz`, then `<name>.pkl`, in the folder
+        weights: None changes nothing. "imagenet" looks for `<name>.npz`, then `<name>.pkl`, in the folder
             KERAS_TINYTRAIN_HOME and in Keras' cache (~/.keras/keras_tinytrain), then downloads the public .pkl into the latter;
             a .pkl must have the pinned sha256. Otherwise the path of an .npz with arrays "<layer>.kernel_f32" and
             "<layer>.bias_f32" in Keras' layout, or of a .pkl as published.

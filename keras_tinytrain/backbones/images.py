@@ -11,7 +11,7 @@ def network_images(images: np.ndarray, input_shape: tuple[int, int, int]) -> np.
 
     Args:
         images: float32 (N, H, W, 1) with ink 1, or photographs (N, H, W, 3), in [0, 1]; or motion
-            (N, steps, 1, 6), which stays as it is.
+            (N, steps, 1, 6), which is not changed.
         input_shape: of the backbone. With 3 channels it sees photographs, and glyphs as black ink on white, in [-1, 1]
             (`preprocess_input`); with 1 channel it sees ink, or grey values, in [0, 1].
 

@@ -131,7 +131,7 @@ class _Callable:
 
 class _Tensor(_Callable):
     def __call__(self, storage, offset, shape, strides, *_):
-        """A view of `storage`, of which every element lies inside it."""
+        """A view of `storage`; every element lies inside it."""
         last = offset + sum((extent - 1) * stride for extent, stride in zip(shape, strides, strict=True))
         if min((offset, *shape, *strides)) < 0 or (math.prod(shape) and last >= storage.size):
             raise pickle.UnpicklingError(f"a tensor of shape {tuple(shape)} beyond the end of its storage.")

@@ -1,4 +1,4 @@
-"""`benchmark accuracy --figure`: what each method gains, domain by domain and beside its memory."""
+"""`benchmark accuracy --figure`: the gain of each method by domain, and beside its memory."""
 
 import os
 from collections.abc import Sequence

@@ -31,7 +31,7 @@ TinyTrain: the paper's figures are means over tasks; shown is the plan that fill
 
 @dataclasses.dataclass(frozen=True)
 class CostRow:
-    """One method on one backbone. None where it cannot be computed from what is published."""
+    """One method on one backbone. None where the published text does not say enough to compute it."""
 
     backbone: str
     method: str

@@ -151,7 +151,7 @@ def _export(backbone, plan, task, options, folder):
         board=_ROOMY,
         training=settings,
         views=options["shifts"],
-        weights_in_ram="whole",  # what is learned is the same, and `dequantised_model` reads it
+        weights_in_ram="whole",  # it learns the same, and `dequantised_model` reads it
     )
 
 

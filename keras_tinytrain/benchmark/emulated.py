@@ -79,7 +79,7 @@ def emulate_method(method: str, args: argparse.Namespace) -> dict:
 
 
 def _chosen(model, x, y, method, budget, args):
-    """What is exported: a plan, or the candidates from which the board chooses."""
+    """The plan to export, or the candidates from which the board chooses."""
     if method == "full":
         return selection.full_plan(layer_table(model))
     if method == "adaptive":

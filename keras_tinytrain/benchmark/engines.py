@@ -25,7 +25,7 @@ def run_ray(settings: Settings, jobs: list[Job], *, address: str | None = None) 
 
     Raises:
         ImportError: Ray is not installed.
-        ValueError, OSError: what a worker raised.
+        ValueError, OSError: raised by a worker.
     """
     try:
         import ray

@@ -55,7 +55,7 @@ def equal_batch_rows(backbone: str, table: LayerTable, plans: dict[str, Plan]) -
 
 
 def fisher_elements(table: LayerTable, last_blocks: int = 6) -> int:
-    """Outputs of the layers of the last blocks, on one sample: what a Fisher pass keeps."""
+    """Outputs of the layers of the last blocks, on one sample: a Fisher pass keeps them."""
     return sum(math.prod(row.output_shape) for row in table.candidates(last_blocks))
 
 
@@ -90,8 +90,8 @@ def _row(backbone, table, method, plan):
     choice = paper_cost.num_channels(plan)
     trained = sum((table[name].weights_per_channel + table[name].has_bias) * count for name, count in choice.items())
     everything = sum(row.num_weights + row.has_bias * row.num_channels for row in table.weighted)
-    behind = table.downstream(choice)
-    masks = sum(math.prod(row.output_shape) for row, follows in zip(table, behind) if follows and row.kind == "activation")
+    downstream = table.downstream(choice)
+    masks = sum(math.prod(row.output_shape) for row, follows in zip(table, downstream) if follows and row.kind == "activation")
     scores = method == "TinyTrain"
     return EqualBatchRow(
         backbone=backbone,

@@ -69,7 +69,7 @@ def row_keys(settings: Settings, job: Job) -> list[tuple[str, ...]]:
 
 
 def row_key(settings: Settings, domain: str, episode: int) -> dict:
-    """The fields that say what a row is about, except the method."""
+    """The fields that identify a row, except the method."""
     return {
         "backbone": settings.backbone,
         "pretrained": _stem(settings.weights or find_network(settings.backbone).weights),

@@ -18,7 +18,7 @@ class Method:
         learning_rate: Adam's.
         drop: of the lite residual modules ("tinytl"), the fraction of blocks from the first on that get none.
         rule, kinds: of `planner.choose`.
-        average: weight of the original network in what is predicted, see `fewshot.adapt.adapt`; 0 for none.
+        average: weight of the original network in a prediction, see `fewshot.adapt`; 0 for none.
         leave_one_out: whether a sample's own image is left out of its prototype while training.
     """
 

@@ -14,7 +14,7 @@ if typing.TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True)
 class Network:
-    """A backbone and what the benchmarks give it.
+    """A backbone, with its weights and its budget in the benchmarks.
 
     Args:
         name: of `backbones.names.BACKBONES`.

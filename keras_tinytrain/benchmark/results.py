@@ -1,4 +1,4 @@
-"""Results of long benchmarks: a CSV to which finished rows are appended; what is in it is not run again."""
+"""Results of long benchmarks: a CSV to which finished rows are appended; a row in it is not run again."""
 
 import csv
 import os
@@ -8,7 +8,7 @@ FIELDS = (
     "backbone", "pretrained", "domain", "task", "seed", "episode", "iterations", "budget", "method", "learning_rate",
     "accuracy", "trained_weights", "memory_bytes", "device_bytes", "backward_macs", "seconds",
 )  # fmt: skip
-KEY = FIELDS[:10]  # what a row is about; the rest was found out
+KEY = FIELDS[:10]  # identify a row; the other fields are results
 
 
 def read_results(path: str | os.PathLike, fields: tuple[str, ...] = FIELDS) -> list[dict[str, str]]:
@@ -48,5 +48,5 @@ def append_results(path: str | os.PathLike, rows: list[dict], fields: tuple[str,
 
 
 def key(row: dict) -> tuple[str, ...]:
-    """What a row is about, as text."""
+    """The fields that identify a row, as text."""
     return tuple(str(row[field]) for field in KEY)

@@ -130,7 +130,7 @@ class Runner:
         return TransductiveTuner(self.backbone, iterations=self.settings.iterations, learning_rate=learning_rate)
 
     def _scored(self, domain, episode):
-        """What a strategy may look at, for a task that is not measured: one drawn with another seed."""
+        """The task of a strategy, on samples that are not measured: they are drawn with another seed."""
         task = self._task(domain, episode, self.settings.seed + 1)
         classifier = prototype_classifier(self.backbone, task.support_x, task.support_y)
         view = fixed_views(task.support_x, task.style, num_views=1, seed=task.number)[0]
@@ -138,7 +138,7 @@ class Runner:
         return make_task(classifier.model, view, loss, self.budget, accounting=ACCOUNTING)
 
     def _costs(self, network, plan, task):
-        """What training `plan` costs at batch 1. The device's bytes are left empty where its runtime lacks the kernels."""
+        """The cost of training `plan` at batch 1. The device's bytes are empty where its runtime lacks the kernels."""
         table, choice = layer_table(network), paper_cost.num_channels(plan)
         device = DeviceAccounting(
             num_samples=len(task.support_x), num_views=NUM_VIEWS, num_classes=int(np.max(task.support_y)) + 1

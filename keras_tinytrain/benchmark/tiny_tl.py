@@ -68,9 +68,9 @@ def tiny_tl_plan(network: keras.Model) -> Plan:
 
 def _lite_residual(x, output, block, seed):
     height, width, channels = output.shape[1:]
-    middle = max(8, x.shape[-1] // 8 * 8)
+    hidden = max(8, x.shape[-1] // 8 * 8)
     y = keras.layers.AveragePooling2D(2, padding="same", name=f"{block}.lite.pool")(x)
-    y = keras.layers.Concatenate(name=f"{block}.lite.groups")([*_convolved_groups(y, middle // GROUPS, block, seed)])
+    y = keras.layers.Concatenate(name=f"{block}.lite.groups")([*_convolved_groups(y, hidden // GROUPS, block, seed)])
     y = keras.layers.ReLU(6.0, name=f"{block}.lite1.relu")(y)
     y = keras.layers.Conv2D(channels, 1, kernel_initializer="zeros", name=f"{block}.lite2")(y)
     return keras.layers.Resizing(height, width, interpolation="bilinear", name=f"{block}.lite.resize")(y)

@@ -35,7 +35,7 @@ class TaskResult:
 
 
 def summarised(backbone: keras.Model, results: list[TaskResult], seconds: float) -> dict:
-    """What the demo prints with --json: means over the tasks, bytes of the last."""
+    """The object that the demo prints with --json: means over the tasks, bytes of the last."""
     last = results[-1]
     choice, table = paper_cost.num_channels(last.plan), layer_table(backbone)
     return {

@@ -38,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--split",
         action=argparse.BooleanOptionalAction,
         default=True,
-        help="write two models, of which the frozen one runs once per sample; --no-split: one that runs whole in each iteration",
+        help="write a frozen model, run once per sample, and a trainable one; --no-split: one model, run whole in each iteration",
     )
     parser.add_argument(
         "--weights-in-ram",

@@ -47,7 +47,7 @@ def last_blocks_argument(parser: argparse._ActionsContainer) -> None:
 def device_arguments(
     parser: argparse.ArgumentParser, features: str = "ram", optimizer: str = "adam", weights: str = "float_masters"
 ) -> None:
-    """How the device trains and what it keeps where: the same for `plan`, which counts it, and `export`, which does it."""
+    """How the device trains, and what it keeps in which memory: the same options for `plan`, which counts, and `export`."""
     text = "memory in which the device keeps the frozen part's outputs for the samples (%(default)s)"
     parser.add_argument("--features", choices=("ram", "flash"), default=features, help=text)
     state = ", ".join(f"{name} {num_floats}" for name, (num_floats, _) in OPTIMIZERS.items())

@@ -1,4 +1,4 @@
-"""Labelled samples that the user of a command names, and a remark where their values cannot be what the model takes."""
+"""Labelled samples of a command, and a remark where their values do not suit the model."""
 
 import argparse
 import typing
@@ -12,7 +12,7 @@ from keras_tinytrain.data.samples import model_inputs, read_samples
 if typing.TYPE_CHECKING:
     import keras
 
-_SMALL_SHARE, _LARGE_SHARE = 1 / 16, 4  # of the range that a model expects: values below or above are a mistake
+_SMALL_SHARE, _LARGE_SHARE = 1 / 16, 4  # of the range that a model expects; values beyond are a mistake
 
 
 def command_samples(args: argparse.Namespace, path: str, input_shape: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:

@@ -1,4 +1,4 @@
-"""Tables for people: what was chosen and why, bytes promised and used, accuracies."""
+"""Tables for people: a plan and its reasons, bytes promised and used, accuracies."""
 
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -25,7 +25,7 @@ def table(title: str, headings: Sequence[str], rows: Iterable[Sequence[str]], *,
 
 
 def plan_table(plan: Plan) -> Table:
-    """Each candidate layer in the order of its score: potential, size, what was taken of it, and why no more."""
+    """Each candidate layer in the order of its score: potential, size, channels taken, and why no more."""
     explanation = explanation_of(plan)
     taken = paper_cost.num_channels(plan)
     result = table(_title(plan, explanation), HEADINGS, [], left=("why",))
@@ -68,7 +68,7 @@ def memory_in_words(used_bytes: int, available_bytes: int) -> str:
 
 
 def weights_table(choices: Sequence[Mapping]) -> Table:
-    """What RAM holds of each trained layer and what either way takes, as a bundle's manifest["weights_in_ram"] says."""
+    """The bytes of each trained layer in RAM, whole or its trained channels alone, from manifest["weights_in_ram"]."""
     rows = []
     for choice in choices:
         growth = "not asked" if choice["arena_growth"] is None else f"{choice['arena_growth']:,}"

@@ -1,4 +1,4 @@
-"""One name for every kind of domain: what the command line accepts."""
+"""Every kind of domain by a name, as the command line accepts it."""
 
 import pathlib
 
@@ -14,7 +14,7 @@ def load_domain(name: str, *, size: int | None = None) -> Domain:
     Args:
         name: "digits"; "tfds:<one of `tfds.META_DATASET`>"; an .npz file (see `load_npz`); a folder of class folders, with
             "drawings:" before it where they are dark ink on a light background (see `load_folder`). "even:" or "odd:" before any
-            of these leaves every second class of it (see `every_second_class`).
+            of these keeps every second class of it (see `every_second_class`).
         size: images are resized to size x size pixels; None keeps those of an .npz and gives the others 128.
 
     Raises:

@@ -121,5 +121,5 @@ def _sides(members, groups):
 
 
 def _pool(support, query, num_queries, groups):
-    """What the support may take: without groups also the query side's samples that are not needed there."""
+    """Samples that the support may take: without groups also those of the query side that are not needed there."""
     return support if groups is not None else np.concatenate([support, query[num_queries:]])

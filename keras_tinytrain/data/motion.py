@@ -1,4 +1,4 @@
-"""Recordings of a motion sensor in the units that GestureNet takes, whatever they were recorded in."""
+"""Recordings of a motion sensor in the units that GestureNet takes, from other units too."""
 
 import json
 from collections.abc import Mapping

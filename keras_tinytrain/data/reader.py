@@ -26,7 +26,7 @@ class StoredSamples:
     """Samples and labels as they are stored.
 
     Args:
-        values: (N, ...), of which uint8 are pixels, bool ink, and all else numbers; or pictures, float32 0..255.
+        values: (N, ...): uint8 pixels, bool ink, pictures as float32 0..255, or other numbers.
         labels: (N,), integers.
         groups: None, or int64 (N,): samples of one group are near-duplicates.
         white: the stored value that becomes 1.

@@ -14,7 +14,7 @@ def save_checkpoint(path: str | os.PathLike, variables: Sequence[keras.Variable]
     Args:
         path: of the file.
         variables: whose values are kept, in their order.
-        settings: what the training depends on; it is compared when the file is read.
+        settings: all that the training depends on, as text; it is compared when the file is read.
         progress: one number by its name, such as steps=100.
     """
     arrays = {f"v{index}": np.asarray(variable) for index, variable in enumerate(variables)}

@@ -53,7 +53,7 @@ class GlyphTrainer:
         glyphs: training classes, images (N, S, S, 1) larger than 32x32, so that augmented strokes stay sharp.
         recipe: durations and learning rates.
         seed: fixes everything.
-        model: what is trained, float32 (N, 32, 32, 1) -> (N, D); None builds NanoNet(batch_norm=True).
+        model: to train, float32 (N, 32, 32, 1) -> (N, D); None builds NanoNet(batch_norm=True).
 
     Raises:
         ValueError: images are not of that shape, or too few for a batch or an episode.

@@ -70,7 +70,7 @@ def run(args: argparse.Namespace) -> int:
     recipe = GlyphRecipe(epochs=args.epochs, **({} if args.episodes is None else {"episodes": args.episodes}))
     model = train_on_glyphs(glyphs, recipe=recipe, seed=args.seed, checkpoint=args.checkpoint, report=print_now)
     save_weights(model, args.out)
-    load_weights(model, args.out)  # what is measured is what was rounded to float16
+    load_weights(model, args.out)  # so that the weights that are measured are rounded to float16 too
     scans = [each for domain in held_out for each in (domain, coarse_scans(domain))]
     write_provenance(args, recipe, [glyphs], measure(model, scans))
     return 0

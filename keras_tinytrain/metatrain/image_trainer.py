@@ -58,7 +58,7 @@ class EpisodicTrainer:
     Args:
         backbone: images (N, H, W, C) -> features (N, D); it is copied.
         domains: where episodes come from; images in [0, 1], of any size.
-        to_input: float32 images in [0, 1], (N, H, W, channels of their domain) -> what the backbone takes.
+        to_input: float32 images in [0, 1], (N, H, W, channels of their domain) -> inputs of the backbone.
         recipe: durations and learning rates.
         seed: fixes episodes and views.
         strategy: a tf.distribute strategy, such as MirroredStrategy or MultiWorkerMirroredStrategy; None: one device.

@@ -1,4 +1,4 @@
-"""Windows of motions that nobody made, for meta-training.
+"""Windows of invented motions, for meta-training.
 
 A window is (STEPS, 6): accelerometer x y z in g, gravity included, and gyroscope x y z in degrees a second, at RATE.
 """

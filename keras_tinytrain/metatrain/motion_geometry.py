@@ -1,4 +1,4 @@
-"""What becomes of a recording of motion where the board is held otherwise, or the motion is mirrored or played backwards.
+"""Recordings of motion as a board that is held otherwise would make them, mirrored, or played backwards.
 
 A window is (T, 6): accelerometer x y z in g, gravity included, and gyroscope x y z in degrees a second.
 """

@@ -56,7 +56,7 @@ def train_on_motions(
     """Train a backbone by ProtoNet episodes with the classifier of PMF (Hu et al., CVPR 2022), its scale learned.
 
     Args:
-        recordings: of which windows are cut; None where all motions are invented.
+        recordings: to cut windows from; None where all motions are invented.
         recipe: durations and learning rate.
         seed: fixes the initial weights and every motion.
         report: called with one line of progress every hundred steps.
@@ -108,7 +108,7 @@ def run(args: argparse.Namespace) -> int:
     recipe = MotionRecipe(motions=args.motions, **({} if args.episodes is None else {"episodes": args.episodes}))
     model = train_on_motions(recordings, recipe=recipe, seed=args.seed, report=print_now)
     save_weights(model, args.out)
-    load_weights(model, args.out)  # what is measured is what was rounded to float16
+    load_weights(model, args.out)  # so that the weights that are measured are rounded to float16 too
     write_provenance(args, recipe, learned_from, measure(model, held_out))
     return 0
 

@@ -13,7 +13,7 @@ def adamw(
     Args:
         variables: that it will train.
         learning_rate: the peak.
-        num_steps: in all, of which the first `warm_up_steps` rise linearly from 0 to the peak.
+        num_steps: in all; the rate rises linearly from 0 to the peak over the first `warm_up_steps`.
         weight_decay: of kernels.
     """
     warm_up = max(1, warm_up_steps)

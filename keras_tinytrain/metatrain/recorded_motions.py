@@ -15,7 +15,7 @@ MAX_TILT = 0.2  # rad, standard deviation of how the board is held from one samp
 
 @dataclasses.dataclass(frozen=True)
 class Recordings:
-    """Labelled recordings of which windows are cut.
+    """Labelled recordings, to cut windows from.
 
     A class is a label, a moment within the recording (STARTS), and one of the symmetries under which a motion is another
     possible one: turned about the vertical by quarter turns, mirrored, reversed in time.

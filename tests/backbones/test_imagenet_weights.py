@@ -219,7 +219,7 @@ def test_an_npz_is_read(tmp_path):
         np.testing.assert_array_equal(received, expected)
 
 
-def test_the_mix_layer_stays_as_it_was_initialised_where_the_file_has_none(tmp_path):
+def test_mix_layer_keeps_its_values_where_the_file_has_none(tmp_path):
     write_npz(tmp_path / "net.npz", MobileNetV2((32, 32, 3), weights=None))
     model = MobileNetV2((32, 32, 3), weights=tmp_path / "net.npz", mix=True)
     assert np.any(model.get_layer("mix").kernel)

@@ -61,7 +61,7 @@ def test_rows_and_figure(results, domain, capsys, tmp_path):
     assert "paired difference, points" in capsys.readouterr().out
 
 
-def test_what_is_cut_off_goes_on(results, domain, tmp_path):
+def test_benchmark_that_was_cut_off_goes_on(results, domain, tmp_path):
     part = tmp_path / "part.csv"
     part.write_text("".join(results.read_text().splitlines(keepends=True)[:3]))  # the first two methods of the first task
     assert main(command(domain, part, "--episodes", "2", "--methods", *METHODS)) == 0

@@ -57,7 +57,7 @@ def test_ink_is_one_whatever_its_colour():
     assert tfds._pixels(picture, "", 4)[1, 1].tolist() == [0, 0, 0]
 
 
-def test_what_is_missing_is_named(monkeypatch):
+def test_missing_library_or_domain_is_named(monkeypatch):
     with pytest.raises(ValueError, match=r"has \['traffic_sign'.* others come from a folder.* Received: 'fungi'"):
         tfds.load_tfds("fungi")
     monkeypatch.setitem(__import__("sys").modules, "tensorflow_datasets", None)
