@@ -41,7 +41,7 @@ _DTYPES = {"f8", "f4", "f2", "i8", "i4", "i2", "i1", "u8", "u4", "u2", "u1", "b1
 
 
 def load_pickle(path: str | os.PathLike) -> Any:
-    """The content of `path`: dicts, lists, tuples, strings, numbers, and for tensors and arrays objects that `numpy.asarray` takes.
+    """The content of `path`: dicts, lists, tuples, strings, numbers; tensors and arrays as objects that `numpy.asarray` takes.
 
     Args:
         path: written by pickle, or by torch.save in its zip or its older format.

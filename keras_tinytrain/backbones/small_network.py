@@ -1,4 +1,4 @@
-"""The shape that NanoNet and GestureNet share: a stem, inverted bottlenecks, global average pooling; with BatchNorm or folded."""
+"""The shape that NanoNet and GestureNet share: a stem, inverted bottlenecks, pooling; with BatchNorm or folded."""
 
 from collections.abc import Callable, Sequence
 

@@ -98,8 +98,11 @@ def run_task(backbone: keras.Model, task: NumberedTask, budget: Budget, iteratio
 
 
 def summary_text(rows: Sequence[Mapping]) -> str:
-    """Accuracy by domain and over all, the device's paired difference to float Keras, and the distance of its loss curves from both
-    others: the mean, the largest, and the number of tasks on which no iteration is more than 2 % away."""
+    """A table of accuracy by domain and over all, and the device's paired difference to float Keras.
+
+    The distance of its loss curves from both others follows: the mean, the largest, and the number of tasks on which no
+    iteration is more than 2 % away.
+    """
     curves = [f"{name}: {what}" for name in ("dequantised", "grid") for what in ("apart by", "at most", "within 2 %")]
     lines = [("domain", "tasks", *LEARNERS, "device - float", *curves)]
     domains = sorted({row["domain"] for row in rows})

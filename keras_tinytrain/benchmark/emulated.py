@@ -105,7 +105,7 @@ def _figures(model, bundle, plan, emulated, *, everything):
 
 
 def _per_sample(bundle, emulated, num_samples, iterations):
-    """Instructions of a sample, and of a whole task of ITERATIONS; "times_fewer": by which the frozen part's cache divides them."""
+    """Instructions of a sample and of a whole task; the cache of the frozen part makes the task's "times_fewer"."""
     frozen, trainable = (round(forward_macs(part) * INSTRUCTIONS_PER_MAC) for part in (bundle.frozen, bundle.trainable))
     steps = num_samples * iterations
     backward, update = (round(emulated.instructions[part] / steps) for part in ("backward", "update"))

@@ -1,4 +1,4 @@
-"""The backbones of the benchmarks: where each begins, the budget of each, and what else differs. Loads no TensorFlow by itself."""
+"""The backbones of the benchmarks, with the weights and the budget of each. Loads no TensorFlow by itself."""
 
 import dataclasses
 import os

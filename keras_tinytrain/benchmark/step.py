@@ -41,12 +41,14 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-_NOTES = """full: all weights, BatchNorm folded into them, as in the other rows. sparse: the plan of `benchmark cost`, which fills the
-paper's budget. cached: the same with cache_frozen, once the samples are known; the time includes hashing them to find their
-features. Times are medians, the three methods taken in turn in one process. Peak: the most bytes that TensorFlow's CPU allocator
-held at once in two steps, with weights, optimizer, samples and cached's one pass through the frozen part; each method in a process
-of its own, with the allocator that counts every byte (TF_CPU_ALLOCATOR_USE_BFC=1). Optimizer state: numbers held beside the
-weights."""
+_NOTES = """full: all weights, BatchNorm folded into them, as in the other rows.
+sparse: the plan of `benchmark cost`, which fills the paper's budget.
+cached: the same with the frozen part's outputs cached; the time includes hashing the samples to find them.
+time: medians, the three methods taken in turn in one process.
+peak: the most bytes that TensorFlow's CPU allocator held at once in two steps, with weights, optimizer, samples and one pass
+through the frozen part where it is cached; each method in a process of its own, whose allocator counts every byte
+(TF_CPU_ALLOCATOR_USE_BFC=1).
+optimizer state: numbers held beside the weights."""
 
 
 def measure(repeats: int) -> dict:
@@ -108,8 +110,8 @@ class Step:
 def classifier() -> tuple[keras.Model, Plan]:
     """MCUNet in canonical form with a dense head, compiled with Adam; and the plan that fills the paper's budget.
 
-    Neither time nor memory depends on the values, so that weights are random and the plan is of the layers that TinyTrain chooses
-    on most tasks.
+    Neither time nor memory depends on the values: weights are random, and the plan is of the layers that TinyTrain chooses on
+    most tasks.
     """
     keras.utils.set_random_seed(0)
     backbone = fold_batch_norm(backbones.MCUNet((IMAGE_SIZE, IMAGE_SIZE, 3), weights=None))

@@ -77,7 +77,7 @@ def _lite_residual(x, output, block, seed):
 
 
 def _convolved_groups(x, filters, block, seed):
-    """A convolution for each group: one with groups=2 has no gradient on a CPU but through XLA, and takes three times as long."""
+    """A convolution for each group: one with groups=2 has a gradient on a CPU only through XLA, three times as slow."""
     size = x.shape[-1] // GROUPS
     for group in range(GROUPS):
         initializer = keras.initializers.HeNormal(seed=GROUPS * seed + group)

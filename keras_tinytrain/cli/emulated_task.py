@@ -1,4 +1,4 @@
-"""A task on an emulated board, from the command line: the user's own or the demo's, printed or as JSON; or a board at a port."""
+"""A task on an emulated board, the user's own or the demo's, printed or as JSON; or an emulated board at a port."""
 
 import argparse
 import contextlib

@@ -4,17 +4,7 @@ import argparse
 import json
 
 from keras_tinytrain._quiet import load_tensorflow
-from keras_tinytrain.cli.options import (
-    board_argument,
-    device_arguments,
-    json_argument,
-    last_blocks_argument,
-    load_model,
-    model_arguments,
-    positive,
-    spinner,
-    view_argument,
-)
+from keras_tinytrain.cli import options
 
 SUMMARY = "write the firmware bundle for a model and a plan"
 EXAMPLE = "export model.keras --plan plan.json --calibration task.npz --out bundle/"
@@ -22,41 +12,41 @@ EXAMPLE = "export model.keras --plan plan.json --calibration task.npz --out bund
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `keras-tinytrain export`."""
-    model_arguments(parser)
+    options.model_arguments(parser)
     chosen = parser.add_mutually_exclusive_group(required=True)
     chosen.add_argument("--plan", help="plan.json, as `keras-tinytrain plan --out` writes it")
     chosen.add_argument("--adaptive", action="store_true", help="write candidates: the device chooses among them for each task")
     adaptive = parser.add_argument_group("--adaptive")
-    last_blocks_argument(adaptive)
+    options.last_blocks_argument(adaptive)
     adaptive.add_argument("--memory", help="SRAM in all, such as 100KB (the board's)")
     adaptive.add_argument("--compute", type=float, default=0.15, help="share of a full backward pass, or MACs (%(default)s)")
     text = "labelled samples that show the range of the model's values: an .npz with x and y, or a folder of class folders"
     parser.add_argument("--calibration", required=True, help=text)
-    board_argument(parser, "board that the bundle must fit")
-    parser.add_argument("--max-samples", type=positive, default=25, help="samples that the device keeps (%(default)s)")
+    options.board_argument(parser, "board that the bundle must fit")
+    parser.add_argument("--max-samples", type=options.positive, default=25, help="samples that the device keeps (%(default)s)")
     parser.add_argument(
         "--split",
         action=argparse.BooleanOptionalAction,
         default=True,
-        help="write a frozen model, run once per sample, and a trainable one; --no-split: one model, run whole in each iteration",
+        help="a frozen model, run once per sample, and a trainable one; --no-split: one model, run whole in each iteration",
     )
     parser.add_argument(
         "--weights-in-ram",
         default="cheapest",
         choices=("cheapest", "selected", "whole"),
-        help="RAM holds of each trained layer: its trained channels (selected), all of it (whole), or whichever is less (%(default)s)",
+        help="weights of a trained layer in RAM: its trained channels (selected), all (whole), or whichever is less (%(default)s)",
     )
-    device_arguments(parser)
-    view_argument(parser)
+    options.device_arguments(parser)
+    options.view_argument(parser)
     parser.add_argument(
         "--sketch",
         choices=("serial", "imu"),
         default="serial",
-        help="where the Arduino sketch has its samples from: its serial port, or the motion sensor of a Nano 33 BLE Sense (%(default)s)",
+        help="source of the Arduino sketch's samples: its serial port, or a Nano 33 BLE Sense's motion sensor (%(default)s)",
     )
     parser.add_argument("--out", required=True, help="folder to write; must not exist, or --overwrite")
     parser.add_argument("--overwrite", action="store_true", help="replace the folder")
-    json_argument(parser, "the promised bytes as JSON")
+    options.json_argument(parser, "the promised bytes as JSON")
     parser.set_defaults(run=run)
 
 
@@ -68,11 +58,11 @@ def run(args: argparse.Namespace) -> int:
     from keras_tinytrain.fewshot.task_loss import head_for
     from keras_tinytrain.plan import Plan
 
-    model, plan = load_model(args.model), _candidates(args) if args.adaptive else Plan.load(args.plan)
+    model, plan = options.load_model(args.model), _candidates(args) if args.adaptive else Plan.load(args.plan)
     x, y = samples_of_model(args, args.calibration, model)
     num_classes = int(y.max()) + 1
     counts = {"num_classes": num_classes, "max_samples": args.max_samples}
-    with spinner("converting to int8 and asking TensorFlow Lite Micro for its memory"):
+    with options.spinner("converting to int8 and asking TensorFlow Lite Micro for its memory"):
         bundle = export_tflm(
             model,
             plan,

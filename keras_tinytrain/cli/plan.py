@@ -3,16 +3,7 @@
 import argparse
 
 from keras_tinytrain._quiet import load_tensorflow
-from keras_tinytrain.cli.options import (
-    board_argument,
-    device_arguments,
-    json_argument,
-    last_blocks_argument,
-    load_model,
-    model_arguments,
-    spinner,
-    view_argument,
-)
+from keras_tinytrain.cli import options
 
 SUMMARY = "choose layers and channels for a model and labelled samples"
 EXAMPLE = "plan model.keras --samples task.npz --board nano33ble --out plan.json"
@@ -20,20 +11,20 @@ EXAMPLE = "plan model.keras --samples task.npz --board nano33ble --out plan.json
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `keras-tinytrain plan`."""
-    model_arguments(parser)
+    options.model_arguments(parser)
     parser.add_argument("--samples", required=True, help="labelled samples: an .npz with x and y, or a folder of class folders")
-    board_argument(parser, "board whose memory is the budget")
+    options.board_argument(parser, "board whose memory is the budget")
     parser.add_argument("--memory", help="memory budget, such as 100KB (the board's)")
     parser.add_argument("--compute", type=float, default=0.15, help="share of a full backward pass, or MACs (%(default)s)")
-    last_blocks_argument(parser)
+    options.last_blocks_argument(parser)
     parser.add_argument("--strategy", default="fisher", help="how to choose (%(default)s); 'l2', 'random', 'fisher P/W', ...")
     parser.add_argument("--seed", type=int, default=0, help="of strategies that draw (%(default)s)")
-    device_arguments(parser)
-    view_argument(parser)
+    options.device_arguments(parser)
+    options.view_argument(parser)
     parser.add_argument("--explain", action="store_true", help="say why, and what more memory would add")
     parser.add_argument("--figure", help="draw scores, channels and memory into this file, .png or .svg")
     parser.add_argument("--out", help="write the plan to this JSON file")
-    json_argument(parser, "the plan as JSON instead of a table")
+    options.json_argument(parser, "the plan as JSON instead of a table")
     parser.set_defaults(run=run)
 
 
@@ -49,12 +40,12 @@ def run(args: argparse.Namespace) -> int:
     from keras_tinytrain.views import checked_views
 
     budget = Budget(args.memory or board(args.board).available_sram_bytes, args.compute)
-    model = load_model(args.model)
+    model = options.load_model(args.model)
     x, y = samples_of_model(args, args.samples, model)
     counts = {"num_samples": len(x), "num_views": len(checked_views(args.view)), "num_classes": int(y.max()) + 1}
     accounting = DeviceAccounting(args.optimizer, args.trained_weights, features=args.features, **counts)
     choice = {"strategy": args.strategy, "seed": args.seed, "last_blocks": args.last_blocks, "accounting": accounting}
-    with spinner("scoring layers and channels"):
+    with options.spinner("scoring layers and channels"):
         classifier, loss = classifier_and_loss(model, x, y)
         plan = choose(classifier, x, loss, budget, **choice)
     if args.figure:

@@ -16,7 +16,7 @@ from keras_tinytrain.metatrain.evaluation import prototype_accuracy
 
 
 def check_writable(*paths: str | None) -> None:
-    """Before half an hour of training, not after. Raises ValueError for a path that no .npz can be written to; None is passed."""
+    """Raise ValueError for a path that no .npz can be written to, before half an hour of training; None is passed over."""
     for path in filter(None, paths):
         if pathlib.Path(path).suffix != ".npz" or not pathlib.Path(path).absolute().parent.is_dir():
             raise ValueError(f"Expected a file name that ends in .npz, in a folder that exists. Received: {path}")
