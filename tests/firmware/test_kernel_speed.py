@@ -13,7 +13,7 @@ import subprocess
 import numpy as np
 import pytest
 
-from keras_tinytrain.choose.lifetimes import planes_at_once
+from keras_tinytrain.choose.backward_pass import planes_at_once
 from keras_tinytrain.export import board
 from keras_tinytrain.run.emulator import COMMAND
 from keras_tinytrain.run.firmware import build_program, compile_sources

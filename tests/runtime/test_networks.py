@@ -4,8 +4,10 @@ import os
 
 import pytest
 
+from keras_tinytrain.backbones.names import find_backbone
 from keras_tinytrain.benchmark.device import EPSILON, LEARNING_RATE, WITHIN, curve_difference
-from keras_tinytrain.benchmark.emulated import NETWORKS
+from keras_tinytrain.benchmark.emulated import SIDES
+from keras_tinytrain.benchmark.networks import find_network
 from keras_tinytrain.benchmark.tasks import TaskShape, draw_task
 from keras_tinytrain.choose import planner
 from keras_tinytrain.choose.paper_cost import num_channels
@@ -28,11 +30,11 @@ KEPT = "adam_per_channel", "int8"  # 5 B of RAM that lasts for each trained weig
 WEIGHTS = {"mcunet": "mcunet-5fps.npz", "proxylessnas": "proxyless-w0.3.npz", "mobilenet_v2": "mbv2-w0.35.npz"}
 
 
-@pytest.fixture(scope="module", params=NETWORKS)
+@pytest.fixture(scope="module", params=WEIGHTS)
 def signs(request, shared_data, tmp_path_factory):
     """(bundle, x, y, Keras model); samples of the classes by turns."""
-    build, side, macs = NETWORKS[request.param]
-    model = build((side, side, 3), weights=shared_data / "weights" / WEIGHTS[request.param])
+    side, macs = SIDES.get(request.param, 128), find_network(request.param).budget.compute
+    model = find_backbone(request.param)((side, side, 3), weights=shared_data / "weights" / WEIGHTS[request.param])
     domain = load_npz(shared_data / "domains" / "traffic_sign_gtsrb_dev.npz", size=None)
     task = draw_task(domain, TaskShape(ways=WAYS, shots=SHOTS), model.input_shape[1:], seed=0, episode=0)
     order = [SHOTS * label + shot for shot in range(SHOTS) for label in range(WAYS)]
