@@ -85,7 +85,7 @@ void Mutate(Copy* copy, const std::uint8_t* edit) {
                                       &layer.stride_width,  &layer.pad_top,      &layer.pad_left};
       const std::size_t field = value[3] % 13;
       if (field < 9) *fields[field] = static_cast<std::int8_t>(value[0]) * (value[1] % 4 == 0 ? 65537 : 1);
-      if (field == 9) layer.op = static_cast<tinytrain::Operator>(Modulo(value[0], 10));
+      if (field == 9) layer.op = static_cast<tinytrain::Operator>(Modulo(value[0], 16));
       if (field == 10) layer.activation = static_cast<tinytrain::Activation>(Modulo(value[0], 4));
       if (field == 11) layer.accumulate_input = value[0] % 2 == 1;
       if (field == 12) layer.accumulate_input2 = value[0] % 2 == 1;
@@ -118,7 +118,7 @@ void Mutate(Copy* copy, const std::uint8_t* edit) {
       float* const fields[] = {&t.learning_rate, &t.momentum, &t.beta_2, &t.epsilon, &t.logit_scale, &t.average};
       std::memcpy(fields[index % 6], value, 4);
       if (index % 8 != 7) return;
-      t.optimizer = static_cast<tinytrain::Optimizer>(Modulo(value[0], 5));
+      t.optimizer = static_cast<tinytrain::Optimizer>(Modulo(value[0], 8));
       t.weights = static_cast<tinytrain::WeightStorage>(Modulo(value[1], 3));
       t.updates = static_cast<tinytrain::Updates>(Modulo(value[2], 3));
       t.leave_one_out = value[3] % 2 == 1;
@@ -134,14 +134,14 @@ class Constants {
     std::int64_t steps = 0;
     for (std::int32_t l = 0; l < copy->tables.num_layers; ++l) {
       tinytrain::Layer& layer = copy->layers[static_cast<std::size_t>(l)];
-      const tinytrain::KernelLayout layout = tinytrain::LayoutOf(copy->tables, layer);
       const tinytrain::Tensor& output = copy->tensors[static_cast<std::size_t>(layer.output)];
       const std::int64_t window = static_cast<std::int64_t>(layer.kernel_height) * layer.kernel_width;
       steps += static_cast<std::int64_t>(tinytrain::NumElements(output)) * window;
-      const bool has_kernel = layer.op <= tinytrain::Operator::kDense;
-      if (has_kernel) steps += static_cast<std::int64_t>(tinytrain::NumElements(output)) * layout.weights_per_channel;
       if (steps > kMaxSteps) return false;
-      if (!has_kernel) continue;
+      if (!tinytrain::HasKernel(layer.op)) continue;
+      const tinytrain::KernelLayout layout = tinytrain::LayoutOf(copy->tables, layer);
+      steps += static_cast<std::int64_t>(tinytrain::NumElements(output)) * layout.weights_per_channel;
+      if (steps > kMaxSteps) return false;
       kernels_.emplace_back(
           static_cast<std::size_t>(layout.output_channels) * static_cast<std::size_t>(layout.weights_per_channel), 3);
       scales_.emplace_back(layer.kernel_scales, layer.kernel_scales + layout.output_channels);

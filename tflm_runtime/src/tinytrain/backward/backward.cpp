@@ -4,9 +4,9 @@
 
 #include <cstring>
 
-#include "tinytrain/kernels/kernels.h"
+#include "tinytrain/backward/operators.h"
 #include "tinytrain/backward/pass.h"
-#include "tinytrain/kernels/pooling.h"
+#include "tinytrain/kernels/kernels.h"
 
 namespace tinytrain {
 namespace {
@@ -48,68 +48,35 @@ class Walk {
   }
 
   void InputsBackward(const Layer& layer, const KernelRows& kernel) const {
-    float* d_output = pass_.Gradient(layer.output);
-    if (pass_.HasGradient(layer.input)) InputBackward(layer, layer.input, layer.accumulate_input, kernel, d_output);
-    if (layer.op == Operator::kAdd && pass_.HasGradient(layer.input2)) {
-      InputBackward(layer, layer.input2, layer.accumulate_input2, kernel, d_output);
+    if (pass_.HasGradient(layer.input)) InputBackward(layer, layer.input, layer.accumulate_input, kernel);
+    if (layer.input2 != kNone && pass_.HasGradient(layer.input2)) {
+      InputBackward(layer, layer.input2, layer.accumulate_input2, kernel);
     }
   }
 
   void KernelBackward(const TrainedState& state, const float* d_output) const {
     const Layer& layer = *state.layer;
     const Tensor& input = tables_.tensors[layer.input];
-    const WindowShape shape = ShapeOf(layer, input, tables_.tensors[layer.output]);
-    const ChannelList list = {state.trained->channels, state.trained->num_channels};
-    const std::int8_t* x = pass_.Activations(layer.input);
-    if (layer.op == Operator::kDepthwiseConv2D) {
-      DepthwiseBackwardKernel(state.d_kernel, state.d_bias, d_output, x, input.zero_point, list, shape);
-    } else if (layer.op == Operator::kDense) {
-      PointwiseBackwardKernel(state.d_kernel, state.d_bias, d_output, x, input.zero_point, list, 1, NumElements(input),
-                              shape.output_channels);
-    } else if (IsPointwise(tables_, layer)) {
-      PointwiseBackwardKernel(state.d_kernel, state.d_bias, d_output, x, input.zero_point, list,
-                              shape.input_height * shape.input_width, shape.input_channels, shape.output_channels);
-    } else {
-      ConvBackwardKernel(state.d_kernel, state.d_bias, d_output, x, input.zero_point, list, shape);
-    }
+    RowOf(layer.op).kernel_backward({state,
+                                     input,
+                                     ShapeOf(layer, input, tables_.tensors[layer.output]),
+                                     {state.trained->channels, state.trained->num_channels},
+                                     pass_.Activations(layer.input),
+                                     d_output});
   }
 
-  void InputBackward(const Layer& layer, std::int32_t tensor, bool accumulate, const KernelRows& kernel,
-                     float* d_output) const {
+  void InputBackward(const Layer& layer, std::int32_t tensor, bool accumulate, const KernelRows& kernel) const {
+    const OperatorRow& row = RowOf(layer.op);
     const Tensor& input = tables_.tensors[tensor];
-    const auto num_elements = static_cast<std::size_t>(NumElements(input));
+    const Tensor& output = tables_.tensors[layer.output];
     float* d_input = pass_.Gradient(tensor);
-    if (layer.op == Operator::kAdd || layer.op == Operator::kActivation || layer.op == Operator::kReshape) {
-      IdentityBackward(d_input, d_output, accumulate, num_elements);
-      return;
+    if (!accumulate && !row.Has(kInPlace)) {
+      std::memset(d_input, 0, static_cast<std::size_t>(NumElements(input)) * sizeof(float));
     }
-    if (!accumulate) std::memset(d_input, 0, num_elements * sizeof(float));
-    const WindowShape shape = ShapeOf(layer, input, tables_.tensors[layer.output]);
-    if (layer.op == Operator::kAveragePool2D) {
-      AveragePoolBackward(d_input, d_output, shape);
-    } else if (layer.op == Operator::kMaxPool2D) {
-      MaxPoolBackward(d_input, d_output, pass_.Activations(tensor), shape);
-    } else if (layer.op == Operator::kPad) {
-      PadBackward(d_input, d_output, shape);
-    } else if (layer.op == Operator::kDepthwiseConv2D) {
-      DepthwiseBackwardInput(d_input, d_output, kernel.whole(), layer.kernel_scales, shape);
-    } else if (kernel.whole() == nullptr) {
-      ConvBackwardInputRows(d_input, d_output, kernel, layer.kernel_scales,
-                            layer.op == Operator::kDense ? OnePixel(shape) : shape);
-    } else if (layer.op == Operator::kDense) {
-      PointwiseBackwardInput(d_input, d_output, kernel.whole(), layer.kernel_scales, 1, NumElements(input),
-                             shape.output_channels);
-    } else if (IsPointwise(tables_, layer)) {
-      PointwiseBackwardInput(d_input, d_output, kernel.whole(), layer.kernel_scales, shape.input_height * shape.input_width,
-                             shape.input_channels, shape.output_channels);
-    } else {
-      ConvBackwardInput(d_input, d_output, kernel.whole(), layer.kernel_scales, shape);
-    }
-  }
-
-  // A dense layer as a 1 x 1 convolution.
-  static WindowShape OnePixel(const WindowShape& s) {
-    return {1, 1, s.input_height * s.input_width * s.input_channels, 1, 1, s.output_channels, 1, 1, 1, 1, 0, 0};
+    row.input_backward({layer, input, output, kernel, ShapeOf(layer, input, output),
+                        row.Has(kReadsInput) ? pass_.Activations(tensor) : nullptr,
+                        row.Has(kReadsOutput) ? pass_.Activations(layer.output) : nullptr, d_input,
+                        pass_.Gradient(layer.output), accumulate});
   }
 
   const Pass& pass_;
@@ -117,23 +84,6 @@ class Walk {
 };
 
 }  // namespace
-
-WindowShape ShapeOf(const Layer& layer, const Tensor& input, const Tensor& output) {
-  WindowShape shape;
-  shape.input_height = input.height;
-  shape.input_width = input.width;
-  shape.input_channels = input.channels;
-  shape.output_height = output.height;
-  shape.output_width = output.width;
-  shape.output_channels = output.channels;
-  shape.kernel_height = layer.kernel_height;
-  shape.kernel_width = layer.kernel_width;
-  shape.stride_height = layer.stride_height;
-  shape.stride_width = layer.stride_width;
-  shape.pad_top = layer.pad_top;
-  shape.pad_left = layer.pad_left;
-  return shape;
-}
 
 std::int32_t UpperClamp(Activation activation, const Tensor& output) {
   if (activation != Activation::kRelu6) return 128;

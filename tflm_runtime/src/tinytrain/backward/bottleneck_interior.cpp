@@ -4,6 +4,8 @@
 
 #include <cstring>
 
+#include "tinytrain/backward/operators.h"
+
 namespace tinytrain {
 namespace {
 

@@ -13,9 +13,6 @@
 
 namespace tinytrain {
 
-// A layer's window on its input.
-WindowShape ShapeOf(const Layer& layer, const Tensor& input, const Tensor& output);
-
 // The int8 value from which ReLU6 clamps, in TensorFlow Lite's own rounding; 128 (never) for ReLU.
 std::int32_t UpperClamp(Activation activation, const Tensor& output);
 

@@ -1,6 +1,7 @@
 #include "tinytrain/memory/memory.h"
 
 #include "tinytrain_flash.h"
+#include "tinytrain/backward/operators.h"
 #include "tinytrain/trainer/optimizer.h"
 
 namespace tinytrain {
@@ -83,12 +84,12 @@ std::int32_t NumGradients(const Tensor& tensor) {
 }
 
 KernelLayout LayoutOf(const Tables& tables, const Layer& layer) {
-  const Tensor& input = tables.tensors[layer.input];
+  const OperatorRow& row = RowOf(layer.op);
+  if (row.weights_per_channel == nullptr) return {};
   const std::int32_t output_channels = tables.tensors[layer.output].channels;
-  const std::int32_t window = layer.kernel_height * layer.kernel_width;
-  if (layer.op == Operator::kDepthwiseConv2D) return {output_channels, window, 1, output_channels};
-  const std::int32_t row = layer.op == Operator::kDense ? NumElements(input) : window * input.channels;
-  return {output_channels, row, row, 1};
+  const auto weights = static_cast<std::int32_t>(row.weights_per_channel(layer, tables.tensors[layer.input]));
+  if (row.Has(kColumnChannels)) return {output_channels, weights, 1, output_channels};
+  return {output_channels, weights, weights, 1};
 }
 
 KernelLayout LayoutInRam(const Tables& tables, const TrainedLayer& trained) {
@@ -97,13 +98,11 @@ KernelLayout LayoutInRam(const Tables& tables, const TrainedLayer& trained) {
   return layout;
 }
 
-bool HasKernel(Operator op) { return op == Operator::kConv2D || op == Operator::kDepthwiseConv2D || op == Operator::kDense; }
+bool HasKernel(Operator op) { return RowOf(op).weights_per_channel != nullptr; }
 
 bool IsPointwise(const Tables& tables, const Layer& layer) {
-  const Tensor& input = tables.tensors[layer.input];
-  const Tensor& output = tables.tensors[layer.output];
-  return layer.op == Operator::kConv2D && layer.kernel_height == 1 && layer.kernel_width == 1 && layer.stride_height == 1 &&
-         layer.stride_width == 1 && input.height == output.height && input.width == output.width;
+  return layer.op == Operator::kConv2D &&
+         IsPointwise(ShapeOf(layer, tables.tensors[layer.input], tables.tensors[layer.output]));
 }
 
 std::size_t NumTrainedWeights(const Tables& tables, const TrainedLayer& trained) {

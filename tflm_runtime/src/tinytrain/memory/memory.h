@@ -102,7 +102,7 @@ struct KernelLayout {
   std::int32_t channel_step;
   std::int32_t weight_step;
 };
-KernelLayout LayoutOf(const Tables& tables, const Layer& layer);
+KernelLayout LayoutOf(const Tables& tables, const Layer& layer);  // zeros without a kernel
 
 // The same for what RAM holds of a trained layer: where it is split, output_channels are those that are trained.
 KernelLayout LayoutInRam(const Tables& tables, const TrainedLayer& trained);

@@ -1,5 +1,6 @@
 #include "tinytrain/trainer/check.h"
 
+#include "tinytrain/backward/operators.h"
 #include "tinytrain/trainer/check_gradients.h"
 #include "tinytrain_delta.h"
 #include "tinytrain/numerics/math.h"
@@ -9,7 +10,7 @@
 namespace tinytrain {
 namespace {
 
-constexpr std::int32_t kMaxSide = 32767;        // height, width, window, stride
+constexpr std::int32_t kMaxSide = 32767;        // height, width
 constexpr std::int32_t kMaxChannels = 65535;    // channel lists are uint16
 constexpr std::int32_t kMaxElements = 1 << 24;  // of a tensor or a kernel: 32-bit indices never overflow
 constexpr std::int32_t kMaxSamples = 65535;
@@ -26,10 +27,6 @@ bool ShapeIsValid(std::int32_t height, std::int32_t width, std::int32_t channels
   return static_cast<std::int64_t>(height) * width * channels <= kMaxElements;
 }
 
-bool SameShape(const Tensor& a, const Tensor& b) {
-  return a.height == b.height && a.width == b.width && a.channels == b.channels;
-}
-
 bool TensorIsValid(const Tables& tables, std::int32_t index) {
   const Tensor& tensor = tables.tensors[index];
   if (!ShapeIsValid(tensor.height, tensor.width, tensor.channels)) return false;
@@ -41,47 +38,10 @@ bool TensorIsValid(const Tables& tables, std::int32_t index) {
   return static_cast<std::uint64_t>(GradientEnd(tensor)) <= tables.gradient_bytes;
 }
 
-// Every window lies on at least one real row (or column): output positions 0..output_size - 1.
-bool WindowFits(std::int32_t input_size, std::int32_t output_size, std::int32_t kernel_size, std::int32_t stride,
-                std::int32_t pad) {
-  if (!InRange(kernel_size, 1, kMaxSide) || !InRange(stride, 1, kMaxSide) || !InRange(pad, 0, kernel_size - 1)) return false;
-  return static_cast<std::int64_t>(output_size - 1) * stride - pad < input_size;
-}
-
-bool WindowsFit(const Layer& layer, const Tensor& input, const Tensor& output) {
-  return WindowFits(input.height, output.height, layer.kernel_height, layer.stride_height, layer.pad_top) &&
-         WindowFits(input.width, output.width, layer.kernel_width, layer.stride_width, layer.pad_left);
-}
-
-// The input lies inside the output.
-bool PadFits(const Layer& layer, const Tensor& input, const Tensor& output) {
-  return InRange(layer.pad_top, 0, output.height - input.height) && InRange(layer.pad_left, 0, output.width - input.width);
-}
-
-bool ShapesAgree(const Layer& layer, const Tensor& input, const Tensor& output) {
-  switch (layer.op) {
-    case Operator::kConv2D: return WindowsFit(layer, input, output);
-    case Operator::kDepthwiseConv2D:
-    case Operator::kAveragePool2D:
-    case Operator::kMaxPool2D: return input.channels == output.channels && WindowsFit(layer, input, output);
-    case Operator::kPad: return input.channels == output.channels && PadFits(layer, input, output);
-    case Operator::kDense: return output.height == 1 && output.width == 1;
-    case Operator::kAdd:
-    case Operator::kActivation: return SameShape(input, output);
-    case Operator::kReshape: return NumElements(input) == NumElements(output);
-  }
-  return false;
-}
-
 bool KernelIsValid(const Tables& tables, const Layer& layer) {
   if (layer.kernel == nullptr || layer.kernel_scales == nullptr) return false;
   const std::int32_t output_channels = tables.tensors[layer.output].channels;
-  const Tensor& input = tables.tensors[layer.input];
-  std::int64_t row = NumElements(input);  // 64 bits: LayoutOf, in 32, is not safe yet
-  if (layer.op != Operator::kDense) {
-    row = static_cast<std::int64_t>(layer.kernel_height) * layer.kernel_width;
-    if (layer.op == Operator::kConv2D) row *= input.channels;
-  }
+  const std::int64_t row = RowOf(layer.op).weights_per_channel(layer, tables.tensors[layer.input]);
   if (row > kMaxElements || row * output_channels > kMaxElements) return false;
   for (std::int32_t c = 0; c < output_channels; ++c) {
     if (!IsPositive(layer.kernel_scales[c])) return false;
@@ -92,12 +52,14 @@ bool KernelIsValid(const Tables& tables, const Layer& layer) {
 bool LayerIsValid(const Tables& tables, std::int32_t index) {
   const Layer& layer = tables.layers[index];
   const std::int32_t last = tables.num_tensors - 1;
-  if (layer.op > Operator::kPad || layer.activation > Activation::kRelu6) return false;
+  const OperatorRow& row = RowOf(layer.op);
+  if (row.is_valid == nullptr || layer.activation > Activation::kRelu6) return false;
   if (!InRange(layer.input, 0, last) || !InRange(layer.output, 1, last)) return false;
-  if (layer.op == Operator::kAdd ? !InRange(layer.input2, 0, last) : layer.input2 != kNone) return false;
+  const bool two_inputs = row.Has(kTwoInputs);
+  if (two_inputs ? !InRange(layer.input2, 0, last) : layer.input2 != kNone) return false;
   const Tensor& output = tables.tensors[layer.output];
-  if (!ShapesAgree(layer, tables.tensors[layer.input], output)) return false;
-  if (layer.op == Operator::kAdd && !SameShape(tables.tensors[layer.input2], output)) return false;
+  if (!row.is_valid(layer, tables.tensors[layer.input], output)) return false;
+  if (two_inputs && !row.is_valid(layer, tables.tensors[layer.input2], output)) return false;
   return !HasKernel(layer.op) || KernelIsValid(tables, layer);
 }
 
@@ -114,7 +76,7 @@ bool NameIsValid(const char* name) {
 // A layer in two pieces: some channels are trained, some are not, and both have a bias or neither has.
 bool SplitIsValid(const TrainedLayer& trained, const Layer& layer, std::int32_t output_channels) {
   if (trained.kernel == nullptr) return trained.bias == nullptr;
-  if (layer.op == Operator::kDepthwiseConv2D || trained.num_channels >= output_channels) return false;
+  if (RowOf(layer.op).Has(kColumnChannels) || trained.num_channels >= output_channels) return false;
   return (trained.bias == nullptr) == (layer.bias == nullptr);
 }
 

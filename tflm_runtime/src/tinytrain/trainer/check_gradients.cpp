@@ -1,5 +1,6 @@
 #include "tinytrain/trainer/check_gradients.h"
 
+#include "tinytrain/backward/operators.h"
 #include "tinytrain/memory/memory.h"
 
 namespace tinytrain {
@@ -50,11 +51,9 @@ bool AccumulateFlagsAreRight(const Tables& tables, std::int32_t index) {
     return tensor == tables.num_tensors - 1 || LastReader(tables, tensor, index + 1, tables.num_layers) != kNone;
   };
   if (HasGradient(tables, layer.input) && layer.accumulate_input != written(layer.input)) return false;
-  if (layer.op != Operator::kAdd || !HasGradient(tables, layer.input2)) return true;
+  if (layer.input2 == kNone || !HasGradient(tables, layer.input2)) return true;
   return layer.accumulate_input2 == (written(layer.input2) || layer.input2 == layer.input);
 }
-
-bool WorksInPlace(Operator op) { return op == Operator::kAdd || op == Operator::kActivation || op == Operator::kReshape; }
 
 // Whether two gradients may lie where they do: apart in memory, or in time (d_x is alive in backward steps FirstWritten(x) down
 // to that of ProducerOf(x)), or one turning into the other in a layer that works in place.
@@ -66,7 +65,7 @@ bool GradientsKeepApart(const Tables& tables, std::int32_t x, std::int32_t y) {
   const std::int32_t x_first = FirstWritten(tables, x), y_first = FirstWritten(tables, y);
   if (x_first < y_last || y_first < x_last) return true;
   const std::int32_t handover = x_first == y_last ? y_last : y_first == x_last ? x_last : kNone;
-  return handover >= 0 && handover < tables.num_layers && WorksInPlace(tables.layers[handover].op) &&
+  return handover >= 0 && handover < tables.num_layers && RowOf(tables.layers[handover].op).Has(kInPlace) &&
          a.gradient_offset == b.gradient_offset;
 }
 
@@ -89,6 +88,15 @@ bool MiddleIsValid(const Tables& tables, std::int32_t index) {
   return IsPointwise(tables, layer) && reader.op == Operator::kDepthwiseConv2D && tables.tensors[reader.output].num_planes > 0;
 }
 
+// The values that the way back through a layer reads: of its output behind an activation, and what its operator asks for.
+bool ValuesAreKept(const Tables& tables, const Layer& layer) {
+  const OperatorRow& row = RowOf(layer.op);
+  const bool goes_on = HasGradient(tables, layer.input);
+  const bool reads_output = layer.activation != Activation::kLinear || (goes_on && row.Has(kReadsOutput));
+  if (reads_output && tables.tensors[layer.output].kept == kNone) return false;
+  return !(goes_on && row.Has(kReadsInput)) || tables.tensors[layer.input].kept != kNone;
+}
+
 }  // namespace
 
 bool OrderIsValid(const Tables& tables) {
@@ -96,7 +104,7 @@ bool OrderIsValid(const Tables& tables) {
   for (std::int32_t l = 0; l < tables.num_layers; ++l) {
     const Layer& layer = tables.layers[l];
     if (ProducerOf(tables, layer.output) != l || !ProducedBefore(tables, layer.input, l)) return false;
-    if (layer.op == Operator::kAdd && !ProducedBefore(tables, layer.input2, l)) return false;
+    if (layer.input2 != kNone && !ProducedBefore(tables, layer.input2, l)) return false;
   }
   return true;
 }
@@ -116,9 +124,7 @@ bool GradientsAreValid(const Tables& tables) {
   for (std::int32_t l = 0; l < tables.num_layers; ++l) {
     const Layer& layer = tables.layers[l];
     if (!HasGradient(tables, layer.output)) continue;
-    if (layer.activation != Activation::kLinear && tables.tensors[layer.output].kept == kNone) return false;
-    const bool reads_input = layer.op == Operator::kMaxPool2D && HasGradient(tables, layer.input);
-    if (reads_input && tables.tensors[layer.input].kept == kNone) return false;
+    if (!ValuesAreKept(tables, layer)) return false;
     if (!AccumulateFlagsAreRight(tables, l)) return false;
   }
   return true;
