@@ -5,6 +5,7 @@
 #include "tinytrain_delta.h"
 #include "tinytrain/numerics/math.h"
 #include "tinytrain/memory/memory.h"
+#include "tinytrain/trainer/optimizer.h"
 #include "tinytrain/trainer/selection.h"
 
 namespace tinytrain {
@@ -184,13 +185,9 @@ Status CheckTables(const Tables& tables) {
 }
 
 Status CheckSettings(const Tables& tables, const TrainingSettings& settings) {
-  const auto is_decay = [](float beta) { return beta >= 0.0f && beta < 1.0f; };
-  const bool adam = settings.optimizer == Optimizer::kAdam || settings.optimizer == Optimizer::kAdamPerChannel;
-  if (settings.optimizer > Optimizer::kAdamPerChannel) return Status::kInvalidSettings;
+  if (!OptimizerIsValid(settings)) return Status::kInvalidSettings;
   if (settings.weights > WeightStorage::kInt8 || settings.updates > Updates::kImmediate) return Status::kInvalidSettings;
   if (!(settings.learning_rate >= 0.0f) || !IsFinite(settings.learning_rate)) return Status::kInvalidSettings;
-  if (settings.optimizer != Optimizer::kSgd && !is_decay(settings.momentum)) return Status::kInvalidSettings;
-  if (adam && (!is_decay(settings.beta_2) || !IsPositive(settings.epsilon))) return Status::kInvalidSettings;
   if (settings.iterations < 0 || !InRange(settings.max_samples, 1, kMaxSamples)) return Status::kInvalidSettings;
   if (!InRange(settings.num_classes, 1, 255)) return Status::kInvalidSettings;
   if (tables.head == Head::kPrototypes && !IsPositive(settings.logit_scale)) return Status::kInvalidSettings;

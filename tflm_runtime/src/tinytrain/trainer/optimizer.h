@@ -1,4 +1,7 @@
-// The optimizers, in Keras' formulas: what a step adds to each weight.
+// The optimizers, in Keras' formulas: the change of each weight in a step.
+//
+// To add one: an enumerator of Optimizer (tinytrain_tables.h), and a case in each switch of optimizer.cpp; the compiler reports
+// a missing case (-Wswitch).
 #ifndef TINYTRAIN_OPTIMIZER_H_
 #define TINYTRAIN_OPTIMIZER_H_
 
@@ -11,6 +14,9 @@ namespace tinytrain {
 
 // State floats of num_weights weights that lie in num_runs runs, a run being one channel's kernel, or its bias.
 std::size_t OptimizerFloats(Optimizer optimizer, std::size_t num_weights, std::size_t num_runs);
+
+// Whether there is such an optimizer, and the settings that it reads are in range.
+bool OptimizerIsValid(const TrainingSettings& settings);
 
 // Adam's bias corrections, 1 - beta^t, advanced without cancellation: 1 - beta^(t+1) = beta * (1 - beta^t) + (1 - beta).
 struct AdamCorrection {
@@ -33,17 +39,20 @@ class OptimizerStep {
 
   // Weights [first, first + count) come next.
   void BeginRun(std::size_t first, std::size_t count);
-  // What to add to weight i.
+  // The number to add to weight i.
   float Change(std::size_t i);
 
  private:
+  // Adam's, after the second moment has moved towards `square`.
+  float Denominator(float square, float* second_moment) const;
+
   const TrainingSettings& settings_;
   const float* gradients_;
-  float* first_moment_;   // or velocity
-  float* second_moment_;  // of each weight, or of each run
+  float* state_;          // [num_weights] velocity or first moment
+  float* second_moment_;  // Adam: of each weight, or of each run
   std::size_t next_run_ = 0;
   float alpha_ = 0.0f;
-  float denominator_ = 0.0f;  // of this run
+  float denominator_ = 0.0f;  // Adam's, of this weight or run
 };
 
 }  // namespace tinytrain
