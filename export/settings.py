@@ -4,12 +4,9 @@ import dataclasses
 import math
 
 from keras_tinytrain.choose.training_memory import OPTIMIZERS, WEIGHTS
+from keras_tinytrain.tflm_runtime.headers import names
 
-_CHOICES = {  # in the order of the C++ enumerations
-    "optimizer": tuple(OPTIMIZERS),
-    "weights": WEIGHTS,
-    "updates": ("accumulated", "immediate"),
-}
+_CHOICES = {"optimizer": tuple(OPTIMIZERS), "weights": WEIGHTS, "updates": tuple(names("tinytrain_tables.h", "Updates"))}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -17,16 +14,18 @@ class TrainingSettings:
     """The C++ struct of the same name; defaults are those of the paper's few-shot setting on a microcontroller.
 
     Args:
-        optimizer: "sgd", "momentum" or "adam": 0, 1 or 2 float32 of state a trained weight; "adam_per_channel": one a weight
-            and one a channel's kernel and bias each, Adam with one second moment for all weights of a channel.
+        optimizer: one of `keras_tinytrain.choose.training_memory.OPTIMIZERS`, which says how much state each keeps. The formulas
+            are those of Keras (tinytrain/trainer/optimizer.h). "adam_per_channel" is Adam with one second moment for all
+            weights of a channel's kernel, and one for its bias.
         weights: "float_masters": a float32 of each trained weight beside the int8 of the forward pass; "int8": that alone,
             rounded up or down by chance at each step, right on average.
         updates: "accumulated": one optimizer step an iteration, by the mean gradient of all samples; "immediate": one after
             each sample, so that an iteration takes as many as there are samples.
         leave_one_out: a sample's own embedding is left out of its class's prototype in the loss (head "prototypes").
         learning_rate: step size.
-        momentum: decay of the velocity, or Adam's beta 1.
-        beta_2, epsilon: Adam's.
+        momentum: decay of the velocity, or of Adam's first moment (beta 1).
+        beta_2: decay of the second moment.
+        epsilon: added to the denominator.
         logit_scale: logits are logit_scale * cosine (head "prototypes").
         average: the share of the original network in a prediction, 0 to 1 (head "prototypes"): logits = (1 - average) *
             adapted + average * original, each by prototypes of its own. 0: the adapted network alone, without the second run.

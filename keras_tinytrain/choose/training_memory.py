@@ -5,11 +5,18 @@ The C++ function `MeasureParts` (tinytrain/memory/memory.h) computes the same, a
 
 import dataclasses
 
-from keras_tinytrain.tflm_runtime.headers import constant
+from keras_tinytrain.tflm_runtime.headers import constant, names
 from keras_tinytrain.tflm_runtime.rounding import align, whole_blocks
 
-OPTIMIZERS = {"sgd": (0, 0), "momentum": (1, 0), "adam": (2, 0), "adam_per_channel": (1, 1)}  # float32s a weight, a run of them
-WEIGHTS = ("float_masters", "int8")
+# float32 numbers of state: of each trained weight, and of each run of weights (a channel's kernel, or its bias). To add an
+# optimizer: a line here, and in C++ the steps that tinytrain/trainer/optimizer.h names.
+OPTIMIZERS = {
+    "sgd": (0, 0),
+    "momentum": (1, 0),
+    "adam": (2, 0),
+    "adam_per_channel": (1, 1),
+}
+WEIGHTS = tuple(names("tinytrain_tables.h", "WeightStorage"))
 _PLAN_TABLES_BYTES = constant("tinytrain/memory/memory.h", "kPlanTablesBytes")
 _PLAN_LAYER_BYTES = constant("tinytrain/memory/memory.h", "kPlanLayerBytes")
 

@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from keras_tinytrain.choose.training_memory import OPTIMIZERS
 from keras_tinytrain.tflm_runtime import delta_format, headers, source_dir
 
 TABLES = "tinytrain_tables.h"
@@ -81,3 +82,7 @@ def test_headers_are_read_without_tensorflow_and_numpy():
 def test_the_header_of_a_delta_has_the_size_of_the_runtimes():
     assert delta_format.HEADER.size == headers.constant("tinytrain/delta/format.h", "kDeltaHeaderBytes")
     assert delta_format.CRC.size == headers.constant("tinytrain/delta/format.h", "kDeltaCrcBytes")
+
+
+def test_python_optimizers_are_those_of_the_header():
+    assert list(OPTIMIZERS) == list(headers.names("tinytrain_tables.h", "Optimizer"))

@@ -1,8 +1,8 @@
 // Tables and training settings: from Python's values, and what they say as Python's values.
 #include <stdexcept>
 #include <string>
-#include <vector>
 
+#include "tinytrain/backward/operators.h"
 #include "tinytrain/trainer/check.h"
 #include "tinytrain/memory/weights.h"
 #include "binding.h"
@@ -29,24 +29,36 @@ const tt::Tables& TablesAt(std::uintptr_t address) {
 
 namespace {
 
-// The names of an enumeration's values, in order: those of export/settings.py.
-using Names = std::vector<const char*>;
-const Names kOptimizers = {"sgd", "momentum", "adam", "adam_per_channel"};
-const Names kWeights = {"float_masters", "int8"};
-const Names kUpdates = {"accumulated", "immediate"};
+// An enumeration of tinytrain_tables.h: {name in Python: enumerator} and {enumerator: number}. They stand in that header only.
+struct Names {
+  explicit Names(const char* name) {
+    const py::module_ headers = py::module_::import("keras_tinytrain.tflm_runtime.headers");
+    names = headers.attr("names")("tinytrain_tables.h", name);
+    numbers = headers.attr("enum")("tinytrain_tables.h", name);
+  }
+  py::dict names, numbers;
+};
 
 template <typename Enum>
-void Assign(Enum* target, const py::handle& value, const std::string& setting, const Names& names) {
-  const std::string text = py::str(value);
-  std::string known;
-  for (std::size_t i = 0; i < names.size(); ++i) {
-    if (text == names[i]) {
-      *target = static_cast<Enum>(i);
-      return;
-    }
-    known += std::string(i == 0 ? "" : ", ") + names[i];
+void Assign(Enum* target, const py::handle& value, const std::string& setting, const char* enumeration) {
+  const Names known(enumeration);
+  const py::str text(value);
+  if (!known.names.contains(text)) {
+    const std::string all = py::str(", ").attr("join")(known.names).cast<std::string>();
+    throw py::value_error(setting + " must be one of " + all + ", received " + std::string(text));
   }
-  throw py::value_error(setting + " must be one of " + known + ", received " + text);
+  const py::object enumerator = known.names[text];
+  *target = static_cast<Enum>(known.numbers[enumerator].cast<int>());
+}
+
+template <typename Enum>
+py::object NameOf(Enum value, const char* enumeration) {
+  const Names known(enumeration);
+  for (const auto& item : known.names) {
+    if (known.numbers[item.second].cast<int>() == static_cast<int>(value))
+      return py::reinterpret_borrow<py::object>(item.first);
+  }
+  throw py::index_error(std::string("the tables hold a number that is no ") + enumeration);
 }
 
 }  // namespace
@@ -57,11 +69,11 @@ tt::TrainingSettings SettingsFrom(const tt::Tables& tables, const py::object& ov
   for (const auto& item : overrides.cast<py::dict>()) {
     const std::string key = py::str(item.first);
     if (key == "optimizer")
-      Assign(&settings.optimizer, item.second, key, kOptimizers);
+      Assign(&settings.optimizer, item.second, key, "Optimizer");
     else if (key == "weights")
-      Assign(&settings.weights, item.second, key, kWeights);
+      Assign(&settings.weights, item.second, key, "WeightStorage");
     else if (key == "updates")
-      Assign(&settings.updates, item.second, key, kUpdates);
+      Assign(&settings.updates, item.second, key, "Updates");
     else if (key == "leave_one_out")
       settings.leave_one_out = item.second.cast<bool>();
     else if (key == "learning_rate")
@@ -95,9 +107,9 @@ tt::TrainingSettings SettingsFrom(const tt::Tables& tables, const py::object& ov
 
 py::dict SettingsDict(const tt::TrainingSettings& s) {
   py::dict d;
-  d["optimizer"] = kOptimizers.at(static_cast<std::size_t>(s.optimizer));
-  d["weights"] = kWeights.at(static_cast<std::size_t>(s.weights));
-  d["updates"] = kUpdates.at(static_cast<std::size_t>(s.updates));
+  d["optimizer"] = NameOf(s.optimizer, "Optimizer");
+  d["weights"] = NameOf(s.weights, "WeightStorage");
+  d["updates"] = NameOf(s.updates, "Updates");
   d["leave_one_out"] = s.leave_one_out;
   d["learning_rate"] = s.learning_rate;
   d["momentum"] = s.momentum;
@@ -164,6 +176,23 @@ py::dict TrainedDict(const tt::Tables& tables, const tt::TrainedLayer& t) {
   return d;
 }
 
+// A dict an operator, by its number.
+py::list OperatorRows() {
+  py::list rows;
+  for (int number = 0; number < 256; ++number) {
+    const tt::OperatorRow& row = tt::RowOf(static_cast<tt::Operator>(number));
+    if (row.is_valid == nullptr) break;
+    py::dict d;
+    d["two_inputs"] = row.Has(tt::kTwoInputs);
+    d["in_place"] = row.Has(tt::kInPlace);
+    d["reads_input"] = row.Has(tt::kReadsInput);
+    d["reads_output"] = row.Has(tt::kReadsOutput);
+    d["has_kernel"] = row.weights_per_channel != nullptr;
+    rows.append(d);
+  }
+  return rows;
+}
+
 py::dict TablesInfo(std::uintptr_t address) {
   const tt::Tables& tables = TablesAt(address);
   Check(tt::CheckTables(tables));
@@ -206,6 +235,7 @@ void AddTables(py::module_* module) {
         return tt::FlashSamplesBytes(TablesAt(tables), SettingsFrom(TablesAt(tables), settings));
       },
       py::arg("tables"), py::arg("settings") = py::none(), "Flash that stored samples take, if it keeps them.");
+  m.def("operator_rows", &OperatorRows, "The properties of each operator that the runtime knows, by its number.");
   m.def("tables_info", &TablesInfo, py::arg("tables"), "What the tables at an address say, as a dict; checks them.");
   m.def(
       "check_tables", [](std::uintptr_t tables) { return std::string(tt::StatusText(tt::CheckTables(TablesAt(tables)))); },
