@@ -12,7 +12,7 @@ Operators that no gradient flows through are not read: a model that is not cut m
 import dataclasses
 
 from keras_tinytrain.choose.backward_pass import Step, interiors, place_gradients, values_read, with_gradient
-from keras_tinytrain.export.backward.operators import NONE, Layer, pads_convolutions_only, read_operator, with_pad
+from keras_tinytrain.export.backward.operators import NONE, OPERATORS, Layer, pads_convolutions_only, read_operator, with_pad
 from keras_tinytrain.export.tflite import flatbuffer as fb
 from keras_tinytrain.export.tflite.convert import layer_name
 from keras_tinytrain.export.tflite.flatbuffer import shape_of
@@ -21,7 +21,6 @@ from keras_tinytrain.tflm_runtime.headers import constant
 
 STORED_SAMPLE = constant("tinytrain_tables.h", "kStoredSample")
 MAX_OUTPUTS = constant("tinytrain/trainer/check.h", "kMaxOutputs")
-_ELEMENTWISE = ("kAdd", "kActivation", "kReshape")  # backward, d_input may lie where d_output lies
 
 
 @dataclasses.dataclass(frozen=True)
@@ -190,9 +189,9 @@ def _steps(model, layers, trained, order):
             inputs=layer.inputs,
             output=layer.output,
             trained=index in trained,
-            reads_input=layer.op == "kMaxPool2D",
-            reads_output=layer.activation != "kLinear",
-            elementwise=layer.op in _ELEMENTWISE,
+            reads_input=OPERATORS[layer.op].reads_input,
+            reads_output=layer.reads_output,
+            elementwise=OPERATORS[layer.op].in_place,
             depthwise=layer.op == "kDepthwiseConv2D",
             pointwise=_is_pointwise(layer, shapes),
         )

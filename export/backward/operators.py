@@ -1,7 +1,11 @@
-"""Operators of an int8 TensorFlow Lite model as layers of the backward pass: which it can go through, and what it needs of each."""
+"""The operators that the backward pass goes through, one row each, and how an int8 TensorFlow Lite model's become layers of it.
+
+To add an operator: a row of OPERATORS with a reader, and what tinytrain/backward/operators.h says for C++.
+"""
 
 import dataclasses
 import math
+from collections.abc import Callable
 
 import numpy as np
 
@@ -18,7 +22,7 @@ class Layer:
     """One operator on the way back from the head to the earliest trained layer; fields as in tinytrain_tables.h."""
 
     name: str  # the Keras layer; with an activation fused into it, that activation's
-    op: str  # "kConv2D", "kDepthwiseConv2D", "kDense", "kAdd", "kAveragePool2D", "kMaxPool2D", "kPad", "kActivation", "kReshape"
+    op: str  # a key of OPERATORS
     input: int  # indices into TrainableGraph.tensors
     output: int
     input2: int = NONE
@@ -39,6 +43,16 @@ class Layer:
         return (self.input,) if self.input2 == NONE else (self.input, self.input2)
 
     @property
+    def numbers(self) -> tuple[int | float, ...]:
+        """The fields of the C++ struct that describe the operator, in its order: from kernel_height to before the pointers."""
+        return self.kernel_size + self.strides + self.pads
+
+    @property
+    def reads_output(self) -> bool:
+        """Whether the backward pass reads the values of the output: to go through the operator, or its activation."""
+        return OPERATORS[self.op].reads_output or self.activation != "kLinear"
+
+    @property
     def weights_per_channel(self) -> int:
         return math.prod(self.kernel.shape[:-1] if self.op == "kDepthwiseConv2D" else self.kernel.shape[1:])
 
@@ -55,9 +69,10 @@ def read_operator(model, operator, name: str, *, first_trained: str) -> Layer:
         ValueError: the runtime cannot go backwards through it.
     """
     kind = fb.operator_name(model, operator)
-    if kind not in _READERS:
-        raise ValueError(_unsupported(kind, name, first_trained))
-    return _READERS[kind](model, operator, name)
+    for op, row in OPERATORS.items():
+        if kind in row.readers:
+            return row.readers[kind](model, operator, name, op)
+    raise ValueError(_unsupported(kind, name, first_trained))
 
 
 def with_pad(model, layer, pad):
@@ -82,18 +97,17 @@ def pads_convolutions_only(model, pad):
 
 
 def _unsupported(kind, name, first):
+    supported = ", ".join(row.keras for row in OPERATORS.values())
     return (
         f"The runtime cannot go backwards through {kind} of layer '{name}', which depends on the trained layer "
-        f"'{first}'. Train only layers behind '{name}', or replace it. Supported: Conv2D, DepthwiseConv2D (depth multiplier 1), "
-        "Dense, Add of equal shapes, AveragePooling2D, MaxPooling2D, GlobalAveragePooling2D, GlobalMaxPooling2D, ReLU, ReLU6, "
-        "Flatten, Reshape and ZeroPadding2D."
+        f"'{first}'. Train only layers behind '{name}', or replace it. Supported: {supported}."
     )
 
 
-def _read_convolution(model, operator, name):
+def _read_convolution(model, operator, name, op):
     options = operator.builtinOptions
     kernel = fb.constant(model, operator.inputs[1])
-    depthwise = fb.operator_name(model, operator) == "DEPTHWISE_CONV_2D"
+    depthwise = op == "kDepthwiseConv2D"
     _, height, width, channels = shape_of(model, operator.inputs[0])
     if (options.dilationHFactor, options.dilationWFactor) != (1, 1):
         raise ValueError(f"Layer '{name}' is dilated; the runtime goes backwards through dilation_rate=1 only.")
@@ -105,7 +119,7 @@ def _read_convolution(model, operator, name):
     window = {"kernel_size": kernel.shape[1:3], "strides": (options.strideH, options.strideW)}
     return Layer(
         name=name,
-        op="kDepthwiseConv2D" if depthwise else "kConv2D",
+        op=op,
         activation=_activation(options, name),
         pads=_pads(options.padding, (height, width), **window),
         **window,
@@ -114,80 +128,62 @@ def _read_convolution(model, operator, name):
     )
 
 
-def _read_dense(model, operator, name):
+def _read_dense(model, operator, name, op):
     kernel = fb.constant(model, operator.inputs[1])
     if kernel is None or int(np.prod(shape_of(model, operator.inputs[0]))) != kernel.shape[1]:
         raise ValueError(f"Layer '{name}' is applied along an axis; flatten its input, or use Conv2D with kernel_size=1.")
     return Layer(
         name=name,
-        op="kDense",
+        op=op,
         activation=_activation(operator.builtinOptions, name),
         **_weights(model, operator, kernel),
         **_ends(operator),
     )
 
 
-def _read_add(model, operator, name):
+def _read_add(model, operator, name, op):
     first, second = (int(tensor) for tensor in operator.inputs)
     constants = [fb.constant(model, tensor) for tensor in (first, second)]
     if constants != [None, None] or shape_of(model, first) != shape_of(model, second):
         raise ValueError(f"Layer '{name}' adds a constant or tensors of unequal shapes; the runtime adds equal shapes only.")
-    return Layer(name=name, op="kAdd", activation=_activation(operator.builtinOptions, name), input2=second, **_ends(operator))
+    return Layer(name=name, op=op, activation=_activation(operator.builtinOptions, name), input2=second, **_ends(operator))
 
 
-def _read_pool(model, operator, name):
+def _read_pool(model, operator, name, op):
     options = operator.builtinOptions
     window = {"kernel_size": (options.filterHeight, options.filterWidth), "strides": (options.strideH, options.strideW)}
     pads = _pads(options.padding, shape_of(model, operator.inputs[0])[1:3], **window)
-    op = {"AVERAGE_POOL_2D": "kAveragePool2D", "MAX_POOL_2D": "kMaxPool2D"}[fb.operator_name(model, operator)]
     return Layer(name=name, op=op, activation=_activation(options, name), pads=pads, **window, **_ends(operator))
 
 
-def _read_global_pool(model, operator, name):
+def _read_global_pool(model, operator, name, op):
     """A mean or maximum over height and width is pooling with one window."""
-    op, what = {"MEAN": ("kAveragePool2D", "mean"), "REDUCE_MAX": ("kMaxPool2D", "maximum")}[fb.operator_name(model, operator)]
     shape = shape_of(model, operator.inputs[0])
     axes = sorted(int(axis) % len(shape) for axis in fb.constant(model, operator.inputs[1]).flatten())
     if len(shape) != 4 or axes != [1, 2]:
         raise ValueError(
-            f"Layer '{name}' takes a {what} over axes {axes}. The runtime goes backwards through one over height and width "
+            f"Layer '{name}' takes a {fb.operator_name(model, operator)} over axes {axes}. The runtime goes backwards through one over height and width "
             "together: replace it, or train only layers behind it."
         )
     return Layer(name=name, op=op, kernel_size=shape[1:3], **_ends(operator))
 
 
-def _read_pad(model, operator, name):
+def _read_pad(model, operator, name, op):
     paddings = fb.constant(model, operator.inputs[1])
     if len(paddings) != 4 or paddings[[0, 3]].any():
         raise ValueError(
             f"Layer '{name}' pads more than height and width, which is all that the runtime goes backwards through."
         )
-    return Layer(name=name, op="kPad", pads=(int(paddings[1, 0]), int(paddings[2, 0])), **_ends(operator))
+    return Layer(name=name, op=op, pads=(int(paddings[1, 0]), int(paddings[2, 0])), **_ends(operator))
 
 
-def _read_relu(model, operator, name):
+def _read_relu(model, operator, name, op):
     activation = {"RELU": "kRelu", "RELU6": "kRelu6"}[fb.operator_name(model, operator)]
-    return Layer(name=name, op="kActivation", activation=activation, **_ends(operator))
+    return Layer(name=name, op=op, activation=activation, **_ends(operator))
 
 
-def _read_reshape(model, operator, name):
-    return Layer(name=name, op="kReshape", **_ends(operator))
-
-
-_READERS = {
-    "CONV_2D": _read_convolution,
-    "DEPTHWISE_CONV_2D": _read_convolution,
-    "FULLY_CONNECTED": _read_dense,
-    "ADD": _read_add,
-    "AVERAGE_POOL_2D": _read_pool,
-    "MAX_POOL_2D": _read_pool,
-    "MEAN": _read_global_pool,
-    "REDUCE_MAX": _read_global_pool,
-    "PAD": _read_pad,
-    "RELU": _read_relu,
-    "RELU6": _read_relu,
-    "RESHAPE": _read_reshape,
-}
+def _read_reshape(model, operator, name, op):
+    return Layer(name=name, op=op, **_ends(operator))
 
 
 def _ends(operator):
@@ -218,3 +214,39 @@ def _weights(model, operator, kernel):
         "kernel_tensor": int(operator.inputs[1]),
         "bias_tensor": bias_tensor,
     }
+
+
+@dataclasses.dataclass(frozen=True)
+class Operator:
+    """One enumerator of the C++ enum `Operator`: the TensorFlow Lite operators that become it, and how the backward pass works.
+
+    Args:
+        keras: the Keras layers that become it, for messages.
+        readers: {TensorFlow Lite's name: function that reads such an operator as a `Layer`}.
+        in_place: the gradient of its input may lie where that of its output lies.
+        reads_input, reads_output: the gradient of its input depends on the values of its input, or of its output. They are
+            kept. (An activation that is fused into an operator reads its output in any case.)
+    """
+
+    keras: str
+    readers: dict[str, Callable[..., Layer]]
+    in_place: bool = False
+    reads_input: bool = False
+    reads_output: bool = False
+
+
+OPERATORS: dict[str, Operator] = {
+    "kConv2D": Operator("Conv2D", {"CONV_2D": _read_convolution}),
+    "kDepthwiseConv2D": Operator("DepthwiseConv2D (depth multiplier 1)", {"DEPTHWISE_CONV_2D": _read_convolution}),
+    "kDense": Operator("Dense", {"FULLY_CONNECTED": _read_dense}),
+    "kAdd": Operator("Add of equal shapes", {"ADD": _read_add}, in_place=True),
+    "kAveragePool2D": Operator(
+        "AveragePooling2D, GlobalAveragePooling2D", {"AVERAGE_POOL_2D": _read_pool, "MEAN": _read_global_pool}
+    ),
+    "kActivation": Operator("ReLU, ReLU6", {"RELU": _read_relu, "RELU6": _read_relu}, in_place=True),
+    "kReshape": Operator("Flatten, Reshape", {"RESHAPE": _read_reshape}, in_place=True),
+    "kMaxPool2D": Operator(
+        "MaxPooling2D, GlobalMaxPooling2D", {"MAX_POOL_2D": _read_pool, "REDUCE_MAX": _read_global_pool}, reads_input=True
+    ),
+    "kPad": Operator("ZeroPadding2D", {"PAD": _read_pad}),
+}

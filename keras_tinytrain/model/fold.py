@@ -85,6 +85,8 @@ def _activation_layer(activation, name):
         return keras.layers.ReLU(name=name)
     if activation is keras.activations.relu6:
         return keras.layers.ReLU(6.0, name=name)
+    if activation is keras.activations.leaky_relu:
+        return keras.layers.LeakyReLU(0.2, name=name)
     return keras.layers.Activation(activation, name=name)
 
 

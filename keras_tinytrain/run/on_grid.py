@@ -182,6 +182,7 @@ class GridReLU(_OnGrid, keras.layers.ReLU):
         return self.grid.write(x * factor, multiply(tf.round(x), factor))
 
 
+# {TensorFlow Lite's operator: the Keras layer that computes it}, of all that export/backward/operators.py declares.
 _ON_GRID = {
     "CONV_2D": GridConv2D,
     "DEPTHWISE_CONV_2D": GridDepthwiseConv2D,
