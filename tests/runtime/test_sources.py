@@ -161,6 +161,21 @@ def test_cmake_builds_the_library(tmp_path):
     assert (tmp_path / "libtinytrain.a").is_file()
 
 
+def test_ctest_passes(tmp_path):
+    """The kernels' tests without Python: every kernel, operator, optimizer and head."""
+    if shutil.which("cmake") is None:
+        pytest.skip("needs apt-get install cmake")
+    options = ["-DTINYTRAIN_TESTS=ON", "-DTINYTRAIN_WARNINGS=ON", "-DCMAKE_BUILD_TYPE=Release"]
+    for command in (
+        ["cmake", "-S", ROOT / "tflm_runtime", "-B", tmp_path, *options],
+        ["cmake", "--build", tmp_path],
+        ["ctest", "--test-dir", tmp_path, "--output-on-failure"],
+    ):
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    assert "tests passed, 0 tests failed out of 4" in done.stdout
+
+
 def test_arduino_library_manifest_is_complete():
     folder = pathlib.Path(SOURCES).parent
     lines = dict(line.split("=", 1) for line in (folder / "library.properties").read_text().splitlines())
