@@ -19,7 +19,8 @@ def homes(table: LayerTable) -> tuple[int, ...]:
     source, readers = _readers(table)
     home: list[int] = []
     for index, row in enumerate(table):
-        fused = row.kind == "activation" and _is_fused(table[source[index]], readers[source[index]])
+        can_fuse = row.kind == "activation" and row.can_fuse
+        fused = can_fuse and _is_fused(table[source[index]], readers[source[index]])
         padded = row.kind == "pad" and all(_pads_by_itself(reader, row) for reader in readers[index])
         shares = bool(row.inputs) and (fused or padded or _is_no_operator(row))
         home.append(home[row.inputs[0]] if shares else index)

@@ -11,7 +11,7 @@ from keras_tinytrain.model.blocks import find_blocks
 from keras_tinytrain.model.graph import Node, flatten, walk
 
 CHANNEL_AXIS = {"conv": -1, "depthwise": -2, "dense": -1}  # of the kernel, as Keras lays it out
-_IN_PLACE = {"activation", "batch_norm", "pad", "identity"}  # fused into their producer on the device
+_FUSED = (keras.layers.Activation, keras.layers.ReLU, keras.layers.Softmax)  # activations that operators apply themselves
 _KINDS = {
     "conv": (keras.layers.Conv2D,),
     "depthwise": (keras.layers.DepthwiseConv2D,),
@@ -20,7 +20,7 @@ _KINDS = {
     "batch_norm": (keras.layers.BatchNormalization,),
     "pad": (keras.layers.ZeroPadding2D,),
     "input": (keras.layers.InputLayer,),
-    "activation": (keras.layers.Activation, keras.layers.ReLU, keras.layers.Softmax),
+    "activation": _FUSED,
     "pool": (keras.layers.GlobalAveragePooling2D, keras.layers.AveragePooling2D),
     "max_pool": (keras.layers.GlobalMaxPooling2D, keras.layers.MaxPooling2D),
     "identity": (keras.layers.Flatten, keras.layers.Reshape, keras.layers.Dropout, keras.layers.Identity),
@@ -43,6 +43,7 @@ class LayerInfo:
         has_bias: whether a bias per output channel follows the kernel.
         macs: multiply-accumulates of its forward pass on one sample.
         reason: why its weights cannot be trained here; "" where they can, or where it has none.
+        can_fuse: whether the device's operator before it applies it, if it is an activation.
     """
 
     name: str
@@ -55,6 +56,7 @@ class LayerInfo:
     has_bias: bool
     macs: int
     reason: str
+    can_fuse: bool = True
 
     @property
     def has_channels(self) -> bool:
@@ -80,11 +82,6 @@ class LayerInfo:
     @property
     def pointwise(self) -> bool:
         return self.kind == "dense" or (self.kind == "conv" and self.kernel_shape[:2] == (1, 1))
-
-    @property
-    def in_place(self) -> bool:
-        """True where its output needs no memory of its own, only its input's."""
-        return self.kind in _IN_PLACE
 
 
 @dataclasses.dataclass(frozen=True, eq=False)  # compared and hashed by identity: costs are cached by table
@@ -201,6 +198,7 @@ def _row(node: Node, nodes: Sequence[Node]) -> LayerInfo:
         has_bias=bool(kernel_shape) and bool(layer.use_bias),
         macs=_macs(kind, kernel_shape, input_shape, output_shape),
         reason=_reason(layer, kind),
+        can_fuse=type(layer) in _FUSED,
     )
 
 
