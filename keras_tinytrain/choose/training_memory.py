@@ -15,6 +15,7 @@ OPTIMIZERS = {
     "momentum": (1, 0),
     "adam": (2, 0),
     "adam_per_channel": (1, 1),
+    "rmsprop": (1, 0),
 }
 WEIGHTS = tuple(names("tinytrain_tables.h", "WeightStorage"))
 _PLAN_TABLES_BYTES = constant("tinytrain/memory/memory.h", "kPlanTablesBytes")

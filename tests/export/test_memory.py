@@ -237,7 +237,7 @@ def test_what_does_not_fit_is_refused_with_the_largest_parts():
 @pytest.mark.parametrize(
     ("field", "value"),
     [
-        ("optimizer", "rmsprop"),
+        ("optimizer", "adagrad"),
         ("weights", "float16"),
         ("updates", "sometimes"),
         ("average", 1.5),

@@ -38,6 +38,10 @@ def keras_change(optimizer, gradients, learning_rate, state):
     if optimizer == "momentum":
         state["v"] = 0.9 * state.get("v", 0) - learning_rate * gradients
         return state["v"]
+    if optimizer == "rmsprop":
+        rho = np.float64(np.float32(0.999))
+        state["v"] = rho * state.get("v", 0) + (1 - rho) * gradients**2
+        return -learning_rate * gradients / np.sqrt(state["v"] + 1e-7)
     state["t"] = t = state.get("t", 0) + 1
     beta_1, beta_2 = np.float64(np.float32(0.9)), np.float64(np.float32(0.999))
     state["m"] = state.get("m", 0) + (gradients - state.get("m", 0)) * (1 - beta_1)

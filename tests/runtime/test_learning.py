@@ -176,7 +176,7 @@ def trained_int8(net, trainer):
     return np.concatenate(parts)
 
 
-@pytest.mark.parametrize("optimizer, learning_rate", [("sgd", 0.3), ("momentum", 0.1), ("adam", 0.01)])
+@pytest.mark.parametrize("optimizer, learning_rate", [("sgd", 0.3), ("momentum", 0.1), ("adam", 0.01), ("rmsprop", 0.001)])
 def test_int8_weights_move_by_the_change_rounded_by_chance(setup, optimizer, learning_rate):
     """Every weight of every step: from the gradients, in float64, and the documented random numbers."""
     trainer = setup.trainer(optimizer=optimizer, learning_rate=learning_rate, weights="int8", seed=3)
@@ -219,7 +219,7 @@ def test_a_step_far_below_the_grid_still_moves_weights(setup):
     assert abs(along - np.sum(np.abs(expected))) < 4 * error < np.sum(np.abs(expected))
 
 
-@pytest.mark.parametrize("optimizer, learning_rate", [("adam", 0.005), ("adam_per_channel", 0.005)])
+@pytest.mark.parametrize("optimizer, learning_rate", [("adam", 0.005), ("adam_per_channel", 0.005), ("rmsprop", 0.0005)])
 def test_int8_weights_learn_as_well_as_masters(setup, optimizer, learning_rate):
     """Mean loss of the last five of 30 iterations: at most 10 % of the way down behind, whatever the seed."""
     settings = {"optimizer": optimizer, "learning_rate": learning_rate, "iterations": 30}

@@ -44,9 +44,13 @@ def promised_parts(
         "masters": align16(4 * num_weights) if masters else 0,
         "optimizer": align16(
             4
-            * {"sgd": 0, "momentum": num_weights, "adam": 2 * num_weights, "adam_per_channel": num_weights + num_runs}[
-                optimizer
-            ]
+            * {
+                "sgd": 0,
+                "momentum": num_weights,
+                "adam": 2 * num_weights,
+                "adam_per_channel": num_weights + num_runs,
+                "rmsprop": num_weights,
+            }[optimizer]
         ),
         "prototypes": 0 if net.head == "softmax" else (1 + average) * align16(4 * num_classes * dimension),
     }
@@ -102,7 +106,7 @@ def python_memory(net, optimizer, *, weights="float_masters", updates="accumulat
 
 @pytest.mark.parametrize("which", ["setup", "with_views", "thin_views", "softmax"])
 @pytest.mark.parametrize("in_flash", [False, True])
-@pytest.mark.parametrize("optimizer", ["sgd", "momentum", "adam", "adam_per_channel"])
+@pytest.mark.parametrize("optimizer", ["sgd", "momentum", "adam", "adam_per_channel", "rmsprop"])
 @pytest.mark.parametrize(
     "settings, changes",
     [

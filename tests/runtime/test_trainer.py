@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import keras
 import numpy as np
 import pytest
 
@@ -170,7 +171,7 @@ def test_views_are_shifts_with_clamped_edges(mirrored, tmp_path):
 # ---- steps ---------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("optimizer, learning_rate", [("sgd", 0.3), ("momentum", 0.1), ("adam", 0.01)])
+@pytest.mark.parametrize("optimizer, learning_rate", [("sgd", 0.3), ("momentum", 0.1), ("adam", 0.01), ("rmsprop", 0.001)])
 def test_steps_are_keras_steps(setup, optimizer, learning_rate):
     trainer = setup.trainer(optimizer=optimizer, learning_rate=learning_rate)
     expected, state = all_of(trainer, "masters"), {}
@@ -181,6 +182,18 @@ def test_steps_are_keras_steps(setup, optimizer, learning_rate):
         np.testing.assert_allclose(all_of(trainer, "masters"), expected, rtol=1e-5, atol=1e-6)
         for index, (layer, channels) in enumerate(setup.net.trained.items()):
             check_rounding(setup.net.layers[layer], setup.net.tensors, channels, trainer, index)
+
+
+@pytest.mark.parametrize("rho", [0.9, 0.999])
+def test_rmsprop_is_the_optimizer_of_keras(setup, rho):
+    trainer = setup.trainer(optimizer="rmsprop", learning_rate=0.001, beta_2=rho, epsilon=1e-5)
+    weights = keras.Variable(all_of(trainer, "masters"), dtype="float64")
+    optimizer = keras.optimizers.RMSprop(0.001, rho=rho, epsilon=1e-5)
+    optimizer.build([weights])
+    for _ in range(4):
+        trainer.step()
+        optimizer.apply([keras.ops.convert_to_tensor(all_of(trainer, "weight_gradients"))], [weights])
+        np.testing.assert_allclose(all_of(trainer, "masters"), np.asarray(weights), rtol=1e-5, atol=1e-6)
 
 
 def check_rounding(layer, tensors, channels, trainer, index):
@@ -288,6 +301,8 @@ def test_no_prototypes_yet(setup):
         {"average": 1.1},
         {"average": float("nan")},
         {"optimizer": "adam_per_channel", "epsilon": 0.0},
+        {"optimizer": "rmsprop", "epsilon": 0.0},
+        {"optimizer": "rmsprop", "beta_2": 1.0},
     ],
 )
 def test_settings_out_of_range(setup, settings):

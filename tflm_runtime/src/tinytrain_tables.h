@@ -41,6 +41,7 @@ enum class Optimizer : std::uint8_t {
   kMomentum = 1,        // one state float a weight
   kAdam = 2,            // two
   kAdamPerChannel = 3,  // one a weight, one a channel's kernel and one its bias: Adam with one second moment for them all
+  kRmsprop = 4,         // one a weight
 };
 
 // Where the trained weights live between two steps. Biases are int32 on a grid some hundred times finer than the kernels'.
@@ -130,8 +131,8 @@ struct TrainingSettings {
   bool leave_one_out;  // Head::kPrototypes: a sample's own embedding is left out of its class's prototype in the loss
   float learning_rate;
   float momentum;     // kMomentum: velocity decay; Adam: beta 1
-  float beta_2;       // Adam
-  float epsilon;      // Adam
+  float beta_2;       // Adam; kRmsprop: rho
+  float epsilon;      // Adam, kRmsprop
   float logit_scale;  // Head::kPrototypes
   float average;      // Head::kPrototypes: share of the original weights in Predict's logits, 0 to 1
   std::int32_t iterations;

@@ -15,6 +15,9 @@ double Change(Optimizer optimizer, double gradient, double mean_square, int step
   switch (optimizer) {
     case Optimizer::kSgd: return -kRate * gradient;
     case Optimizer::kMomentum: return *m = kBeta1 * *m - kRate * gradient;
+    case Optimizer::kRmsprop:
+      *v = kBeta2 * *v + (1 - kBeta2) * gradient * gradient;
+      return -kRate * gradient / std::sqrt(*v + kEpsilon);
     case Optimizer::kAdam: mean_square = gradient * gradient;
     // falls through
     case Optimizer::kAdamPerChannel: {

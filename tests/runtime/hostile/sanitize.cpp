@@ -137,7 +137,7 @@ struct RandomFlash {
 // delta that came of it. With candidates: in a random number of bytes more, for what it chooses; none where nothing fits.
 std::vector<std::uint8_t> RunTrainer(const tinytrain::Tables& tables) {
   tinytrain::TrainingSettings settings = tables.training;
-  settings.optimizer = static_cast<tinytrain::Optimizer>(Between(0, 3));
+  settings.optimizer = static_cast<tinytrain::Optimizer>(Between(0, 4));
   settings.weights = static_cast<tinytrain::WeightStorage>(Between(0, 1));
   settings.updates = static_cast<tinytrain::Updates>(Between(0, 1));
   settings.leave_one_out = Between(0, 1) == 1;

@@ -9,7 +9,8 @@ namespace tinytrain {
 std::size_t OptimizerFloats(Optimizer optimizer, std::size_t num_weights, std::size_t num_runs) {
   switch (optimizer) {
     case Optimizer::kSgd: return 0;
-    case Optimizer::kMomentum: return num_weights;
+    case Optimizer::kMomentum:
+    case Optimizer::kRmsprop: return num_weights;
     case Optimizer::kAdam: return 2 * num_weights;
     case Optimizer::kAdamPerChannel: return num_weights + num_runs;
   }
@@ -22,6 +23,7 @@ bool OptimizerIsValid(const TrainingSettings& s) {
   switch (s.optimizer) {
     case Optimizer::kSgd: return true;
     case Optimizer::kMomentum: return is_decay(s.momentum);
+    case Optimizer::kRmsprop: return is_decay(s.beta_2) && epsilon_is_positive;
     case Optimizer::kAdam:
     case Optimizer::kAdamPerChannel: return is_decay(s.momentum) && is_decay(s.beta_2) && epsilon_is_positive;
   }
@@ -52,6 +54,9 @@ float OptimizerStep::Change(std::size_t i) {
     case Optimizer::kMomentum: return state_[i] = settings_.momentum * state_[i] - rate * gradient;
     case Optimizer::kAdam: denominator_ = Denominator(gradient * gradient, &second_moment_[i]); break;
     case Optimizer::kAdamPerChannel: break;
+    case Optimizer::kRmsprop:
+      state_[i] += (gradient * gradient - state_[i]) * (1.0f - settings_.beta_2);
+      return -(rate * gradient / SquareRoot(state_[i] + settings_.epsilon));
   }
   state_[i] += (gradient - state_[i]) * (1.0f - settings_.momentum);
   return -(alpha_ * state_[i] / denominator_);

@@ -30,6 +30,7 @@ struct AdamCorrection {
 // kMomentum:        v = momentum * v - learning_rate * g;  change = v
 // kAdam:            m += (g - m)(1 - beta_1);  v += (g^2 - v)(1 - beta_2);  change = -alpha * m / (sqrt(v) + epsilon)
 //                   with alpha = learning_rate * sqrt(1 - beta_2^t) / (1 - beta_1^t)
+// kRmsprop:         v += (g^2 - v)(1 - beta_2);  change = -learning_rate * g / sqrt(v + epsilon)
 // kAdamPerChannel:  the same, but for one v per run, of the mean of its g^2
 class OptimizerStep {
  public:
@@ -48,7 +49,7 @@ class OptimizerStep {
 
   const TrainingSettings& settings_;
   const float* gradients_;
-  float* state_;          // [num_weights] velocity or first moment
+  float* state_;          // [num_weights] velocity or first moment; kRmsprop: v
   float* second_moment_;  // Adam: of each weight, or of each run
   std::size_t next_run_ = 0;
   float alpha_ = 0.0f;
