@@ -113,6 +113,8 @@ def call_float64(layer, inputs, weights, kept):
         return inputs[0] + inputs[1]
     if isinstance(layer, keras.layers.ReLU):
         return x * passes(layer, kept, x.shape)
+    if isinstance(layer, keras.layers.LeakyReLU):
+        return x * np.where(kept[1].reshape(x.shape) > kept[0].zero_point, 1, np.float64(np.float32(layer.negative_slope)))
     if isinstance(layer, keras.layers.AveragePooling2D):
         return tf.nn.avg_pool2d(x, layer.pool_size, layer.strides, layer.padding.upper())
     if isinstance(layer, keras.layers.GlobalAveragePooling2D):

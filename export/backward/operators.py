@@ -30,6 +30,7 @@ class Layer:
     kernel_size: tuple[int, int] = (1, 1)
     strides: tuple[int, int] = (1, 1)
     pads: tuple[int, int] = (0, 0)  # top, left
+    slope: float = 0.0  # of LeakyReLU's negative half
     kernel: np.ndarray | None = None  # int8: [out][kh][kw][in], [kh][kw][channels] or [out][in]; split: the others' only
     kernel_scales: np.ndarray | None = None  # float32 [output channels]
     bias: np.ndarray | None = None  # int32 [output channels]; split: the others' only
@@ -45,7 +46,7 @@ class Layer:
     @property
     def numbers(self) -> tuple[int | float, ...]:
         """The fields of the C++ struct that describe the operator, in its order: from kernel_height to before the pointers."""
-        return self.kernel_size + self.strides + self.pads
+        return (*self.kernel_size, *self.strides, *self.pads, self.slope)
 
     @property
     def reads_output(self) -> bool:
@@ -182,6 +183,15 @@ def _read_relu(model, operator, name, op):
     return Layer(name=name, op=op, activation=activation, **_ends(operator))
 
 
+def _read_leaky_relu(model, operator, name, op):
+    slope = float(operator.builtinOptions.alpha)
+    if slope < 0:
+        raise ValueError(
+            f"Layer '{name}' has a negative_slope below 0, {slope:g}; the runtime goes backwards through 0 and above."
+        )
+    return Layer(name=name, op=op, slope=slope, **_ends(operator))
+
+
 def _read_reshape(model, operator, name, op):
     return Layer(name=name, op=op, **_ends(operator))
 
@@ -249,4 +259,5 @@ OPERATORS: dict[str, Operator] = {
         "MaxPooling2D, GlobalMaxPooling2D", {"MAX_POOL_2D": _read_pool, "REDUCE_MAX": _read_global_pool}, reads_input=True
     ),
     "kPad": Operator("ZeroPadding2D", {"PAD": _read_pad}),
+    "kLeakyRelu": Operator("LeakyReLU", {"LEAKY_RELU": _read_leaky_relu}, in_place=True, reads_output=True),
 }

@@ -20,7 +20,7 @@ _KINDS = {
     "batch_norm": (keras.layers.BatchNormalization,),
     "pad": (keras.layers.ZeroPadding2D,),
     "input": (keras.layers.InputLayer,),
-    "activation": _FUSED,
+    "activation": (*_FUSED, keras.layers.LeakyReLU),
     "pool": (keras.layers.GlobalAveragePooling2D, keras.layers.AveragePooling2D),
     "max_pool": (keras.layers.GlobalMaxPooling2D, keras.layers.MaxPooling2D),
     "identity": (keras.layers.Flatten, keras.layers.Reshape, keras.layers.Dropout, keras.layers.Identity),

@@ -6,7 +6,7 @@ from keras_tinytrain.export.bundle_folder import tables_version
 from keras_tinytrain.tflm_runtime.headers import constant
 
 # {kTablesVersion of an earlier release: {struct: the fields that it lacks}}: `ReadTables` reads them as 0.
-LACKING: dict[int, dict[str, tuple[str, ...]]] = {}
+LACKING: dict[int, dict[str, tuple[str, ...]]] = {5: {"Layer": ("slope",)}}
 _WRITTEN_BY = {5: "0.1"}  # kTablesVersion: the release of keras-tinytrain
 
 

@@ -182,6 +182,17 @@ class GridReLU(_OnGrid, keras.layers.ReLU):
         return self.grid.write(x * factor, multiply(tf.round(x), factor))
 
 
+class GridLeakyReLU(_OnGrid, keras.layers.LeakyReLU):
+    def call(self, inputs):
+        """The two halves have a factor each. The gradient is that of the half in which the output lies; 0 is in the lower one."""
+        grid, slope = self.grid, np.float64(np.float32(self.negative_slope))
+        x, factor = grid.read(inputs), np.float64(grid.input_scales[0]) / np.float64(grid.scale)
+        whole = tf.round(x)
+        rounded = tf.where(whole >= 0, multiply(whole, factor), multiply(whole, slope * factor))
+        above = tf.minimum(rounded, 127 - grid.zero_point) > 0
+        return grid.write(x * factor * tf.where(above, np.float64(1), slope), rounded)
+
+
 # {TensorFlow Lite's operator: the Keras layer that computes it}, of all that export/backward/operators.py declares.
 _ON_GRID = {
     "CONV_2D": GridConv2D,
@@ -194,6 +205,7 @@ _ON_GRID = {
     "REDUCE_MAX": GridGlobalMaxPooling2D,
     "RELU": GridReLU,
     "RELU6": GridReLU,
+    "LEAKY_RELU": GridLeakyReLU,
 }
 _AS_IT_IS = ("PAD", "RESHAPE")  # what comes out is on the grid of what goes in
 

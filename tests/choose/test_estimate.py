@@ -61,6 +61,7 @@ BLOCKS = (
     "max",
     "average",
     "relu",
+    "leaky",
     "residual",
     "forked",
     "shortcut",
@@ -117,6 +118,8 @@ def block_output(block, x):
         return layers.AveragePooling2D(2, stride, padding="same")(x)
     if kind == "relu":
         return layers.ReLU()(x)
+    if kind == "leaky":
+        return layers.LeakyReLU(0.2)(conv(channels, 1)(x))
     if kind == "residual":
         return layers.Add()([x, conv(x.shape[-1], 3, activation=relu)(x)])
     if kind == "forked":  # the ReLU cannot be fused: its input is read once more

@@ -258,6 +258,22 @@ def test_max_pooling_and_padding():
     assert kept_layers(graph) == ["trained.activation", "conv"]  # what max pooling reads; the first holds the ReLU's mask, too
 
 
+def test_leaky_relu():
+    image = keras.Input((6, 6, 2))
+    x = layers.LeakyReLU(0.3, name="leaky")(layers.Conv2D(4, 1, name="trained")(image))
+    x = layers.Conv2D(3, 1, activation="leaky_relu", name="conv")(x)
+    _, _, graph = Exported(keras.Model(image, layers.Flatten(name="flat")(x))).cut("trained")
+    assert [(l.name, l.op, l.activation, l.slope) for l in graph.layers] == [
+        ("trained", "kConv2D", "kLinear", 0.0),
+        ("leaky", "kLeakyRelu", "kLinear", pytest.approx(0.3)),
+        ("conv", "kConv2D", "kLinear", 0.0),
+        ("conv.activation", "kLeakyRelu", "kLinear", pytest.approx(0.2)),
+        ("flat", "kReshape", "kLinear", 0.0),
+    ]
+    assert kept_layers(graph) == ["leaky", "conv.activation"]  # their outputs tell which half the gradient goes through
+    assert graph.gradient_bytes == align(4 * 6 * 6 * 4) + align(4 * 6 * 6 * 3)  # LeakyReLU in place
+
+
 def test_plan_is_checked(tiny):
     with pytest.raises(ValueError, match="no layer 'nowhere'"):
         tiny.cut("nowhere")

@@ -40,12 +40,24 @@ def picking_net():
     )
 
 
+def leaky_net():
+    """LeakyReLU of three slopes, as a layer and as an activation by its name; one output of it is read twice."""
+    keras.utils.set_random_seed(5)
+    x = image = keras.Input((10, 10, 2))
+    x = keras.layers.LeakyReLU(0.3, name="leaky")(keras.layers.Conv2D(6, 3, name="first")(x))
+    y = keras.layers.Conv2D(6, 3, padding="same", activation="leaky_relu", name="second")(x)
+    y = keras.layers.LeakyReLU(0.0, name="zero")(keras.layers.DepthwiseConv2D(3, padding="same", name="depthwise")(y))
+    x = keras.layers.Add(name="add")([x, keras.layers.Conv2D(6, 1, name="third")(y)])
+    return keras.Model(image, keras.layers.GlobalAveragePooling2D(name="pool")(keras.layers.LeakyReLU(1.5, name="steep")(x)))
+
+
 BLOCKS = plan_of(b1_project=(1, 3), b2_depthwise=(0, 5), b3_conv=(2, 11), logits=(0, 4))
 CASES = {  # model, plan, head, views, (optimizer, learning rate); "views" and "softmax" keep their features in flash
     "blocks": (tiny_net, BLOCKS, "prototypes", (), ("adam", 0.01)),
     "views": (tiny_net, plan_of(b1_expand=(0, 9), b1_depthwise=(3,)), "prototypes", ((0, 1), (-2, 0)), ("momentum", 0.1)),
     "pooled": (pooled_net, plan_of(first=(0, 5), second=(1,), hidden=(0, 7)), "prototypes", (), ("sgd", 0.1)),
     "picking": (picking_net, plan_of(first=(0, 5), second=(1, 2)), "prototypes", (), ("adam", 0.02)),
+    "leaky": (leaky_net, plan_of(first=(0, 5), second=(1, 2), third=(3,)), "prototypes", ((0, 1),), ("rmsprop", 0.002)),
     "separable": (separable_net, plan_of(s1_pointwise=(2, 7), s3_depthwise=(0, 4)), "prototypes", (), ("adam", 0.01)),
     "softmax": (lambda: tiny_net(classes=WAYS), plan_of(b2_expand=(0, 1), logits=(0, 1, 2, 3)), "softmax", (), ("adam", 0.01)),
 }

@@ -15,7 +15,7 @@ from keras_tinytrain.fewshot.training import leave_one_out_loss
 from keras_tinytrain.run import HostRuntime
 from keras_tinytrain.run.on_grid import on_grid_model
 from keras_tinytrain.run.quantise import quantise
-from tests.run.test_host import BLOCKS, picking_net, plan_of
+from tests.run.test_host import BLOCKS, leaky_net, picking_net, plan_of
 
 WAYS, SHOTS, ITERATIONS, RATE, SHIFTS = 4, 3, 40, 3e-3, ((0, 1, 0), (-2, 0, 1))
 CASES = {
@@ -23,6 +23,7 @@ CASES = {
     "early": (tiny_net, plan_of(b1_expand=(0, 9), b1_depthwise=(3,))),
     "pooled": (pooled_net, plan_of(first=(0, 5), second=(1,), hidden=(0, 7))),
     "picking": (picking_net, plan_of(first=(0, 5), second=(1, 2))),
+    "leaky": (leaky_net, plan_of(first=(0, 5), second=(1, 2), third=(3,))),
 }
 
 

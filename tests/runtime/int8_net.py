@@ -54,6 +54,7 @@ class Layer:
     scales: np.ndarray = None
     bias: np.ndarray = None
     accumulate: tuple = (False, False)
+    slope: float = 0.0
 
 
 @dataclass
@@ -134,7 +135,10 @@ class Net:
             behind = [(before, size - before - old) for before, size, old in zip((*layer.window[4:], 0), output.shape, x.shape)]
             q = np.pad(x.astype(np.int64) - first.zero_point, behind)
         else:
-            q = rescale(x.astype(np.int64) - first.zero_point, first.scale / output.scale)
+            steps, factor = x.astype(np.int64) - first.zero_point, first.scale / output.scale
+            q = rescale(steps, factor)
+            if layer.op == "leaky":
+                q = np.where(steps >= 0, q, rescale(steps, float(np.float32(layer.slope)) * factor))
         return np.clip(q + output.zero_point, *self.clamps(layer)).astype(np.int8)
 
     def clamps(self, layer):
@@ -215,6 +219,9 @@ class Net:
         layer, shape = self.layers[index], self.tensors[tensor].shape
         if layer.op in ("add", "activation", "reshape"):
             return d_output.reshape(shape)
+        if layer.op == "leaky":
+            above = values[layer.output] > self.tensors[layer.output].zero_point
+            return d_output * np.where(above, 1, np.float64(np.float32(layer.slope)))
         if layer.op == "pad":
             top, left = layer.window[4:]
             return d_output[top : top + shape[0], left : left + shape[1]]

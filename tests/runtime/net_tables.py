@@ -19,6 +19,7 @@ OPERATORS = {
     "reshape": "kReshape",
     "max": "kMaxPool2D",
     "pad": "kPad",
+    "leaky": "kLeakyRelu",
 }
 ACTIVATIONS = {"linear": "kLinear", "relu": "kRelu", "relu6": "kRelu6"}
 
@@ -77,7 +78,7 @@ def render_layer(net, i):
     flags = ", ".join(str(a).lower() for a in x.accumulate)
     return (
         f"{{Operator::{OPERATORS[x.op]}, Activation::{ACTIVATIONS[x.activation]}, {flags}, {x.input}, {x.input2}, "
-        f"{x.output}, {', '.join(map(str, x.window))}, {pointers}, {bias}}}"
+        f"{x.output}, {', '.join(map(str, x.window))}, {number(x.slope)}, {pointers}, {bias}}}"
     )
 
 

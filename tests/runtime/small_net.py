@@ -8,16 +8,16 @@ from tests.runtime.int8_net import NONE, STORED_SAMPLE, Layer, Net, Tensor
 def small_net(head="prototypes", seed=0, by_channel=0, picking=False, candidates=()):
     """Convolution, an inverted bottleneck with a residual, a strided convolution, pooling, reshape and dense: every operator
     that the runtime knows, both activations, gradients that accumulate, and two that change places in one buffer. With
-    `by_channel`, the bottleneck's wide middle goes backwards so many channels at a time. With `picking`, max pooling and
-    padding take the place of average pooling and reshape."""
+    `by_channel`, the bottleneck's wide middle goes backwards so many channels at a time. With `picking`, LeakyReLU, max
+    pooling and padding take the place of ReLU, average pooling and reshape."""
     rng = np.random.default_rng(seed)
     net = Net(head=head)
     inputs = rng.integers(-128, 128, (6, 6, 5, 4), np.int8)
     net.tensors.append(Tensor((6, 5, 4), 0.05, 3, kept=STORED_SAMPLE))
 
-    def add(op, shape, source=None, source2=NONE, activation="linear", window=(1, 1, 1, 1, 0, 0), bias=True):
+    def add(op, shape, source=None, source2=NONE, activation="linear", window=(1, 1, 1, 1, 0, 0), bias=True, slope=0.0):
         source = len(net.tensors) - 1 if source is None else source
-        layer = Layer(op, source, len(net.tensors), activation, source2, window)
+        layer = Layer(op, source, len(net.tensors), activation, source2, window, slope=slope)
         index = len(net.layers)
         net.layers.append(layer)
         previous = net.tensors[source]
@@ -48,6 +48,8 @@ def small_net(head="prototypes", seed=0, by_channel=0, picking=False, candidates
             else:
                 real = net.real(layer.input, values[layer.input])
                 real = real + (net.real(layer.input2, values[layer.input2]) if layer.input2 != NONE else 0)
+            if layer.op == "leaky":
+                real = np.where(real > 0, real, layer.slope * real)
             if layer.activation != "linear":
                 real = np.clip(real, 0, 6 if layer.activation == "relu6" else None)
             lowest, highest = min(lowest, real.min()), max(highest, real.max())
@@ -60,7 +62,10 @@ def small_net(head="prototypes", seed=0, by_channel=0, picking=False, candidates
     add("conv", (6, 5, 6), bias=False)  # 3 -> 4
     add("add", (6, 5, 6), source2=1, activation="relu")  # 4, 1 -> 5
     add("depthwise", (3, 3, 6), window=(5, 3, 2, 2, 2, 1))  # 5 -> 6
-    add("activation", (3, 3, 6), activation="relu")  # 6 -> 7
+    if picking:
+        add("leaky", (3, 3, 6), slope=0.3)  # 6 -> 7
+    else:
+        add("activation", (3, 3, 6), activation="relu")  # 6 -> 7
     add("conv", (2, 2, 5), window=(3, 2, 2, 2, 1, 0))  # 7 -> 8
     if picking:
         add("max", (2, 2, 5), window=(2, 2, 1, 1, 1, 1))  # 8 -> 9

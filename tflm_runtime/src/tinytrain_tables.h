@@ -12,7 +12,7 @@
 namespace tinytrain {
 
 // Raised with every change of a struct below; generated tables assert it at compile time, Trainer::Init at run time.
-constexpr std::uint32_t kTablesVersion = 5;
+constexpr std::uint32_t kTablesVersion = 6;
 
 constexpr std::int32_t kNone = -1;          // "no such tensor / buffer / layer"
 constexpr std::int32_t kStoredSample = -2;  // Tensor::kept of the trainable part's input: the stored sample holds it
@@ -27,6 +27,7 @@ enum class Operator : std::uint8_t {
   kReshape = 6,          // same elements, other shape
   kMaxPool2D = 7,        // window kernel_height x kernel_width; of equal maxima the first, row by row, has the gradient
   kPad = 8,              // pad_top rows and pad_left columns before, others behind
+  kLeakyRelu = 9,        // input where it is positive, else slope * input
 };
 
 enum class Activation : std::uint8_t { kLinear = 0, kRelu = 1, kRelu6 = 2 };  // fused behind the layer
@@ -95,6 +96,7 @@ struct Layer {
   std::int32_t stride_width;
   std::int32_t pad_top;
   std::int32_t pad_left;
+  float slope;                 // kLeakyRelu: at least 0
   const std::int8_t* kernel;   // initial weights, in flash; nullptr where the operator has none. See TrainedLayer::kernel
   const float* kernel_scales;  // [output channels], symmetric; dense: the one scale, repeated
   const std::int32_t* bias;    // [output channels], scale = input scale * kernel scale; nullptr: none

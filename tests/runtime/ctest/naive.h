@@ -98,6 +98,11 @@ inline Doubles Pad(const Doubles& input, const WindowShape& s) {
   return output;
 }
 
+inline Doubles LeakyRelu(Doubles values, double slope) {
+  for (double& value : values) value *= value > 0.0 ? 1.0 : slope;
+  return values;
+}
+
 inline double Dot(const Doubles& a, const Doubles& b) {
   double sum = 0.0;
   for (std::size_t i = 0; i < a.size(); ++i) sum += a[i] * b[i];

@@ -27,6 +27,7 @@ struct Case {
     layer.stride_width = shape.stride_width;
     layer.pad_top = shape.pad_top;
     layer.pad_left = shape.pad_left;
+    layer.slope = static_cast<float>(random->Between(0, 6)) / 4.0f;
     layer.kernel = o.kernel.data();
     layer.kernel_scales = o.scales.data();
     tensors[0] = {shape.input_height, shape.input_width, shape.input_channels, 1.0f, o.zero_point, 0, 0, 0};
@@ -52,7 +53,8 @@ WindowShape WindowOf(Random* random, Operator op) {
     case Operator::kReshape: return {2, 3, 4, 1, 1, 24, 1, 1, 1, 1, 0, 0};
     case Operator::kPad: return {2, 3, 4, 5, 4, 4, 1, 1, 1, 1, 2, 1};
     case Operator::kAdd:
-    case Operator::kActivation: return same;
+    case Operator::kActivation:
+    case Operator::kLeakyRelu: return same;
   }
   return same;
 }
@@ -68,6 +70,7 @@ Doubles Forward(const Case& c, const Doubles& input) {
     case Operator::kAveragePool2D: return naive::AveragePool(input, s);
     case Operator::kMaxPool2D: return naive::MaxPool(input, s);
     case Operator::kPad: return naive::Pad(input, s);
+    case Operator::kLeakyRelu: return naive::LeakyRelu(input, static_cast<double>(c.layer.slope));
     case Operator::kAdd:  // of one input; the other is a constant
     case Operator::kActivation:
     case Operator::kReshape: return input;
@@ -139,7 +142,11 @@ void RunOperator(Operator op, std::uint32_t seed) {
   if (op == Operator::kMaxPool2D) {  // no two values are alike, so that there is one gradient
     for (std::size_t i = 0; i < c.o.input.size(); ++i) c.o.input[i] = static_cast<std::int8_t>(i * 89 % 251 - 125);
   }
-  const Doubles d_output = InDouble(c.o.d_output), input = c.o.RealInput();
+  const Doubles d_output = InDouble(c.o.d_output);
+  Doubles input = c.o.RealInput();
+  if (op == Operator::kLeakyRelu) {  // away from 0, where there is no gradient, and within the int8 range of the output
+    for (double& value : input) value = (value < 0.0 ? -1.0 : 1.0) * (1.0 + std::fmod(std::fabs(value), 50.0));
+  }
   const auto loss = [&](const Doubles& x) { return naive::Dot(d_output, Forward(c, x)); };
   InputGradient(name, c, row, input, check::CentralDifferences(loss, input, 0.25));
   if (row.kernel_backward != nullptr) KernelGradient(name, c, row);

@@ -5,6 +5,7 @@
 #include "tinytrain/backward/kernel_rows.h"
 #include "tinytrain/kernels/pooling.h"
 #include "tinytrain/memory/memory.h"
+#include "tinytrain/numerics/math.h"
 
 namespace tinytrain {
 namespace {
@@ -41,6 +42,10 @@ bool OutputIsOnePixel(const Layer&, const Tensor&, const Tensor& output) { retur
 
 bool ShapesAreEqual(const Layer&, const Tensor& input, const Tensor& output) {
   return input.height == output.height && input.width == output.width && input.channels == output.channels;
+}
+
+bool LeakyReluFits(const Layer& layer, const Tensor& input, const Tensor& output) {
+  return ShapesAreEqual(layer, input, output) && layer.slope >= 0.0f && IsFinite(layer.slope);
 }
 
 bool SizesAreEqual(const Layer&, const Tensor& input, const Tensor& output) {
@@ -113,6 +118,14 @@ void AveragePoolInput(const InputStep& step) { AveragePoolBackward(step.d_input,
 
 void MaxPoolInput(const InputStep& step) { MaxPoolBackward(step.d_input, step.d_output, step.input, step.shape); }
 
+// output = input where input > 0, else slope * input;  d_input = d_output where output > 0, else slope * d_output
+void LeakyReluInput(const InputStep& step) {
+  for (std::int32_t i = 0; i < NumElements(step.input_tensor); ++i) {
+    const float slope = step.output[i] > step.output_tensor.zero_point ? 1.0f : step.layer.slope;
+    step.d_input[i] = slope * step.d_output[i] + (step.accumulate ? step.d_input[i] : 0.0f);
+  }
+}
+
 void PadInput(const InputStep& step) { PadBackward(step.d_input, step.d_output, step.shape); }
 
 // ---- the rows: properties, is_valid, weights_per_channel, input_backward, kernel_backward
@@ -128,6 +141,7 @@ constexpr OperatorRow kActivation = {kInPlace, &ShapesAreEqual, nullptr, &Identi
 constexpr OperatorRow kReshape = {kInPlace, &SizesAreEqual, nullptr, &IdentityInput, nullptr};
 constexpr OperatorRow kMaxPool2D = {kReadsInput, &ChannelWindowsFit, nullptr, &MaxPoolInput, nullptr};
 constexpr OperatorRow kPad = {kNoProperty, &PadFits, nullptr, &PadInput, nullptr};
+constexpr OperatorRow kLeakyRelu = {kInPlace | kReadsOutput, &LeakyReluFits, nullptr, &LeakyReluInput, nullptr};
 constexpr OperatorRow kUnknown = {};
 
 }  // namespace
@@ -143,6 +157,7 @@ const OperatorRow& RowOf(Operator op) {
     case Operator::kReshape: return kReshape;
     case Operator::kMaxPool2D: return kMaxPool2D;
     case Operator::kPad: return kPad;
+    case Operator::kLeakyRelu: return kLeakyRelu;
   }
   return kUnknown;
 }
