@@ -97,3 +97,29 @@ def gradient_spans(table: LayerTable, trained: Iterable[str]) -> dict[int, tuple
 def tensor_sizes(table: LayerTable) -> dict[int, int]:
     """Elements of every tensor, by its home."""
     return {home: math.prod(table[home].output_shape) for home in set(homes(table))}
+
+
+def padded_copies(table: LayerTable, trained: frozenset[str]) -> dict[int, tuple[int, int]]:
+    """{row: (first, last)}: paddings that the forward pass computes, though they share memory for the backward pass.
+
+    The exporter gives a convolution's kernel another row and column where that makes it pad by itself, as "same" does. It does
+    not change a kernel that is trained.
+    """
+    copies = {}
+    for index, pad in enumerate(table):
+        readers = [row for row, other in enumerate(table) if index in other.inputs]
+        absorbed = all(table[row].name not in trained and _pads_as_same(table[row], pad) for row in readers)
+        if pad.kind == "pad" and homes(table)[index] != index and not absorbed:
+            copies[index] = index, max(readers)
+    return copies
+
+
+def _pads_as_same(row: LayerInfo, pad: LayerInfo) -> bool:
+    """Whether padding "same" at some stride s pads as much as `pad`: (outputs - 1) s + kernel - inputs, or one more."""
+    return all(
+        any(
+            outputs == -(-size // s) and padded - size - max((outputs - 1) * s + kernel - size, 0) in (0, 1)
+            for s in range(1, size + 1)
+        )
+        for size, padded, kernel, outputs in zip(pad.input_shape, pad.output_shape, row.kernel_shape[:2], row.output_shape)
+    )

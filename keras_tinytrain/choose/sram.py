@@ -6,7 +6,7 @@ import math
 
 from keras_tinytrain.choose.arena import placed_bytes
 from keras_tinytrain.choose.backward_pass import Shapes, Step, interiors, place_gradients, values_read
-from keras_tinytrain.choose.lifetimes import homes, table_steps, tensor_sizes, tensor_spans
+from keras_tinytrain.choose.lifetimes import homes, padded_copies, table_steps, tensor_spans
 from keras_tinytrain.choose.training_memory import OPTIMIZERS, WEIGHTS, LayerInRam, Training, TrainingMemory, training_memory
 from keras_tinytrain.model.layers import LayerInfo, LayerTable
 from keras_tinytrain.model.split import latest_cut
@@ -119,7 +119,7 @@ def _activation_memory(table: LayerTable, names: frozenset[str]) -> tuple[int, i
     cut = latest_cut([row.inputs for row in table], min(map(table.index, names)))
     assert cut is not None  # the input is one
     steps, shapes = table_steps(table, names), {home: table[home].output_shape for home in homes(table)}
-    arenas = _arena(table, 0, cut + 1, set()), _arena(table, cut, len(table), values_read(steps))
+    arenas = _arena(table, 0, cut + 1, frozenset()), _arena(table, cut, len(table), names)
     return cut, _gradient_bytes(steps, shapes), arenas
 
 
@@ -130,14 +130,17 @@ def _gradient_bytes(steps: list[Step], shapes: Shapes) -> int:
     return max(place_gradients(steps, shapes, planes).num_bytes, place_gradients(apart, shapes, planes).bound)
 
 
-def _arena(table: LayerTable, start: int, stop: int, kept: set[int]) -> int:
+def _arena(table: LayerTable, start: int, stop: int, trained: frozenset[str]) -> int:
     """Estimate in bytes for the operators of rows [start, stop): their tensors, and TensorFlow Lite Micro's bookkeeping."""
-    operators = [table[home] for home in sorted(set(homes(table)[start:stop])) if home >= start]
-    bookkeeping = 1024 + sum(_OPERATOR_BYTES + 8 * row.num_channels * row.has_channels for row in operators)
-    return align(tensor_bytes(table, start, stop, kept) + bookkeeping)
+    operators = {home for home in homes(table)[start:stop] if home >= start}
+    operators |= set(padded_copies(table, trained)).intersection(range(start, stop))
+    per_channel = sum(8 * table[index].num_channels for index in operators if table[index].has_channels)
+    return align(tensor_bytes(table, start, stop, trained) + 1024 + _OPERATOR_BYTES * len(operators) + per_channel)
 
 
-def tensor_bytes(table: LayerTable, start: int, stop: int, kept: set[int]) -> int:
-    """Bytes of the int8 tensors of rows [start, stop), as they are placed; `kept` ones are alive to the end."""
-    sizes, spans = tensor_sizes(table), sorted(tensor_spans(table, start, stop).items())
-    return placed_bytes((align(sizes[home]), first, stop if home in kept else last) for home, (first, last) in spans)
+def tensor_bytes(table: LayerTable, start: int, stop: int, trained: frozenset[str]) -> int:
+    """Bytes of the int8 tensors of rows [start, stop), as they are placed. Those that training reads are alive to the end."""
+    kept, spans = values_read(table_steps(table, trained)), dict(tensor_spans(table, start, stop))
+    spans |= {row: span for row, span in padded_copies(table, trained).items() if start <= row < stop}
+    sizes = {row: align(math.prod(table[row].output_shape)) for row in spans}
+    return placed_bytes((sizes[row], first, stop if row in kept else last) for row, (first, last) in sorted(spans.items()))

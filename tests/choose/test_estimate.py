@@ -201,10 +201,7 @@ def test_estimate_is_never_below_the_promise(net, accounting, data):
         features=accounting.features,
     )
     cut = latest_cut([row.inputs for row in table], table.index(next(iter(choice))))
-    arenas = (
-        tensor_bytes(table, 0, cut + 1, set()),
-        tensor_bytes(table, cut, len(table), values_read(table_steps(table, choice))),
-    )
+    arenas = tensor_bytes(table, 0, cut + 1, frozenset()), tensor_bytes(table, cut, len(table), frozenset(choice))
     estimated = accounting.training(table, choice).sram(*arenas)
     promised = exported.sram(exported_tensor_bytes(frozen), exported_tensor_bytes(trainable))
     assert all(estimated[part] >= num_bytes for part, num_bytes in promised.items()), (estimated, promised)
