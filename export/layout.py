@@ -12,7 +12,8 @@ from keras_tinytrain.export.backward.selected import RamChoice, choose_split
 from keras_tinytrain.export.boards import Board
 from keras_tinytrain.export.conversion import Converted
 from keras_tinytrain.export.limits import check_fits, flash_bytes, what_would_fit
-from keras_tinytrain.export.request import WEIGHTS_IN_RAM, ExportRequest
+from keras_tinytrain.export.request import ExportRequest
+from keras_tinytrain.export.settings import WEIGHTS_IN_RAM
 from keras_tinytrain.export.tables import tables_bytes
 from keras_tinytrain.export.tflite.arena import smallest_arena
 from keras_tinytrain.tflm_runtime.rounding import whole_pages

@@ -13,7 +13,7 @@ from keras_tinytrain.export.adaptive import Candidates
 from keras_tinytrain.export.boards import Board
 from keras_tinytrain.export.boards import board as find_board
 from keras_tinytrain.export.bundle_folder import MANIFEST
-from keras_tinytrain.export.settings import TrainingSettings
+from keras_tinytrain.export.settings import SKETCHES, WEIGHTS_IN_RAM, TrainingSettings
 from keras_tinytrain.export.tflite import qat
 from keras_tinytrain.export.tflite.convert import is_softmax, without_softmax
 from keras_tinytrain.model.fold import fold_batch_norm
@@ -21,7 +21,6 @@ from keras_tinytrain.plan import Plan
 from keras_tinytrain.tflm_runtime.headers import names
 from keras_tinytrain.views import checked_views
 
-WEIGHTS_IN_RAM = {"cheapest": None, "selected": True, "whole": False}  # what `choose_split` is told
 ENDS_IN_SOFTMAX = (
     "Model '{}' ends in a softmax, but head='prototypes' takes embeddings. Pass keras.Model(model.input, model.layers[-2].output), "
     'or head="softmax".'
@@ -31,7 +30,7 @@ _CHOICES = {
     "head": HEADS,
     "weights_in_ram": tuple(WEIGHTS_IN_RAM),
     "features": ("ram", "flash"),
-    "sketch": ("serial", "imu"),
+    "sketch": SKETCHES,
 }
 
 

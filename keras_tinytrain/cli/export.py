@@ -5,6 +5,7 @@ import json
 
 from keras_tinytrain._quiet import load_tensorflow
 from keras_tinytrain.cli import options
+from keras_tinytrain.export.settings import SKETCHES, WEIGHTS_IN_RAM
 
 SUMMARY = "write the firmware bundle for a model and a plan"
 EXAMPLE = "export model.keras --plan plan.json --calibration task.npz --out bundle/"
@@ -33,14 +34,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--weights-in-ram",
         default="cheapest",
-        choices=("cheapest", "selected", "whole"),
+        choices=tuple(WEIGHTS_IN_RAM),
         help="weights of a trained layer in RAM: its trained channels (selected), all (whole), or whichever is less (%(default)s)",
     )
     options.device_arguments(parser)
     options.view_argument(parser)
     parser.add_argument(
         "--sketch",
-        choices=("serial", "imu"),
+        choices=SKETCHES,
         default="serial",
         help="source of the Arduino sketch's samples: its serial port, or a Nano 33 BLE Sense's motion sensor (%(default)s)",
     )
