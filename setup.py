@@ -27,6 +27,7 @@ setup(
         "keras_tinytrain.tflm_runtime",
     ],
     package_dir={"keras_tinytrain.export": "export", "keras_tinytrain.tflm_runtime": "tflm_runtime"},
+    include_package_data=False,  # what is named here, and nothing that only MANIFEST.in names
     package_data={
         "keras_tinytrain": ["py.typed"],
         "keras_tinytrain.backbones": ["weights/*"],
