@@ -41,7 +41,8 @@ setup(
             include_dirs=["tflm_runtime/src"],
             depends=sorted(glob.glob("tflm_runtime/**/*.h", recursive=True)),
             cxx_std=17,
-            extra_compile_args=["-O2", "-ffp-contract=off", "-Werror=switch"],  # the same floats as on the device; no gap in a switch
+            # The same floats as on the device; a gap in a switch is an error.
+            extra_compile_args=["-O2", "-ffp-contract=off", "-Werror=switch"],
         )
     ],
     cmdclass={"build_ext": build_ext},
