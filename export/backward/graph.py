@@ -125,6 +125,7 @@ def read_trainable(
         gradient_bytes_bound=gradients.bound,
         gradient_bytes_whole=place_gradients(steps, shapes, {}).num_bytes,
     )
+    fb.unshare_constants(model, [t for each in chosen for t in (each.kernel_tensor, each.bias_tensor) if t != NONE])
     return fb.part_of(model, list(range(len(model.subgraphs[0].operators))), [features], outputs), graph
 
 

@@ -1,5 +1,7 @@
 """Read, write and cut .tflite files, by the classes that TensorFlow has generated from their schema."""
 
+import copy
+
 import flatbuffers
 import numpy as np
 from tensorflow.lite.python import schema_py_generated as schema
@@ -113,6 +115,17 @@ def constant_offset(model_bytes: bytes, tensor_index: int) -> int:
     if not buffer.DataLength():
         raise ValueError(f"Tensor {tensor_index} is no constant: only constants lie in the file.")
     return int(start)
+
+
+def unshare_constants(model: schema.ModelT, tensor_indices: list[int]) -> None:
+    """Give each of these constants a buffer of its own, so that it can be replaced alone.
+
+    The converter stores equal constants once: biases that are all zero, for instance.
+    """
+    for index in tensor_indices:
+        tensor = model.subgraphs[0].tensors[index]
+        model.buffers.append(copy.copy(model.buffers[tensor.buffer]))
+        tensor.buffer = len(model.buffers) - 1
 
 
 def _drop_unused(model: schema.ModelT) -> None:

@@ -6,10 +6,12 @@ import pytest
 from bundle_reference import reference_gradients
 from models import images, labelled_images, pooled_net, separable_net, tiny_net
 
+from keras_tinytrain import _runtime
 from keras_tinytrain.export import Bundle, TrainingSettings, export_tflm
 from keras_tinytrain.export.backward import graph as graph_module
 from keras_tinytrain.export.tflite.arena import smallest_arena
 from keras_tinytrain.export.tflite.convert import convert_int8
+from keras_tinytrain.export.tflite.flatbuffer import constant_offset
 from keras_tinytrain.model.channels import kernel_channel_axis
 from keras_tinytrain.model.fold import fold_batch_norm
 from keras_tinytrain.plan import LayerPlan, Plan
@@ -223,6 +225,16 @@ def test_middles_that_share_a_tensor_are_refused(tmp_path, monkeypatch):
     plan = plan_of(s1_pointwise=(2, 7))
     with pytest.raises(ValueError, match="in the tables is out of range"):
         HostRuntime(export_tflm(model, plan, calibration=images(model, 8), out=tmp_path / "net"))
+
+
+def test_trained_biases_that_are_equal_at_first_are_apart(tmp_path):
+    """The converter stores equal constants once, and here both are zero."""
+    convs = [keras.layers.Conv2D(4, 1, use_bias=False, name=name) for name in ("first", "second")]
+    model = keras.Sequential([keras.Input((6, 6, 4)), *convs, keras.layers.GlobalAveragePooling2D()])
+    plan = plan_of(first=(0, 1), second=(2,))
+    host = HostRuntime(export_tflm(model, plan, calibration=images(model, 8), out=tmp_path / "net", weights_in_ram="whole"))
+    trained = _runtime.tables_info(host._tables.address)["trained"]
+    assert len({constant_offset(host.bundle.trainable, each["bias_tensor"]) for each in trained}) == 2
 
 
 def test_two_runtimes_of_one_bundle_do_not_share_weights(case, host):
