@@ -2,9 +2,7 @@
 
 import numpy as np
 
-from keras_tinytrain.tflm_runtime.headers import constant
-
-BLOCK_BYTES = constant("tinytrain_flash.h", "kFlashBlockBytes")  # of one write
+from keras_tinytrain.tflm_runtime.rounding import BLOCK_BYTES
 
 
 class PowerCut(Exception):

@@ -237,7 +237,7 @@ def test_failed_write_spoils_no_sample(setup):
 
 def test_nor_flash_is_as_strict_as_the_real_one():
     flash = NorFlash(1024, page_bytes=512)
-    with pytest.raises(RuntimeError, match="not erased"):
+    with pytest.raises(RuntimeError, match="block at offset 0 was written before: erase its page first"):
         flash.write(0, bytes(256))
     flash.erase(0)
     flash.write(256, bytes(range(256)))
