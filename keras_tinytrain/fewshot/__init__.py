@@ -6,27 +6,36 @@ from keras_tinytrain._public import lazy_names
 
 if typing.TYPE_CHECKING:
     from keras_tinytrain.fewshot.adaptation import adapt, classifier_from_delta, prototype_classifier
-    from keras_tinytrain.fewshot.augmentation import fixed_views, shift_views
-    from keras_tinytrain.fewshot.classifier import FewShotClassifier
+    from keras_tinytrain.fewshot.augmentation import default_shifts, fixed_views, shift_views
+    from keras_tinytrain.fewshot.classifier import Evaluation, FewShotClassifier
     from keras_tinytrain.fewshot.prototype_head import PrototypeHead, UpdatePrototypes
+    from keras_tinytrain.fewshot.task_loss import classifier_and_loss, head_for
 
 _HOMES = {
+    "Evaluation": "classifier",
     "FewShotClassifier": "classifier",
     "PrototypeHead": "prototype_head",
     "UpdatePrototypes": "prototype_head",
     "adapt": "adaptation",
+    "classifier_and_loss": "task_loss",
     "classifier_from_delta": "adaptation",
+    "default_shifts": "augmentation",
     "fixed_views": "augmentation",
+    "head_for": "task_loss",
     "prototype_classifier": "adaptation",
     "shift_views": "augmentation",
 }
 __all__ = [
+    "Evaluation",
     "FewShotClassifier",
     "PrototypeHead",
     "UpdatePrototypes",
     "adapt",
+    "classifier_and_loss",
     "classifier_from_delta",
+    "default_shifts",
     "fixed_views",
+    "head_for",
     "prototype_classifier",
     "shift_views",
 ]

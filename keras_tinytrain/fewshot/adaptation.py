@@ -13,11 +13,11 @@ from keras_tinytrain._old_names import last_blocks_or_layers, old_keywords
 from keras_tinytrain.choose.planner import choose, summed_cross_entropy
 from keras_tinytrain.choose.sram import DeviceAccounting
 from keras_tinytrain.delta import Delta
+from keras_tinytrain.fewshot._heads import HEADS, ORIGINAL, CosineHead, SoftmaxHead
+from keras_tinytrain.fewshot._support import check_support
 from keras_tinytrain.fewshot.adapter import Adapter
 from keras_tinytrain.fewshot.augmentation import Augment, fixed_views, shift_views
 from keras_tinytrain.fewshot.classifier import FewShotClassifier
-from keras_tinytrain.fewshot.heads import HEADS, ORIGINAL, CosineHead, SoftmaxHead
-from keras_tinytrain.fewshot.support import check_support
 from keras_tinytrain.fewshot.training import leave_one_out_loss, prototype_loss, softmax_loss, train
 from keras_tinytrain.model.channels import kernel_channel_axis
 from keras_tinytrain.model.graph import find_layer

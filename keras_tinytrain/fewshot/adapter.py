@@ -11,10 +11,10 @@ from numpy.typing import ArrayLike
 
 from keras_tinytrain.choose.fisher import activation_gradient_products, mean_squares
 from keras_tinytrain.delta import model_hash
-from keras_tinytrain.fewshot.heads import SCALE
+from keras_tinytrain.fewshot._heads import SCALE
+from keras_tinytrain.fewshot._trainable_part import TrainablePart
 from keras_tinytrain.fewshot.prototype_head import PrototypeHead
 from keras_tinytrain.fewshot.prototypes import cosine_logits
-from keras_tinytrain.fewshot.trainable_part import TrainablePart
 from keras_tinytrain.model.fold import canonical_form
 from keras_tinytrain.model.graph import flatten
 from keras_tinytrain.plan import Plan

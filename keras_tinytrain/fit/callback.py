@@ -17,13 +17,13 @@ from keras_tinytrain.choose.protocols import Accounting
 from keras_tinytrain.choose.sram import DeviceAccounting
 from keras_tinytrain.choose.strategies import redraw
 from keras_tinytrain.delta import Delta, snapshot
-from keras_tinytrain.fit import resume
-from keras_tinytrain.fit.checks import check_fit, check_plan, frozen_layers
+from keras_tinytrain.fit import _resume
+from keras_tinytrain.fit._checks import check_fit, check_plan, frozen_layers
+from keras_tinytrain.fit._other_callbacks import other_callbacks
+from keras_tinytrain.fit._tensorboard import write_plan
+from keras_tinytrain.fit._train_function import steps_per_execution, train_function
 from keras_tinytrain.fit.frozen_cache import FrozenCache, split_for_cache
-from keras_tinytrain.fit.other_callbacks import other_callbacks
 from keras_tinytrain.fit.sparse import ChannelSlice, channel_optimizer, channel_slices, move_slices, sparse_train_step
-from keras_tinytrain.fit.tensorboard import write_plan
-from keras_tinytrain.fit.train_function import steps_per_execution, train_function
 from keras_tinytrain.model.keras_package import copy_weights, is_keras2, keras_package, twin
 from keras_tinytrain.model.layers import layer_table
 from keras_tinytrain.model.private_keras import NoBatchHooks
@@ -216,9 +216,9 @@ class TinyTrainCallback(NoBatchHooks, keras.callbacks.Callback):
         """Let the other callbacks, and the user, know the plan."""
         for folder in self._folders("BackupAndRestore", "backup_dir"):
             if resumed:
-                resume.load_optimizer(folder, self.model.optimizer)
+                _resume.load_optimizer(folder, self.model.optimizer)
             else:
-                resume.keep(folder, plan, before)
+                _resume.keep(folder, plan, before)
         for folder in self._folders("TensorBoard", "log_dir"):
             write_plan(folder, plan)
         if self.verbose:
@@ -227,7 +227,7 @@ class TinyTrainCallback(NoBatchHooks, keras.callbacks.Callback):
 
     def _kept(self):
         """(plan, base values) of the interrupted training that this one resumes; None where it resumes none."""
-        found = [resume.kept(folder) for folder in self._folders("BackupAndRestore", "backup_dir")]
+        found = [_resume.kept(folder) for folder in self._folders("BackupAndRestore", "backup_dir")]
         return next(filter(None, found), None)
 
     def _folders(self, kind, attribute):

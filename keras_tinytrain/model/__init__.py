@@ -5,16 +5,29 @@ import typing
 from keras_tinytrain._public import lazy_names
 
 if typing.TYPE_CHECKING:
-    from keras_tinytrain.model.fold import fold_batch_norm
+    from keras_tinytrain.model.fold import canonical_form, fold_batch_norm
+    from keras_tinytrain.model.keras_package import copy_weights, twin
     from keras_tinytrain.model.layers import LayerInfo, LayerTable, layer_table
     from keras_tinytrain.model.split import split_model
 
 _HOMES = {
     "LayerInfo": "layers",
     "LayerTable": "layers",
+    "canonical_form": "fold",
+    "copy_weights": "keras_package",
     "fold_batch_norm": "fold",
     "layer_table": "layers",
     "split_model": "split",
+    "twin": "keras_package",
 }
-__all__ = ["LayerInfo", "LayerTable", "fold_batch_norm", "layer_table", "split_model"]
+__all__ = [
+    "LayerInfo",
+    "LayerTable",
+    "canonical_form",
+    "copy_weights",
+    "fold_batch_norm",
+    "layer_table",
+    "split_model",
+    "twin",
+]
 __getattr__, __dir__ = lazy_names(__name__, _HOMES)

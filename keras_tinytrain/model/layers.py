@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Sequence
 
 import keras
 
-from keras_tinytrain.model.blocks import find_blocks
+from keras_tinytrain.model._blocks import find_blocks
 from keras_tinytrain.model.graph import Node, flatten, walk
 
 CHANNEL_AXIS = {"conv": -1, "depthwise": -2, "dense": -1}  # of the kernel, as Keras lays it out

@@ -8,8 +8,8 @@ import sys
 import numpy as np
 import pytest
 
-from keras_tinytrain.delta import ChannelValues, Delta, delta, records
-from keras_tinytrain.tflm_runtime import source_dir
+from keras_tinytrain.delta import ChannelValues, Delta
+from keras_tinytrain.tflm_runtime import delta_format, source_dir
 
 
 def defined(header, name):
@@ -21,22 +21,22 @@ def defined(header, name):
 
 
 def test_magic_and_version_are_the_headers():
-    assert "".join(defined("tinytrain_delta.h", "kDeltaMagic")).encode() == delta.MAGIC
-    assert defined("tinytrain_delta.h", "kDeltaVersion") == delta.VERSION
+    assert "".join(defined("tinytrain_delta.h", "kDeltaMagic")).encode() == delta_format.MAGIC
+    assert defined("tinytrain_delta.h", "kDeltaVersion") == delta_format.VERSION
 
 
 def test_flags_types_and_sizes_are_the_headers():
     header = "tinytrain/delta/format.h"
-    assert (defined(header, "kHasBias"), defined(header, "kHasPrevious")) == (records.HAS_BIAS, records.HAS_PREVIOUS)
-    types = {code: value.name for code, (value, _) in records.VALUE_TYPES.items()}
-    assert types == {defined(header, "kFloat32Values"): "float32", defined(header, "kInt8Values"): "int8"}
+    assert (defined(header, "kHasBias"), defined(header, "kHasPrevious")) == (delta_format.HAS_BIAS, delta_format.HAS_PREVIOUS)
+    assert defined(header, "kFloat32Values") == delta_format.FLOAT32_VALUES
+    assert defined(header, "kInt8Values") == delta_format.INT8_VALUES
     empty = Delta(bytes(32), ()).to_bytes()
     assert len(empty) == defined(header, "kDeltaHeaderBytes") + defined(header, "kDeltaCrcBytes")
 
 
 def test_name_longer_than_the_format_allows_is_refused():
     longest = defined("tinytrain_delta.h", "kMaxNameBytes")
-    assert longest == records.MAX_NAME_BYTES
+    assert longest == delta_format.MAX_NAME_BYTES
     values = np.zeros((1, 2), np.float32)
     named = Delta(bytes(32), (ChannelValues("n" * longest, (0,), values, None),))
     assert Delta.from_bytes(named.to_bytes()).records[0].name == "n" * longest

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import keras
 import numpy as np
 
-from keras_tinytrain.delta.records import ChannelValues
+from keras_tinytrain.delta._records import ChannelValues
 from keras_tinytrain.model.channels import kernel_channel_axis
 from keras_tinytrain.model.graph import find_layer
 from keras_tinytrain.model.private_keras import all_layers, own_weights

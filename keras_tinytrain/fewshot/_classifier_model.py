@@ -6,9 +6,9 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_tinytrain.fewshot._heads import ORIGINAL, Head
+from keras_tinytrain.fewshot._trainable_part import Source, split_at
 from keras_tinytrain.fewshot.adapter import copy_model
-from keras_tinytrain.fewshot.heads import ORIGINAL, Head
-from keras_tinytrain.fewshot.trainable_part import Source, split_at
 from keras_tinytrain.model.graph import find_layer, only, require_functional
 from keras_tinytrain.model.private_keras import run_graph
 

@@ -9,8 +9,8 @@ import pathlib
 import typing
 import zlib
 
-from keras_tinytrain.delta.combine import Keep, Records, combined
-from keras_tinytrain.delta.records import ChannelValues, pack, unpack_all
+from keras_tinytrain.delta._combine import Keep, Records, combined
+from keras_tinytrain.delta._records import ChannelValues, pack, unpack_all
 from keras_tinytrain.plan import LayerPlan, Plan
 from keras_tinytrain.tflm_runtime.delta_format import CRC, HEADER, MAGIC, VERSION, delta_bytes
 
@@ -37,7 +37,7 @@ class Delta:
     @classmethod
     def between(cls, before: "Delta", model: "keras.Model") -> "Delta":
         """The delta from the base model, of which `before` is a `snapshot`, to the present `model`."""
-        from keras_tinytrain.delta.channels import read_channels
+        from keras_tinytrain.delta._channels import read_channels
 
         return cls(before.base_hash, read_channels(model, before.plan), previous=before.records)
 
@@ -52,7 +52,7 @@ class Delta:
         Raises:
             ValueError: `model` is another model, or the delta holds int8 values of a device.
         """
-        from keras_tinytrain.delta.channels import model_hash, write_channels
+        from keras_tinytrain.delta._channels import model_hash, write_channels
 
         actual = model_hash(model)
         if actual != self.base_hash:
@@ -68,7 +68,7 @@ class Delta:
         Raises:
             ValueError: `model` does not hold this delta's values, or the delta does not know the base model's.
         """
-        from keras_tinytrain.delta.channels import equal_values, read_channels, write_channels
+        from keras_tinytrain.delta._channels import equal_values, read_channels, write_channels
 
         if not self.previous:
             raise ValueError("This delta does not hold the base model's values. Load the base model again instead.")
@@ -154,6 +154,6 @@ class Delta:
 
 def snapshot(model: "keras.Model", plan: Plan) -> Delta:
     """The delta that changes nothing: the present values of the channels in `plan`, and of layers marked `learned_state`."""
-    from keras_tinytrain.delta.channels import model_hash, read_channels, with_learned_state
+    from keras_tinytrain.delta._channels import model_hash, read_channels, with_learned_state
 
     return Delta(model_hash(model), read_channels(model, with_learned_state(model, plan)))

@@ -5,7 +5,7 @@ from typing import TypeAlias
 
 import numpy as np
 
-from keras_tinytrain.delta.records import ChannelValues
+from keras_tinytrain.delta._records import ChannelValues
 
 Records: TypeAlias = tuple[
     ChannelValues, ChannelValues
