@@ -33,7 +33,7 @@ def test_every_candidate_is_told_in_the_order_of_its_score(plan):
         assert {f"{potential:.3g}", f"{row.num_weights:,}", f"{row.macs:,}", f"{score:.3g}"} <= set(line.split())
 
 
-def test_why_taken_or_left(plan):
+def test_layers_say_why_they_were_taken_or_left(plan):
     taken = paper_cost.num_channels(plan)
     for name, line in lines_by_layer(plan).items():
         size = plan.explanation.table[name].num_channels
@@ -44,7 +44,7 @@ def test_why_taken_or_left(plan):
             assert line.endswith(("bytes more", "MACs more"))
 
 
-def test_the_reason_is_the_exact_shortage(plan):
+def test_reason_is_the_exact_shortage(plan):
     explanation, budget = plan.explanation, plan.budget
     choices = paper_cost.num_channels(plan)
     name = next(
@@ -56,7 +56,7 @@ def test_the_reason_is_the_exact_shortage(plan):
     assert needs in explanation.reason(plan, name)
 
 
-def test_what_more_memory_would_add(plan):
+def test_explanation_says_what_more_memory_would_add(plan):
     text = plan.explain()
     for share, memory in (("+25%", 7680), ("+50%", 9216), ("+100%", 12288)):
         line = next(line for line in text.splitlines() if line.startswith(share))
@@ -67,7 +67,7 @@ def test_what_more_memory_would_add(plan):
             assert change == 0 or f"{name} {change:+d} channels" in line
 
 
-def test_a_plan_that_was_read_says_that_it_knows_nothing(plan, tmp_path):
+def test_plan_from_a_file_says_that_its_scores_are_not_known(plan, tmp_path):
     plan.save(tmp_path / "plan.json")
     for unexplained in (Plan.load(tmp_path / "plan.json"), Plan((LayerPlan("logits", (0,)),))):
         with pytest.raises(ValueError, match="was not chosen here.*plan --explain"):
@@ -77,7 +77,7 @@ def test_a_plan_that_was_read_says_that_it_knows_nothing(plan, tmp_path):
 
 
 @pytest.mark.parametrize("suffix", [".png", ".svg"])
-def test_figure(plan, tmp_path, suffix):
+def test_figure_of_a_plan_is_written(plan, tmp_path, suffix):
     pytest.importorskip("matplotlib")
     write_figure(plan, tmp_path / f"plan{suffix}")
     head = (tmp_path / f"plan{suffix}").read_bytes()[:4]

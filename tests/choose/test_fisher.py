@@ -40,7 +40,7 @@ def task():
     return float64_copy(model), x.astype(np.float64), y
 
 
-def test_equals_the_formula_in_float64(task):
+def test_fisher_information_equals_the_formula_in_float64(task):
     model, x, y = task
     names, loss = ["conv", "depthwise", "pointwise", "logits"], summed_cross_entropy(y)
     received, expected = fisher_information(model, x, loss, names), by_the_formula(model, x, loss, names)
@@ -50,7 +50,7 @@ def test_equals_the_formula_in_float64(task):
         assert expected[name].max() > 0
 
 
-def test_an_elementwise_square_is_another_number(task):
+def test_elementwise_square_is_another_number(task):
     """The order is: sum over space, then square. The other order is the known mistake."""
     model, x, y = task
     head, tail = cut_at(model, "conv")
@@ -63,13 +63,13 @@ def test_an_elementwise_square_is_another_number(task):
     assert np.all(np.abs(mistaken / fisher - 1) > 1e-3)
 
 
-def test_batches_do_not_matter(task):
+def test_batch_size_does_not_matter(task):
     model, x, y = task
     whole, parts = (fisher_information(model, x, summed_cross_entropy(y), ["conv"], batch_size=size) for size in (32, 4))
     np.testing.assert_allclose(whole["conv"], parts["conv"], rtol=1e-9)
 
 
-def test_is_the_square_of_the_derivative_of_a_channel_scale(task):
+def test_fisher_is_the_square_of_the_derivative_of_a_channel_scale(task):
     """sum_d a g = d loss / d s at s = 1, where s multiplies the channel: checked by central differences."""
     model, x, y = task
     step, loss = 1e-5, summed_cross_entropy(y)
@@ -85,7 +85,7 @@ def test_is_the_square_of_the_derivative_of_a_channel_scale(task):
         np.testing.assert_allclose(fisher[channel], np.sum(slopes**2) / (2 * len(x)), rtol=1e-5)
 
 
-def test_a_float32_network_is_scored_in_float64(task):
+def test_float32_network_is_scored_in_float64(task):
     """Layers inside a residual branch too; in float32 the sum over space would cancel to a few digits."""
     model = fold_batch_norm(tiny_net())
     x, y = labelled_images(model, per_class=3, classes=5)
@@ -109,7 +109,7 @@ def test_no_weight_gradient_is_computed(task, monkeypatch):
     assert watched == []
 
 
-def test_a_layer_that_the_loss_does_not_see_is_named():
+def test_layer_that_the_loss_does_not_see_is_named():
     image = keras.Input((4,))
     a, b = keras.layers.Dense(2, name="seen")(image), keras.layers.Dense(2, name="unseen")(image)
     model = keras.Model(image, [a, b])
@@ -126,7 +126,7 @@ def test_samples_may_be_any_array(task):
     )
 
 
-def test_the_sum_of_two_tasks_is_their_weighted_mean():
+def test_fisher_of_two_tasks_is_their_weighted_mean():
     """Delta is a mean over samples."""
     model = fold_batch_norm(tiny_net())
     x = images(model, 6)

@@ -56,26 +56,26 @@ def scores(plan):
     return plan.explanation.ranking.channels
 
 
-def test_the_head_follows_from_the_model():
+def test_head_follows_from_the_model():
     model = tiny_net()
     backbone = keras.Model(model.input, model.get_layer("pool").output)
     assert head_for(model, 5) == head_for(with_softmax(model), 5) == head_for(with_fused_softmax(), 5) == "softmax"
     assert head_for(model, 3) == head_for(backbone, 12) == "prototypes"
 
 
-def test_a_backbone_is_scored_through_its_prototypes(task):
+def test_backbone_is_scored_through_its_prototypes(task):
     model = tiny_net()
     backbone = keras.Model(model.input, model.get_layer("pool").output)
     plan = choose_for_task(backbone, *task, BUDGET)
     assert plan.num_channels and "logits" not in scores(plan)
 
 
-def test_other_strategies_by_name(task):
+def test_strategy_is_found_by_name(task):
     assert choose_for_task(tiny_net(), *task, BUDGET, strategy="last_layer").strategy == "last_layer"
     with pytest.raises(ValueError, match="strategy expects one of .* Received: 'guess'"):
         choose_for_task(tiny_net(), *task, BUDGET, strategy="guess")
 
 
-def test_a_budget_is_a_budget(task):
+def test_budget_that_is_text_is_refused(task):
     with pytest.raises(TypeError, match=r"""such as Budget\("256KB", 0.15\). Received: '100KB'"""):
         choose_for_task(tiny_net(), *task, "100KB")

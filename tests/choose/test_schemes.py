@@ -35,7 +35,7 @@ def tables():
 
 
 @pytest.mark.parametrize(("network", "name", "weights", "kilobytes", "weight_macs", "input_macs"), PUBLISHED)
-def test_figures_of_the_authors(tables, network, name, weights, kilobytes, weight_macs, input_macs):
+def test_schemes_have_the_figures_of_their_authors(tables, network, name, weights, kilobytes, weight_macs, input_macs):
     table = tables[network]
     scheme = find_scheme(table, name)
     assert scheme_weights(table, scheme) == weights
@@ -44,7 +44,7 @@ def test_figures_of_the_authors(tables, network, name, weights, kilobytes, weigh
 
 
 @pytest.mark.parametrize(("network", "name"), [row[:2] for row in PUBLISHED])
-def test_plan_trains_as_many_weights(tables, network, name):
+def test_plan_of_a_scheme_trains_as_many_weights(tables, network, name):
     table = tables[network]
     plan = scheme_plan(table, name)
     choice, scheme = paper_cost.num_channels(plan), find_scheme(table, name)
@@ -54,18 +54,18 @@ def test_plan_trains_as_many_weights(tables, network, name):
     assert plan.strategy == f"sparse_update {name}"
 
 
-def test_all_are_here():
+def test_all_fifteen_schemes_are_here():
     assert {(network, name) for network, schemes in SCHEMES.items() for name in schemes} == {row[:2] for row in PUBLISHED}
 
 
-def test_the_mix_layer_changes_nothing(tables):
+def test_mix_layer_changes_no_scheme(tables):
     mixed = layer_table(MobileNetV2(weights=None, mix=True))
     for name, scheme in SCHEMES["mobilenet_v2"].items():
         assert scheme_bytes(mixed, scheme) == scheme_bytes(tables["mobilenet_v2"], scheme)
         assert scheme_plan(mixed, name) == scheme_plan(tables["mobilenet_v2"], name)
 
 
-def test_unknown_names_are_told(tables):
+def test_unknown_scheme_names_the_known_ones(tables):
     with pytest.raises(ValueError, match=r"'mcunet' has schemes \['49kb'.*Received: '50kb'"):
         find_scheme(tables["mcunet"], "50kb")
     renamed = type(tables["mcunet"])("own", tables["mcunet"].rows)

@@ -57,7 +57,7 @@ def within(table, choice, budget, accounting):
 @pytest.mark.parametrize("rule", ["layers", "channels"])
 @given(problem=problems())
 @settings(max_examples=120, deadline=None)
-def test_never_over_budget_never_leaving_a_channel_that_fits(rule, problem):
+def test_choice_keeps_the_budget_and_leaves_no_channel_that_fits(rule, problem):
     table, ranking, budget, accounting = problem
     try:
         plan = selection.select(table, ranking, budget, accounting=accounting, rule=rule)
@@ -74,7 +74,7 @@ def test_never_over_budget_never_leaving_a_channel_that_fits(rule, problem):
 @pytest.mark.parametrize("rule", ["layers", "channels"])
 @given(problem=problems())
 @settings(max_examples=40, deadline=None)
-def test_chosen_channels_are_the_best_of_their_layer_and_the_plan_is_reproducible(rule, problem):
+def test_chosen_channels_are_the_best_and_the_plan_is_reproducible(rule, problem):
     table, ranking, budget, accounting = problem
     try:
         plan, again = (selection.select(table, ranking, budget, accounting=accounting, rule=rule) for _ in range(2))
@@ -90,7 +90,7 @@ def test_chosen_channels_are_the_best_of_their_layer_and_the_plan_is_reproducibl
 
 @given(problem=problems())
 @settings(max_examples=40, deadline=None)
-def test_the_error_names_the_smallest_budget_that_would_do(problem):
+def test_budget_too_small_names_the_smallest_that_suffices(problem):
     table, ranking, _, accounting = problem
     with pytest.raises(ValueError, match="too small to train one channel") as error:
         selection.select(table, ranking, Budget(1, 2), accounting=accounting)
@@ -125,7 +125,7 @@ def test_unknown_rule_and_criterion_are_named():
         fisher_ranking(table.weighted, ranking.channels, criterion="Q")
 
 
-def test_the_papers_score_by_hand():
+def test_scores_of_the_paper_by_hand():
     table = layer_table(tiny_net())
     rows = [table["b2_depthwise"], table["b2_project"]]
     fisher = {"b2_depthwise": np.full(16, 0.5), "b2_project": np.full(12, 1.0)}
@@ -137,7 +137,7 @@ def test_the_papers_score_by_hand():
         np.testing.assert_array_equal(ranking.channels["b2_depthwise"], fisher["b2_depthwise"])
 
 
-def test_l2_ranking():
+def test_l2_ranking_by_hand():
     table = layer_table(tiny_net())
     kernel = np.zeros((5, 12))
     kernel[3] = 3.0
@@ -146,13 +146,13 @@ def test_l2_ranking():
     assert best_channels(ranking.channels["logits"], 2) == (0, 3)
 
 
-def test_same_seed_same_random_ranking():
+def test_random_ranking_depends_on_the_seed_alone():
     rows = layer_table(tiny_net()).weighted
     first, again, other = (random_ranking(rows, seed=seed) for seed in (3, 3, 4))
     assert first.layers == again.layers != other.layers
 
 
-def test_candidates():
+def test_candidates_of_last_blocks_and_of_names():
     table = layer_table(tiny_net())
     assert [row.name for row in selection.candidates(table, 2)] == ["b2_expand", "b2_project", "logits"]
     assert [row.name for row in selection.candidates(table, 2, kinds="all")][-2:] == ["b3_conv", "logits"]
@@ -161,7 +161,7 @@ def test_candidates():
         selection.candidates(table, kinds="dense")
 
 
-def test_a_network_without_pointwise_layers_offers_all():
+def test_network_without_pointwise_layers_offers_all():
     model = keras.Sequential([keras.Input((6, 6, 1)), layers.Conv2D(3, 3, name="a"), layers.Conv2D(2, 3, name="b")])
     assert [row.name for row in selection.candidates(layer_table(model))] == ["a", "b"]
 

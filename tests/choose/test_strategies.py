@@ -32,14 +32,14 @@ def test_plans_are_reproducible_and_within_budget(task, name):
         assert paper_cost.PaperAccounting().memory_bytes(task.table, choice) <= BUDGET.memory_bytes
 
 
-def test_names():
+def test_strategies_have_their_names():
     assert {"fisher", "l2", "random", "last_layer", "full", "none", "bias_only", "redrawn"} <= set(STRATEGIES)
     assert {"fisher P", "fisher P/W", "fisher P/M", "fisher P/(W*M)"} <= set(STRATEGIES)
     with pytest.raises(ValueError, match="strategy expects one of .*'fisher'.* Received: 'fischer'"):
         find_strategy("fischer")
 
 
-def test_a_strategy_of_ones_own(task):
+def test_strategy_of_ones_own_makes_a_plan(task):
     @strategy("mean channel")
     def mean_channel(task):
         layers = {name: float(values.mean()) for name, values in task.fisher.items()}

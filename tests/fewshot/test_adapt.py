@@ -26,7 +26,7 @@ def task(net):
     return labelled_images(net, per_class=4, classes=3)
 
 
-def test_it_learns_and_leaves_the_backbone_alone(net, task):
+def test_adapt_learns_and_leaves_the_backbone_alone(net, task):
     before = net.get_weights()
     learned = adapt(net, *task, budget=Budget("64KB", 0.4), iterations=20, learning_rate=0.01, shifts=SHIFTS)
     assert len(learned.losses) == 20 and learned.losses[-1] < 0.8 * learned.losses[0]
@@ -50,7 +50,7 @@ def test_caching_the_frozen_part_changes_nothing(net, task):
     np.testing.assert_allclose(whole(x), learned.model(x), atol=1e-3)
 
 
-def test_a_delta_restores_the_classifier_bit_for_bit(net, task, tmp_path):
+def test_delta_restores_the_classifier_bit_for_bit(net, task, tmp_path):
     learned = adapt(net, *task, plan=PLAN, iterations=3)
     learned.save_delta(tmp_path / "task.delta")
     restored = classifier_from_delta(embedding_net(), Delta.load(tmp_path / "task.delta"))
@@ -80,7 +80,7 @@ def test_prototypes_are_those_of_the_trained_weights(net, task):
     np.testing.assert_allclose(learned.logits(task[0]), cosine_logits(z, class_prototypes(z, task[1], 3)), atol=1e-5)
 
 
-def test_the_first_loss_leaves_each_query_s_own_sample_out(net, task):
+def test_first_loss_leaves_out_the_own_sample_of_each_query(net, task):
     """The formula as loops, in float64: embeddings of the shifted images against prototypes of the unshifted ones."""
     x, y = task
     x, y = x[:-3], y[:-3]  # the last class has one sample, and keeps its prototype
@@ -104,7 +104,7 @@ def test_queries_that_are_the_samples_need_one_pass(net, task):
     np.testing.assert_allclose(short.logits(task[0]), long.logits(task[0]), atol=1e-4)
 
 
-def test_only_chosen_channels_change(net, task):
+def test_chosen_channels_alone_change(net, task):
     learned, net = adapt(net, *task, plan=PLAN, iterations=3, head="softmax"), embedding_net()
     for layer in net.layers:
         chosen = [list(entry.channels) for entry in PLAN.layers if entry.name == layer.name]
@@ -116,7 +116,7 @@ def test_only_chosen_channels_change(net, task):
                     assert changed == (chosen[0] if chosen and name == layer.name else [])
 
 
-def test_the_same_on_every_run_and_after_other_tasks(task):
+def test_adapt_repeats_on_every_run_and_after_other_tasks(task):
     options = {"budget": Budget("64KB", 0.4), "iterations": 3, "augment": keras.layers.RandomFlip(), "num_views": 2}
     net = embedding_net()
     first = adapt(net, *task, **options)
@@ -151,7 +151,7 @@ def test_softmax_head_begins_at_the_prototypes_and_learns(net, task):
         ({"plan": Plan((LayerPlan("b2.pw2", (12,)),))}, "12 channels. The plan names channel 12"),
     ],
 )
-def test_options_that_cannot_be_are_refused(net, task, options, message):
+def test_impossible_options_are_refused(net, task, options, message):
     with pytest.raises(ValueError, match=message):
         adapt(net, *task, **options)
 

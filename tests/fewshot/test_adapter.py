@@ -36,7 +36,7 @@ def test_scores_are_fisher_information_of_the_cosine_classifier():
         np.testing.assert_allclose(scores[name], expected[name], rtol=1e-3, atol=1e-5 * expected[name].max())
 
 
-def test_the_compiled_scores_choose_the_plan_of_the_planner_s_own():
+def test_compiled_scores_choose_the_same_plan_as_fisher_information():
     backbone = embedding_net()
     x, y = labelled_images(backbone, per_class=4, classes=3)
     head = PrototypeHead(3)
@@ -50,7 +50,7 @@ def test_the_compiled_scores_choose_the_plan_of_the_planner_s_own():
         assert planner.choose(adapter.classifier(prototypes), x, loss, Budget("64KB", 0.3), **options) == expected
 
 
-def test_it_is_kept_until_the_weights_change():
+def test_adapter_is_kept_until_the_weights_change():
     backbone = embedding_net()
     adapter = Adapter.of(backbone)
     assert Adapter.of(backbone) is adapter
@@ -60,7 +60,7 @@ def test_it_is_kept_until_the_weights_change():
     assert np.array_equal(Adapter.of(backbone).model.get_layer("stem").kernel, layer.kernel)
 
 
-def test_it_does_not_keep_the_backbone_alive():
+def test_adapter_does_not_keep_the_backbone_alive():
     backbone = embedding_net()
     adapt(backbone, *labelled_images(backbone, per_class=2, classes=2), plan=PLAN, iterations=1)
     alive = weakref.ref(backbone)

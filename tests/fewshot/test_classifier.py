@@ -33,7 +33,7 @@ def options(request):
     return {"plan": PLAN, "iterations": 3, **kinds.get(request.param, {})}
 
 
-def test_it_is_one_keras_model(net, task, options, tmp_path):
+def test_classifier_is_one_keras_model(net, task, options, tmp_path):
     learned = adapt(net, *task, **options)
     np.testing.assert_allclose(learned.model.predict(task[0], verbose=0), learned.logits(task[0]), atol=1e-4)
     learned.model.save(tmp_path / "model.keras")
@@ -41,7 +41,7 @@ def test_it_is_one_keras_model(net, task, options, tmp_path):
     assert np.array_equal(loaded.predict(task[0], verbose=0), learned.model.predict(task[0], verbose=0))
 
 
-def test_a_saved_delta_restores_it(net, task, options, tmp_path):
+def test_saved_delta_restores_the_classifier(net, task, options, tmp_path):
     learned = adapt(net, *task, **options)
     num_bytes = learned.save_delta(tmp_path / "task.delta")
     assert num_bytes == (tmp_path / "task.delta").stat().st_size
@@ -53,7 +53,7 @@ def test_a_saved_delta_restores_it(net, task, options, tmp_path):
     assert ("original_prototypes" in names) == (learned.average > 0)
 
 
-def test_a_delta_of_something_else_is_refused(net, task):
+def test_delta_of_another_origin_is_refused(net, task):
     delta = adapt(net, *task, plan=PLAN, iterations=1).delta
     without_head = dataclasses.replace(delta, records=delta.records[:2], previous=delta.previous[:2])
     with pytest.raises(ValueError, match="holds no prototypes"):
@@ -63,14 +63,14 @@ def test_a_delta_of_something_else_is_refused(net, task):
         classifier_from_delta(net, dataclasses.replace(delta, records=(record, *delta.records[1:])))
 
 
-def test_reverting_its_delta_makes_the_keras_model_the_original_network(net, task):
+def test_keras_model_is_the_original_network_after_revert(net, task):
     learned = adapt(net, *task, plan=PLAN, iterations=3)
     learned.delta.revert(learned.model)
     before = prototype_classifier(net, *task)
     np.testing.assert_allclose(learned.model.predict(task[0], verbose=0), before.logits(task[0]), atol=1e-5)
 
 
-def test_an_added_class_is_its_mean_embedding(net, task):
+def test_added_class_is_its_mean_embedding(net, task):
     x, y = task
     added = images(net, 3, seed=8)
     learned = prototype_classifier(net, x, y)
@@ -82,7 +82,7 @@ def test_an_added_class_is_its_mean_embedding(net, task):
     assert np.array_equal(learned.logits(x)[:, :3], others)
 
 
-def test_an_added_class_is_told_apart_after_training(net, task, options, tmp_path):
+def test_added_class_is_told_apart_after_training(net, task, options, tmp_path):
     every, labels = labelled_images(net, per_class=4, classes=4)
     x, added = every[labels < 3], every[labels == 3]
     learned = adapt(net, x, labels[labels < 3], **options)
@@ -97,7 +97,7 @@ def test_an_added_class_is_told_apart_after_training(net, task, options, tmp_pat
 
 
 @pytest.mark.parametrize("bad", [np.zeros((0, 12, 12, 1)), np.zeros((2, 11, 12, 1)), np.zeros((12, 12, 1))])
-def test_a_class_without_fitting_samples_is_refused(net, task, bad):
+def test_class_without_fitting_samples_is_refused(net, task, bad):
     with pytest.raises(ValueError, match=r"A new class expects samples \(N, "):
         prototype_classifier(net, *task).add_class(bad)
 

@@ -23,7 +23,7 @@ def test_fit_moves_exactly_what_the_plan_names():
     assert moved_channels(model, small_net()) == {layer.name: layer.channels for layer in tiny.plan.layers}
 
 
-def test_the_model_is_given_back():
+def test_model_is_given_back_after_training():
     model = compiled()
     optimizer, step = model.optimizer, model.train_step.__func__
     model.fit(*batch(), epochs=1, callbacks=[callback()], verbose=0)
@@ -34,7 +34,7 @@ def test_the_model_is_given_back():
     assert not np.array_equal(frozen, model.get_layer("stem").kernel)
 
 
-def test_the_model_is_given_back_after_an_error():
+def test_model_is_given_back_after_an_error():
     model = compiled()
     step = model.train_step.__func__
     with pytest.raises(ValueError, match="no layer 'nowhere'"):
@@ -43,7 +43,7 @@ def test_the_model_is_given_back_after_an_error():
     model.fit(*batch(), verbose=0)
 
 
-def test_the_model_is_given_back_when_the_data_break_off():
+def test_model_is_given_back_when_the_data_break_off():
     def batches():
         yield batch(count=8)
         raise RuntimeError("the camera is gone")
@@ -56,7 +56,7 @@ def test_the_model_is_given_back_when_the_data_break_off():
     assert model.optimizer is optimizer and model.train_step.__func__ is step and model.get_layer("norm").trainable
 
 
-def test_the_delta_leads_from_the_old_model_to_the_new(tmp_path):
+def test_delta_leads_from_the_old_model_to_the_new(tmp_path):
     model, tiny = compiled(), callback()
     model.fit(*batch(), epochs=2, callbacks=[tiny], verbose=0)
     tiny.delta.save(tmp_path / "task.delta")
@@ -86,7 +86,7 @@ def test_every_batch_is_trained_on_once():
     losses_scored()
 
 
-def test_a_support_set_decides_instead_of_the_first_batch():
+def test_support_set_decides_instead_of_the_first_batch():
     x, y = batch(count=32)
     first, second = callback(support=(x, y)), callback(support=(list(x), y.tolist()))
     for tiny, order in ((first, slice(None)), (second, slice(None, None, -1))):
@@ -94,7 +94,7 @@ def test_a_support_set_decides_instead_of_the_first_batch():
     assert first.plan == second.plan
 
 
-def test_a_second_fit_with_another_plan_moves_only_that():
+def test_second_fit_with_another_plan_moves_only_that():
     model = compiled()
     model.fit(*batch(), callbacks=[callback(plan=Plan((LayerPlan("project", (0,)),)))], verbose=0)
     between = keras.models.clone_model(model)
@@ -136,14 +136,14 @@ def plans_of_fit(**options):
 
 
 @pytest.mark.parametrize("strategy", ["random", "redrawn"])
-def test_what_is_drawn_follows_the_seed(strategy):
+def test_drawn_channels_follow_the_seed(strategy):
     first, again, other = (plans_of_fit(strategy=strategy, seed=seed) for seed in (1, 1, 2))
     assert first == again
     assert all(a != b for a, b in zip(first, other, strict=True))
     assert plans_of_fit(strategy=strategy) == plans_of_fit(strategy=strategy, seed=0)
 
 
-def test_only_biases_move_where_the_plan_says_so():
+def test_biases_alone_move_where_the_plan_says_so():
     model, tiny = compiled(), callback(plan=Plan((LayerPlan("project", (0, 2), kernel=False),)))
     model.fit(*batch(), epochs=2, callbacks=[tiny], verbose=0)
     assert moved_channels(model, small_net()) == {}
@@ -197,7 +197,7 @@ def test_fit_equals_hand_masked_gradients(case):
         np.testing.assert_allclose(ours, expected, rtol=0, atol=1e-6, err_msg=ours.path)
 
 
-def test_two_fits_with_two_plans_move_only_what_they_name_with_state_of_their_own():
+def test_two_fits_move_only_their_plans_with_state_of_their_own():
     model = compiled(keras.optimizers.AdamW(0.01, weight_decay=0.1, use_ema=True, global_clipnorm=1.0))
     model.fit(*batch(), epochs=2, callbacks=[callback(plan=PLAN)], verbose=0)
     between = keras.models.clone_model(model)
@@ -207,7 +207,7 @@ def test_two_fits_with_two_plans_move_only_what_they_name_with_state_of_their_ow
     assert moved_channels(model, between) == {"stem": (2,), "project": (0,)}
 
 
-def test_a_callback_is_rebuilt_from_its_config():
+def test_callback_is_rebuilt_from_its_config():
     accounting = PaperAccounting(copies=3)
     tiny = callback(layers=["project"], strategy="l2", plan=PLAN, accounting=accounting, seed=3, cache_frozen="1MB")
     config = json.loads(json.dumps(tiny.get_config()))

@@ -11,7 +11,7 @@ from models import batch, small_net
 from keras_tinytrain import Budget, TinyTrainCallback
 
 
-def test_a_budget_too_small_names_the_smallest_that_would_do():
+def test_budget_too_small_names_the_smallest_that_suffices():
     model = compiled()
     with pytest.raises(ValueError, match=r"The smallest that would do is Budget\(memory=\"(\d+)B\", compute=(\d+)\)") as raised:
         model.fit(*batch(), callbacks=[TinyTrainCallback(Budget(memory=100, compute=0.3))], verbose=0)
@@ -21,12 +21,12 @@ def test_a_budget_too_small_names_the_smallest_that_would_do():
     assert tiny.plan.num_channels >= 1
 
 
-def test_a_strategy_that_trains_nothing_is_named():
+def test_strategy_that_trains_nothing_is_named():
     with pytest.raises(ValueError, match="strategy 'none'.* trains nothing"):
         compiled().fit(*batch(), callbacks=[callback(strategy="none")], verbose=0)
 
 
-def test_what_the_user_froze_is_not_chosen():
+def test_layers_that_the_user_froze_are_not_chosen():
     compiled().fit(*batch(), callbacks=[everything := callback(strategy="full")], verbose=0)
     frozen = everything.plan.layers[0].name
     model = compiled()
@@ -41,7 +41,7 @@ def test_what_the_user_froze_is_not_chosen():
 
 
 @pytest.mark.parametrize("wrap", [lambda x, y: ({"image": x}, y), lambda x, y: (x, {"out": y}), lambda x, y: (x,)])
-def test_samples_and_labels_may_come_by_name_or_labels_not_at_all(wrap):
+def test_samples_and_labels_may_have_names_and_labels_may_be_missing(wrap):
     class Own(keras.Model):
         def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
             return keras.ops.mean(keras.ops.square(y_pred))
@@ -68,7 +68,7 @@ def test_trained_weights_are_not_known_before_the_first_batch():
         callback().print_trainable_parameters()
 
 
-def test_what_would_go_wrong_silently_is_refused():
+def test_settings_that_would_go_wrong_silently_are_refused():
     class Own(keras.Model):
         def train_step(self, data):
             return {}

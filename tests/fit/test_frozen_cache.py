@@ -21,7 +21,7 @@ def fitted(model, data, *, cache_frozen, **options):
     return model.get_weights(), history.history, tiny
 
 
-def test_training_is_the_same_and_each_sample_runs_once():
+def test_cached_training_is_the_same_and_each_sample_runs_once():
     x, y = batch(count=28)
     options = {"batch_size": 8, "class_weight": {0: 2.0, 1: 0.5, 2: 1.0}}  # four batches, the last one smaller
     results = []
@@ -37,7 +37,7 @@ def test_training_is_the_same_and_each_sample_runs_once():
     assert (tiny.cache.num_computed, tiny.cache.num_read) == (28, 2 * 28)
 
 
-def test_tf_data_and_sample_weights_go_with_it():
+def test_cache_works_with_tf_data_and_sample_weights():
     x, y = batch(count=16)
     data = tf.data.Dataset.from_tensor_slices((x, y, np.linspace(0, 2, 16, dtype=np.float32))).batch(8)
     (ours, _, tiny), (expected, _, _) = (fitted(small_net(), (data,), cache_frozen=cached) for cached in ("1MB", False))
@@ -46,7 +46,7 @@ def test_tf_data_and_sample_weights_go_with_it():
     assert tiny.cache.num_computed == 16
 
 
-def test_beyond_the_limit_features_are_computed_anew():
+def test_features_beyond_the_limit_are_computed_anew():
     frozen, _ = split_for_cache(small_net(), PLAN)
     x = batch(count=6)[0]
     one = frozen(x[:1]).numpy().nbytes
@@ -63,7 +63,7 @@ def test_samples_alike_in_one_batch_run_once():
     assert cache.num_computed == 2 and np.array_equal(features[0], features[2]) and not np.array_equal(features[0], features[1])
 
 
-def test_what_draws_at_random_is_run_at_every_step():
+def test_layers_that_draw_at_random_run_at_every_step():
     image = keras.Input((8, 8, 3))
     x = keras.layers.Conv2D(4, 3, name="first")(image)
     x = keras.layers.Dropout(0.5, name="drop")(x)

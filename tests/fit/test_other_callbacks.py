@@ -37,7 +37,7 @@ def tensorboard_values(log_dir):
     return {value.tag: tf.make_ndarray(value.tensor) for event in events for value in event.summary.value}
 
 
-def test_callbacks_beside_it_work_in_any_order(tmp_path):
+def test_other_callbacks_work_in_any_order(tmp_path):
     """An order and its reverse hold every pair of callbacks in both orders."""
     weights = []
     for name in ("forward", "backward"):

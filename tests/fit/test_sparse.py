@@ -77,7 +77,7 @@ OPTIMIZERS = {
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS.values(), ids=OPTIMIZERS)
-def test_chosen_channels_move_as_under_hand_masked_gradients_and_no_others(optimizer):
+def test_chosen_channels_alone_move_and_as_under_hand_masked_gradients(optimizer):
     sparse, masked = small_net(), small_net()
     before = {weight.path: weight.numpy() for weight in sparse.weights}
     train(sparse, optimizer())
@@ -106,7 +106,7 @@ def test_regularizers_pull_at_the_chosen_channels():
     assert not np.allclose(kernels[0], plain.get_layer("project").kernel.numpy()[..., PLAN["project"].channels], atol=1e-3)
 
 
-def test_a_subclass_trains_sparsely_in_its_own_step():
+def test_subclass_trains_sparsely_in_its_own_step():
     teacher, student = small_net(seed=1), small_net()
 
     class Distilled(keras.Model):

@@ -28,7 +28,7 @@ class Foreign(keras.layers.Layer):
     ],
     ids=lambda layer: layer.name,
 )
-def test_equals_a_float64_copy(layer):
+def test_call_in_float64_equals_a_float64_copy(layer):
     layer(X.astype(np.float32))
     copy = type(layer).from_config({**layer.get_config(), "dtype": "float64"})
     copy.build(X.shape)

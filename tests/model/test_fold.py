@@ -138,7 +138,7 @@ APPLICATIONS = [
 
 
 @pytest.mark.parametrize(("name", "num_blocks", "num_left", "options"), APPLICATIONS)
-def test_applications(float64, name, num_blocks, num_left, options):
+def test_networks_of_keras_applications_are_folded(float64, name, num_blocks, num_left, options):
     """In float64, so that what is left of the difference is the fold's and not fifty layers of float32."""
     build = getattr(keras.applications, name)
     model = build(weights=None, input_shape=(32, 32, 3), include_top=False, **options)

@@ -55,7 +55,7 @@ def test_operations_without_layers_are_walked():
     assert len(walk(model)) == 4
 
 
-def test_a_shared_layer_is_named():
+def test_shared_layer_is_named():
     image, shared = keras.Input((4,)), layers.Dense(4, name="twice")
     model = keras.Model(image, shared(shared(image)), name="net")
     with pytest.raises(ValueError, match="'twice' is called more than once in model 'net'"):
@@ -64,7 +64,7 @@ def test_a_shared_layer_is_named():
         rebuild(model, lambda layer, x, **options: layer(x, **options))
 
 
-def test_a_nested_model_that_is_called_twice_is_named():
+def test_nested_model_that_is_called_twice_is_named():
     inner = keras.Sequential([keras.Input((4,)), layers.Dense(4, name="twice")], name="inner")
     image = keras.Input((4,))
     with pytest.raises(ValueError, match="'twice' is called more than once in model 'net'"):
@@ -84,12 +84,12 @@ def test_several_inputs_are_named():
         walk(keras.Model([a, b], layers.Add()([a, b]), name="net"))
 
 
-def test_an_unbuilt_model_says_how_to_build_it():
+def test_unbuilt_model_says_how_to_build_it():
     with pytest.raises(ValueError, match="'net' is not built.*keras.Input"):
         require_functional(keras.Sequential([layers.Dense(2)], name="net"))
 
 
-def test_a_subclassed_model_is_named():
+def test_subclassed_model_is_named():
     class Own(keras.Model):
         def call(self, x):
             return x
@@ -98,6 +98,6 @@ def test_a_subclassed_model_is_named():
         walk(Own(name="net"))
 
 
-def test_an_unknown_layer_is_named():
+def test_unknown_layer_is_named():
     with pytest.raises(ValueError, match="'tiny_net' has no layer 'nowhere'"):
         find_layer(tiny_net(), "nowhere")

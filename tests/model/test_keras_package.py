@@ -63,7 +63,7 @@ def masked_net(optimizer):
     return model
 
 
-def test_the_twin_answers_alike_and_weights_go_both_ways():
+def test_twin_answers_alike_and_weights_go_both_ways():
     model = old_net()
     other = twin(model)
     assert isinstance(other, keras.Sequential)
@@ -75,14 +75,14 @@ def test_the_twin_answers_alike_and_weights_go_both_ways():
     assert np.array_equal(model.get_layer("logits").kernel, kernel)
 
 
-def test_a_model_without_twin_is_named():
+def test_model_without_twin_is_named():
     image = tf_keras.Input((8,))
     with pytest.raises(ValueError, match="has no twin in Keras 3"):
         twin(tf_keras.Model(image, tf.math.sin(image)))
 
 
 @pytest.mark.parametrize("options", [{"steps_per_execution": 2}, {"run_eagerly": True}], ids=["graph", "eager"])
-def test_chosen_channels_move_as_under_hand_masked_gradients_and_no_others(options):
+def test_chosen_channels_alone_move_and_as_under_hand_masked_gradients(options):
     def optimizer():
         return tf_keras.optimizers.SGD(0.05, momentum=0.9, weight_decay=0.0, clipnorm=0.5)
 
@@ -97,7 +97,7 @@ def test_chosen_channels_move_as_under_hand_masked_gradients_and_no_others(optio
         np.testing.assert_allclose(ours.numpy()[mask], expected.numpy()[mask], rtol=0, atol=1e-6, err_msg=ours.name)
 
 
-def test_it_chooses_trains_logs_and_gives_back(tmp_path):
+def test_callback_chooses_trains_logs_and_gives_back_a_tf_keras_model(tmp_path):
     model = old_net()
     optimizer, norm = model.optimizer, model.layers[0].get_layer("norm")
     tiny = TinyTrainCallback(Budget(memory="64KB", compute=0.3), verbose=0)
@@ -128,6 +128,6 @@ def test_it_chooses_trains_logs_and_gives_back(tmp_path):
         ({}, [tf_keras.callbacks.BackupAndRestore("backup")], "BackupAndRestore does not go with"),
     ],
 )
-def test_what_cannot_be_is_refused(options, beside, message):
+def test_options_without_support_in_tf_keras_are_refused(options, beside, message):
     with pytest.raises(ValueError, match=message):
         old_net().fit(*batch(), callbacks=[TinyTrainCallback(plan=PLAN, verbose=0, **options), *beside], verbose=0)

@@ -29,7 +29,7 @@ def block_names(table):
     return list(blocks.values())
 
 
-def test_kinds_and_shapes(table):
+def test_rows_have_kinds_and_shapes(table):
     assert (table["stem"].kind, table["b1_depthwise"].kind, table["logits"].kind) == ("conv", "depthwise", "dense")
     assert (table["b1_add"].kind, table["b2_pad"].kind, table["pool"].kind) == ("add", "pad", "pool")
     assert table["stem"].input_shape == (12, 12, 3)
@@ -81,7 +81,7 @@ def test_channels_first_says_why():
     assert "channels_first" in layer_table(keras.Sequential([keras.Input((4, 6, 6)), odd]))["odd"].reason
 
 
-def test_a_model_without_channels_is_named():
+def test_model_without_channels_is_named():
     table = layer_table(keras.Sequential([keras.Input((4, 4, 1)), layers.Flatten()], name="net"))
     with pytest.raises(ValueError, match="'net' has no trainable"):
         table.candidates(6)
@@ -92,7 +92,7 @@ def test_unknown_shapes_are_named():
         layer_table(keras.Sequential([keras.Input((None, None, 3)), layers.Conv2D(4, 3, name="conv")]))
 
 
-def test_an_unknown_layer_is_named(table):
+def test_unknown_layer_is_named(table):
     with pytest.raises(ValueError, match="no layer 'nowhere'.*'stem'"):
         table["nowhere"]
 

@@ -33,11 +33,11 @@ def test_parts_compose_to_the_model_and_share_its_weights(first_layer, cut_at):
     assert first_layer not in [layer.name for layer in frozen.layers]
 
 
-def test_nothing_is_frozen_before_the_first_layer():
+def test_first_layer_leaves_no_frozen_part():
     assert split_model(NET, "stem") == (None, NET)
 
 
-def test_sequential():
+def test_sequential_model_is_split():
     model = pooled_net()
     frozen, trainable = split_model(model, "second")
     x = images(model, 3)
