@@ -67,7 +67,7 @@ class LayerPlan:
 
 
 class Explanation(Protocol):
-    """The scores and costs that a plan was chosen by: `choose.explain.Explanation`, of which a plan knows only this."""
+    """The scores and costs that a plan was chosen by: `choose.explain.Explanation`. A plan uses `text` only."""
 
     def text(self, plan: "Plan") -> str:
         """See `Plan.explain`."""

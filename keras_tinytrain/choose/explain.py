@@ -22,7 +22,7 @@ class Explanation:
     Args:
         table: the model's layers.
         ranking: scores of the candidates; the sum over a layer's channels is its potential.
-        accounting: what the memory budget counts.
+        accounting: the bytes that the memory budget counts.
         choose: budget -> the plan for it by the same scores and rule.
     """
 

@@ -7,9 +7,7 @@ import heapq
 import math
 from collections.abc import Callable, Mapping, Sequence
 
-LEAST_SHARE = (
-    1 / 8
-)  # of a layer's channels; a layer of which less fits is passed over at first, so that it takes no budget from others
+LEAST_SHARE = 1 / 8  # of a layer's channels. Where less fits, the layer is skipped at first and takes no budget from others
 
 Choice = dict[str, int]
 Fits = Callable[[Choice], bool]
@@ -18,7 +16,7 @@ Fits = Callable[[Choice], bool]
 def fill_by_layer(order: list[str], sizes: Choice, fits: Fits) -> Choice:
     """The paper's rule: layers in `order`, each with as many channels as still fit.
 
-    A layer of which less than an eighth fits is passed over at first. The rest of the budget is filled at the end.
+    A layer is skipped at first where less than an eighth of it fits. The rest of the budget is filled at the end.
 
     Args:
         order: layer names, best first.

@@ -1,4 +1,4 @@
-"""What the parts of a choice ask of each other: a loss, scores, and a count of memory."""
+"""Types that the parts of a choice share: a loss, a scorer, an accounting of memory."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
@@ -15,7 +15,7 @@ Scorer = Callable[[Sequence[str]], dict[str, np.ndarray]]
 
 
 class Accounting(Protocol):
-    """What a memory budget counts: `sram.DeviceAccounting`, `paper_cost.PaperAccounting`, or one of your own."""
+    """The bytes that a memory budget counts: `sram.DeviceAccounting`, `paper_cost.PaperAccounting`, or one of your own."""
 
     def memory_bytes(self, table: LayerTable, choice: dict[str, int]) -> int:
         """Bytes that training takes.

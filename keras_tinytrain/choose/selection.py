@@ -49,7 +49,7 @@ def select(
         table: the model's layers.
         ranking: scores of the candidate layers and their channels.
         budget: memory and compute.
-        accounting: what the memory budget counts; None: `DeviceAccounting()`.
+        accounting: the bytes that the memory budget counts; None: `DeviceAccounting()`.
         strategy: the name that the plan gets.
         rule: "layers": in decreasing score, each with as many of its best channels as fit (`filling.fill_by_layer`);
             "channels": a knapsack over all channels by score per weight (`filling.fill_by_channel`). On tasks the second is no

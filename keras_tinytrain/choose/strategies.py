@@ -40,7 +40,7 @@ class Task:
         x: samples, float32 (N, ...).
         loss: loss(outputs, indices) -> SUM of the losses of the samples `indices`.
         budget: memory and compute.
-        accounting: what the memory budget counts.
+        accounting: the bytes that the memory budget counts.
         rule: of `selection.select`.
         seed: of everything that is drawn.
         scorer: gives the Fisher information of `loss` on `x`; None: `fisher_information`.

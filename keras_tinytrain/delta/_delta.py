@@ -132,7 +132,7 @@ class Delta:
         pairs = unpack_all(data[HEADER.size : -CRC.size], num_records)
         previous = tuple(old for _, old in pairs if old is not None)
         if previous and len(previous) != len(pairs):
-            raise ValueError("a delta of which only some records hold the base model's values.")
+            raise ValueError("a delta that holds the base model's values for some records only.")
         return cls(base_hash, tuple(new for new, _ in pairs), previous, sequence)
 
     def _pairs(self) -> list[Records]:

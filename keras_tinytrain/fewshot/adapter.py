@@ -26,7 +26,7 @@ _ADAPTERS: "weakref.WeakKeyDictionary[keras.Model, Adapter]" = weakref.WeakKeyDi
 class Adapter:
     """Everything about a backbone that does not depend on a task; each part is made when it is first needed.
 
-    The copy's weights never change, so what was compiled serves every task, one after the other or side by side.
+    The copy's weights never change, so the compiled functions serve every task, one after the other or in parallel.
 
     Args:
         backbone: images -> embeddings. It is copied.

@@ -1,4 +1,4 @@
-"""`FewShotClassifier`: a backbone, what it learned of a task, and its answers without that."""
+"""`FewShotClassifier`: a backbone and the delta that it learned from a task."""
 
 import dataclasses
 import functools
@@ -22,7 +22,7 @@ _LOG = logging.getLogger(__name__)
 
 
 class Evaluation(float):
-    """Accuracy on some samples, a fraction of 1, beside the accuracy before learning.
+    """Accuracy on some samples, a fraction of 1, with the accuracy before learning.
 
     Attributes:
         before: accuracy of the original network and its prototypes on the same samples.
@@ -46,8 +46,8 @@ class FewShotClassifier:
     its own embedding and prototypes. The frozen part runs once for both.
 
     Attributes:
-        plan: what was trained; None where nothing was.
-        delta: what was learned, prototypes included.
+        plan: the trained channels; None where none were trained.
+        delta: the learned values, prototypes included.
         losses: training loss of every iteration.
         average: weight of the original network, 0 for none.
         model: the same as one Keras model with weights of its own, images -> logits (N, num_classes).
@@ -108,7 +108,7 @@ class FewShotClassifier:
         return Evaluation(before, before=before, reverted=True)
 
     def revert(self) -> None:
-        """Take back what was learned: the original network and its prototypes answer. Classes that were added stay."""
+        """Take the learned values back: the original network and its prototypes answer. Added classes stay."""
         self.plan, self.average = None, 0.0
         self._values, self._head, self._start = self._originals, self._original, self._original
         self.__dict__.pop("model", None)
@@ -136,7 +136,7 @@ class FewShotClassifier:
 
     @property
     def delta(self) -> Delta:
-        """What was learned: trained channels, the head ("prototypes" or "classes"), and "original_prototypes" if averaged."""
+        """The learned values: trained channels, the head ("prototypes" or "classes"), and "original_prototypes" if averaged."""
         old = read_channels(self._adapter.model, self.plan or Plan(()))
         new = tuple(map(self._learned_record, old))
         original = (self._original.record(ORIGINAL),) * (self.average > 0)

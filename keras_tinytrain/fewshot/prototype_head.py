@@ -12,8 +12,8 @@ from keras_tinytrain.fewshot.prototypes import class_prototypes, cosine_logits
 class PrototypeHead(keras.layers.Layer):
     """logit_k = scale * cos(z, prototype_k).
 
-    The prototypes are the columns of `kernel`, float32 (embedding, num_classes). They are part of what was learned, so a
-    `Delta` carries them, and not of the base model.
+    The prototypes are the columns of `kernel`, float32 (embedding, num_classes). They are learned and no part of the base
+    model, so a `Delta` carries them.
 
     Args:
         num_classes: number of prototypes.

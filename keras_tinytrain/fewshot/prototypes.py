@@ -55,7 +55,7 @@ def leave_one_out_logits(queries, features, membership, scale=10.0):
         logit_nk = scale * cos(q_n, c_k) for k != y,    logit_ny = scale * cos(q_n, (N_y c_y - z_n) / (N_y - 1)).
 
     A class of one sample keeps its prototype. Without this a query meets its own sample again in the class mean, which
-    makes the training loss too small for what is learned from it.
+    makes the training loss too small to learn much from.
 
     Args:
         queries: float (N, D), embeddings of the views.

@@ -16,7 +16,7 @@ def prototype_loss(queries, features, membership):
 
     Args:
         queries: embeddings (N, D) of a view of each sample.
-        features: embeddings (N, D) of the samples themselves, of which the prototypes are the class means.
+        features: embeddings (N, D) of the samples themselves; the prototypes are their class means.
         membership: one-hot labels (N, K).
     """
     logits = cosine_logits(queries, class_means(tf.stop_gradient(features), membership))

@@ -19,6 +19,7 @@ from keras_tinytrain.choose.strategies import redraw
 from keras_tinytrain.delta import Delta, snapshot
 from keras_tinytrain.fit import _resume
 from keras_tinytrain.fit._checks import check_fit, check_plan, frozen_layers
+from keras_tinytrain.fit._compiled_loss import compiled_loss
 from keras_tinytrain.fit._other_callbacks import other_callbacks
 from keras_tinytrain.fit._tensorboard import write_plan
 from keras_tinytrain.fit._train_function import steps_per_execution, train_function
@@ -54,8 +55,8 @@ class TinyTrainCallback(NoBatchHooks, keras.callbacks.Callback):
         strategy: how to choose, a key of `strategies.STRATEGIES`; "redrawn" chooses other channels every epoch.
         support: (x, y) to score on; None: the first batch.
         plan: a `Plan` to train, instead of choosing one.
-        accounting: what the memory budget counts; None: `DeviceAccounting()`.
-        seed: of what "random" and "redrawn" draw.
+        accounting: the bytes that the memory budget counts; None: `DeviceAccounting()`.
+        seed: for the strategies "random" and "redrawn".
         cache_frozen: run the frozen part of the model once per distinct sample and keep its output; True for up to 1024 MB of
             it, or a limit such as "64MB". It helps where samples (or augmented views) repeat; see `FrozenCache`.
         verbose: 0 silent, 1 prints the trained layers and the number of trained weights.
@@ -254,19 +255,9 @@ class TinyTrainCallback(NoBatchHooks, keras.callbacks.Callback):
 
     def _choose(self, x, y):
         (x,) = map(np.asarray, keras.tree.flatten(x))
-
-        def labels(indices):
-            return (
-                None if y is None else keras.tree.map_structure(lambda each: tf.convert_to_tensor(np.asarray(each)[indices]), y)
-            )
-
-        def summed_loss(outputs, indices):
-            batch = {"x": x[indices], "y": labels(indices), "y_pred": outputs}
-            mode = {"sample_weight": None} if is_keras2(self.model) else {"training": False}
-            return self.model.compute_loss(**batch, **mode) * len(indices)
-
         options = {name: getattr(self, name) for name in ("last_blocks", "layers", "kinds", "strategy", "accounting", "seed")}
-        plan = planner.choose(self._described, x, summed_loss, self.budget, frozen=frozen_layers(self.model), **options)
+        options["frozen"] = frozen_layers(self.model)
+        plan = planner.choose(self._described, x, compiled_loss(self.model, x, y), self.budget, **options)
         self.model.reset_metrics()
         return plan
 

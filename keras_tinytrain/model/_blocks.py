@@ -5,7 +5,7 @@ from typing import Protocol
 
 
 class Row(Protocol):
-    """What is asked of a row of a `LayerTable`, see `layers.LayerInfo`."""
+    """The part of a row of a `LayerTable` that blocks depend on, see `layers.LayerInfo`."""
 
     @property
     def kind(self) -> str: ...

@@ -14,7 +14,7 @@ def call_in_float64(layer, *args, **kwargs):
     few Keras layers that cast by themselves, such as a BatchNormalization that could not be folded.
 
     Returns:
-        What the layer returns, floating-point tensors as float64.
+        The output of the layer, floating-point tensors as float64.
     """
     if _can_change_dtype(layer):
         with autocast_to("float64"):

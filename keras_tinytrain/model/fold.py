@@ -19,7 +19,7 @@ def fold_batch_norm(model: keras.Model) -> keras.Model:
         after a layer:   BN(W x + b) = (s W) x + (s b + t)
         before a layer:  W BN(x) + b = (W s) x + (W t + b)
 
-    A BatchNormalization is left as it is where that is not exact: it touches no convolution, depthwise or dense layer directly,
+    A BatchNormalization stays where folding is not exact: it touches no convolution, depthwise or dense layer directly,
     something else reads the tensor between the two, or it comes before a layer that pads with zeros.
 
     Args:

@@ -127,7 +127,7 @@ class LayerTable:
         return tuple(tainted)
 
     def frozen(self, names: Collection[str]) -> "LayerTable":
-        """This table with the layers `names`, of which it may lack some, frozen by the user."""
+        """This table after the user has frozen the layers `names`; names that it does not have are ignored."""
         reason = "its trainable flag is False"
         rows = (dataclasses.replace(row, reason=row.reason or reason) if row.name in names else row for row in self.rows)
         return LayerTable(self.model_name, tuple(rows))

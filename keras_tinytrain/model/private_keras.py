@@ -1,4 +1,4 @@
-"""The only place that uses the private API of Keras and tf_keras; beside each use, why no public one serves."""
+"""The only module that uses the private API of Keras and tf_keras. Each function says why no public API serves."""
 
 import contextlib
 import itertools

@@ -2,6 +2,7 @@
 
 import ast
 import pathlib
+import sys
 
 import pytest
 
@@ -13,10 +14,8 @@ SOURCES = sorted({*PACKAGE.rglob("*.py"), *EXPORT.rglob("*.py")} - {pathlib.Path
 KERAS_OBJECTS = {"backbone", "functional", "layer", "model", "optimizer"}  # names of variables that hold them
 NOT_OF_KERAS = {  # private or underscored names of others
     "_actions",  # argparse
-    "_exit",  # os
     "_experimental_disable_per_channel_quantization_for_dense_layers",  # TensorFlow Lite's converter
     "_fields_",  # ctypes
-    "_getframe",  # sys
     "_tab",  # flatbuffers
     "_type_",  # ctypes
 }
@@ -37,8 +36,12 @@ def foreign_uses(tree, own):
     """Private attributes that are read from, or written to, an object of another library."""
     for node in ast.walk(tree):
         private = isinstance(node, ast.Attribute) and node.attr.startswith("_") and not node.attr.startswith("__")
-        if private and (_of(node) in KERAS_OBJECTS or node.attr not in own | NOT_OF_KERAS):
+        if private and (_of(node) in KERAS_OBJECTS or node.attr not in own | NOT_OF_KERAS) and not _of_standard_library(node):
             yield f"line {node.lineno}: {ast.unparse(node)}"
+
+
+def _of_standard_library(attribute):
+    return _of(attribute) in sys.stdlib_module_names
 
 
 def _of(attribute):
