@@ -1,5 +1,7 @@
 """Every example runs as it stands, and the README shows the same lines."""
 
+import ast
+import importlib
 import os
 import pathlib
 import re
@@ -22,6 +24,15 @@ def test_example_runs(example, tmp_path):
     accuracies = [float(text) for text in re.findall(r"accuracy (\d\.\d+)", done.stdout)]
     assert accuracies and min(accuracies) > 0.85, done.stdout
     assert (tmp_path / "digits.delta").stat().st_size > 100
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
+def test_example_imports_public_names_only(example):
+    imports = [node for node in ast.walk(ast.parse(example.read_text())) if isinstance(node, ast.ImportFrom)]
+    ours = [node for node in imports if node.module.partition(".")[0] == "keras_tinytrain"]
+    assert ours
+    for node in ours:
+        assert {alias.name for alias in node.names} <= set(importlib.import_module(node.module).__all__), node.module
 
 
 def test_the_readmes_strategy_is_known_by_its_name():
