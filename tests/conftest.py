@@ -20,7 +20,27 @@ hypothesis.settings.register_profile("ci", derandomize=True)  # the same example
 if os.environ.get("CI") == "true":
     hypothesis.settings.load_profile("ci")
 
-ROOT = pathlib.Path(__file__).resolve().parents[1]
+TESTS = pathlib.Path(__file__).resolve().parent
+ROOT = TESTS.parent
+
+# Folders and files that compile much C++, run an emulator, meta-train, or use the paper's networks: `-m "not slow"` leaves them out.
+SLOW = (
+    "backbones/test_pretrained.py",
+    "benchmark",
+    "cli/test_demo.py",
+    "cli/test_examples.py",
+    "firmware",
+    "metatrain",
+    "runtime/test_arduino.py",
+    "runtime/test_cortex_m4.py",
+    "runtime/test_fuzz.py",
+    "runtime/test_networks.py",
+    "runtime/test_sanitizers.py",
+    "runtime/test_sketch.py",
+    "runtime/test_sources.py",
+    "runtime/test_tflm.py",
+    "runtime/test_tidy.py",
+)
 
 
 def _map_package(name):
@@ -53,6 +73,17 @@ def shared_data():
     if not folder.is_dir():
         pytest.skip(f"needs the development data in {folder}, which is not part of the package")
     return folder
+
+
+def pytest_configure():
+    if missing := [name for name in SLOW if not (TESTS / name).exists()]:
+        raise pytest.UsageError(f"tests/conftest.py: SLOW names what is not there: {', '.join(missing)}")
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if any(item.path.is_relative_to(TESTS / name) for name in SLOW):
+            item.add_marker("slow")
 
 
 @pytest.hookimpl(hookwrapper=True)
