@@ -25,10 +25,11 @@ ROOT = TESTS.parent
 
 # Folders and files that compile much C++, run an emulator, meta-train, or use the paper's networks: `-m "not slow"` leaves them out.
 SLOW = (
-    "backbones/test_pretrained.py",
+    "backbones/test_imagenet_weights.py",
     "benchmark",
     "cli/test_demo.py",
     "cli/test_examples.py",
+    "cli/test_readme.py",
     "firmware",
     "metatrain",
     "runtime/test_arduino.py",
