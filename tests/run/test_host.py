@@ -7,6 +7,7 @@ from bundle_reference import reference_gradients
 from models import images, labelled_images, pooled_net, separable_net, tiny_net
 
 from keras_tinytrain import _runtime
+from keras_tinytrain.choose.backward_pass import with_gradient
 from keras_tinytrain.export import Bundle, TrainingSettings, export_tflm
 from keras_tinytrain.export.backward import graph as graph_module
 from keras_tinytrain.export.tflite.arena import smallest_arena
@@ -213,14 +214,15 @@ def test_inputs_are_checked(case):
         host.train()
 
 
-def test_middles_that_share_a_tensor_are_refused(tmp_path, monkeypatch):
+def test_interiors_that_share_a_tensor_are_refused(tmp_path, monkeypatch):
     """Backwards through one block, the next one's input would be written whole where one plane of it is."""
 
-    def overlapping(layers, shapes, with_gradient):
-        blocks = [layer for layer in layers if layer.op == "kDepthwiseConv2D" and layer.output in with_gradient]
-        return {layer.output: 1 for layer in blocks} | {layer.input: 2 for layer in blocks if layer.input in with_gradient}
+    def overlapping(steps, shapes):
+        flows = with_gradient(steps)
+        blocks = [step for step in steps if step.depthwise and step.output in flows]
+        return {step.output: 1 for step in blocks} | {step.inputs[0]: 2 for step in blocks if step.inputs[0] in flows}
 
-    monkeypatch.setattr(graph_module, "middles", overlapping)
+    monkeypatch.setattr(graph_module, "interiors", overlapping)
     model = separable_net()
     plan = plan_of(s1_pointwise=(2, 7))
     with pytest.raises(ValueError, match="in the tables is out of range"):
