@@ -5,7 +5,8 @@ To add an operator: a row of OPERATORS with a reader, and what tinytrain/backwar
 
 import dataclasses
 import math
-from collections.abc import Callable
+import typing
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -55,10 +56,13 @@ class Layer:
 
     @property
     def weights_per_channel(self) -> int:
+        """Elements of one output channel's kernel; 0 where the operator has none."""
+        if self.kernel is None:
+            return 0
         return math.prod(self.kernel.shape[:-1] if self.op == "kDepthwiseConv2D" else self.kernel.shape[1:])
 
 
-def read_operator(model, operator, name: str, *, first_trained: str) -> Layer:
+def read_operator(model: fb.schema.ModelT, operator: fb.schema.OperatorT, name: str, *, first_trained: str) -> Layer:
     """One operator as a layer whose tensors are numbered as in the .tflite file.
 
     Args:
@@ -76,16 +80,16 @@ def read_operator(model, operator, name: str, *, first_trained: str) -> Layer:
     raise ValueError(_unsupported(kind, name, first_trained))
 
 
-def with_pad(model, layer, pad):
-    """A PAD and the convolution behind it, as one convolution that pads by itself."""
-    paddings = fb.constant(model, pad.inputs[1])
+def with_pad(model: fb.schema.ModelT, layer: Layer, pad: fb.schema.OperatorT) -> Layer:
+    """A PAD and the convolution that reads it, as one convolution that pads by itself."""
+    paddings = _constant(model, pad.inputs[1], layer.name)
     pads = (int(paddings[1, 0]), int(paddings[2, 0]))
     return dataclasses.replace(layer, input=int(pad.inputs[0]), pads=pads)
 
 
-def pads_convolutions_only(model, pad):
-    """Whether all that reads a PAD is convolutions with padding "valid" and kernels wider than the padding."""
-    graph, paddings = model.subgraphs[0], fb.constant(model, pad.inputs[1])
+def pads_convolutions_only(model: fb.schema.ModelT, pad: fb.schema.OperatorT) -> bool:
+    """Whether a PAD is read by convolutions only, with padding "valid" and kernels wider than the padding."""
+    graph, paddings = model.subgraphs[0], _constant(model, pad.inputs[1], "padding")
     readers = [operator for operator in graph.operators if pad.outputs[0] in operator.inputs]
     if pad.outputs[0] in graph.outputs or len(paddings) != 4 or paddings[[0, 3]].any():
         return False
@@ -101,13 +105,13 @@ def _unsupported(kind, name, first):
     supported = ", ".join(row.keras for row in OPERATORS.values())
     return (
         f"The runtime cannot go backwards through {kind} of layer '{name}', which depends on the trained layer "
-        f"'{first}'. Train only layers behind '{name}', or replace it. Supported: {supported}."
+        f"'{first}'. Train only layers after '{name}', or replace it. Supported: {supported}."
     )
 
 
 def _read_convolution(model, operator, name, op):
     options = operator.builtinOptions
-    kernel = fb.constant(model, operator.inputs[1])
+    kernel = _constant(model, operator.inputs[1], name)
     depthwise = op == "kDepthwiseConv2D"
     _, height, width, channels = shape_of(model, operator.inputs[0])
     if (options.dilationHFactor, options.dilationWFactor) != (1, 1):
@@ -115,15 +119,16 @@ def _read_convolution(model, operator, name, op):
     if (depthwise and options.depthMultiplier != 1) or kernel.shape[3] != channels:
         raise ValueError(
             f"Layer '{name}' has groups or a depth multiplier. The runtime goes backwards through groups=1 and depth_multiplier=1: "
-            "rebuild it so, or train only layers behind it."
+            "rebuild it so, or train only layers after it."
         )
-    window = {"kernel_size": kernel.shape[1:3], "strides": (options.strideH, options.strideW)}
+    kernel_size, strides = (kernel.shape[1], kernel.shape[2]), (options.strideH, options.strideW)
     return Layer(
         name=name,
         op=op,
         activation=_activation(options, name),
-        pads=_pads(options.padding, (height, width), **window),
-        **window,
+        kernel_size=kernel_size,
+        strides=strides,
+        pads=_pads(options.padding, (height, width), kernel_size=kernel_size, strides=strides),
         **_weights(model, operator, kernel[0] if depthwise else kernel),
         **_ends(operator),
     )
@@ -152,25 +157,32 @@ def _read_add(model, operator, name, op):
 
 def _read_pool(model, operator, name, op):
     options = operator.builtinOptions
-    window = {"kernel_size": (options.filterHeight, options.filterWidth), "strides": (options.strideH, options.strideW)}
-    pads = _pads(options.padding, shape_of(model, operator.inputs[0])[1:3], **window)
-    return Layer(name=name, op=op, activation=_activation(options, name), pads=pads, **window, **_ends(operator))
+    kernel_size, strides = (options.filterHeight, options.filterWidth), (options.strideH, options.strideW)
+    return Layer(
+        name=name,
+        op=op,
+        activation=_activation(options, name),
+        kernel_size=kernel_size,
+        strides=strides,
+        pads=_pads(options.padding, shape_of(model, operator.inputs[0])[1:3], kernel_size=kernel_size, strides=strides),
+        **_ends(operator),
+    )
 
 
 def _read_global_pool(model, operator, name, op):
     """A mean or maximum over height and width is pooling with one window."""
     shape = shape_of(model, operator.inputs[0])
-    axes = sorted(int(axis) % len(shape) for axis in fb.constant(model, operator.inputs[1]).flatten())
+    axes = sorted(int(axis) % len(shape) for axis in _constant(model, operator.inputs[1], name).flatten())
     if len(shape) != 4 or axes != [1, 2]:
         raise ValueError(
-            f"Layer '{name}' takes a {fb.operator_name(model, operator)} over axes {axes}. The runtime goes backwards through one over height and width "
-            "together: replace it, or train only layers behind it."
+            f"Layer '{name}' takes a {fb.operator_name(model, operator)} over axes {axes}. The runtime goes "
+            "backwards through one over height and width together: replace it, or train only layers after it."
         )
     return Layer(name=name, op=op, kernel_size=shape[1:3], **_ends(operator))
 
 
 def _read_pad(model, operator, name, op):
-    paddings = fb.constant(model, operator.inputs[1])
+    paddings = _constant(model, operator.inputs[1], name)
     if len(paddings) != 4 or paddings[[0, 3]].any():
         raise ValueError(
             f"Layer '{name}' pads more than height and width, which is all that the runtime goes backwards through."
@@ -196,7 +208,15 @@ def _read_reshape(model, operator, name, op):
     return Layer(name=name, op=op, **_ends(operator))
 
 
-def _ends(operator):
+def _constant(model: fb.schema.ModelT, tensor: int, name: str) -> np.ndarray:
+    """The value of a constant tensor that layer `name` reads."""
+    value = fb.constant(model, tensor)
+    if value is None:
+        raise ValueError(f"Layer '{name}' reads computed values where the runtime needs constants: replace it.")
+    return value
+
+
+def _ends(operator: fb.schema.OperatorT) -> dict[str, typing.Any]:
     return {"input": int(operator.inputs[0]), "output": int(operator.outputs[0])}
 
 
@@ -206,14 +226,15 @@ def _activation(options, name):
     return _ACTIVATIONS[options.fusedActivationFunction]
 
 
-def _pads(padding, size, *, kernel_size, strides):
+def _pads(padding: int, size: Sequence[int], *, kernel_size: Sequence[int], strides: Sequence[int]) -> tuple[int, int]:
     """(top, left): "same" pads (ceil(n / s) - 1) * s + k - n in all, the smaller half first; "valid" pads nothing."""
     if padding == 1:
         return (0, 0)
-    return tuple(max((-(-n // s) - 1) * s + k - n, 0) // 2 for n, k, s in zip(size, kernel_size, strides))
+    top, left = (max((-(-n // s) - 1) * s + k - n, 0) // 2 for n, k, s in zip(size, kernel_size, strides))
+    return top, left
 
 
-def _weights(model, operator, kernel):
+def _weights(model: fb.schema.ModelT, operator: fb.schema.OperatorT, kernel: np.ndarray) -> dict[str, typing.Any]:
     scales, _ = fb.quantisation(model, operator.inputs[1])
     bias_tensor = int(operator.inputs[2]) if len(operator.inputs) > 2 else NONE
     num_channels = shape_of(model, operator.outputs[0])[-1]

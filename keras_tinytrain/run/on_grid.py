@@ -1,5 +1,7 @@
 """A Keras model that computes in float what the int8 model of a bundle computes, and learns on the same grid as the device."""
 
+import typing
+
 import keras
 import numpy as np
 import tensorflow as tf
@@ -46,7 +48,7 @@ def on_grid_model(model: keras.Model, bundle: Bundle) -> keras.Model:
     return copy
 
 
-def multiply(x: tf.Tensor, factor) -> tf.Tensor:
+def multiply(x: tf.Tensor, factor: np.ndarray | np.floating | float) -> tf.Tensor:
     """round(x * factor) as TensorFlow Lite does it: 31 bits of a factor, rounded twice (`MultiplyByQuantizedMultiplier`).
 
     Args:
@@ -65,13 +67,14 @@ def multiply(x: tf.Tensor, factor) -> tf.Tensor:
 class Grid:
     """Scales and zero points of one operator: of what it reads, of its kernel, of what it puts out, and its clamps."""
 
-    def __init__(self, model, operator):
+    def __init__(self, model: fb.schema.ModelT, operator: fb.schema.OperatorT) -> None:
         ends = [int(tensor) for tensor in operator.inputs if tensor >= 0 and fb.constant(model, int(tensor)) is None]
         scales, zero_points = zip(*(fb.quantisation(model, tensor) for tensor in (*ends, int(operator.outputs[0]))))
         self.kind = fb.operator_name(model, operator)
         *self.input_scales, self.scale = (np.float32(scale[0]) for scale in scales)
         *self.input_zero_points, self.zero_point = (int(zero_point[0]) for zero_point in zero_points)
-        self.kernel_scales = fb.quantisation(model, int(operator.inputs[1]))[0] if len(operator.inputs) > 1 else None
+        weight = operator.inputs[1:2]  # none of an operator without a kernel
+        self.kernel_scales = fb.quantisation(model, int(weight[0]))[0] if len(weight) else np.zeros(0, np.float32)
         activation = getattr(operator.builtinOptions, "fusedActivationFunction", 0)
         activation = {"RELU": _RELU, "RELU6": _RELU6}.get(self.kind, activation)
         self.lowest, self.highest = -128, 127
@@ -106,10 +109,10 @@ class Grid:
         return self.write(sums * factor, multiply(tf.round(sums), factor))
 
 
-class _OnGrid:
+class _OnGrid(keras.layers.Layer):
     """A Keras layer with a `Grid`, that clones with it."""
 
-    def __init__(self, *args, grid, **kwargs):
+    def __init__(self, *args: typing.Any, grid: Grid, **kwargs: typing.Any):
         super().__init__(*args, **kwargs)
         self.grid = grid
 
@@ -194,7 +197,7 @@ class GridLeakyReLU(_OnGrid, keras.layers.LeakyReLU):
 
 
 # {TensorFlow Lite's operator: the Keras layer that computes it}, of all that export/backward/operators.py declares.
-_ON_GRID = {
+_ON_GRID: dict[str, type[keras.layers.Layer]] = {
     "CONV_2D": GridConv2D,
     "DEPTHWISE_CONV_2D": GridDepthwiseConv2D,
     "FULLY_CONNECTED": GridDense,
@@ -212,7 +215,8 @@ _AS_IT_IS = ("PAD", "RESHAPE")  # what comes out is on the grid of what goes in
 
 def _grids(model, files):
     """{name: Grid} of the layers of a canonical model that round; behind a fused activation a ReLU changes nothing more."""
-    kinds, found = {layer.name: type(layer) for layer in model.layers}, {}
+    kinds = {layer.name: type(layer) for layer in model.layers}
+    found: dict[str, Grid] = {}
     for tflite in (fb.read_model(file) for file in files if file is not None):
         for operator in tflite.subgraphs[0].operators:
             names, kind = fb.tensor_name(tflite, int(operator.outputs[0])).split(";"), fb.operator_name(tflite, operator)
