@@ -1,4 +1,4 @@
-"""The operators that the backward pass goes through, one row each, and how an int8 TensorFlow Lite model's become layers of it.
+"""The operators of the backward pass, one row each, and the reader of each from an int8 TensorFlow Lite model.
 
 To add an operator: a row of OPERATORS with a reader, and what tinytrain/backward/operators.h says for C++.
 """
@@ -20,9 +20,9 @@ _ACTIVATIONS = {0: "kLinear", 1: "kRelu", 3: "kRelu6"}
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Layer:
-    """One operator on the way back from the head to the earliest trained layer; fields as in tinytrain_tables.h."""
+    """One operator of the backward pass, from the head to the earliest trained layer; fields as in tinytrain_tables.h."""
 
-    name: str  # the Keras layer; with an activation fused into it, that activation's
+    name: str  # of the Keras layer or, with a fused activation, of the activation's layer
     op: str  # a key of OPERATORS
     input: int  # indices into TrainableGraph.tensors
     output: int
@@ -46,12 +46,12 @@ class Layer:
 
     @property
     def numbers(self) -> tuple[int | float, ...]:
-        """The fields of the C++ struct that describe the operator, in its order: from kernel_height to before the pointers."""
+        """The fields of the C++ struct from kernel_height to before the pointers, in its order."""
         return (*self.kernel_size, *self.strides, *self.pads, self.slope)
 
     @property
     def reads_output(self) -> bool:
-        """Whether the backward pass reads the values of the output: to go through the operator, or its activation."""
+        """Whether the backward pass reads the values of the output: for the operator or for its activation."""
         return OPERATORS[self.op].reads_output or self.activation != "kLinear"
 
     @property

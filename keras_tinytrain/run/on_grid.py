@@ -15,22 +15,22 @@ _RELU, _RELU6 = 1, 3  # fusedActivationFunction
 
 
 def on_grid_model(model: keras.Model, bundle: Bundle) -> keras.Model:
-    """`model` with every value where the bundle's int8 model has it: to be trained in Keras as the device trains.
+    """`model` with the values of the bundle's int8 model, for training in Keras as the device trains.
 
-    Kernels and biases are float32 masters. A forward pass rounds them to the exported scales, and rounds what an operator
-    puts out, in TensorFlow Lite's own fixed-point arithmetic, to the exported scale and zero point, clamped by a fused ReLU.
-    Gradients go straight through the rounding and stop at those clamps, as `ActivationBackward` of the runtime has it.
+    Kernels and biases are float32 masters. A forward pass rounds them to the exported scales. It also rounds the output of each
+    operator to the exported scale and zero point, in TensorFlow Lite's own fixed-point arithmetic, and clamps it by a fused
+    ReLU. Gradients go straight through the rounding and stop at those clamps, as in `ActivationBackward` of the runtime.
 
     Args:
         model: the model that was exported.
-        bundle: what `export_tflm` made of it, with weights_in_ram="whole".
+        bundle: from `export_tflm` with weights_in_ram="whole".
 
     Returns:
-        A canonical model of its own, real values in and out. `fewshot.adapt` takes it like any other.
+        A new canonical model, with real values in and out. `fewshot.adapt` takes it like any other.
 
     Raises:
-        ValueError: the bundle was exported from another model, holds layers in two parts, or an operator of which the
-            arithmetic is not known here (it is named).
+        ValueError: the bundle was exported from another model, holds layers in two parts, or holds an operator whose arithmetic
+            is not known here. The operator is named.
     """
     canonical = dequantised_model(model, bundle)
     grids = _grids(canonical, [bundle.frozen, bundle.trainable])
@@ -65,7 +65,7 @@ def multiply(x: tf.Tensor, factor: np.ndarray | np.floating | float) -> tf.Tenso
 
 
 class Grid:
-    """Scales and zero points of one operator: of what it reads, of its kernel, of what it puts out, and its clamps."""
+    """Scales and zero points of one operator: of its inputs, its kernel and its output; and its clamps."""
 
     def __init__(self, model: fb.schema.ModelT, operator: fb.schema.OperatorT) -> None:
         ends = [int(tensor) for tensor in operator.inputs if tensor >= 0 and fb.constant(model, int(tensor)) is None]
@@ -90,9 +90,9 @@ class Grid:
         return _steps(x, scale, -128 - zero_point, 127 - zero_point)
 
     def write(self, steps, rounded):
-        """Real values, float32, of what comes out as `rounded` whole steps; the gradient is that of `steps`, float64.
+        """Real values, float32, of an output of `rounded` whole steps; the gradient is that of `steps`, float64.
 
-        It is 0 where an activation clamps; where only int8's own range does, it goes on.
+        It is 0 where an activation clamps. The clamp of int8's own range does not stop it.
         """
         q = tf.clip_by_value(rounded + self.zero_point, self.lowest, self.highest)
         passes = tf.cast((q > self.lower) & (q < self.upper), q.dtype)
@@ -210,11 +210,11 @@ _ON_GRID: dict[str, type[keras.layers.Layer]] = {
     "RELU6": GridReLU,
     "LEAKY_RELU": GridLeakyReLU,
 }
-_AS_IT_IS = ("PAD", "RESHAPE")  # what comes out is on the grid of what goes in
+_AS_IT_IS = ("PAD", "RESHAPE")  # their output is on the grid of their input
 
 
 def _grids(model, files):
-    """{name: Grid} of the layers of a canonical model that round; behind a fused activation a ReLU changes nothing more."""
+    """{name: Grid} of the layers of a canonical model that round. After a fused activation, a ReLU layer changes nothing more."""
     kinds = {layer.name: type(layer) for layer in model.layers}
     found: dict[str, Grid] = {}
     for tflite in (fb.read_model(file) for file in files if file is not None):
@@ -229,7 +229,7 @@ def _grids(model, files):
 
 
 def _first_maxima(steps, size, strides, padding):
-    """Max pooling; of equal maxima, which are common here, the first has the gradient, as on the device."""
+    """Max pooling. The first of equal maxima, which are common here, has the gradient, as on the device."""
     windows = tf.nn.max_pool_with_argmax(
         tf.cast(steps, tf.float32), size, strides, padding.upper(), output_dtype=tf.int64, include_batch_in_index=True
     )
@@ -239,8 +239,8 @@ def _first_maxima(steps, size, strides, padding):
 def _steps(x, scale, lowest, highest):
     """Real values -> whole steps of their scale, float64, half to even; the gradient goes straight through.
 
-    Pixels lie half between two steps as a rule, so it matters that they are divided in float32 as everywhere: a compiled graph
-    would multiply by the reciprocal of a constant, but lets DivNoNan be.
+    Pixels often lie half between two steps, so they must be divided in float32, as everywhere. A compiled graph would multiply
+    by the reciprocal of a constant; it does not change DivNoNan.
     """
     steps = tf.clip_by_value(tf.round(tf.math.divide_no_nan(x, scale)), lowest, highest)
     return _straight_through(tf.cast(x, tf.float64) / np.asarray(scale, np.float64), tf.cast(steps, tf.float64))

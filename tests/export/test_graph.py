@@ -81,7 +81,7 @@ def test_pooling_relu_flatten_and_dense(pooled):
         ("kConv2D", "kRelu", (3, 3), (1, 1), (0, 0)),
         ("kAveragePool2D", "kLinear", (2, 2), (2, 2), (0, 0)),
         ("kConv2D", "kLinear", (3, 2), (1, 2), (1, 0)),
-        ("kAveragePool2D", "kRelu", (3, 3), (2, 2), (1, 1)),  # the converter fuses the ReLU behind it
+        ("kAveragePool2D", "kRelu", (3, 3), (2, 2), (1, 1)),  # the converter fuses the ReLU after it
         ("kReshape", "kLinear", (1, 1), (1, 1), (0, 0)),
         ("kDense", "kRelu", (1, 1), (1, 1), (0, 0)),
         ("kDense", "kLinear", (1, 1), (1, 1), (0, 0)),
@@ -235,7 +235,7 @@ def test_what_cannot_go_backwards_is_named(build, message):
     exported = Exported(keras.Model(image, x))
     with pytest.raises(ValueError, match=message):
         exported.cut("trained")
-    exported.cut("head")  # behind it, nothing is wrong
+    exported.cut("head")  # after it, nothing is wrong
 
 
 def test_max_pooling_and_padding():

@@ -132,8 +132,8 @@ class Net:
             inside, places = patches(x, layer, output.shape)[1:]
             q = np.where(inside[..., None], x[places].astype(np.int64), -128).max((2, 3)) - output.zero_point
         elif layer.op == "pad":
-            behind = [(before, size - before - old) for before, size, old in zip((*layer.window[4:], 0), output.shape, x.shape)]
-            q = np.pad(x.astype(np.int64) - first.zero_point, behind)
+            after = [(before, size - before - old) for before, size, old in zip((*layer.window[4:], 0), output.shape, x.shape)]
+            q = np.pad(x.astype(np.int64) - first.zero_point, after)
         else:
             steps, factor = x.astype(np.int64) - first.zero_point, first.scale / output.scale
             q = rescale(steps, factor)

@@ -138,7 +138,7 @@ def test_philox_gives_the_known_answers():
         assert _runtime.philox(key, *counter) == answer
 
 
-def test_chance_is_uniform_and_differs_by_seed_step_and_weight():
+def test_random_numbers_are_uniform_and_differ_by_seed_step_and_weight():
     seeds, steps, weights = np.meshgrid([0, 1, 2**32 - 1], np.arange(20), np.arange(2000), indexing="ij")
     u = _runtime.uniform(seeds.astype(np.uint32), steps.astype(np.uint32), weights.astype(np.uint32)).astype(np.float64)
     assert 0 < u.min() < 1e-4 and 1 - 1e-4 < u.max() < 1
@@ -150,18 +150,18 @@ def test_chance_is_uniform_and_differs_by_seed_step_and_weight():
 
 @pytest.mark.parametrize("change", [-2.7, -1.0, -0.5, -0.004, 0.0, 1e-3, 0.25, 0.75, 2.0, 3.4])
 @pytest.mark.parametrize("q, limit", [(-100, 127), (3, 127), (-(2**29), 2**30)])
-def test_rounding_by_chance_is_right_on_average(q, limit, change):
+def test_stochastic_rounding_is_right_on_average(q, limit, change):
     """Neighbours only, and the mean within 4 of its standard errors. The scale, not a power of two, adds 1e-6."""
     scale, num_draws = 0.0123, 40000
     u = _runtime.uniform(7, 5, np.arange(num_draws, dtype=np.uint32))
-    moved = _runtime.move_by_chance(q, np.float32(change * scale), scale, u, limit).astype(np.int64) - q
+    moved = _runtime.add_stochastically(q, np.float32(change * scale), scale, u, limit).astype(np.int64) - q
     assert set(moved) <= {np.floor(change), np.ceil(change)} or (change == round(change) and np.abs(moved - change).max() <= 1)
     fraction = change - np.floor(change)
     assert abs(moved.mean() - change) <= 4 * np.sqrt(fraction * (1 - fraction) / num_draws) + 1e-6 + 1e-4 * (fraction == 0)
 
 
-def test_rounding_by_chance_stays_in_range():
-    move = lambda q, change, limit=127: int(_runtime.move_by_chance(q, change, 1.0, 0.5, limit))
+def test_stochastic_rounding_stays_in_range():
+    move = lambda q, change, limit=127: int(_runtime.add_stochastically(q, change, 1.0, 0.5, limit))
     assert [move(127, 5.0), move(-127, -5.0), move(0, 1e30), move(0, -1e30)] == [127, -127, 127, -127]
     assert [move(2**30, 1e30, 2**30), move(-(2**30), -1e30, 2**30), move(5, np.nan)] == [2**30, -(2**30), -127]
 
@@ -177,7 +177,7 @@ def trained_int8(net, trainer):
 
 
 @pytest.mark.parametrize("optimizer, learning_rate", [("sgd", 0.3), ("momentum", 0.1), ("adam", 0.01), ("rmsprop", 0.001)])
-def test_int8_weights_move_by_the_change_rounded_by_chance(setup, optimizer, learning_rate):
+def test_int8_weights_move_by_the_change_rounded_stochastically(setup, optimizer, learning_rate):
     """Every weight of every step: from the gradients, in float64, and the documented random numbers."""
     trainer = setup.trainer(optimizer=optimizer, learning_rate=learning_rate, weights="int8", seed=3)
     assert trainer.masters(0) is None
@@ -221,15 +221,15 @@ def test_a_step_far_below_the_grid_still_moves_weights(setup):
 
 @pytest.mark.parametrize("optimizer, learning_rate", [("adam", 0.005), ("adam_per_channel", 0.005), ("rmsprop", 0.0005)])
 def test_int8_weights_learn_as_well_as_masters(setup, optimizer, learning_rate):
-    """Mean loss of the last five of 30 iterations: at most 10 % of the way down behind, whatever the seed."""
+    """Mean loss of the last five of 30 iterations: at most 10 % of the way down less, whatever the seed."""
     settings = {"optimizer": optimizer, "learning_rate": learning_rate, "iterations": 30}
     first, with_masters = learned_loss(setup, **settings)
-    behind = []
+    shortfalls = []
     for seed in range(2):
         _, loss = learned_loss(setup, weights="int8", seed=seed, **settings)
-        behind.append((loss - with_masters) / (first - with_masters))
+        shortfalls.append((loss - with_masters) / (first - with_masters))
     assert with_masters < 0.5 * first
-    assert max(behind) < 0.1, behind
+    assert max(shortfalls) < 0.1, shortfalls
 
 
 def learned_loss(setup, **settings):

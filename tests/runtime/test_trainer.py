@@ -109,7 +109,7 @@ def test_by_channel_is_the_same_bit_for_bit(trained, planes, tmp_path):
 
 
 def stop_gradients(net):
-    """No gradient for what no trained layer is behind, as the exporter does."""
+    """No gradient for tensors before the first trained layer, as the exporter does."""
     reached = set()
     for index, layer in enumerate(net.layers):
         if index in net.trained or reached.intersection((layer.input, layer.input2)):

@@ -1,4 +1,4 @@
-// The bundle that this firmware was built for, under fixed names. The build defines BUNDLE, the bundle's namespace,
+// The bundle of this firmware, under fixed names. The build defines BUNDLE, the bundle's namespace,
 // NAME, the same as a text, and IMAGE_BYTES, the size of one input.
 #ifndef TINYTRAIN_FIRMWARE_BUNDLE_H_
 #define TINYTRAIN_FIRMWARE_BUNDLE_H_

@@ -1,14 +1,14 @@
-// The whole online stage of a bundle on the emulated board: the host gives the commands, the board does the work and counts.
+// A bundle's training on the emulated board: the host sends commands, the board does the work and counts instructions.
 //
-// A command is one byte and its operands; numbers are little-endian, float32 or uint32. It is answered by 'a', the Status as a
-// byte, the number of bytes that follow, and those (a sentence where the status is not kOk). Before its answer the board may
-// make requests of its own: 'f', 't', 'b' of model_on_host.cpp, and 'p', a loss, after each iteration.
-//   'i' iterations          make a trainer that learns in so many; as exported where 0
+// A command is one byte and its operands. Numbers are little-endian, float32 or uint32. The answer is 'a', the Status as a
+// byte, the number of bytes that follow, and these (a sentence if the status is not kOk). Before its answer the board may make
+// requests of its own: 'f', 't', 'b' of model_on_host.cpp, and 'p', a loss, after each iteration.
+//   'i' iterations          make a trainer with so many iterations; 0: as exported
 //   's' label, image        keep a sample
-//   'c' bytes, macs         choose what to train: bytes of the training arena, MACs of a backward pass; all there is where 0
+//   'c' bytes, macs         choose the channels to train: bytes of the training arena, MACs of a backward pass; 0: no limit
 //   'l'                     learn
 //   'p' image               -> logits
-//   'd'                     -> delta; the last command but 'r' and 'q', since the delta takes the models' place in RAM
+//   'd'                     -> delta; only 'r' and 'q' may follow, since the delta overwrites the models' RAM
 //   'u'                     obey tinytrain_serial.h's commands on the serial port, until an end of transmission (4) comes there
 //   'r'                     -> the figures below, as lines "name value"
 //   'q'                     end the run
@@ -26,7 +26,7 @@ using tinytrain::Status;
 
 alignas(16) std::uint8_t training_arena[exported::kTrainingArenaBytes];
 #ifdef FROZEN
-constexpr std::size_t kImageBytes = 0;  // it is read to where the frozen part has its input
+constexpr std::size_t kImageBytes = 0;  // it is read into the frozen part's input
 std::int8_t* const image_buffer = nullptr;
 #else
 constexpr std::size_t kImageBytes = IMAGE_BYTES;
@@ -38,10 +38,10 @@ tinytrain::Model model;  // the real one
 
 // ---- instructions by part --------------------------------------------------------------------------------------------------
 
-// From kSamples on: the task's. Before: waiting for the host, predictions, and what is done only to measure.
+// kSamples and later ones are the task's. Those before are waiting for the host, predictions, and work done only to measure.
 enum Part { kIdle, kProbe, kSamples, kFrozen, kTrainable, kSelection, kTraining, kNumParts };
 
-// What runs now, and what each part has taken until it began.
+// The part that runs now, and the instructions of each part until it began.
 struct Meter {
   Part part = kIdle;
   std::uint64_t since = 0;
@@ -60,7 +60,7 @@ struct Meter {
 };
 Meter meter;
 std::uint64_t probe_instructions;  // of the gradients of one iteration, without its forward passes
-std::uint64_t first_instructions;  // of the first iteration, likewise
+std::uint64_t first_instructions;  // of the first iteration, without its forward passes
 std::uint64_t training_began;
 
 bool Measured(Part part, bool (*run)(const std::int8_t*, void*), const std::int8_t* input, void* output) {
@@ -147,7 +147,7 @@ bool Init() {
   return Answer(trainer.Init(exported::kTables, settings, measured, training_arena, sizeof(training_arena), sample_flash));
 }
 
-// The image that the host sends; nullptr where none came.
+// The image from the host; nullptr: none came.
 const std::int8_t* ReadImage() {
   std::int8_t* image = image_buffer == nullptr ? trainer.ImageBuffer() : image_buffer;
   return image != nullptr && board::Read(image, IMAGE_BYTES) ? image : nullptr;
@@ -173,7 +173,7 @@ bool Choose() {
   return Answer(status);
 }
 
-// An iteration is the gradients and an update. To tell the two apart, the first iteration's gradients are computed twice.
+// An iteration is gradients and an update. To measure each, the first iteration's gradients are computed twice.
 Status Learn() {
   meter.Switch(kProbe);
   Status status = trainer.ComputeGradients(nullptr);
@@ -205,7 +205,7 @@ bool SendDelta() {
   return Answer(status, model_arena, static_cast<std::uint32_t>(written));
 }
 
-// As a sketch does: what was saved is there again.
+// As a sketch does at its start: loads the saved delta.
 bool ServeSerial() {
   constexpr std::uint8_t kEndOfTransmission = 4;
   const tinytrain::Port port = {

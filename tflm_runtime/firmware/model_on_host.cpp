@@ -1,5 +1,5 @@
-// Forward passes by the host, for machines without a TensorFlow Lite Micro for Cortex-M: the host runs the very models, with
-// the trained weights as they are on the board, which go along with each request. Everything else stays on the board.
+// Forward passes on the host, for machines without a TensorFlow Lite Micro for Cortex-M. The host runs the same models with the
+// board's trained weights, which are sent with each request. All other work is the board's.
 #include "board.h"
 #include "bundle.h"
 
@@ -28,7 +28,7 @@ bool RunFrozen(void*, const std::int8_t* image, std::int8_t* features) {
   return Ask('f', image, IMAGE_BYTES) && board::Read(features, Elements(exported::kTables.tensors[0]));
 }
 
-// Where the image waits: in the arena, as in TensorFlow Lite Micro's.
+// The image's place: in the arena, as with TensorFlow Lite Micro.
 std::int8_t* FrozenInput(void*) {
   static_assert(IMAGE_BYTES + exported::kViewBytes <= sizeof(model_arena), "the frozen part's arena holds its input");
   return reinterpret_cast<std::int8_t*>(model_arena);
@@ -57,7 +57,8 @@ bool RunTrainable(void*, const std::int8_t* features, const std::int8_t** output
   return true;
 }
 
-// 'b', tensor index and bytes as uint32: what the host will be sent from now on. A tensor that is bound again is not told anew.
+// 'b', tensor index and bytes as uint32: the host will be sent this tensor. A tensor that is bound again is not announced
+// again.
 bool Bind(void*, std::int32_t tensor_index, const void* data, std::size_t num_bytes) {
   for (int i = 0; i < num_bindings; ++i) {
     if (bindings[i].tensor_index != tensor_index) continue;

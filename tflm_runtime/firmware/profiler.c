@@ -12,7 +12,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-// ---- what is used of QEMU's interface, which has no header in Debian's packages ----------------------------------------
+// ---- the part of QEMU's interface that is used; Debian's packages have no header for it -------------------------------------
 
 #define EXPORT __attribute__((visibility("default")))
 struct qemu_plugin_tb;    // a run of instructions that is being translated
@@ -34,7 +34,7 @@ void qemu_plugin_register_vcpu_insn_exec_inline(struct qemu_plugin_insn*, int op
 
 static uint64_t begin, end;
 static uint64_t* executed;  // since reset
-static uint64_t* counts;    // while counting was on: what had been executed at each `dbg #0`, less that at each `dbg #1`
+static uint64_t* counts;    // instructions executed while counting was on: those at each `dbg #0` less those at each `dbg #1`
 static bool counting;
 
 static size_t NumCounts(void) { return (size_t)(end - begin) / 2; }

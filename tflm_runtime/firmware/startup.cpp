@@ -1,5 +1,5 @@
-// From reset to main: floating point unit, memory protection, painted stack, initialised data; the fault handler; what board.h
-// has.
+// From reset to main: floating point unit, memory protection, painted stack, initialised data; the fault handler; the functions
+// of board.h.
 #include <cstdint>
 #include <cstring>
 
@@ -40,7 +40,7 @@ int serial_peeked = -1;  // a byte that has come and was not read yet
 
 constexpr std::uint32_t kReadOnly = 6u << 24, kReadWrite = 3u << 24, kNoExecute = 1u << 28, kNothing = kNoExecute;
 
-// A region is a power of two bytes that begins at a multiple of its size; of two that overlap the later one counts.
+// A region has a power of two bytes and begins at a multiple of its size. If two overlap, the later one counts.
 void Protect(std::uint32_t region, std::uint32_t begin, std::uint32_t num_bytes, std::uint32_t attributes) {
   std::uint32_t log2 = 5;
   while ((1u << log2) < num_bytes) ++log2;
@@ -59,8 +59,8 @@ void ProtectFlash(std::uint32_t attributes) {
   asm volatile("dsb\nisb" ::: "memory");
 }
 
-// Readable: [0, FLASH_BYTES); writable: the RAM_BYTES from the beginning of RAM. Flash that is no power of two is the next one
-// less its last piece, which must be a power of two.
+// Readable: [0, FLASH_BYTES); writable: the RAM_BYTES from the beginning of RAM. A flash size that is no power of two is the
+// next power of two without its last piece, whose size must be a power of two.
 void ProtectMemory() {
   const std::uint32_t whole = PowerOfTwo(FLASH_BYTES);
   ProtectFlash(kReadOnly);
@@ -101,7 +101,7 @@ extern "C" {
   board::Exit(main() == 0);
 }
 
-// Threads run on a stack of their own, so that its overflow can still be reported.
+// Threads have a stack of their own, so that its overflow can be reported.
 __attribute__((naked, used)) void Reset() {
   asm volatile(
       "ldr r0, =stack_end\n"
@@ -114,7 +114,7 @@ __attribute__((naked, used)) void Reset() {
 
 void CountWrap() { counter_wraps = counter_wraps + 1; }
 
-void ByteCame() { Register(kUartInterrupt) = 2; }  // it ends a sleep, no more
+void ByteCame() { Register(kUartInterrupt) = 2; }  // it only ends a sleep
 
 [[noreturn]] void Fault() {
   const std::uint32_t status = Register(kFaultStatus);
@@ -173,7 +173,7 @@ std::uint32_t Open(const char* path, std::uint32_t mode) {
   return static_cast<std::uint32_t>(Semihost(kOpen, block));
 }
 
-// A pipe takes and gives as much as it has room for: until all is through, or nothing moves any more.
+// A pipe takes and gives as much as it has room for. Repeats until all is done, or a call makes no progress.
 bool Transfer(int operation, std::uint32_t file, std::uint32_t address, std::size_t num_bytes) {
   while (num_bytes > 0) {
     const std::uint32_t block[] = {file, address, num_bytes};
@@ -215,7 +215,7 @@ void OpenSerial() {
   Register(kInterruptEnable) = 1;      // number 0
 }
 
-// Whether a byte has come; where none has, after a sleep until something happens.
+// Whether a byte has come; if not, it first sleeps until an interrupt.
 bool AwaitSerial() {
   if (serial_peeked >= 0) return true;
   if ((Register(kUartState) & 2) == 0) {

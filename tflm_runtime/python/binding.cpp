@@ -1,7 +1,7 @@
 // keras_tinytrain._runtime: the C++ runtime from Python, for running a training on the host and for testing every part of it.
 //
-// Tables are passed as an address, as ctypes finds it in a compiled tables.cpp. Forward passes are Python callables. What goes
-// wrong raises: ValueError for what was passed in, RuntimeError for the order of calls; an exception in a callable comes out.
+// Tables are passed as an address, which ctypes finds in a compiled tables.cpp. Forward passes are Python callables. Wrong
+// arguments raise ValueError, calls in a wrong order RuntimeError. An exception in a callable is raised again.
 #include "binding.h"
 
 #include "tinytrain_delta.h"

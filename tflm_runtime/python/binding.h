@@ -1,4 +1,4 @@
-// What the parts of keras_tinytrain._runtime have in common.
+// Declarations that the parts of keras_tinytrain._runtime share.
 #ifndef TINYTRAIN_PYTHON_BINDING_H_
 #define TINYTRAIN_PYTHON_BINDING_H_
 
@@ -17,7 +17,7 @@ using Int8Array = py::array_t<std::int8_t, py::array::c_style>;
 using Uint16Array = py::array_t<std::uint16_t, py::array::c_style | py::array::forcecast>;
 using FloatArray = py::array_t<float, py::array::c_style | py::array::forcecast>;
 
-// Throws what goes with the status, with its text and `detail`, unless all is well.
+// Throws the exception of the status, with its text and `detail`, unless it is kOk.
 void Check(tt::Status status, const std::string& detail = "");
 const tt::Tables& TablesAt(std::uintptr_t address);
 // The tables' own settings with some replaced.
@@ -26,8 +26,8 @@ py::dict SettingsDict(const tt::TrainingSettings& settings);
 tt::MemoryParts RequiredParts(const tt::Tables& tables, const tt::TrainingSettings& settings, bool samples_in_flash);
 py::dict PartsDict(const tt::MemoryParts& parts);
 
-// What the module consists of: tables and settings, the trainer, functions of deltas, and each kernel as a function of its own,
-// for comparison with float64.
+// The parts of the module: tables and settings, the trainer, functions of deltas, and each kernel as a function of its own, for
+// comparison with float64.
 void AddTables(py::module_* module);
 void AddTrainer(py::module_* module);
 void AddDeltas(py::module_* module);

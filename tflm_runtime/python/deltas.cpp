@@ -13,7 +13,7 @@ namespace {
 using Combine = tt::Status (*)(const std::uint8_t*, std::size_t, const std::uint8_t*, std::size_t, std::uint8_t*, std::size_t,
                                std::size_t*);
 
-// Measured first, then written into exactly as many bytes.
+// Measures first, then writes into exactly as many bytes.
 template <Combine kFunction>
 py::bytes CallCombine(const py::bytes& earlier, const py::bytes& later) {
   const std::string a = earlier, b = later;

@@ -24,7 +24,7 @@ class PyFlash {
             &Erase,
             &Write};
   }
-  // An exception in erase or write is kept until the runtime has returned, then thrown on.
+  // An exception in erase or write is kept until the runtime has returned, then thrown again.
   void Check(tt::Status status) {
     if (exception_) std::rethrow_exception(std::exchange(exception_, nullptr));
     ::Check(status);

@@ -1,4 +1,4 @@
-// The runtime's kernels from Python, one by one: outputs are zeroed first, wrong sizes raise ValueError.
+// Each kernel of the runtime as a Python function. Outputs are zeroed first, wrong sizes raise ValueError.
 #include "binding.h"
 
 #include <pybind11/stl.h>
@@ -210,6 +210,6 @@ void AddKernels(py::module_* module) {
   m.def("philox", py::vectorize(&tt::Philox), py::arg("key"), py::arg("counter_0"), py::arg("counter_1"));
   m.def("uniform", py::vectorize(&tt::Uniform), py::arg("seed"), py::arg("step"), py::arg("weight"),
         "The number in (0, 1) by which a weight's change is rounded.");
-  m.def("move_by_chance", py::vectorize(&tt::MoveByChance), py::arg("q"), py::arg("change"), py::arg("scale"), py::arg("u"),
-        py::arg("limit"));
+  m.def("add_stochastically", py::vectorize(&tt::AddStochastically), py::arg("q"), py::arg("change"), py::arg("scale"),
+        py::arg("u"), py::arg("limit"));
 }

@@ -1,4 +1,4 @@
-// Tables and training settings: from Python's values, and what they say as Python's values.
+// Tables and training settings, from and to Python's values.
 #include <stdexcept>
 #include <string>
 
@@ -29,7 +29,7 @@ const tt::Tables& TablesAt(std::uintptr_t address) {
 
 namespace {
 
-// An enumeration of tinytrain_tables.h: {name in Python: enumerator} and {enumerator: number}. They stand in that header only.
+// An enumeration of tinytrain_tables.h: {name in Python: enumerator} and {enumerator: number}. The header is their only source.
 struct Names {
   explicit Names(const char* name) {
     const py::module_ headers = py::module_::import("keras_tinytrain.tflm_runtime.headers");
@@ -236,8 +236,8 @@ void AddTables(py::module_* module) {
       },
       py::arg("tables"), py::arg("settings") = py::none(), "Flash that stored samples take, if it keeps them.");
   m.def("operator_rows", &OperatorRows, "The properties of each operator that the runtime knows, by its number.");
-  m.def("tables_info", &TablesInfo, py::arg("tables"), "What the tables at an address say, as a dict; checks them.");
+  m.def("tables_info", &TablesInfo, py::arg("tables"), "The tables at an address as a dict; checks them.");
   m.def(
       "check_tables", [](std::uintptr_t tables) { return std::string(tt::StatusText(tt::CheckTables(TablesAt(tables)))); },
-      py::arg("tables"), "'ok' or what is wrong.");
+      py::arg("tables"), "'ok', or the error's text.");
 }

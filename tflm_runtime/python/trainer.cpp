@@ -1,4 +1,4 @@
-// Trainer, its forward passes Python callables.
+// The Trainer, with Python callables as forward passes.
 #include <pybind11/stl.h>
 
 #include <algorithm>
@@ -37,8 +37,8 @@ Int8Array Int8From(const py::handle& value, std::int64_t elements, const char* w
   return array;
 }
 
-// The trainer's scratch lies in memory of its own that is overwritten whenever the frozen part runs, as it is on a device where
-// both share one arena: what the trainer wrote there must not matter afterwards, and it must not write there too early.
+// The scratch has memory of its own, which every run of the frozen part overwrites, as on a device where both share one arena.
+// So a value that the trainer keeps there too long, or writes too early, changes a test's result.
 class PyTrainer {
  public:
   PyTrainer(std::uintptr_t tables, py::object run_trainable, py::object run_frozen, py::object bind, py::object settings,
@@ -90,7 +90,7 @@ class PyTrainer {
     }
     return layers;
   }
-  // {layer: channels} of what is trained now.
+  // {layer: channels} that are trained now.
   py::dict Trained() const {
     py::dict trained;
     const tt::Tables& tables = trainer_.tables();
@@ -184,7 +184,7 @@ class PyTrainer {
   py::array Arena() const { return arena_; }
 
  private:
-  enum : std::uint8_t { kFrozenByte = 0xa5 };  // what a run of the frozen part leaves in the scratch
+  enum : std::uint8_t { kFrozenByte = 0xa5 };  // a run of the frozen part fills the scratch with it
 
   static py::array_t<std::uint8_t> AllocateArena(std::size_t bytes) {
     py::array_t<std::uint8_t> padded(static_cast<py::ssize_t>(bytes + tt::kArenaAlignment));
@@ -193,7 +193,7 @@ class PyTrainer {
     return py::array_t<std::uint8_t>(static_cast<py::ssize_t>(bytes), padded.mutable_data() + skip, padded);
   }
 
-  // Whether what the frozen part left in the scratch is still as it was, but for its output and the image that it reads.
+  // Whether the scratch is as the frozen part left it, except its output and the image that it reads.
   bool ScratchIsUntouched() const {
     const std::size_t features = static_cast<std::size_t>(tt::NumElements(tables_.tensors[0]));
     const tt::MemoryParts parts = trainer_.memory_parts();
@@ -213,7 +213,7 @@ class PyTrainer {
     });
   }
 
-  // An exception in a callable is kept until the trainer has returned, then thrown on.
+  // An exception in a callable is kept until the trainer has returned, then thrown again.
   void CheckCalled(tt::Status status, const std::string& detail = "") {
     if (exception_) std::rethrow_exception(std::exchange(exception_, nullptr));
     if (flash_) flash_->Check(tt::Status::kOk);
@@ -264,7 +264,7 @@ class PyTrainer {
            });
   }
 
-  // What output i must hold: the elements of the tensor that is kept there; any number if the runtime never reads it.
+  // Elements of output i: those of the tensor that is kept there; any number if the runtime never reads it.
   std::int64_t OutputElements(std::int32_t i, const py::object& result) const {
     if (i == tables_.head_output) return tt::NumElements(tables_.tensors[tables_.num_tensors - 1]);
     for (std::int32_t t = 0; t < tables_.num_tensors; ++t) {
@@ -342,19 +342,19 @@ void AddTrainer(py::module_* module) {
            py::arg("share") = true, py::arg("flash") = py::none(), py::arg("arena_bytes") = 0, py::arg("scratch_bytes") = 0,
            "tables: address of a Tables. run_trainable(int8 [1, h, w, c]) -> list of int8 arrays, one per output. "
            "run_frozen(int8 image) -> int8 features; None: there is no frozen part. bind(tensor_index, array): int8 kernel or "
-           "int32 bias, flat, a read-only view of the arena that follows the training or, while the original weights "
-           "are asked, of the tables; called back and forth. settings: dict of what to replace in "
-           "the tables' own. arena: uint8 array aligned to 16; None: allocated. owner: kept alive with the trainer. "
+           "int32 bias, flat, a read-only view of the arena, or of the tables while the original weights are in use; "
+           "called back and forth. settings: dict of settings that replace the tables' own. arena: uint8 array aligned "
+           "to 16; None: allocated. owner: kept alive with the trainer. "
            "share: scratch lies in memory that run_frozen overwrites; False: in the arena. flash: keeps the samples; an object "
-           "with data (uint8 array), page_bytes, erase(offset), write(offset, bytes). arena_bytes, scratch_bytes: what to "
-           "allocate at least, for tables with candidates.")
+           "with data (uint8 array), page_bytes, erase(offset), write(offset, bytes). arena_bytes, scratch_bytes: least "
+           "sizes to allocate, for tables with candidates.")
       .def("add_sample", &PyTrainer::AddSample, py::arg("image"), py::arg("label"))
       .def("clear_samples", &PyTrainer::ClearSamples)
       .def_property_readonly("num_samples", &PyTrainer::NumSamples)
       .def("score", &PyTrainer::Score, "Fisher information of the candidates' channels, float32, one array per candidate.")
       .def("select", &PyTrainer::Select, py::arg("arena_bytes") = 0, py::arg("backward_macs") = 0,
-           "Chooses what to train within a budget; 0: all that there is.")
-      .def("trained", &PyTrainer::Trained, "{layer name: uint16 channels} of what is trained now.")
+           "Chooses the channels to train within a budget; 0: no limit of its own.")
+      .def("trained", &PyTrainer::Trained, "{layer name: uint16 channels} that are trained now.")
       .def("train", &PyTrainer::Train, py::arg("progress") = py::none(),
            "progress(iteration, loss) -> None or whether to go on.")
       .def("step", &PyTrainer::Step, "One iteration; returns the loss before the update.")
@@ -373,8 +373,8 @@ void AddTrainer(py::module_* module) {
       .def_property_readonly("iteration", &PyTrainer::Iteration)
       .def_property_readonly("num_trained", &PyTrainer::NumTrained)
       .def("kernel", &PyTrainer::Kernel, py::arg("index"),
-           "int8 kernel of a trained layer as RAM holds it, flat: whole, or split, of its trained channels; a copy.")
-      .def("bias", &PyTrainer::Bias, py::arg("index"), "int32 bias likewise, or None; a copy.")
+           "int8 kernel of a trained layer in RAM, flat: of all channels or, if it is split, of the trained ones; a copy.")
+      .def("bias", &PyTrainer::Bias, py::arg("index"), "int32 bias of the same channels, or None; a copy.")
       .def("masters", &PyTrainer::Masters, py::arg("index"),
            "(float32 [channels, weights per channel], float32 [channels] or None), copies; None: there are no masters.")
       .def("weight_gradients", &PyTrainer::WeightGradients, py::arg("index"),

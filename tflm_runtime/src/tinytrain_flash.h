@@ -1,7 +1,7 @@
-// Flash memory that the caller hands over: read where it is mapped, erased page by page, written block by block.
+// Flash memory of the caller: read through its memory map, erased page by page, written block by block.
 //
-// NOR flash as microcontrollers have it: an erase sets a whole page to 0xFF, a write can only clear bits. Two users of it:
-// stored samples (Trainer::Init) and deltas in two slots (Trainer::SaveDelta), each with a Flash of its own.
+// It is the NOR flash of microcontrollers: an erase sets a page to 0xFF, a write can only clear bits. Stored samples
+// (Trainer::Init) and deltas in two slots (Trainer::SaveDelta) use it, each with a Flash of its own.
 #ifndef TINYTRAIN_FLASH_H_
 #define TINYTRAIN_FLASH_H_
 
@@ -12,31 +12,31 @@
 
 namespace tinytrain {
 
-// What one write takes: a multiple of the smallest write of common parts (nRF52840: 4, STM32H7: 32, RP2040: 256).
+// Size of one write: a multiple of the smallest write of common parts (nRF52840: 4, STM32H7: 32, RP2040: 256).
 constexpr std::size_t kFlashBlockBytes = 256;
 
 struct Flash {
   void* context;
-  const std::uint8_t* data;  // where it is mapped; the start of a page
-  std::size_t bytes;         // whole pages
-  std::size_t page_bytes;    // what an erase clears: whole blocks; 4096 on the nRF52840
+  const std::uint8_t* data;  // address in the memory map; the start of a page
+  std::size_t bytes;         // a multiple of page_bytes
+  std::size_t page_bytes;    // size of one erase, a multiple of kFlashBlockBytes; 4096 on the nRF52840
   // Sets the page that begins at data + offset to 0xFF.
   bool (*erase)(void* context, std::size_t offset);
-  // Writes kFlashBlockBytes to data + offset, a multiple of kFlashBlockBytes. `block`, aligned to 16, is in RAM. They have been
-  // erased since they were last written.
+  // Writes kFlashBlockBytes to data + offset, a multiple of kFlashBlockBytes. `block` is in RAM and aligned to 16. The flash
+  // there was erased after its last write.
   bool (*write)(void* context, std::size_t offset, const std::uint8_t* block);
 };
 
-// `bytes` rounded up to whole units.
+// The smallest multiple of `unit` that is at least `bytes`.
 constexpr std::size_t RoundUpTo(std::size_t unit, std::size_t bytes) { return (bytes + unit - 1) / unit * unit; }
 
-// kOk, or kFlashUnfit where a pointer is missing, pages or blocks are not whole, or there are fewer than `bytes`.
+// kOk or kFlashUnfit: a pointer is missing, a size is not such a multiple, or there are fewer than `bytes`.
 Status CheckFlash(const Flash& flash, std::size_t bytes);
 
 // Erases the pages that begin in [begin, end); kOk or kFlashFailed.
 Status ErasePages(const Flash& flash, std::size_t begin, std::size_t end);
 
-// Writes one block, and reads it back; kFlashFailed also where it was not erased.
+// Writes one block and reads it back. kFlashFailed: it differs, perhaps because it was not erased.
 Status WriteBlock(const Flash& flash, std::size_t offset, const std::uint8_t* block);
 
 }  // namespace tinytrain

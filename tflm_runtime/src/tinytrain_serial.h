@@ -1,17 +1,17 @@
-// Teaches a trainer over a serial port: the same commands on an Arduino, on any other port, and on the emulated board.
+// Commands to a trainer over a serial port. They are the same on an Arduino, on any other port, and on the emulated board.
 //
-// A command is a line. `image` is what the network takes, image_height * image_width * image_channels int8 with
-// q = round(value / image_scale) + image_zero_point, row by row; it follows the line at once. With Port::record it does not:
-// the board records it then.
+// A command is a line. `image` is the network's input: image_height * image_width * image_channels int8, row by row, with
+// q = round(value / image_scale) + image_zero_point. It follows the line at once. With Port::record the board records the image
+// itself, and none follows.
 //   TEACH <label>, image   keep a sample of class <label>, 0 to num_classes - 1
-//   TRAIN                  train on the samples kept; a line "LOSS <iteration> <loss>" after each iteration, then what was
-//                          trained, a line "PLAN <layer> <number of channels>" for each layer
-//   PREDICT, image         which class is it
-//   STATUS                 what the network wants, and what it has learned from: names and values by turns. Before it the lines
-//                          "PLAN ...": what is trained or, of candidates, was chosen last; none before the first choice
-//   SAVE                   keep what was learned in flash (where the caller has slots)
-//   REVERT                 forget what was learned, keep the samples
-//   RESET                  forget the samples, too; what was saved stays
+//   TRAIN                  train on the kept samples. After each iteration: a line "LOSS <iteration> <loss>". At the end: a
+//                          line "PLAN <layer> <number of channels>" for each trained layer
+//   PREDICT, image         the class of the image
+//   STATUS                 the network's input, and how much it has learned from: names and values by turns. Lines "PLAN ..."
+//                          of the trained layers come first; with candidates of those chosen last, none before the first choice
+//   SAVE                   write the delta to flash (if the caller has slots)
+//   REVERT                 forget the delta, keep the samples
+//   RESET                  forget the samples, too; the saved delta stays
 // Each is answered by one line, "OK ..." or "ERROR ...". `keras-tinytrain device` is the other end.
 //
 // Lifetime: trainer, name, buffer and slots must outlive the commands. Memory: the object itself, some 60 bytes.
@@ -28,27 +28,27 @@ namespace tinytrain {
 // A serial port, a clock, and perhaps a sensor.
 struct Port {
   void* context;
-  // Reads so many bytes; false where they did not come in time. 10 seconds suit a person with a cable.
+  // Reads num_bytes. False: they did not come in time. 10 seconds suit a person with a cable.
   bool (*read)(void* context, void* data, std::size_t num_bytes);
-  // Writes so many bytes; what is lost is lost.
+  // Writes num_bytes. Lost bytes are not reported.
   void (*write)(void* context, const void* data, std::size_t num_bytes);
   std::uint32_t (*milliseconds)(void* context);
-  // Records an image where one is wanted; false where there was nothing to record. nullptr: images come over the port.
+  // Records an image. False: there was nothing to record. nullptr: images come over the port.
   bool (*record)(void* context, std::int8_t* image) = nullptr;
 };
 
 class SerialCommands {
  public:
-  // `network` is the name that STATUS tells. `buffer` is for one image where the model has no frozen part, whose input serves
-  // otherwise (Trainer::ImageBuffer). `slots` for SAVE may be nullptr: then there is no such command.
+  // `network` is the name in the answer to STATUS. `buffer` holds one image if the model has no frozen part; else the image
+  // goes into the frozen part's input (Trainer::ImageBuffer). `slots` is for SAVE; nullptr: there is no such command.
   SerialCommands(Trainer* trainer, const Port& port, const char* network, std::int8_t* buffer = nullptr,
                  const Flash* slots = nullptr)
       : trainer_(trainer), port_(port), network_(network), buffer_(buffer), slots_(slots) {}
 
-  // Reads one command and answers it; an empty line, or none in time, is no command. The trainer must have been initialised.
+  // Reads one command and answers it. An empty line, or none in time, is no command. The trainer must be initialised.
   void Serve();
 
-  // "ERROR " and what is wrong, unless all is well; returns whether it is.
+  // Writes "ERROR " and the status' text, unless it is kOk; returns whether it is kOk.
   bool Check(Status status);
   // A line of its own, such as "OK ready".
   void Say(const char* line);

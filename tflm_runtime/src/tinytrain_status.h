@@ -1,4 +1,4 @@
-// What can go wrong, as a value.
+// The errors of the library.
 #ifndef TINYTRAIN_STATUS_H_
 #define TINYTRAIN_STATUS_H_
 
@@ -21,11 +21,11 @@ enum class Status : std::uint8_t {
   kBufferTooSmall,    // the output does not hold the delta: see DeltaBytes
   kDeltaCorrupt,      // cut short, altered, or not a delta
   kDeltaForeign,      // a delta of another base model or plan
-  kFlashUnfit,        // the flash is too small, or not made of whole pages and blocks
+  kFlashUnfit,        // the flash is too small, or its size is no multiple of pages and blocks
   kFlashFailed,       // the flash could not be erased or written
-  kNotSelected,       // nothing was chosen to be trained yet: Select or Train first
+  kNotSelected,       // no channels were chosen yet: Select or Train first
   kNothingFits,       // the budget is too small for one channel of any candidate
-  kScoresNotFinite,   // a candidate's Fisher information is beyond float32
+  kScoresNotFinite,   // a candidate's Fisher information exceeds float32
 };
 
 // A sentence for people; never nullptr.

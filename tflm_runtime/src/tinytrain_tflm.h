@@ -1,14 +1,15 @@
-// From two TensorFlow Lite Micro interpreters to a Model. Includes nothing of it and names none of its namespaces: the
-// interpreter's type is a template argument, so that any version will do (tflite::MicroInterpreter, another namespace, a fork).
+// Makes a Model of two TensorFlow Lite Micro interpreters. It includes nothing of TensorFlow Lite Micro and uses none of its
+// namespaces: the interpreter's type is a template argument, so that it works with any version (tflite::MicroInterpreter,
+// another namespace, a fork).
 //
-// Both interpreters and the trainer's scratch in one arena; at most one interpreter exists at a time, and the trainable one
-// leaves the arena's end to the scratch (the exporter's kModelArenaBytes is what that takes):
+// Both interpreters and the trainer's scratch in one arena. At most one interpreter exists at a time, and the trainable one
+// leaves the end of the arena to the scratch. kModelArenaBytes of the exporter is the size:
 //   static tinytrain::SharedArenaModel<tflite::MicroInterpreter, tflite::Model, Resolver, kNumBindings> models(
 //       frozen_model, trainable_model, resolver, model_arena, sizeof(model_arena), kScratchBytes, kViewBytes);
 //   if (!models.Check()) ...;  // the arena is too small, or an operator is missing
 //   trainer.Init(tables, tables.training, models.model(), arena, sizeof(arena));
 //
-// Or each in an arena of its own, which saves the time to go from one to the other:
+// Or each in an arena of its own, which saves the time to switch between them:
 //   using Bindable = tinytrain::BindableInterpreter<tflite::MicroInterpreter>;
 //   static tflite::MicroInterpreter frozen(frozen_model, resolver, frozen_arena, sizeof(frozen_arena));
 //   static Bindable trainable(trainable_model, resolver, trainable_arena, sizeof(trainable_arena));
@@ -17,8 +18,8 @@
 //   static tinytrain::InterpreterModel<tflite::MicroInterpreter> interpreters(&frozen, &trainable);
 //   trainer.Init(tables, tables.training, interpreters.model(), arena, sizeof(arena));
 //
-// Lifetime: interpreters and models must outlive the Trainer. After another AllocateTensors() of a trainable interpreter of
-// your own the weights are those in flash again: call Init again, or Bind. SharedArenaModel sees to that by itself.
+// Lifetime: interpreters and models must outlive the Trainer. After another AllocateTensors() of your own trainable
+// interpreter, its weights are those in flash again: call Init again, or Bind. SharedArenaModel does so by itself.
 #ifndef TINYTRAIN_TFLM_H_
 #define TINYTRAIN_TFLM_H_
 
@@ -31,14 +32,14 @@
 
 namespace tinytrain {
 
-// An interpreter whose constant tensors can be pointed at RAM. Good for what caches nothing derived from weights: convolution
-// and depthwise convolution everywhere, fully connected except on cores with MVE (Cortex-M55, M85).
+// An interpreter whose constant tensors can be moved to RAM. The operator must not cache values derived from its weights:
+// convolution and depthwise convolution never do, fully connected does on cores with MVE (Cortex-M55, M85) only.
 template <class Interpreter>
 class BindableInterpreter : public Interpreter {
  public:
   using Interpreter::Interpreter;
 
-  // Reads tensor `tensor_index` from `data` from the next Invoke on. After AllocateTensors only.
+  // Makes the next Invoke read tensor `tensor_index` from `data`. Call it after AllocateTensors.
   bool Bind(std::int32_t tensor_index, const void* data) {
     const auto& context = this->context();
     auto* tensor = context.GetEvalTensor == nullptr ? nullptr : context.GetEvalTensor(&context, tensor_index);
@@ -48,7 +49,7 @@ class BindableInterpreter : public Interpreter {
   }
 };
 
-// Copies the input in, unless it is there already, and runs; false if the interpreter failed.
+// Copies the input, unless it is in its place already, and runs. False: the interpreter failed.
 template <class Interpreter>
 bool InvokeWith(Interpreter* interpreter, const std::int8_t* input) {
   auto* tensor = interpreter->input(0);
@@ -57,7 +58,7 @@ bool InvokeWith(Interpreter* interpreter, const std::int8_t* input) {
   return static_cast<int>(interpreter->Invoke()) == 0;  // kTfLiteOk
 }
 
-// Where the interpreter's outputs lie.
+// The addresses of the interpreter's outputs.
 template <class Interpreter>
 bool FindOutputs(Interpreter* interpreter, const std::int8_t** outputs) {
   const std::size_t num_outputs = interpreter->outputs_size();
@@ -72,7 +73,7 @@ class InterpreterModel {
  public:
   using Bindable = BindableInterpreter<Interpreter>;
 
-  // `frozen` may be nullptr: then images go straight into the trainable part.
+  // `frozen` may be nullptr: images are the trainable part's input then.
   InterpreterModel(Interpreter* frozen, Bindable* trainable) : frozen_(frozen), trainable_(trainable) {}
 
   Model model() { return {this, frozen_ == nullptr ? nullptr : &RunFrozen, &RunTrainable, &BindTensor}; }
@@ -99,16 +100,16 @@ class InterpreterModel {
 };
 
 // The Model of two flatbuffers whose interpreters take turns in one arena with the trainer's scratch:
-//   frozen part:     [ frozen interpreter ...................... | image ]   and its output, once it is gone: [ features ... ]
+//   frozen part:     [ frozen interpreter ...................... | image ]   its output, after its end:    [ features ... ]
 //   trainable part:  [ trainable interpreter ... | scratch ............... ]                   in the scratch's first bytes
-// To go from one to the other costs an AllocateTensors (some 3 million instructions for a network of 60 layers): once or twice
-// in a sample predicted or first taught, in every view that goes to flash, never in Train.
-// kNumBindings: trained kernels and biases, as the generated tables.h says.
+// Each switch costs an AllocateTensors (some 3 million instructions for a network of 60 layers). A sample that is predicted or
+// taught takes one or two, a view that goes to flash takes one, Train takes none.
+// kNumBindings: number of trained kernels and biases, in the generated tables.h.
 template <class Interpreter, class Flatbuffer, class Resolver, int kNumBindings>
 class SharedArenaModel {
  public:
-  // `frozen` may be nullptr: then images go straight into the trainable part. The arena and its size must be aligned to 16
-  // bytes. `scratch_bytes` and `image_bytes` are MemoryParts::scratch and ::image; 0: the trainer's scratch lies elsewhere.
+  // `frozen` may be nullptr: images are the trainable part's input then. The arena and its size must be aligned to 16 bytes.
+  // `scratch_bytes` and `image_bytes` are MemoryParts::scratch and ::image; 0: the trainer's scratch lies elsewhere.
   SharedArenaModel(const Flatbuffer* frozen, const Flatbuffer* trainable, const Resolver& resolver, std::uint8_t* arena,
                    std::size_t arena_bytes, std::size_t scratch_bytes = 0, std::size_t image_bytes = 0)
       : frozen_(frozen),
@@ -122,8 +123,8 @@ class SharedArenaModel {
   SharedArenaModel(const SharedArenaModel&) = delete;
   SharedArenaModel& operator=(const SharedArenaModel&) = delete;
 
-  // Allocates one after the other: whether the arena holds each, and the frozen part ends in what the trainable one reads.
-  // To be called before anything is run.
+  // Allocates one after the other. False: the arena is too small, an operator is missing, or the frozen part's output has
+  // another size than the trainable part's input. Call it before any run.
   bool Check() {
     if (scratch_bytes_ >= arena_bytes_ || image_bytes_ > scratch_bytes_) return false;
     if (!Open(trainable_)) return false;
@@ -168,7 +169,7 @@ class SharedArenaModel {
     const auto* output = self->interpreter_->output(0);
     if (output->bytes != self->feature_bytes_) return false;
     const std::int8_t* from = output->data.int8;
-    if (self->Holds(features)) self->Close();  // its own structs lie there
+    if (self->Holds(features)) self->Close();  // the interpreter's own structs lie there
     std::memmove(features, from, self->feature_bytes_);
     return true;
   }

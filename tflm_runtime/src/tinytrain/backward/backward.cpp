@@ -11,7 +11,7 @@
 namespace tinytrain {
 namespace {
 
-// The layers of a pass from the last to the first.
+// Goes through the layers of a pass from the last to the first.
 class Walk {
  public:
   explicit Walk(const Pass& pass) : pass_(pass), tables_(pass.tables) {}
@@ -25,7 +25,7 @@ class Walk {
       OutputBackward(l, state);
       if (l == pass_.first) continue;
       if (tables_.tensors[layer.input].num_planes > 0) {
-        MiddleBackward(pass_, l, kernel);
+        InteriorBackward(pass_, l, kernel);
       } else {
         InputsBackward(layer, kernel);
       }
@@ -33,7 +33,7 @@ class Walk {
   }
 
  private:
-  // Behind the activation -> before it, and the gradients of the layer's own weights.
+  // From the activation's output to its input, and to the gradients of the layer's own weights.
   void OutputBackward(std::int32_t index, const TrainedState& state) const {
     const Layer& layer = tables_.layers[index];
     const Tensor& output = tables_.tensors[layer.output];

@@ -9,12 +9,12 @@
 namespace tinytrain {
 namespace {
 
-// One channel of a trained layer after the other, in ascending order.
+// The trained channels of a layer, in ascending order.
 class Cursor {
  public:
   explicit Cursor(const TrainedState& state) : state_(state) {}
 
-  // Whether `channel` is trained; `n` is then its place in the list.
+  // Whether `channel` is trained; if so, `n` is its place in the list.
   bool At(std::int32_t channel, std::int32_t* n) {
     if (state_.trained == nullptr || next_ >= state_.trained->num_channels || state_.trained->channels[next_] != channel) {
       return false;
@@ -30,7 +30,7 @@ class Cursor {
   std::int32_t next_ = 0;
 };
 
-// Of one channel: behind the activation -> before it; `fisher` are the layer's sums, or nullptr.
+// One channel: from the activation's output to its input. `fisher`: the layer's sums, or nullptr.
 void PlaneActivationBackward(const Pass& pass, const Layer& layer, float* plane, std::int32_t channel, float* fisher) {
   const Tensor& output = pass.tables.tensors[layer.output];
   if (layer.activation != Activation::kLinear) {
@@ -40,7 +40,7 @@ void PlaneActivationBackward(const Pass& pass, const Layer& layer, float* plane,
   if (fisher != nullptr) AddFisherPlane(fisher + channel, plane, pass.Activations(layer.output), output, channel);
 }
 
-// The 1 x 1 convolution at the block's beginning, some of its output channels at a time.
+// The 1 x 1 convolution at the beginning of the block, some of its output channels at a time.
 class Expansion {
  public:
   Expansion(const Pass& pass, std::int32_t index)
@@ -55,19 +55,19 @@ class Expansion {
     if (!layer_->accumulate_input) std::memset(d_input_, 0, num_elements * sizeof(float));
   }
 
-  // Asked for each channel in turn, once: whether the gradient of channel `channel` is of any use.
+  // Whether the gradient of `channel` is needed. To be asked once for each channel in turn.
   bool Wants(std::int32_t channel) {
     is_trained_ = trained_.At(channel, &n_);
     return is_trained_ || d_input_ != nullptr || fisher_ != nullptr;
   }
 
-  // From the plane behind the depthwise convolution to this layer's and, once there are as many as may be, on.
-  void Add(std::int32_t channel, const float* d_middle, const std::int8_t* depthwise_kernel, float depthwise_scale,
+  // From the plane of the depthwise convolution's output to this layer's plane. Calls Finish when all planes are in use.
+  void Add(std::int32_t channel, const float* d_interior, const std::int8_t* depthwise_kernel, float depthwise_scale,
            const DepthwiseShape& shape) {
     const std::int32_t num_pixels = NumPixels();
     float* plane = Planes() + num_planes_ * num_pixels;
     std::memset(plane, 0, static_cast<std::size_t>(num_pixels) * sizeof(float));
-    DepthwiseBackwardPlane(plane, d_middle, depthwise_kernel, depthwise_scale, channel, shape);
+    DepthwiseBackwardPlane(plane, d_interior, depthwise_kernel, depthwise_scale, channel, shape);
     PlaneActivationBackward(pass_, *layer_, plane, channel, fisher_);
     if (is_trained_) {
       if (num_trained_ == 0) first_trained_ = n_;
@@ -77,7 +77,7 @@ class Expansion {
     if (++num_planes_ == Output().num_planes) Finish();
   }
 
-  // From the planes that were added to this layer's weights and input.
+  // From the added planes to the gradients of this layer's weights and input.
   void Finish() {
     if (num_trained_ > 0) {
       PointwiseBackwardKernelPlanes(trained_.Kernel(first_trained_), trained_.Bias(first_trained_), Planes(),
@@ -94,7 +94,7 @@ class Expansion {
   float* Planes() const { return pass_.Gradient(layer_->output); }
   std::int32_t NumPixels() const { return Input().height * Input().width; }
 
-  // Of all channels there is a plane then, so that these follow each other.
+  // Every channel has a plane in this case, so the planes are of consecutive channels.
   void InputBackward() {
     const KernelRows kernel(pass_.tables, *layer_, state_);
     const std::int8_t* rows[kMaxPlanes];
@@ -117,39 +117,39 @@ class Expansion {
 
 }  // namespace
 
-void MiddleBackward(const Pass& pass, std::int32_t index, const KernelRows& project_kernel) {
+void InteriorBackward(const Pass& pass, std::int32_t index, const KernelRows& project_kernel) {
   const Tables& tables = pass.tables;
   const Layer& project = tables.layers[index];
   const Layer& depthwise = tables.layers[index - 1];
   const Tensor& output = tables.tensors[project.output];
-  const Tensor& middle = tables.tensors[project.input];
+  const Tensor& interior = tables.tensors[project.input];
   const TrainedState state = pass.StateOf(index - 1);
   const std::int8_t* kernel = state.trained == nullptr ? depthwise.kernel : state.kernel;
-  const DepthwiseShape shape(ShapeOf(depthwise, tables.tensors[depthwise.input], middle));
+  const DepthwiseShape shape(ShapeOf(depthwise, tables.tensors[depthwise.input], interior));
   const std::int32_t num_pixels = output.height * output.width;
   float* d_output = pass.Gradient(project.output);
-  float* d_middle = pass.Gradient(project.input);
+  float* d_interior = pass.Gradient(project.input);
   ScaleChannels(d_output, project.kernel_scales, num_pixels, output.channels);
   const bool goes_on = pass.HasGradient(depthwise.input) && index - 2 >= pass.first;
   float* const fisher = pass.FisherOf(index - 1);
   Expansion expansion(pass, goes_on ? index - 2 : kNone);
   Cursor trained(state);
-  for (std::int32_t c = 0; c < middle.channels; ++c) {
+  for (std::int32_t c = 0; c < interior.channels; ++c) {
     std::int32_t n = kNone;
     const bool is_trained = trained.At(c, &n) || fisher != nullptr;
     const bool is_wanted = goes_on && expansion.Wants(c);
     if (!is_trained && !is_wanted) continue;
     if (project_kernel.whole() != nullptr) {
-      PointwiseBackwardPlane(d_middle, d_output, project_kernel.whole(), c, num_pixels, middle.channels, output.channels);
+      PointwiseBackwardPlane(d_interior, d_output, project_kernel.whole(), c, num_pixels, interior.channels, output.channels);
     } else {
-      PointwiseBackwardPlaneRows(d_middle, d_output, project_kernel, c, num_pixels, middle.channels);
+      PointwiseBackwardPlaneRows(d_interior, d_output, project_kernel, c, num_pixels, interior.channels);
     }
-    PlaneActivationBackward(pass, depthwise, d_middle, c, fisher);
+    PlaneActivationBackward(pass, depthwise, d_interior, c, fisher);
     if (n != kNone) {
-      DepthwiseBackwardPlaneKernel(trained.Kernel(n), trained.Bias(n), d_middle, pass.Activations(depthwise.input),
+      DepthwiseBackwardPlaneKernel(trained.Kernel(n), trained.Bias(n), d_interior, pass.Activations(depthwise.input),
                                    tables.tensors[depthwise.input].zero_point, c, shape);
     }
-    if (is_wanted) expansion.Add(c, d_middle, kernel, depthwise.kernel_scales[c], shape);
+    if (is_wanted) expansion.Add(c, d_interior, kernel, depthwise.kernel_scales[c], shape);
   }
   expansion.Finish();
 }

@@ -38,7 +38,7 @@ Run KernelRows::RunFrom(std::int32_t channel) const {
   return {channel, count, state_.kernel + n * layout_.channel_step};
 }
 
-// One output pixel at a time is a convolution with one output pixel, whose padding is as much smaller as the pixel is far in.
+// Each output pixel is a convolution with one output pixel, whose padding is smaller by the pixel's distance from the edge.
 void ConvBackwardInputRows(float* d_input, const float* d_output, const KernelRows& kernel, const float* kernel_scales,
                            const WindowShape& s) {
   WindowShape pixel = s;
@@ -60,7 +60,7 @@ void ConvBackwardInputRows(float* d_input, const float* d_output, const KernelRo
 void PointwiseBackwardPlaneRows(float* d_input, const float* d_output, const KernelRows& kernel, std::int32_t channel,
                                 std::int32_t num_pixels, std::int32_t input_channels) {
   float weights[kPlanePart];
-  std::int32_t first = 0, count = 0;  // output channels of the part at hand
+  std::int32_t first = 0, count = 0;  // output channels of the present part
   for (Run run{0, 0, nullptr}; run.first < kernel.num_channels(); run.first += run.count) {
     run = kernel.RunFrom(run.first);
     for (std::int32_t o = 0; o < run.count; ++o) {

@@ -1,5 +1,5 @@
-// The kernel of a convolution or dense layer whose output channels lie in one piece, or in two: the trained ones in RAM, the
-// others in flash. Gradients of its input come out the same bit for bit either way: sums run over the channels in their order.
+// The kernel of a convolution or dense layer, in one piece or in two: trained channels in RAM, the others in flash. Gradients
+// of its input are the same bit for bit either way: sums run over the channels in their order.
 #ifndef TINYTRAIN_ROWS_H_
 #define TINYTRAIN_ROWS_H_
 
@@ -11,30 +11,30 @@
 
 namespace tinytrain {
 
-// Output channels [first, first + count), whose rows follow each other in memory.
+// Output channels [first, first + count), whose rows are contiguous in memory.
 struct Run {
   std::int32_t first;
   std::int32_t count;
   const std::int8_t* rows;
 };
 
-// What the forward pass reads as a layer's kernel. Good as long as the state and the tables are.
+// The kernel of a layer as the forward pass reads it. State and tables must outlive it.
 class KernelRows {
  public:
-  // `state` is that of the layer, all nullptr if it is not trained.
+  // `state` is the layer's; all nullptr: it is not trained.
   KernelRows(const Tables& tables, const Layer& layer, const TrainedState& state);
 
   // The kernel in one piece; nullptr if it is in two.
   const std::int8_t* whole() const { return whole_; }
   // One output channel's weights. Not for depthwise convolutions, whose channels are columns.
   const std::int8_t* Row(std::int32_t channel) const;
-  // The longest run that begins at a channel.
+  // The longest run that begins with `channel`.
   Run RunFrom(std::int32_t channel) const;
 
   std::int32_t num_channels() const { return layout_.output_channels; }
 
  private:
-  // How many trained channels are smaller than `channel`.
+  // The number of trained channels below `channel`.
   std::int32_t NumTrainedBelow(std::int32_t channel) const;
 
   const Layer& layer_;
@@ -43,11 +43,11 @@ class KernelRows {
   const std::int8_t* whole_;
 };
 
-// As ConvBackwardInput and, with a window of 1 x 1, PointwiseBackwardInput, for a kernel in two pieces.
+// ConvBackwardInput and, with a window of 1 x 1, PointwiseBackwardInput for a kernel in two pieces.
 void ConvBackwardInputRows(float* d_input, const float* d_output, const KernelRows& kernel, const float* kernel_scales,
                            const WindowShape& shape);
 
-// As PointwiseBackwardPlane.
+// PointwiseBackwardPlane for a kernel in two pieces.
 void PointwiseBackwardPlaneRows(float* d_input, const float* d_output, const KernelRows& kernel, std::int32_t channel,
                                 std::int32_t num_pixels, std::int32_t input_channels);
 

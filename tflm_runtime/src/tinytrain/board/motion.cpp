@@ -9,7 +9,7 @@ namespace {
 
 float Magnitude(float value) { return value < 0.0F ? -value : value; }
 
-// The next measurement; false where the sensor says nothing any more.
+// The next measurement. False: the sensor does not answer.
 bool Await(const MotionSensor& sensor, float* values) {
   const std::uint32_t begin = sensor.milliseconds(sensor.context);
   while (!sensor.read(sensor.context, values)) {

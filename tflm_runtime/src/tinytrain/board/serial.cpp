@@ -8,8 +8,8 @@ namespace {
 constexpr int kLossDecimals = 6, kScaleDecimals = 12;
 constexpr std::uint64_t kOne = 1ULL << 60;  // 1 in the fixed-point numbers of WriteFloat
 
-// The rest of the text behind `start`; nullptr where it begins otherwise.
-const char* Behind(const char* start, const char* text) {
+// The rest of the text after `start`; nullptr: it does not begin so.
+const char* After(const char* start, const char* text) {
   for (; *start != '\0'; ++start, ++text) {
     if (*start != *text) return nullptr;
   }
@@ -17,11 +17,11 @@ const char* Behind(const char* start, const char* text) {
 }
 
 bool Is(const char* word, const char* text) {
-  const char* rest = Behind(word, text);
+  const char* rest = After(word, text);
   return rest != nullptr && *rest == '\0';
 }
 
-// The number that is all of the text, -1 where it is none; no label has more than 3 digits.
+// The text as a number; -1: it is none. No label has more than 3 digits.
 std::int32_t Label(const char* text) {
   std::int32_t label = 0;
   int num_digits = 0;
@@ -29,7 +29,7 @@ std::int32_t Label(const char* text) {
   return num_digits > 0 && *text == '\0' ? label : -1;
 }
 
-// value * 2^60, for 0 <= value < 1, without what lies below.
+// value * 2^60 for 0 <= value < 1, rounded down.
 std::uint64_t FixedPoint(float value) {
   constexpr float kHalfWay = 1073741824.0F;  // 2^30
   const auto high = static_cast<std::uint32_t>(value * kHalfWay);
@@ -65,7 +65,7 @@ void SerialCommands::WriteFloat(float value) {
 
 void SerialCommands::Serve() {
   if (!ReadLine()) return;
-  const char* label = Behind("TEACH ", line_);
+  const char* label = After("TEACH ", line_);
   if (label != nullptr) return Teach(Label(label));
   if (Is("TRAIN", line_)) return Train();
   if (Is("PREDICT", line_)) return Predict();
@@ -96,7 +96,7 @@ void SerialCommands::Say(const char* line) {
   Write("\r\n");
 }
 
-// Up to the line's end, which a terminal may send as "\r\n".
+// Reads up to the line's end, which a terminal may send as "\r\n".
 bool SerialCommands::ReadLine() {
   std::size_t length = 0;
   char next = '\0';
@@ -107,7 +107,7 @@ bool SerialCommands::ReadLine() {
   return length > 0;
 }
 
-// Where the frozen part has its input, so that no buffer is needed.
+// The image goes into the frozen part's input, so that no buffer is needed.
 const std::int8_t* SerialCommands::ReadImage() {
   const Tables& tables = trainer_->tables();
   std::int8_t* image = buffer_ == nullptr ? trainer_->ImageBuffer() : buffer_;

@@ -57,7 +57,7 @@ void WriteAll(const Tables& tables, const TrainingSettings& settings, const Buff
   writer->Crc();
 }
 
-// Collects what is written into blocks; after a failure nothing more is.
+// Collects written bytes into blocks. After a failure it writes no more.
 struct SlotWriter {
   const Flash* flash;
   std::size_t offset;
@@ -90,7 +90,7 @@ std::int32_t FindTrained(const Tables& tables, const Record& record) {
   return kNone;
 }
 
-// Position of a channel in the trained layer's list, searched from `from` on; kNone if it is not trained.
+// Index of a channel in the trained layer's list, at `from` or later; kNone: it is not trained.
 std::int32_t FindChannel(const TrainedLayer& trained, std::int32_t channel, std::int32_t from) {
   if (trained.channels == nullptr) return channel < trained.num_channels ? channel : kNone;  // a candidate: all of them
   for (std::int32_t n = from; n < trained.num_channels; ++n) {
@@ -174,7 +174,7 @@ Status ReadRecords(const Tables& tables, const TrainingSettings& settings, const
   return reader.left() == 0 ? Status::kOk : Status::kDeltaCorrupt;
 }
 
-// Of a delta that CheckDelta found to be complete.
+// The delta must be complete by CheckDelta.
 DeltaReader RecordsOf(const std::uint8_t* data) {
   const std::size_t length = DeltaReader(data + 12, 4).U32();
   return {data + kDeltaHeaderBytes, length - kDeltaHeaderBytes - kDeltaCrcBytes};

@@ -1,4 +1,4 @@
-// The bytes of a delta, whose layout stands in tinytrain_delta.h: written field by field to anywhere, read in place.
+// Writes the bytes of a delta field by field, and reads them in place. tinytrain_delta.h has the layout.
 #ifndef TINYTRAIN_DELTA_FORMAT_H_
 #define TINYTRAIN_DELTA_FORMAT_H_
 
@@ -15,10 +15,10 @@ constexpr std::uint8_t kFloat32Values = 0;
 constexpr std::uint8_t kInt8Values = 1;
 constexpr std::uint8_t kHasBias = 1, kHasPrevious = 2;  // flags of a record
 
-// CRC-32 as zlib's. Pass the previous result to go on with it.
+// CRC-32 as zlib's. Pass the previous result to continue it.
 std::uint32_t Crc32(const std::uint8_t* data, std::size_t data_bytes, std::uint32_t crc = 0);
 
-// Hands bytes on as they come, counts them and keeps their CRC. `put` nullptr: only counts.
+// Passes bytes on to `put`, counts them and computes their CRC. nullptr: only counts.
 class DeltaWriter {
  public:
   using Put = void (*)(void* context, const std::uint8_t* bytes, std::size_t count);
@@ -43,10 +43,10 @@ class DeltaWriter {
   std::uint32_t crc_ = 0;
 };
 
-// `put` of a writer into RAM; the context is where the next byte goes, a std::uint8_t**.
+// `put` of a writer into RAM; the context is a std::uint8_t** to the place of the next byte.
 void PutIntoRam(void* next, const std::uint8_t* bytes, std::size_t count);
 
-// Reads nothing beyond its end; once it would have, ok() is false and everything reads as 0.
+// Never reads beyond its end: after an attempt, ok() is false and every value is 0.
 class DeltaReader {
  public:
   DeltaReader(const std::uint8_t* data, std::size_t data_bytes) : data_(data), left_(data_bytes) {}
@@ -65,7 +65,7 @@ class DeltaReader {
   bool ok_ = true;
 };
 
-// A record in place: all of its bytes are there.
+// A complete record, in place.
 struct Record {
   const std::uint8_t* name;
   std::size_t name_bytes;
@@ -76,7 +76,7 @@ struct Record {
   const std::uint8_t* channels;
   const std::uint8_t* values;
   const std::uint8_t* biases;
-  const std::uint8_t* previous_values;  // the base model's, which Python keeps to revert by; the device has them in flash
+  const std::uint8_t* previous_values;  // the base model's: Python keeps them to revert, the device has them in flash
   const std::uint8_t* previous_biases;
 
   bool has_bias() const { return (flags & kHasBias) != 0; }
@@ -90,10 +90,10 @@ struct Record {
   std::int8_t Int8(std::size_t index) const { return static_cast<std::int8_t>(values[index]); }
 };
 
-// False where the record is cut short, of an unknown kind, or its channels do not ascend.
+// False: the record is cut short or of an unknown kind, or its channels do not ascend.
 bool ReadRecord(DeltaReader* reader, Record* record);
 
-// Whether no value is one that a training cannot have made: int8 -128, or a float that is not finite.
+// Whether a training can have made all values: no int8 is -128, and every float is finite.
 bool ValuesAreSane(const Record& record);
 
 // A name's bytes, at most kMaxNameBytes, and whether it is the record's.

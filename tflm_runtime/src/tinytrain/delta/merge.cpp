@@ -10,7 +10,7 @@ namespace {
 
 enum class Keep { kEither, kChanged };  // merge, diff
 
-// A complete delta, to be read record by record.
+// A complete delta, for reading record by record.
 struct Saved {
   const std::uint8_t* data;
   std::size_t length;
@@ -22,14 +22,14 @@ struct Saved {
   DeltaReader records() const { return DeltaReader(data + kDeltaHeaderBytes, length - kDeltaHeaderBytes - kDeltaCrcBytes); }
 };
 
-// A record of no channels, which stands for one that a delta does not have.
+// A record without channels, in place of one that a delta does not have.
 const Record kAbsent{};
 
 bool SameRecordName(const Record& a, const Record& b) {
   return a.name_bytes == b.name_bytes && std::memcmp(a.name, b.name, a.name_bytes) == 0;
 }
 
-// The first record of the name of `like`, or kAbsent.
+// The first record with the name of `like`, or kAbsent.
 Record Find(const Saved& delta, const Record& like) {
   DeltaReader reader = delta.records();
   for (std::int32_t i = 0; i < delta.num_records; ++i) {
@@ -56,13 +56,13 @@ Status Open(const std::uint8_t* data, std::size_t data_bytes, Saved* delta) {
   return reader.left() == 0 ? Status::kOk : Status::kDeltaCorrupt;
 }
 
-// Whether two deltas may be combined: of one base model, and in both or neither the base model's values, where there are any.
+// Whether two deltas may be combined: they are of one base model, and all their records hold the base model's values, or none.
 bool BelongTogether(const Saved& a, const Saved& b) {
   if (std::memcmp(a.base_hash(), b.base_hash(), 32) != 0) return false;
   return a.num_records == 0 || b.num_records == 0 || a.has_previous == b.has_previous;
 }
 
-// Whether two records hold the same kind of values of as many weights; one that is absent fits any.
+// Whether two records hold values of one kind and number. An absent record fits any.
 bool SameKind(const Record& a, const Record& b) {
   if (a.name == nullptr || b.name == nullptr) return true;
   return a.type == b.type && a.flags == b.flags && a.num_values == b.num_values;
@@ -72,7 +72,7 @@ bool SameBytes(const std::uint8_t* a, std::uint32_t i, const std::uint8_t* b, st
   return bytes == 0 || std::memcmp(a + i * bytes, b + j * bytes, bytes) == 0;
 }
 
-// Calls use(record, n) for each channel that is kept, in ascending order, with the record from which it is taken.
+// Calls use(record, n) for each kept channel, in ascending order, with the record that it comes from.
 template <typename Use>
 void ForEachKept(const Record& earlier, const Record& later, Keep keep, Use use) {
   std::uint32_t i = 0, j = 0;
@@ -91,7 +91,7 @@ void ForEachKept(const Record& earlier, const Record& later, Keep keep, Use use)
   }
 }
 
-// Writes one record; false where nothing of it is kept.
+// Writes one record. False: none of its channels is kept.
 bool Combine(const Record& earlier, const Record& later, Keep keep, DeltaWriter* writer) {
   const Record& some = later.name != nullptr ? later : earlier;
   std::uint32_t num_kept = 0;
@@ -110,7 +110,7 @@ bool Combine(const Record& earlier, const Record& later, Keep keep, DeltaWriter*
   return true;
 }
 
-// Writes the records, counts those that are there.
+// Writes the records and counts them.
 Status CombineAll(const Saved& earlier, const Saved& later, Keep keep, DeltaWriter* writer, std::uint32_t* num_records) {
   *num_records = 0;
   DeltaReader reader = earlier.records();

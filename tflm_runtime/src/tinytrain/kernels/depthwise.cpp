@@ -10,8 +10,8 @@
 namespace tinytrain {
 namespace {
 
-constexpr std::int32_t kWindow = 8;  // windows up to 8 x 8 have their taps, as floats, on the stack
-constexpr std::int32_t kRow = 16;    // of larger ones: pixels of a row at a time
+constexpr std::int32_t kWindow = 8;  // windows up to 8 x 8 have their taps as floats on the stack
+constexpr std::int32_t kRow = 16;    // pixels of a row at a time
 
 bool IsSmallWindow(const WindowShape& s) { return s.kernel_height <= kWindow && s.kernel_width <= kWindow; }
 
@@ -38,7 +38,7 @@ TINYTRAIN_APART void FillRow(float* to, std::int32_t count, const Value* row, st
   while (to != end) *to++ = 0.0f;
 }
 
-// d_row[i] += sum over ky, kx of rows[ky][i + width - 1 - kx] * taps[ky][kx], for kColumns neighbours of which `count` exist
+// d_row[i] += sum over ky, kx of rows[ky][i + width - 1 - kx] * taps[ky][kx], for kColumns neighbours; `count` of them exist
 TINYTRAIN_APART void AddCorrelation(float* d_row, std::int32_t step, std::int32_t count, const float* const* rows,
                                     std::int32_t num_rows, const float* taps, std::int32_t width, std::int32_t x) {
   float sums[kColumns], apart[kColumns];
@@ -86,7 +86,7 @@ TINYTRAIN_APART void DepthwiseRowsInput(Plane<float> d_input, Plane<const float>
   }
 }
 
-// Any window and stride; taps are the kernel's weights, times scale already if they are floats.
+// Any window and stride. Taps are the kernel's weights; float taps are multiplied by the scale already.
 template <typename Tap>
 TINYTRAIN_APART void DepthwiseAnyInput(Plane<float> d_input, Plane<const float> d_output, Plane<const Tap> taps, float scale,
                                        const WindowShape& s) {
@@ -113,7 +113,7 @@ TINYTRAIN_APART void DepthwiseAnyInput(Plane<float> d_input, Plane<const float> 
   }
 }
 
-// Whatever has no code of its own.
+// Shapes without code of their own.
 void AnyInput(Plane<float> d_input, Plane<const float> d_output, Plane<const std::int8_t> kernel, float scale,
               const WindowShape& s) {
   if (!IsSmallWindow(s)) return DepthwiseAnyInput(d_input, d_output, kernel, scale, s);
@@ -134,8 +134,8 @@ inline float AddDotProduct(float sum, const float* gradients, const float* x, st
   return sum;
 }
 
-// Stride 1: rows of gradients with rows of the input, both with zeros at their ends; of the input's a ring, row iy in slot
-// iy % kWindow.
+// Stride 1: rows of gradients with rows of the input, both with zeros at their ends. The input's rows lie in a ring, row iy in
+// slot iy % kWindow.
 TINYTRAIN_APART void DepthwiseRowsKernel(float* d_kernel, Plane<const float> d_output, Plane<const std::int8_t> input,
                                          std::int32_t zero_point, const WindowShape& s) {
   constexpr std::int32_t kLength = kRow + kWindow - 1;

@@ -1,11 +1,11 @@
-// What the kernels need to be fast on a Cortex-M4F. Include last: it changes how the rest of the file is compiled.
+// Helpers of fast kernels on a Cortex-M4F. Include it last: it changes how the rest of the file is compiled.
 #ifndef TINYTRAIN_FAST_H_
 #define TINYTRAIN_FAST_H_
 
 #include <cstdint>
 
-// A board's sketch is compiled for size (-Os), which leaves the constant loops over a tile as loops. Here they must go: only
-// then does a tile live in registers. What is not to be repeated in each caller is kept apart.
+// A board's sketch is compiled for size (-Os), which keeps constant loops over a tile as loops. Here they are unrolled: only
+// then does a tile stay in registers. TINYTRAIN_APART keeps a function from being inlined into each caller.
 #if defined(__GNUC__) && !defined(__clang__)
 #pragma GCC optimize("O2", "fp-contract=off", "no-schedule-insns")  // the scheduler would need more registers than there are
 #define TINYTRAIN_UNROLL _Pragma("GCC unroll 16")
@@ -19,8 +19,8 @@
 #define TINYTRAIN_APART
 #endif
 
-// On a Cortex-M4F neighbours in memory are loaded by one instruction, a cycle each and one more, where apart each takes two. It
-// wants registers that follow each other, so these are named.
+// A Cortex-M4F loads neighbours in memory by one instruction: one cycle each and one more; single loads take two cycles each.
+// The instruction needs consecutive registers, so these are named.
 #if defined(__arm__) && defined(__ARM_FP) && defined(__GNUC__) && !defined(__clang__)
 #define TINYTRAIN_RUNS_AT_ONCE 1
 #else
@@ -29,19 +29,20 @@
 
 namespace tinytrain {
 
-// A Cortex-M4F has 32 float registers, and a multiply-accumulate is two instructions without contraction. What is above that is
-// loads: kColumns floats that follow each other, a run, are loaded at once, and sums stay in registers.
+// A Cortex-M4F has 32 float registers, and a multiply-accumulate is two instructions without contraction. Further instructions
+// are loads: kColumns consecutive floats, a run, are loaded at once, and sums stay in registers.
 constexpr std::int32_t kColumns = 8;
 
 inline std::int32_t Smaller(std::int32_t a, std::int32_t b) { return a < b ? a : b; }
 
-// kColumns floats that follow each other, `from` behind them. Runs in use together want different kFirst: 0, 8, 16, 24.
+// Loads kColumns consecutive floats and advances `from` past them. Runs in use at the same time need different kFirst: 0, 8,
+// 16, 24.
 template <int kFirst>
 inline void LoadRun(float (&to)[kColumns], const float*& from) {
   for (std::int32_t c = 0; c < kColumns; ++c) to[c] = *from++;
 }
 
-// The inverse; `to` is behind them then.
+// The inverse: stores them and advances `to` past them.
 template <int kFirst>
 inline void StoreRun(float*& to, const float (&from)[kColumns]) {
   for (std::int32_t c = 0; c < kColumns; ++c) *to++ = from[c];
@@ -99,8 +100,8 @@ struct Pixel {
   float Of(std::int8_t q) const { return static_cast<float>(q - zero_point); }
 };
 
-// y += a * (x - zero_point), zero_point = 0 for weights: where no tile is worth it. Four at a time, since a board's -Os would
-// not.
+// y += a * (x - zero_point), zero_point = 0 for weights: for rows too short for a tile. Four at a time, which a board's -Os
+// would not do.
 inline void AddScaledRow(float* y, float a, const std::int8_t* x, std::int32_t zero_point, std::int32_t count) {
   std::int32_t i = 0;
   for (; i + 4 <= count; i += 4) {

@@ -1,11 +1,11 @@
-// Backward kernels: int8 activations and weights are dequantised on the fly, gradients are float32.
+// Backward kernels: int8 activations and weights become floats when they are read, gradients are float32.
 //
-// Outputs first, inputs next, sizes last; the gradient of x is d_x. Activations are NHWC with batch 1. Every kernel ADDS to
-// what it writes, unless it says otherwise: the caller clears first. None checks anything, none needs more
-// scratch memory than the stack has (at most 1.5 KB).
+// Outputs first, inputs next, sizes last; the gradient of x is d_x. Activations are NHWC with batch 1. Kernels ADD to their
+// outputs unless their comment says otherwise: the caller clears them first. They check nothing, and need no scratch memory
+// except the stack (at most 1.5 KB).
 //
-// The weight kernels compute rows for `channels` only, and leave out the input's scale, a factor common to all sums:
-// d_kernel is in units of input_scale until the caller multiplies, once, after the last sample.
+// The weight kernels compute the rows of `channels` only. They omit the input's scale, a factor of all sums: d_kernel is in
+// units of input_scale until the caller multiplies, once, after the last sample.
 #ifndef TINYTRAIN_KERNELS_H_
 #define TINYTRAIN_KERNELS_H_
 
@@ -32,8 +32,7 @@ struct WindowShape {
 
 struct ChannelCode;
 
-// A depthwise convolution's window and the code that fits it best, found once for all channels: see
-// tinytrain/kernels/squares.h.
+// A depthwise convolution's window and the code for it, found once for all channels: see tinytrain/kernels/squares.h.
 struct DepthwiseShape {
   explicit DepthwiseShape(const WindowShape& shape);
 
@@ -41,7 +40,7 @@ struct DepthwiseShape {
   const ChannelCode* code;
 };
 
-// The output channels whose weights are wanted.
+// The output channels whose weight gradients are computed.
 struct ChannelList {
   const std::uint16_t* channels;
   std::int32_t num_channels;
@@ -54,7 +53,7 @@ void ConvBackwardInput(float* d_input, const float* d_output, const std::int8_t*
 void ConvBackwardKernel(float* d_kernel, float* d_bias, const float* d_output, const std::int8_t* input,
                         std::int32_t zero_point, const ChannelList& list, const WindowShape& shape);
 
-// 1 x 1 convolution with stride 1, and (num_pixels = 1) dense: kernel [out][in]. d_output is left multiplied with the scales.
+// 1 x 1 convolution with stride 1, and (num_pixels = 1) dense: kernel [out][in]. Multiplies d_output by the scales.
 void PointwiseBackwardInput(float* d_input, float* d_output, const std::int8_t* kernel, const float* kernel_scales,
                             std::int32_t num_pixels, std::int32_t input_channels, std::int32_t output_channels);
 void PointwiseBackwardKernel(float* d_kernel, float* d_bias, const float* d_output, const std::int8_t* input,
@@ -71,24 +70,24 @@ void DepthwiseBackwardKernel(float* d_kernel, float* d_bias, const float* d_outp
 // d_output[p][c] *= scales[c]
 void ScaleChannels(float* d_output, const float* scales, std::int32_t num_pixels, std::int32_t num_channels);
 
-// Channels of the middle of an inverted bottleneck. A plane is [height][width] of one of them; the int8 tensors are whole.
-// These do what the kernels above do, in the same order of additions, so that the results are the same bit for bit.
+// Channels of a bottleneck interior. A plane is [height][width] of one channel; int8 tensors have all channels. These kernels
+// add in the same order as those above, so that the results are the same bit for bit.
 //
-// Some planes at once of a 1 x 1 convolution's output: d_output [num_planes][num_pixels] is left multiplied with the scales;
-// these and the kernel's rows, each where it lies, are theirs alone.
+// Some planes at once of a 1 x 1 convolution's output: d_output [num_planes][num_pixels] is multiplied by the scales.
+// kernel_rows and kernel_scales are those of the planes' channels.
 void PointwiseBackwardInputPlanes(float* d_input, float* d_output, const std::int8_t* const* kernel_rows,
                                   const float* kernel_scales, std::int32_t num_pixels, std::int32_t input_channels,
                                   std::int32_t num_planes);
-// `list` has the places of planes among d_output's.
+// `list`: indices of planes in d_output.
 void PointwiseBackwardKernelPlanes(float* d_kernel, float* d_bias, const float* d_output, const std::int8_t* input,
                                    std::int32_t zero_point, const ChannelList& list, std::int32_t num_pixels,
                                    std::int32_t input_channels);
-// d_input, a plane, of a 1 x 1 convolution; d_output [num_pixels][out] has been multiplied with the kernel's scales.
+// d_input, a plane, of a 1 x 1 convolution; d_output [num_pixels][out] must be multiplied by the kernel's scales already.
 // Overwrites.
 void PointwiseBackwardPlane(float* d_input, const float* d_output, const std::int8_t* kernel, std::int32_t channel,
                             std::int32_t num_pixels, std::int32_t input_channels, std::int32_t output_channels);
-// The part of it that `count` output channels have, at most kPlanePart; `weights` are theirs, d_output begins with them.
-// Overwrites if it is the first part, else adds.
+// The part of it from `count` output channels, at most kPlanePart. `weights` are theirs, and d_output begins with them. The
+// first part overwrites, the others add.
 constexpr std::int32_t kPlanePart = 96;
 void PointwiseBackwardPlanePart(float* d_input, const float* d_output, const float* weights, std::int32_t count, bool first,
                                 std::int32_t num_pixels, std::int32_t output_channels);
@@ -102,13 +101,13 @@ void DepthwiseBackwardPlaneKernel(float* d_kernel, float* d_bias, const float* d
 void ActivationBackwardPlane(float* d_output, const std::int8_t* output, std::int32_t lower, std::int32_t upper,
                              std::int32_t channel, std::int32_t num_pixels, std::int32_t num_channels);
 
-// Mean over each window; what lies in the padding is not counted.
+// Mean over each window, which does not count the padding.
 void AveragePoolBackward(float* d_input, const float* d_output, const WindowShape& shape);
 
-// output = input (one arm of an addition, a reshape). Overwrites d_input unless `accumulate`; d_input may be d_output.
+// output = input (one input of an addition, a reshape). Overwrites d_input unless `accumulate`; d_input may be d_output.
 void IdentityBackward(float* d_input, const float* d_output, bool accumulate, std::size_t num_elements);
 
-// ReLU, ReLU6, in place: clears d_output where the int8 output lies on a clamp, that is unless lower < output < upper.
+// ReLU, ReLU6, in place: clears d_output except where lower < output < upper. At a clamp the int8 output is lower or upper.
 void ActivationBackward(float* d_output, const std::int8_t* output, std::int32_t lower, std::int32_t upper,
                         std::size_t num_elements);
 

@@ -7,8 +7,8 @@
 namespace tinytrain {
 namespace {
 
-// int8 operands are made floats once for a panel of at most kPanelRows x kPanelColumns, which lies on the stack; each row of
-// sums stays in registers while the panel goes by.
+// int8 operands become floats once, in a panel of at most kPanelRows x kPanelColumns on the stack. Each row of sums stays in
+// registers over the whole panel.
 constexpr std::int32_t kPanelRows = 16, kPanelColumns = 2 * kColumns;
 
 // Columns of the panel that begins with column `first`: kPanelColumns, kColumns or, at the end, fewer.
@@ -45,10 +45,10 @@ TINYTRAIN_APART void FillPanel(float* panel, const std::int8_t* const* x, std::i
   }
 }
 
-// int8 operands [num_rows][num_columns], one row after the other in memory or each where `rows` says.
+// int8 operands [num_rows][num_columns]: contiguous rows, or each at its address in `rows`.
 struct Operands {
   const std::int8_t* first;
-  const std::int8_t* const* rows;  // nullptr: they follow each other, from `first` on
+  const std::int8_t* const* rows;  // nullptr: they are contiguous and begin at `first`
   std::int32_t zero_point;
   std::int32_t num_rows;
   std::int32_t num_columns;
@@ -68,7 +68,7 @@ struct Gradients {
 };
 
 // sums[r][c] += sum over `rows` k of gradients[r][k] * panel[k][c], `sums_step` from one r to the next; kRuns * kColumns of c.
-// kSparse: many gradients are 0, as behind an activation, and are passed over. kTogether: gradients.step is 1.
+// kSparse: many gradients are 0, as an activation leaves them, and are skipped. kTogether: gradients.step is 1.
 template <int kRuns, bool kSparse, bool kTogether>
 TINYTRAIN_APART void AddPanel(float* sums, std::int32_t sums_step, const Gradients& gradients, const float* panel,
                               std::int32_t rows) {

@@ -31,8 +31,7 @@ std::int32_t ArgMax(const std::int8_t* input, const Range& rows, const Range& co
 
 }  // namespace
 
-// output[oy][ox][c] = max over ky, kx of input[oy * stride + ky - pad][...][c];  d_input[where it was][c] +=
-// d_output[oy][ox][c]
+// output[oy][ox][c] = max over ky, kx of input[oy * stride + ky - pad][...][c];  d_input[its place][c] += d_output[oy][ox][c]
 void MaxPoolBackward(float* d_input, const float* d_output, const std::int8_t* input, const WindowShape& s) {
   for (std::int32_t oy = 0; oy < s.output_height; ++oy) {
     const Range rows = WindowAt(oy, s.stride_height, s.pad_top, s.kernel_height, s.input_height);

@@ -1,4 +1,4 @@
-// Backward kernels of operators that only pick values: max pooling and padding. Conventions as in tinytrain/kernels/kernels.h.
+// Backward kernels of operators that copy values: max pooling and padding. tinytrain/kernels/kernels.h has the conventions.
 #ifndef TINYTRAIN_POOLING_H_
 #define TINYTRAIN_POOLING_H_
 
@@ -8,11 +8,11 @@
 
 namespace tinytrain {
 
-// Largest value of each window, what lies in the padding left out. The gradient goes to where the int8 `input` is largest; of
-// equal values to the first, row by row.
+// Largest value of each window, without the padding. The gradient goes to the largest int8 `input`, the first of equal ones,
+// row by row.
 void MaxPoolBackward(float* d_input, const float* d_output, const std::int8_t* input, const WindowShape& shape);
 
-// The input stands in the middle of the output, pad_top rows and pad_left columns in.
+// The input lies inside the output, pad_top rows and pad_left columns from its corner.
 void PadBackward(float* d_input, const float* d_output, const WindowShape& shape);
 
 }  // namespace tinytrain

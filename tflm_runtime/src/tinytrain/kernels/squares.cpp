@@ -9,7 +9,7 @@ namespace {
 
 constexpr std::int32_t kMostPixels = 64, kMostTaps = 64;
 
-// A window of kWidth moves by kStride over kSide pixels: as padding that leaves (kSide / kStride rounded up) of them has it.
+// A window of kWidth moves by kStride over kSide pixels, with "same" padding: kSide / kStride outputs, rounded up.
 template <int kWidth, int kSide, int kStride>
 struct Square {
   static constexpr int kPad = (kWidth - 1) / 2, kOutput = (kSide + kStride - 1) / kStride;
@@ -31,7 +31,7 @@ std::int32_t CaseOf(const WindowShape& s) {
   return fits ? 256 * stride + 16 * width + side : 0;
 }
 
-// The smallest, without a loop: what is used more than once stays in registers.
+// The smallest ones, without a loop: values that are used more than once stay in registers.
 
 template <int kCount>
 inline void LoadAll(float (&to)[kCount], Plane<const float> from) {
@@ -98,7 +98,7 @@ TINYTRAIN_APART void TinyKernel(float* d_kernel, Plane<const float> d_output, Pl
   TINYTRAIN_UNROLL for (int k = 0; k < S::kTaps; ++k) d_kernel[k] = sums[k];
 }
 
-// The others: rows are a loop, columns are not. What is read has its pixels together.
+// The others: rows are a loop, columns are not. Pixels are contiguous.
 
 // d_input[iy][ix] += sum over ky, ox of d_output[oy][ox] * taps[ky][kx]
 template <int kWidth, int kSide, int kStride>
@@ -106,7 +106,7 @@ TINYTRAIN_APART void RowsInput(Plane<float> d_input, const float* d_output, cons
   using S = Square<kWidth, kSide, kStride>;
   float* d_row = d_input.first;
   for (int iy = 0; iy < kSide; ++iy) {
-    const int above = iy + S::kPad - kStride * (S::kOutput - 1);  // the tap that meets the last output row, where there is one
+    const int above = iy + S::kPad - kStride * (S::kOutput - 1);  // the tap that meets the last output row, if there is one
     const int first = above >= 0 ? above : (iy + S::kPad) % kStride, oy = (iy + S::kPad - first) / kStride;
     const int rows = Smaller(oy + 1, (kWidth - first + kStride - 1) / kStride);
     const float* tap = taps + first * kWidth;
@@ -156,7 +156,7 @@ TINYTRAIN_APART void RowsKernel(float* d_kernel, const float* d_output, const fl
 using InputFunction = void (*)(Plane<float> d_input, const float* d_output, const float* taps);
 using KernelFunction = void (*)(float* d_kernel, const float* d_output, const float* input);
 
-// Gradients and inputs whose pixels lie apart are put together meanwhile.
+// Gradients and inputs whose pixels are not contiguous are copied first.
 
 TINYTRAIN_APART void Gather(float* to, Plane<const float> from, std::int32_t count) {
   for (; count >= kColumns; count -= kColumns, from.first += kColumns * from.step) {

@@ -1,4 +1,4 @@
-// One channel of a depthwise convolution; for small square planes, which most networks end in, with code of its own for each
+// One channel of a depthwise convolution. Small square planes, at the end of most networks, have code of their own for each
 // window and side.
 #ifndef TINYTRAIN_SQUARES_H_
 #define TINYTRAIN_SQUARES_H_
@@ -9,14 +9,14 @@
 
 namespace tinytrain {
 
-// One channel of a tensor, or (step 1) a plane by itself: its pixels lie `step` elements apart. Results are the same.
+// One channel of a tensor or (step 1) a plane: its pixels lie `step` elements apart. Results do not depend on it.
 template <typename Value>
 struct Plane {
   Value* first;
   std::int32_t step;
 };
 
-// What computes d_input and d_kernel of one channel.
+// The functions for d_input and d_kernel of one channel.
 struct ChannelCode {
   void (*input)(Plane<float> d_input, Plane<const float> d_output, Plane<const std::int8_t> kernel, float scale,
                 const WindowShape& shape);
@@ -24,7 +24,7 @@ struct ChannelCode {
                  const WindowShape& shape);
 };
 
-// The code that a shape has for its own; nullptr: none.
+// The code for a shape; nullptr: it has none of its own.
 const ChannelCode* SquareCode(const WindowShape& shape);
 
 }  // namespace tinytrain

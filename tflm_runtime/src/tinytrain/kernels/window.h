@@ -1,4 +1,4 @@
-// Where a sliding window meets its input.
+// The taps of a sliding window that lie on its input.
 #ifndef TINYTRAIN_WINDOW_H_
 #define TINYTRAIN_WINDOW_H_
 

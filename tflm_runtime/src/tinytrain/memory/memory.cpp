@@ -9,7 +9,7 @@ namespace {
 
 std::size_t RoundUp(std::size_t bytes) { return RoundUpTo(kArenaAlignment, bytes); }
 
-// Hands out 16-byte aligned pieces in order.
+// Gives out 16-byte aligned pieces in order.
 class Cutter {
  public:
   explicit Cutter(std::uint8_t* memory) : next_(memory) {}
@@ -69,8 +69,8 @@ std::size_t PlanBytes(const Tables& tables) {
          RoundUp(num_channels > 0 ? sizeof(std::uint16_t) * num_channels : scores);
 }
 
-// Whether leave_one_out needs the samples' own embeddings. Else the sample at hand is itself its own only view, embedded with
-// the weights that the prototypes were made with.
+// Whether leave_one_out needs the samples' own embeddings. If not, the present sample is its own only view, and its embedding
+// was computed with the same weights as the prototypes.
 bool KeepsEmbeddings(const Tables& tables, const TrainingSettings& settings) {
   return settings.leave_one_out && (tables.num_views > 0 || settings.updates == Updates::kImmediate);
 }
@@ -183,7 +183,7 @@ Buffers CutArena(const Tables& tables, const TrainingSettings& settings, const M
   Cutter training(scratch.data);
   b.weight_gradients = training.Take<float>(b.num_weights);
   b.activations = training.Take<std::uint8_t>(parts.activation_gradients);
-  Cutter head(scratch.data + scratch.bytes - parts.head);  // behind the features, which Predict reads once more for the average
+  Cutter head(scratch.data + scratch.bytes - parts.head);  // after the features, which Predict reads again for the average
   b.logits = head.Take<float>(num_classes);
   if (!has_prototypes) return b;
   b.embedding = head.Take<float>(dimension);

@@ -1,4 +1,4 @@
-// How the arena is cut up; what RequiredBytes promises and what Init does are the same code.
+// The division of the arena. RequiredBytes and Init use the same code.
 #ifndef TINYTRAIN_MEMORY_H_
 #define TINYTRAIN_MEMORY_H_
 
@@ -11,29 +11,29 @@ namespace tinytrain {
 
 constexpr std::size_t kArenaAlignment = 16;
 
-// What a chosen plan takes in the arena, the same on 32 and 64 bits: the tables, and one of their trained layers.
+// Bytes of a chosen plan in the arena, the same on 32 and 64 bits: of the tables, and of one trained layer.
 constexpr std::size_t kPlanTablesBytes = 256;
 constexpr std::size_t kPlanLayerBytes = 64;
 
-// Bytes of each part. Every buffer is rounded up to 16, written [n] below; a part is the sum of its buffers.
+// Bytes of each part. A part is the sum of its buffers; [n] below is a buffer of n bytes, rounded up to 16.
 // With N = max_samples, V = num_views, F = elements of the first tensor, K = num_classes, D = elements of the last tensor and
 // P = sum over trained layers of num_channels * (weights per channel + 1 where there is a bias) and R = the same of
 // num_channels * (1 + 1 where there is a bias):
 struct MemoryParts {
-  // State: what must last from one call to the next.
+  // State: lasts from one call to the next.
   std::size_t samples;     // [N * (1 + V) * F] trainable inputs, unless they are in flash; [N] labels
-  std::size_t plan;        // where the device chooses: [kPlanTablesBytes], [kPlanLayerBytes * candidates] and [2 * trained
-                           // channels] or, while there are none, [4 * candidate channels] for their scores; else 0
-  std::size_t weights;     // per trained layer: [int8 kernel], [4 * channels] if there is a bias, of all output channels or,
-                           // where the layer is split, of those that are trained
+  std::size_t plan;        // if the device chooses: [kPlanTablesBytes], [kPlanLayerBytes * candidates] and [2 * trained
+                           // channels] or, before the choice, [4 * candidate channels] for their scores; else 0
+  std::size_t weights;     // per trained layer: [int8 kernel], [4 * channels] if there is a bias; of all output channels or, if
+                           // the layer is split, of the trained ones
   std::size_t masters;     // [4 * P], float32, selected channels only; 0 for WeightStorage::kInt8
-  std::size_t optimizer;   // [4 * P * slots], slots = 0, 1 or 2 for SGD, momentum, Adam; kAdamPerChannel: [4 * (P + R)]
+  std::size_t optimizer;   // [4 * OptimizerFloats(optimizer, P, R)]
   std::size_t prototypes;  // Head::kPrototypes: [4 * K * D]; average > 0: and as many original ones
   std::size_t state;       // the sum of these
-  // Scratch: what the frozen part may overwrite. While it runs:
-  std::size_t features;  // its output, where no stored sample takes it: [F]; in flash [F rounded up to 256]
+  // Scratch: the frozen part may overwrite it. While the frozen part runs:
+  std::size_t features;  // its output on the way to the stored sample: [F]; in flash [F rounded up to 256]
   std::size_t image;     // one view, its input: [image_height * image_width * image_channels] if V > 0, else 0
-  // and while the trainable part does:
+  // While the trainable part runs:
   std::size_t weight_gradients;      // [4 * P]
   std::size_t activation_gradients;  // [gradient_bytes]
   std::size_t head;                  // [4 * K] logits; Head::kPrototypes also has [4 * D] embedding, [4 * K] samples per class;
@@ -43,12 +43,12 @@ struct MemoryParts {
   std::size_t total;                 // state + scratch
 };
 
-// Where each buffer lies.
+// The addresses of the buffers.
 struct Buffers {
   std::int8_t* samples;           // [max_samples][1 + num_views][features]; nullptr: they are in flash
   std::uint8_t* labels;           // [max_samples]
-  std::uint8_t* plan;             // nullptr: decided at export
-  std::int8_t* features;          // the frozen part's output on its way, at the start of the scratch
+  std::uint8_t* plan;             // nullptr: chosen at export
+  std::int8_t* features;          // the frozen part's output on the way to the stored sample, at the start of the scratch
   std::int8_t* image;             // one view, at the end of the scratch
   std::uint8_t* weights;          // see TrainedAt
   float* masters;                 // [num_weights]; nullptr: none are kept
@@ -59,9 +59,9 @@ struct Buffers {
   float* embedding;               // [dimension]
   float* logits;                  // [num_classes]
   std::int32_t* counts;           // [num_classes] stored samples of each class
-  float* set_aside;               // [dimension] a prototype, while one of its samples is left out; nullptr: none ever is
+  float* set_aside;               // [dimension] a prototype, while one of its samples is left out; nullptr: not needed
   std::int8_t* embeddings;        // [max_samples][dimension] of the samples themselves; nullptr: not kept
-  float* original_prototypes;     // [num_classes][dimension] with the weights in flash; nullptr: not averaged with
+  float* original_prototypes;     // [num_classes][dimension] with the weights in flash; nullptr: settings.average is 0
   float* original_logits;         // [num_classes]
   std::size_t num_weights;        // P
   std::size_t num_runs;           // R
@@ -72,7 +72,7 @@ struct Buffers {
 // Bytes of the parts. The tables must have been checked.
 MemoryParts MeasureParts(const Tables& tables, const TrainingSettings& settings, bool samples_in_flash);
 
-// Where the buffers lie in an arena that has at least `state` bytes, and a scratch that has at least `scratch` bytes.
+// Divides an arena of at least `state` bytes, and a scratch of at least `scratch` bytes.
 struct Scratch {
   std::uint8_t* data;
   std::size_t bytes;
@@ -80,7 +80,7 @@ struct Scratch {
 Buffers CutArena(const Tables& tables, const TrainingSettings& settings, const MemoryParts& parts, bool samples_in_flash,
                  std::uint8_t* arena, const Scratch& scratch);
 
-// The parts of a plan that the device chooses: the tables, trained layers, and their channels or all candidates' scores.
+// The parts of a plan that the device chooses: the tables, the trained layers, and their channels or all candidates' scores.
 Tables* PlanTables(const Buffers& buffers);
 TrainedLayer* PlanLayers(const Buffers& buffers);
 std::uint16_t* PlanChannels(const Buffers& buffers, const Candidates& candidates);
@@ -92,7 +92,7 @@ std::size_t FlashSamplesBytes(const Tables& tables, const TrainingSettings& sett
 
 std::int32_t NumElements(const Tensor& tensor);
 
-// Floats of a tensor's gradient: one of each element, or of some channels' where the gradient goes by channel.
+// Floats of a tensor's gradient: one for each element or, in a bottleneck interior, for each element of num_planes channels.
 std::int32_t NumGradients(const Tensor& tensor);
 
 // Output channels and weights of a layer with a kernel: weight j of channel c is kernel[c * channel_step + j * weight_step].
@@ -104,7 +104,7 @@ struct KernelLayout {
 };
 KernelLayout LayoutOf(const Tables& tables, const Layer& layer);  // zeros without a kernel
 
-// The same for what RAM holds of a trained layer: where it is split, output_channels are those that are trained.
+// The same for the weights of a trained layer in RAM: output_channels of a split layer are the trained ones.
 KernelLayout LayoutInRam(const Tables& tables, const TrainedLayer& trained);
 
 // Whether an operator has weights.
@@ -113,21 +113,21 @@ bool HasKernel(Operator op);
 // Whether a layer is a 1 x 1 convolution that keeps height and width.
 bool IsPointwise(const Tables& tables, const Layer& layer);
 
-// One trained layer: its rows of every buffer. Pointers to biases are nullptr where the layer has none.
+// One trained layer: its rows of every buffer. Pointers to biases are nullptr if the layer has none.
 struct TrainedState {
   const TrainedLayer* trained;
   const Layer* layer;
-  KernelLayout layout;  // of what RAM holds
-  std::int8_t* kernel;  // in RAM, whole or of the trained channels
-  std::int32_t* bias;   // likewise
-  std::size_t first;    // place of the first of these weights among all trained ones
-  float* masters;       // [num_channels][weights per channel]; nullptr, as the next: none are kept
+  KernelLayout layout;  // of the weights in RAM
+  std::int8_t* kernel;  // in RAM: of all channels or, if the layer is split, of the trained ones
+  std::int32_t* bias;   // in RAM, of the same channels
+  std::size_t first;    // index of the first of these weights among all trained ones
+  float* masters;       // [num_channels][weights per channel]; nullptr: there are no masters
   float* bias_masters;  // [num_channels]
   float* d_kernel;
   float* d_bias;
   float input_scale;
 
-  // Where the n-th trained channel is in `kernel` and `bias`.
+  // The index of the n-th trained channel in `kernel` and `bias`.
   std::int32_t Row(std::int32_t n) const { return trained->kernel != nullptr ? n : trained->channels[n]; }
 };
 TrainedState TrainedAt(const Tables& tables, const Buffers& buffers, std::int32_t index);

@@ -10,7 +10,7 @@
 namespace tinytrain {
 namespace {
 
-// An integer in [-limit, limit]; limit is 127 or a power of two. What is not a number becomes -limit.
+// An integer in [-limit, limit]; limit is 127 or a power of two. NaN becomes -limit.
 std::int32_t Clip(float q, std::int32_t limit) {
   const auto highest = static_cast<float>(limit);
   if (!(q > -highest)) return -limit;
@@ -55,17 +55,18 @@ void CopyFromFlash(const TrainedState& state) {
   }
 }
 
-std::int32_t MoveByChance(std::int32_t q, float change, float scale, float u, std::int32_t limit) {
-  const std::int64_t moved = std::int64_t{q} + Clip(RoundByChance(change / scale, u), kBiasLimit);
+std::int32_t AddStochastically(std::int32_t q, float change, float scale, float u, std::int32_t limit) {
+  const std::int64_t moved = std::int64_t{q} + Clip(RoundStochastically(change / scale, u), kBiasLimit);
   return static_cast<std::int32_t>(moved < -limit ? -limit : moved > limit ? limit : moved);
 }
 
 namespace {
 
-// One trained layer's weights, addressed by their place among all trained ones.
+// Updates one trained layer's weights, which have indices among all trained ones.
 class Mover {
  public:
-  Mover(const TrainedState& state, OptimizerStep* step, const Chance& chance) : state_(state), step_(step), chance_(chance) {}
+  Mover(const TrainedState& state, OptimizerStep* step, const RandomKey& random_key)
+      : state_(state), step_(step), random_key_(random_key) {}
 
   void MoveKernel(std::int32_t n) const {
     const std::int32_t count = state_.layout.weights_per_channel;
@@ -81,7 +82,7 @@ class Mover {
         masters[j] += change;
         *weight = QuantizeWeight(masters[j], scale);
       } else {
-        *weight = static_cast<std::int8_t>(MoveByChance(*weight, change, scale, Uniform(i), kWeightLimit));
+        *weight = static_cast<std::int8_t>(AddStochastically(*weight, change, scale, Uniform(i), kWeightLimit));
       }
     }
   }
@@ -96,22 +97,24 @@ class Mover {
       state_.bias_masters[n] += change;
       *bias = QuantizeBias(state_.bias_masters[n], BiasScale(state_, n));
     } else {
-      *bias = MoveByChance(*bias, change, BiasScale(state_, n), Uniform(i), kBiasLimit);
+      *bias = AddStochastically(*bias, change, BiasScale(state_, n), Uniform(i), kBiasLimit);
     }
   }
 
  private:
-  float Uniform(std::size_t i) const { return tinytrain::Uniform(chance_.seed, chance_.step, static_cast<std::uint32_t>(i)); }
+  float Uniform(std::size_t i) const {
+    return tinytrain::Uniform(random_key_.seed, random_key_.step, static_cast<std::uint32_t>(i));
+  }
 
   const TrainedState& state_;
   OptimizerStep* step_;
-  const Chance& chance_;
+  const RandomKey& random_key_;
 };
 
 }  // namespace
 
-void MoveWeights(const TrainedState& state, OptimizerStep* step, const Chance& chance) {
-  const Mover mover(state, step, chance);
+void MoveWeights(const TrainedState& state, OptimizerStep* step, const RandomKey& random_key) {
+  const Mover mover(state, step, random_key);
   for (std::int32_t n = 0; n < state.trained->num_channels; ++n) {
     mover.MoveKernel(n);
     if (state.bias != nullptr) mover.MoveBias(n);

@@ -1,4 +1,4 @@
-// Trained weights: int8 kernels and int32 biases, which the forward pass reads, their float32 masters, and how they move.
+// Trained weights: the int8 kernels and int32 biases of the forward pass, their float32 masters, and their updates.
 #ifndef TINYTRAIN_WEIGHTS_H_
 #define TINYTRAIN_WEIGHTS_H_
 
@@ -12,7 +12,7 @@ namespace tinytrain {
 // round(value / scale), ties to even, clipped to [-127, 127]: int8 kernels are symmetric.
 std::int8_t QuantizeWeight(float value, float scale);
 
-// round(value / scale), ties to even, clipped to +-2^30: room for the sum that the bias joins.
+// round(value / scale), ties to even, clipped to +-2^30: the sum to which the bias is added still fits.
 std::int32_t QuantizeBias(float value, float scale);
 
 // Index into the kernel of weight j of the n-th trained channel.
@@ -22,27 +22,27 @@ std::int32_t KernelIndex(const TrainedState& state, std::int32_t n, std::int32_t
 float KernelScale(const TrainedState& state, std::int32_t n);
 float BiasScale(const TrainedState& state, std::int32_t n);
 
-// The weights in flash of what RAM holds: of the whole layer or, where it is split, of the trained channels.
+// The weights in flash of the channels in RAM: of all channels or, if the layer is split, of the trained ones.
 const std::int8_t* OriginalKernel(const TrainedState& state);
 const std::int32_t* OriginalBias(const TrainedState& state);
 
-// Kernel and bias in RAM become those in flash, masters their real values.
+// Copies kernel and bias from flash to RAM, and their real values to the masters.
 void CopyFromFlash(const TrainedState& state);
 
-// clip(q + round_by_chance(change / scale), -limit, limit), which on average is q + change / scale; u is uniform in (0, 1).
+// clip(q + stochastic_round(change / scale), -limit, limit); its mean is q + change / scale. u is uniform in (0, 1).
 constexpr std::int32_t kWeightLimit = 127;
 constexpr std::int32_t kBiasLimit = 1 << 30;
-std::int32_t MoveByChance(std::int32_t q, float change, float scale, float u, std::int32_t limit);
+std::int32_t AddStochastically(std::int32_t q, float change, float scale, float u, std::int32_t limit);
 
-// Names the random numbers of one optimizer step.
-struct Chance {
+// Selects the random numbers of one optimizer step.
+struct RandomKey {
   std::uint32_t seed;
   std::uint32_t step;
 };
 
-// Moves each trained weight and bias of a layer as the optimizer says: the masters, and with them what they round to; where
-// there are none, kernel and bias themselves, by chance.
-void MoveWeights(const TrainedState& state, OptimizerStep* step, const Chance& chance);
+// Adds the optimizer's change to each trained weight and bias of a layer: to the masters, which are then rounded, or, without
+// masters, to kernel and bias themselves, with stochastic rounding.
+void MoveWeights(const TrainedState& state, OptimizerStep* step, const RandomKey& random_key);
 
 }  // namespace tinytrain
 

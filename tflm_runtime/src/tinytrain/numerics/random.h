@@ -1,4 +1,4 @@
-// Chance without a state: the same numbers for the same seed, step and weight on every machine, in any order.
+// Random numbers without a state: the same for the same seed, step and weight, on every machine and in any order.
 #ifndef TINYTRAIN_RANDOM_H_
 #define TINYTRAIN_RANDOM_H_
 
@@ -24,9 +24,9 @@ inline float Uniform(std::uint32_t seed, std::uint32_t step, std::uint32_t weigh
   return static_cast<float>((Philox(seed, weight, step) >> 8) | 1u) * (1.0f / 16777216.0f);
 }
 
-// One of the two integers next to x, by chance: floor(x) + 1 with probability x - floor(x), so that the mean is x. Where u is
-// uniform, to 2^-24.
-inline float RoundByChance(float x, float u) {
+// Stochastic rounding: floor(x) + 1 with probability x - floor(x), else floor(x), so that the mean is x, to 2^-24 for a uniform
+// u.
+inline float RoundStochastically(float x, float u) {
   const float below = Floor(x);
   return u < x - below ? below + 1.0f : below;
 }

@@ -74,14 +74,14 @@ bool NameIsValid(const char* name) {
   return false;
 }
 
-// A layer in two pieces: some channels are trained, some are not, and both have a bias or neither has.
+// A split layer: some channels are trained, some are not, and both have a bias or neither has.
 bool SplitIsValid(const TrainedLayer& trained, const Layer& layer, std::int32_t output_channels) {
   if (trained.kernel == nullptr) return trained.bias == nullptr;
   if (RowOf(layer.op).Has(kColumnChannels) || trained.num_channels >= output_channels) return false;
   return (trained.bias == nullptr) == (layer.bias == nullptr);
 }
 
-// What the device may choose: all channels, unlisted and in one piece, with the activations that they are scored by.
+// A candidate has all channels, unlisted and in one piece, and its output, by which they are scored, is kept.
 bool CandidateIsValid(const Tables& tables, const TrainedLayer& trained) {
   const std::int32_t output = tables.layers[trained.layer].output;
   if (trained.channels != nullptr || trained.kernel != nullptr || trained.bias != nullptr) return false;
@@ -116,7 +116,7 @@ bool TrainedIsValid(const Tables& tables, std::int32_t index) {
   return true;
 }
 
-// Twice the multiply-accumulates of all layers, which no backward pass exceeds, fit 32 bits.
+// Whether twice the multiply-accumulates of all layers fit 32 bits. No backward pass needs more.
 bool MacsAreCountable(const Tables& tables) {
   std::uint64_t macs = 0;
   for (std::int32_t l = 0; l < tables.num_layers; ++l) {
@@ -149,7 +149,7 @@ bool HeaderIsValid(const Tables& tables) {
   return tables.gradient_bytes <= kMaxArena;
 }
 
-// Rounded parts fit 32 bits, so that MeasureParts needs no more.
+// Whether the rounded parts fit 32 bits, which MeasureParts relies on.
 bool ArenaIsAddressable(const Tables& tables, const TrainingSettings& settings) {
   const auto product = [](std::int32_t a, std::int32_t b) {
     return static_cast<std::uint64_t>(a) * static_cast<std::uint64_t>(b);

@@ -1,4 +1,4 @@
-// Checks the tables and settings once, so that everything after Init can run blind.
+// Checks the tables and settings once, so that no call after Init has to.
 #ifndef TINYTRAIN_CHECK_H_
 #define TINYTRAIN_CHECK_H_
 

@@ -6,8 +6,8 @@
 namespace tinytrain {
 namespace {
 
-// The layer that writes a tensor; kNone for what no gradient reaches, which may be computed without a layer of the tables; -2
-// if there are two, or none where there must be one.
+// The layer that writes a tensor. kNone: no gradient reaches the tensor, and no layer of the tables has to compute it. -2:
+// there are two such layers, or none where there must be one.
 std::int32_t ProducerOf(const Tables& tables, std::int32_t tensor) {
   std::int32_t producer = kNone;
   for (std::int32_t l = 0; l < tables.num_layers; ++l) {
@@ -33,9 +33,9 @@ std::int32_t LastReader(const Tables& tables, std::int32_t tensor, std::int32_t 
   return kNone;
 }
 
-// The backward step in which a layer's turn comes: those of a block that goes by channel have theirs with the block's last.
+// The backward step of a layer. The layers of a bottleneck that goes by channel share the step of the block's last layer.
 std::int32_t StepOf(const Tables& tables, std::int32_t layer) {
-  while (layer >= 0 && tables.tensors[tables.layers[layer].output].num_planes > 0) ++layer;  // its reader: MiddleIsValid
+  while (layer >= 0 && tables.tensors[tables.layers[layer].output].num_planes > 0) ++layer;  // its reader: InteriorIsValid
   return layer;
 }
 
@@ -55,8 +55,8 @@ bool AccumulateFlagsAreRight(const Tables& tables, std::int32_t index) {
   return layer.accumulate_input2 == (written(layer.input2) || layer.input2 == layer.input);
 }
 
-// Whether two gradients may lie where they do: apart in memory, or in time (d_x is alive in backward steps FirstWritten(x) down
-// to that of ProducerOf(x)), or one turning into the other in a layer that works in place.
+// Whether the places of two gradients are valid: apart in memory, or in time (d_x is alive from backward step FirstWritten(x)
+// down to that of ProducerOf(x)), or one becomes the other in a layer that works in place.
 bool GradientsKeepApart(const Tables& tables, std::int32_t x, std::int32_t y) {
   const Tensor& a = tables.tensors[x];
   const Tensor& b = tables.tensors[y];
@@ -69,10 +69,10 @@ bool GradientsKeepApart(const Tables& tables, std::int32_t x, std::int32_t y) {
          a.gradient_offset == b.gradient_offset;
 }
 
-// The middle of a block: read by the next layer alone, which is a 1 x 1 convolution behind a depthwise one, or a depthwise one
-// behind a 1 x 1 convolution whose own input's gradient is whole; and in the first case the depthwise convolution's own input
-// is one, too, or ends the way back.
-bool MiddleIsValid(const Tables& tables, std::int32_t index) {
+// A tensor of a bottleneck interior is read by the next layer only. Either a depthwise convolution writes it and a 1 x 1
+// convolution reads it; then the depthwise convolution's input is of the interior, too, or has no gradient. Or a 1 x 1
+// convolution, whose own input has a whole gradient, writes it and a depthwise convolution reads it.
+bool InteriorIsValid(const Tables& tables, std::int32_t index) {
   const std::int32_t producer = ProducerOf(tables, index);
   if (producer < 0 || producer + 1 >= tables.num_layers) return false;
   for (std::int32_t l = 0; l < tables.num_layers; ++l) {
@@ -88,7 +88,7 @@ bool MiddleIsValid(const Tables& tables, std::int32_t index) {
   return IsPointwise(tables, layer) && reader.op == Operator::kDepthwiseConv2D && tables.tensors[reader.output].num_planes > 0;
 }
 
-// The values that the way back through a layer reads: of its output behind an activation, and what its operator asks for.
+// Whether the values are kept that the backward pass of a layer reads: for its activation and for its operator.
 bool ValuesAreKept(const Tables& tables, const Layer& layer) {
   const OperatorRow& row = RowOf(layer.op);
   const bool goes_on = HasGradient(tables, layer.input);
@@ -111,7 +111,7 @@ bool OrderIsValid(const Tables& tables) {
 
 bool GradientsAreValid(const Tables& tables) {
   for (std::int32_t x = 0; x < tables.num_tensors; ++x) {
-    if (tables.tensors[x].num_planes > 0 && !MiddleIsValid(tables, x)) return false;
+    if (tables.tensors[x].num_planes > 0 && !InteriorIsValid(tables, x)) return false;
   }
   if (!HasGradient(tables, tables.num_tensors - 1)) return false;
   for (std::int32_t x = 0; x < tables.num_tensors; ++x) {

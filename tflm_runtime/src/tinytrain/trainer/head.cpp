@@ -57,8 +57,7 @@ void AverageLogits(float* logits, const float* original, float average, std::int
 
 // With u = z / ||z|| and v_k = p_k / ||p_k||:  logits[k] = logit_scale * u . v_k
 // d_u = logit_scale * sum over k of d_logits[k] * (v_k - u);  d_z = (d_u - u (u . d_u)) / ||z||
-// What u adds to d_u has no part in d_z; without it d_u is a sum of what almost cancels, where all v_k point about the same
-// way.
+// The term of u in d_u has no part in d_z. Without it, d_u is a sum that almost cancels when all v_k point about the same way.
 void CosineBackward(float* d_embedding, const float* d_logits, const float* embedding, const float* prototypes,
                     float logit_scale, std::int32_t num_classes, std::int32_t dimension) {
   const float inverse_norm = InverseNorm(embedding, dimension);

@@ -12,7 +12,7 @@
 
 namespace tinytrain {
 
-// State floats of num_weights weights that lie in num_runs runs, a run being one channel's kernel, or its bias.
+// State floats of num_weights weights in num_runs runs. A run is one channel's kernel, or its bias.
 std::size_t OptimizerFloats(Optimizer optimizer, std::size_t num_weights, std::size_t num_runs);
 
 // Whether there is such an optimizer, and the settings that it reads are in range.
@@ -24,21 +24,21 @@ struct AdamCorrection {
   float beta_2 = 0.0f;
 };
 
-// One step. Runs are to be taken in the same order each time, and each weight of a run asked for once.
+// One step. Take the runs in the same order each time, and ask for each weight of a run once.
 //
 // kSgd:             change = -learning_rate * g
 // kMomentum:        v = momentum * v - learning_rate * g;  change = v
 // kAdam:            m += (g - m)(1 - beta_1);  v += (g^2 - v)(1 - beta_2);  change = -alpha * m / (sqrt(v) + epsilon)
 //                   with alpha = learning_rate * sqrt(1 - beta_2^t) / (1 - beta_1^t)
 // kRmsprop:         v += (g^2 - v)(1 - beta_2);  change = -learning_rate * g / sqrt(v + epsilon)
-// kAdamPerChannel:  the same, but for one v per run, of the mean of its g^2
+// kAdamPerChannel:  the same with one v per run, of the mean of its g^2
 class OptimizerStep {
  public:
-  // `gradients` as they lie in the arena; `state` of OptimizerFloats, zeros before the first step. Advances `correction`.
+  // `gradients`: of all weights. `state`: OptimizerFloats, zeros before the first step. Advances `correction`.
   OptimizerStep(const TrainingSettings& settings, const float* gradients, std::size_t num_weights, float* state,
                 AdamCorrection* correction);
 
-  // Weights [first, first + count) come next.
+  // Announces the weights [first, first + count).
   void BeginRun(std::size_t first, std::size_t count);
   // The number to add to weight i.
   float Change(std::size_t i);

@@ -1,4 +1,4 @@
-// The trainer where the device decides what to train: scoring, choosing, and plans that come with a delta.
+// The trainer of a device that chooses by itself: scores, the choice, and plans from a delta.
 #include "tinytrain/numerics/strict_float.h"
 
 #include "tinytrain.h"
@@ -9,7 +9,7 @@
 
 namespace tinytrain {
 
-// Nothing is trained any more, and the forward pass reads flash.
+// After it no layer is trained, and the forward pass reads flash.
 bool Trainer::ForgetPlan() {
   if (!BindWeights(true)) return false;
   tinytrain::ForgetPlan(*exported_, buffers_);
@@ -18,7 +18,7 @@ bool Trainer::ForgetPlan() {
   return true;
 }
 
-// Queries are the samples' first views, as in the first iteration. Prototypes leave nothing out, as published.
+// Queries are the samples' first views, as in the first iteration. Prototypes are of all samples, as published.
 Status Trainer::Score(const float** scores) {
   if (!HasCandidates()) return Status::kInvalidTables;
   if (!ForgetPlan()) return Status::kModelFailed;
@@ -58,7 +58,8 @@ Status Trainer::Select(const Budget& budget) {
   return BindWeights(false) ? Status::kOk : Status::kModelFailed;
 }
 
-// What a delta that fits the candidates holds becomes the plan. Whether there is room is asked of a list in the scratch.
+// The layers and channels of a delta that fits the candidates become the plan. A list in the scratch tells whether there is
+// room.
 Status Trainer::AdoptPlan(const std::uint8_t* delta) {
   if (!ClaimScratch()) return Status::kModelFailed;
   const auto list_bytes = static_cast<std::size_t>(exported_->candidates.num_layers) * sizeof(TrainedLayer);

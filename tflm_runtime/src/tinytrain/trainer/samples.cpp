@@ -1,4 +1,4 @@
-// The trainer's samples: their views, what the frozen part makes of them, and where that is kept.
+// The trainer's samples: their views, and the frozen part's outputs for them, in the arena or in flash.
 #include "tinytrain/numerics/strict_float.h"
 
 #include "tinytrain.h"
@@ -25,7 +25,7 @@ const std::int8_t* Trainer::StoredSample(std::int32_t sample, std::int32_t view)
   return static_cast<const std::int8_t*>(mapped);
 }
 
-// The frozen part's output of one view, to where it is kept.
+// Stores the frozen part's output for one view.
 Status Trainer::StoreView(const std::int8_t* image, std::int32_t view) {
   const std::size_t index = SampleIndex(num_samples_, view);
   if (buffers_.samples != nullptr) {
@@ -37,14 +37,14 @@ Status Trainer::StoreView(const std::int8_t* image, std::int32_t view) {
   const auto num_features = static_cast<std::size_t>(buffers_.feature_elements);
   std::memset(buffers_.features + num_features, 0, bytes - num_features);
   const void* features = buffers_.features;
-  Status status = ErasePages(sample_flash_, begin, begin + bytes);  // a page that begins before was erased for a view before
+  Status status = ErasePages(sample_flash_, begin, begin + bytes);  // an earlier view erased the page that begins earlier
   for (std::size_t at = 0; at < bytes && status == Status::kOk; at += kFlashBlockBytes) {
     status = WriteBlock(sample_flash_, begin + at, static_cast<const std::uint8_t*>(features) + at);
   }
   return status;
 }
 
-// With views the image has to outlive the run of the frozen part, whose input is then where the views are made.
+// With views, the image must outlive the runs of the frozen part; the views are made in its input.
 std::int8_t* Trainer::ImageBuffer() {
   if (model_.frozen_input == nullptr) return nullptr;
   return tables_->num_views > 0 ? buffers_.image : model_.frozen_input(model_.context);

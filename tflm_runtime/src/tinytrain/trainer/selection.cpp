@@ -63,7 +63,7 @@ class Filling {
  private:
   std::int32_t NumCandidates() const { return exported_.candidates.num_layers; }
 
-  // Candidates in decreasing score, of equal ones the earlier layer first.
+  // Candidates in decreasing score; the earlier of equal ones first.
   void Rank() {
     std::uint32_t most_weights = 1, most_macs = 1;
     for (std::int32_t i = 0; i < NumCandidates(); ++i) {
@@ -84,8 +84,8 @@ class Filling {
     }
   }
 
-  // Adds channels, of layers that have some already first, until none fits; whether any did. Once is enough unless a layer
-  // moved the earliest trained one forward.
+  // Adds channels until none fits, first of layers that have some already. Returns whether any fitted. One call is enough,
+  // unless a layer became the earliest trained one.
   bool TopUp() {
     bool has_some[kMaxCandidates], grown = false;
     for (std::int32_t i = 0; i < NumCandidates(); ++i) has_some[i] = counts_[i] > 0;
@@ -101,7 +101,7 @@ class Filling {
     return grown;
   }
 
-  // The most channels of a candidate that fit beside the others' counts; costs grow with them.
+  // The most channels of a candidate that fit with the others' counts. Costs grow with them.
   std::int32_t LargestFitting(std::int32_t i) {
     const std::int32_t before = counts_[i];
     std::int32_t fitting = before, too_many = exported_.trained[i].num_channels + 1;
@@ -140,7 +140,7 @@ class Filling {
 
 bool IsMarked(float score) { return (BitsFromFloat(score) & 0x80000000u) != 0; }
 
-// Marks the `count` largest of a layer's scores, which are not negative, by their sign; of equal ones the first.
+// Marks the `count` largest of a layer's scores by a negative sign; no score is negative before. The first of equal ones count.
 void MarkBest(float* scores, std::int32_t num_channels, std::int32_t count) {
   for (std::int32_t n = 0; n < count; ++n) {
     std::int32_t best = kNone;
@@ -151,8 +151,8 @@ void MarkBest(float* scores, std::int32_t num_channels, std::int32_t count) {
   }
 }
 
-// Lists of channels take the place of the scores: what is written, 2 bytes for each channel that is chosen, never overtakes
-// what is still to be read, 4 bytes for each channel.
+// Lists of channels overwrite the scores. The writing, 2 bytes for each chosen channel, never overtakes the reading, 4 bytes
+// for each channel.
 void ListChannels(const Tables& exported, const std::int32_t* counts, const Buffers& buffers) {
   float* scores = PlanScores(buffers, exported.candidates);
   std::uint16_t* channels = PlanChannels(buffers, exported.candidates);

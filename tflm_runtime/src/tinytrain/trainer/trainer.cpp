@@ -21,7 +21,7 @@ std::int32_t ArgMax(const float* values, std::int32_t count) {
   return best;
 }
 
-// Tables as they are until the device has chosen what to train, where that is for it to choose.
+// The tables before the device has chosen, if it is to choose.
 Tables WithoutPlan(const Tables& tables) {
   Tables without = tables;
   if (tables.candidates.num_layers > 0) without.num_trained = 0;
@@ -84,7 +84,7 @@ Status Trainer::Init(const Tables& tables, const TrainingSettings& settings, con
   return BindWeights(false) ? Status::kOk : Status::kModelFailed;
 }
 
-// The arena for what is trained now.
+// Divides the arena for the layers that are trained now.
 void Trainer::CutBuffers() {
   const bool in_flash = sample_flash_.data != nullptr;
   const MemoryParts parts = MeasureParts(*tables_, settings_, in_flash);
@@ -104,10 +104,10 @@ bool Trainer::BindWeights(bool original) {
   return true;
 }
 
-// From here to the next run of the frozen part the scratch is the trainer's: to be called before anything is written there.
+// The scratch belongs to the trainer until the next run of the frozen part. Call it before writing there.
 bool Trainer::ClaimScratch() { return model_.open_trainable == nullptr || model_.open_trainable(model_.context); }
 
-// Real value of the head's input; `outputs` as run_trainable gave them.
+// Real values of the head's input; `outputs` are run_trainable's.
 Status Trainer::Embed(const std::int8_t* features, float* embedding, const std::int8_t** outputs) {
   if (!model_.run_trainable(model_.context, features, outputs)) return Status::kModelFailed;
   const Tensor& tensor = tables_->tensors[tables_->num_tensors - 1];
@@ -115,7 +115,7 @@ Status Trainer::Embed(const std::int8_t* features, float* embedding, const std::
   return Status::kOk;
 }
 
-// p_k = mean of the embeddings of class k, with the weights that are bound. `embeddings` keeps each, unless it is nullptr.
+// p_k = mean of the embeddings of class k, with the bound weights. `embeddings` keeps each embedding, unless it is nullptr.
 Status Trainer::MeanEmbeddings(float* prototypes, std::int8_t* embeddings) {
   const std::int32_t dimension = buffers_.dimension;
   const Tensor& tensor = tables_->tensors[tables_->num_tensors - 1];
@@ -157,7 +157,7 @@ Status Trainer::UpdatePrototypes() {
   return UpdateOriginalPrototypes();
 }
 
-// Cross-entropy of the embedding at hand over the classes' prototypes, and its gradient. `outputs` as they came with it.
+// Cross-entropy of the present embedding over the classes' prototypes, and its gradient. `outputs` are those of its sample.
 float Trainer::PrototypeLoss(std::int32_t sample, const std::int8_t* const* outputs, bool leaves_out, float* d_embedding) {
   const std::int32_t dimension = buffers_.dimension;
   const std::int32_t label = buffers_.labels[sample];
@@ -178,7 +178,7 @@ float Trainer::PrototypeLoss(std::int32_t sample, const std::int8_t* const* outp
   return loss;
 }
 
-// Adds one sample's loss; leaves its gradient with respect to the head's input where the backward pass begins.
+// Adds one sample's loss, and writes its gradient with respect to the head's input into the last tensor's gradient.
 Status Trainer::HeadGradient(std::int32_t sample, std::int32_t view, bool leaves_out, const std::int8_t** outputs,
                              float* loss) {
   const bool has_prototypes = tables_->head == Head::kPrototypes;
@@ -204,7 +204,7 @@ Status Trainer::SampleGradient(std::int32_t sample, std::int32_t view, float* lo
 
 void Trainer::ForgetGradients() { std::memset(buffers_.weight_gradients, 0, buffers_.num_weights * sizeof(float)); }
 
-// Every sample's loss and gradients: added up, with their mean left behind, or stepped by one at a time.
+// Every sample's loss and gradients. kAccumulated leaves the mean of the gradients, kImmediate takes a step by each.
 Status Trainer::RunSamples(Updates updates, float* loss) {
   if (tables_->num_trained == 0) return Status::kNotSelected;
   Status status = UpdateAdaptedPrototypes();
@@ -228,8 +228,8 @@ Status Trainer::ComputeGradients(float* loss) { return RunSamples(Updates::kAccu
 
 void Trainer::UpdateWeights() {
   OptimizerStep step(settings_, buffers_.weight_gradients, buffers_.num_weights, buffers_.optimizer, &adam_correction_);
-  const Chance chance = {settings_.seed, optimizer_step_++};
-  for (std::int32_t t = 0; t < tables_->num_trained; ++t) MoveWeights(TrainedAt(*tables_, buffers_, t), &step, chance);
+  const RandomKey random_key = {settings_.seed, optimizer_step_++};
+  for (std::int32_t t = 0; t < tables_->num_trained; ++t) MoveWeights(TrainedAt(*tables_, buffers_, t), &step, random_key);
 }
 
 Status Trainer::Step(float* loss) {
@@ -257,7 +257,7 @@ bool Trainer::CanPredict() const {
   return has_prototypes_ && (has_original_prototypes_ || buffers_.original_prototypes == nullptr);
 }
 
-// The trainable part once more with the original weights: logits <- their average with these.
+// Runs the trainable part once more, with the original weights, and averages the logits with theirs.
 Status Trainer::AverageWithOriginal(const std::int8_t* features) {
   const std::int8_t* outputs[kMaxOutputs] = {};
   Status status = BindWeights(true) ? Embed(features, buffers_.embedding, outputs) : Status::kModelFailed;
