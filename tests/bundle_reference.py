@@ -1,7 +1,10 @@
 """Reference gradients of a bundle's trained channels: TensorFlow's tape in float64 on the int8 model's own values."""
 
+import importlib.util
+
 import keras
 import numpy as np
+import pytest
 import tensorflow as tf
 
 from keras_tinytrain.export.backward.graph import read_trainable
@@ -12,6 +15,11 @@ from keras_tinytrain.model.channels import kernel_channel_axis
 from keras_tinytrain.model.fold import fold_batch_norm
 from keras_tinytrain.model.graph import walk
 from keras_tinytrain.plan import LayerPlan, Plan
+from keras_tinytrain.run.edge import INTERPRETERS
+
+needs_interpreter = pytest.mark.skipif(
+    not any(map(importlib.util.find_spec, INTERPRETERS)), reason="pip install keras-tinytrain[edge]"
+)
 
 
 def reference_gradients(case, host):

@@ -9,6 +9,7 @@ import sys
 import keras
 import numpy as np
 import pytest
+from bundle_reference import needs_interpreter
 from models import images, labelled_images, pooled_net, tiny_net
 
 import keras_tinytrain
@@ -60,6 +61,7 @@ def only(monkeypatch):
     """Leaves one interpreter importable."""
 
     def hide_others(package):
+        pytest.importorskip(f"{package}.interpreter", reason="pip install keras-tinytrain[edge]")
         for other in set(edge.INTERPRETERS) - {package}:
             monkeypatch.setitem(sys.modules, f"{other}.interpreter", None)
 
@@ -120,6 +122,7 @@ def test_other_tables_are_refused(tasks, tmp_path, old, new, message):
         ReadTables(tmp_path / "tables.cpp", bundle.trainable)
 
 
+@needs_interpreter
 def test_saved_loaded_and_reverted(tasks, tmp_path):
     bundle, x, y = tasks("without_dense")
     runtime, fresh = EdgeRuntime(bundle), EdgeRuntime(bundle.path, settings={"iterations": 2})
@@ -135,6 +138,7 @@ def test_saved_loaded_and_reverted(tasks, tmp_path):
         np.testing.assert_array_equal(runtime.trainer.kernel(index), kernel)
 
 
+@needs_interpreter
 def test_bytes_used_are_those_promised(tasks):
     bundle, *_ = tasks("dense")
     used, promised = EdgeRuntime(bundle).bytes_used(), bundle.promised_bytes
@@ -165,6 +169,7 @@ print(runtime.trainer.save_delta(3).hex())
 """
 
 
+@needs_interpreter
 def test_without_tensorflow_and_without_a_compiler(tasks, tmp_path):
     bundle, x, y = tasks("without_dense")
     np.savez(tmp_path / "task.npz", x=x, y=y)
