@@ -25,11 +25,14 @@ ROOT = TESTS.parent
 
 # Folders and files that compile much C++, run an emulator, meta-train, or use the paper's networks: `-m "not slow"` leaves them out.
 SLOW = (
+    "backbones/test_backbones.py",
     "backbones/test_imagenet_weights.py",
     "benchmark",
+    "choose/test_promises.py",
     "cli/test_demo.py",
     "cli/test_examples.py",
     "cli/test_readme.py",
+    "export/test_qat.py",
     "firmware",
     "metatrain",
     "runtime/test_arduino.py",

@@ -181,6 +181,7 @@ def exported_tensor_bytes(model_bytes):
     return placed_bytes((align(math.prod(shape_of(model, tensor))), *span) for tensor, span in sorted(spans.items()))
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None)
 @given(net=nets, accounting=accountings, data=st.data())
 def test_estimate_is_never_below_the_promise(net, accounting, data):
