@@ -39,6 +39,13 @@ class Board:
     flash_page_bytes: int = 0
 
     def __post_init__(self):
+        for name in ("clock_hz", "sram_bytes", "flash_bytes"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} expects a number of at least 1. Received: {getattr(self, name)}")
+        if not 0 <= self.reserved_sram_bytes < self.sram_bytes:
+            raise ValueError(
+                f"reserved_sram_bytes expects a number from 0 to less than sram_bytes. Received: {self.reserved_sram_bytes}"
+            )
         if self.flash_page_bytes % 256:
             raise ValueError(f"flash_page_bytes expects a multiple of 256. Received: {self.flash_page_bytes}")
 
@@ -94,6 +101,8 @@ def board(name: str | os.PathLike | Board) -> Board:
 
 
 def _read_board(file: pathlib.Path) -> Board:
+    if not file.exists():
+        raise ValueError(f"{file} does not exist: name a .toml file that describes a board, or one of {', '.join(BOARDS)}.")
     try:
         values = tomllib.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:

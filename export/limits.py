@@ -27,7 +27,7 @@ def check_fits(target: Board, sram: dict[str, int], flash: dict[str, int], *, re
             named = ", ".join(f"{name} {num_bytes:,} B" for name, num_bytes in largest)
             raise ValueError(
                 f"The bundle needs {parts['total']:,} B of {memory}, board {target.name!r} has {available:,} B. Largest "
-                f"parts: {named}. {advice} Nothing was written."
+                f"parts: {named}. {advice}{' ' if advice else ''}Nothing was written."
             )
 
 

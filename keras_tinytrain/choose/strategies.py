@@ -2,10 +2,10 @@
 
 A new one is a function under `@strategy("name")`. TinyTrain with layers by their mean channel would be:
 
-    @strategy("mean channel")
+    @strategy("mean_channel")
     def mean_channel(task):
         layers = {name: float(values.mean()) for name, values in task.fisher.items()}
-        return task.select(Ranking(layers, task.fisher), "mean channel")
+        return task.select(Ranking(layers, task.fisher), "mean_channel")
 """
 
 import dataclasses

@@ -40,16 +40,16 @@ def test_strategies_have_their_names():
 
 
 def test_strategy_of_ones_own_makes_a_plan(task):
-    @strategy("mean channel")
+    @strategy("mean_channel")
     def mean_channel(task):
         layers = {name: float(values.mean()) for name, values in task.fisher.items()}
-        return task.select(Ranking(layers, task.fisher), "mean channel")
+        return task.select(Ranking(layers, task.fisher), "mean_channel")
 
     try:
-        plan = find_strategy("mean channel")(task)
+        plan = find_strategy("mean_channel")(task)
     finally:
-        del STRATEGIES["mean channel"]
-    assert plan.strategy == "mean channel" and plan.layers
+        del STRATEGIES["mean_channel"]
+    assert plan.strategy == "mean_channel" and plan.layers
 
 
 def test_delta_of_a_task_is_called_fisher_now(task):

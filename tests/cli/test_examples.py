@@ -39,9 +39,9 @@ def test_the_readmes_strategy_is_known_by_its_name():
     code = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)[-1]
     try:
         exec(compile(code, "README.md", "exec"), {})  # noqa: S102
-        assert callable(strategies.find_strategy("mean channel"))
+        assert callable(strategies.find_strategy("mean_channel"))
     finally:
-        strategies.STRATEGIES.pop("mean channel", None)
+        strategies.STRATEGIES.pop("mean_channel", None)
 
 
 def test_the_readme_begins_with_the_first_example():

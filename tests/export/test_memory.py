@@ -220,7 +220,7 @@ def test_a_file_that_is_no_board_is_refused(tmp_path, text, message):
     (tmp_path / "mine.toml").write_text(text)
     with pytest.raises(ValueError, match=message):
         board(tmp_path / "mine.toml")
-    with pytest.raises(ValueError, match="cannot be read"):
+    with pytest.raises(ValueError, match="other.toml does not exist: name a .toml file that describes a board"):
         board(tmp_path / "other.toml")
 
 
@@ -253,3 +253,17 @@ def test_what_does_not_fit_is_refused_with_the_largest_parts():
 def test_settings_are_checked(field, value):
     with pytest.raises(ValueError, match=f"{field} expects"):
         TrainingSettings(**{field: value})
+
+
+@pytest.mark.parametrize(
+    "fields, match",
+    [
+        ({"sram_bytes": 0}, "sram_bytes expects a number of at least 1. Received: 0"),
+        ({"reserved_sram_bytes": -3}, "reserved_sram_bytes expects a number from 0 .* Received: -3"),
+        ({"reserved_sram_bytes": 262_144}, "less than sram_bytes. Received: 262144"),
+        ({"flash_page_bytes": 100}, "multiple of 256"),
+    ],
+)
+def test_board_refuses_sizes_that_cannot_be(fields, match):
+    with pytest.raises(ValueError, match=match):
+        dataclasses.replace(board("nano33ble"), **fields)
