@@ -103,7 +103,7 @@ def divide(
     """Divide `sram_bytes` so that a plan which fills them finds room for its state and for its gradients.
 
     The example plan takes the layer of which most weights fit, then the next. Another plan has more or fewer gradients for
-    each byte of state, so that it may leave some of either. Gradients cost
+    each byte of state, so it can leave some of either. Gradients cost
     nothing as long as they fit into the bytes that the frozen part's arena takes anyway.
 
     Args:

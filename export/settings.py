@@ -21,7 +21,7 @@ class TrainingSettings:
             are those of Keras (tinytrain/trainer/optimizer.h). "adam_per_channel" is Adam with one second moment for all
             weights of a channel's kernel, and one for its bias.
         weights: "float_masters": a float32 of each trained weight beside the int8 of the forward pass; "int8": that alone,
-            rounded up or down by chance at each step, right on average.
+            with stochastic rounding at each step (Philox keyed by seed, step and weight), right on average.
         updates: "accumulated": one optimizer step an iteration, by the mean gradient of all samples; "immediate": one after
             each sample, so that an iteration takes as many as there are samples.
         leave_one_out: a sample's own embedding is left out of its class's prototype in the loss (head "prototypes").

@@ -21,7 +21,7 @@ def test_by_hand(tensors, num_bytes):
 
 
 def chain(channels):
-    """1x1 convolutions with so many channels, one behind the other, at 16x16."""
+    """1x1 convolutions with so many channels, one after the other, at 16x16."""
     x = inputs = keras.Input((16, 16, channels[0]))
     for count in channels[1:]:
         x = keras.layers.Conv2D(count, 1, activation="relu")(x)

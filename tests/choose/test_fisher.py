@@ -53,11 +53,11 @@ def test_fisher_information_equals_the_formula_in_float64(task):
 def test_elementwise_square_is_another_number(task):
     """The order is: sum over space, then square. The other order is the known mistake."""
     model, x, y = task
-    head, tail = cut_at(model, "conv")
+    head, rest = cut_at(model, "conv")
     with tf.GradientTape() as tape:
         activation = head(x)
         tape.watch(activation)
-        value = summed_cross_entropy(y)(tail(activation), np.arange(len(x)))
+        value = summed_cross_entropy(y)(rest(activation), np.arange(len(x)))
     mistaken = np.sum((activation * tape.gradient(value, activation)) ** 2, axis=(0, 1, 2)) / (2 * len(x))
     fisher = fisher_information(model, x, summed_cross_entropy(y), ["conv"])["conv"]
     assert np.all(np.abs(mistaken / fisher - 1) > 1e-3)
@@ -74,10 +74,10 @@ def test_fisher_is_the_square_of_the_derivative_of_a_channel_scale(task):
     model, x, y = task
     step, loss = 1e-5, summed_cross_entropy(y)
     fisher = fisher_information(model, x, loss, ["pointwise"])["pointwise"]
-    head, tail = cut_at(model, "pointwise")
+    head, rest = cut_at(model, "pointwise")
 
     def losses(scale):
-        return np.array([float(loss(tail(head(x[n : n + 1]) * scale), np.array([n]))) for n in range(len(x))])
+        return np.array([float(loss(rest(head(x[n : n + 1]) * scale), np.array([n]))) for n in range(len(x))])
 
     for channel in (0, 5):
         change = step * np.eye(8)[channel]

@@ -39,8 +39,8 @@ def test_trained_weights(table):
 
 def test_backward_macs_are_weight_gradients_and_input_gradients_behind_the_earliest(table):
     macs = {row.name: row.macs for row in table}
-    behind = ["b2_expand", "b2_depthwise", "b2_project", "b3_conv", "logits"]
-    expected = macs["b1_project"] // 2 + sum(macs[name] for name in behind)
+    after = ["b2_expand", "b2_depthwise", "b2_project", "b3_conv", "logits"]
+    expected = macs["b1_project"] // 2 + sum(macs[name] for name in after)
     assert paper_cost.backward_macs(table, {"b1_project": 4}) == expected
     assert paper_cost.backward_macs(table, {"b1_project": 4, "logits": 5}) == expected + macs["logits"]
     assert paper_cost.backward_macs(table, {"logits": 5}) == macs["logits"]

@@ -108,7 +108,7 @@ JSON = st.recursive(
 @given(data=st.data())
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 def test_a_manifest_of_any_content_is_read_or_refused(original, data):
-    """Any field replaced or left away, any file replaced by other bytes: ValueError, nothing else."""
+    """Any field replaced or removed, any file replaced by other bytes: ValueError, nothing else."""
     folder = original.path
     name = data.draw(st.sampled_from(["manifest.json", "plan.json", "trainable.tflite"]))
     content = (folder / name).read_bytes()

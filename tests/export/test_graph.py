@@ -153,7 +153,7 @@ def test_weight_tensors_are_those_of_the_file(tiny):
 def test_gradients_flow_only_where_they_are_needed(tiny):
     _, _, graph = tiny.cut("b1_project")
     without = [t.name.split(";")[1] for t in graph.tensors if t.gradient_offset == NONE]
-    assert without == ["stem", "b1_depthwise"]  # what lies before a trained layer is not read, but for its input
+    assert without == ["stem", "b1_depthwise"]  # of the frozen part, only the input of a trained layer is read
     add = graph.layers[1]
     assert graph.tensors[add.output].gradient_offset == graph.tensors[add.input2].gradient_offset  # in place
 

@@ -28,7 +28,7 @@ def samples():
 
 @pytest.fixture(scope="module")
 def model(samples):
-    """BatchNorm and ReLU behind convolutions, a residual, names that end in numbers; three steps of training."""
+    """BatchNorm and ReLU after convolutions, a residual, names that end in numbers; three steps of training."""
     tf_keras.utils.set_random_seed(0)
     image = tf_keras.Input((8, 8, 3), name="image")
     x = layers.Conv2D(8, 3, strides=2, padding="same", use_bias=False, name="stem")(image)

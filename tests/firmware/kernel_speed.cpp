@@ -10,7 +10,7 @@ namespace {
 enum Kernel {
   kPointwiseInput,
   kPointwiseKernel,
-  kPointwisePlane,        // channel by channel, as the middle of a bottleneck goes: of the 1 x 1 convolution at its end
+  kPointwisePlane,        // channel by channel, as the interior of a bottleneck goes: of the 1 x 1 convolution at its end
   kPointwiseInputPlanes,  // and of that at its beginning, some channels at once
   kPointwiseKernelPlanes,
   kDepthwiseInput,

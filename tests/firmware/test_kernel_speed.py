@@ -63,7 +63,7 @@ def macs(shape, num_channels):
 
 
 def num_planes(kernel, shape):
-    """Channels at a time: one, but for the 1x1 convolution at the beginning of a bottleneck."""
+    """Channels at a time: one, except for the 1x1 convolution at the beginning of a bottleneck."""
     return planes_at_once((*shape[3:5], shape[5])) if kernel.endswith("Planes") else 1
 
 

@@ -25,7 +25,7 @@ def train(model, optimizer, plan=PLAN, steps=3):
 
 
 def train_masked(model, optimizer, plan=PLAN, steps=3):
-    """The same by hand: gradients of everything, zero but for the chosen channels; BatchNorm in inference mode."""
+    """The same by hand: gradients of everything, zero except in the chosen channels; BatchNorm in inference mode."""
     model.get_layer("norm").trainable = False
     masks, variables, (x, y) = chosen_masks(model, plan), model.trainable_variables, batch()
     before = [variable.numpy() for variable in variables]

@@ -103,9 +103,9 @@ def test_layer_without_channels_is_no_candidate(table):
 
 
 def test_downstream_is_what_depends_on_a_layer(table):
-    behind = dict(zip([row.name for row in table], table.downstream(["b1_project"]), strict=True))
-    assert not behind["b1_depthwise"] and not behind["b1_project"]
-    assert behind["b1_add"] and behind["b2_expand"] and behind["logits"]
+    after = dict(zip([row.name for row in table], table.downstream(["b1_project"]), strict=True))
+    assert not after["b1_depthwise"] and not after["b1_project"]
+    assert after["b1_add"] and after["b2_expand"] and after["logits"]
 
 
 def test_blocks_of_bottlenecks():

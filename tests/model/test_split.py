@@ -78,6 +78,6 @@ def test_latest_cut_equals_removing_each_node_in_turn(data):
                 reached.add(node)
         return reached
 
-    behind = reachable(first, None)
-    cuts = [n for n in range(count) if n not in behind and (n == 0 or not behind & reachable(0, n))]
+    after = reachable(first, None)
+    cuts = [n for n in range(count) if n not in after and (n == 0 or not after & reachable(0, n))]
     assert latest_cut(inputs, first) == max(cuts)

@@ -8,7 +8,7 @@ from tests.runtime.int8_net import NONE, STORED_SAMPLE, Layer, Net, Tensor
 def small_net(head="prototypes", seed=0, by_channel=0, picking=False, candidates=()):
     """Convolution, an inverted bottleneck with a residual, a strided convolution, pooling, reshape and dense: every operator
     that the runtime knows, both activations, gradients that accumulate, and two that change places in one buffer. With
-    `by_channel`, the bottleneck's wide middle goes backwards so many channels at a time. With `picking`, LeakyReLU, max
+    `by_channel`, the bottleneck's interior goes backwards so many channels at a time. With `picking`, LeakyReLU, max
     pooling and padding take the place of ReLU, average pooling and reshape."""
     rng = np.random.default_rng(seed)
     net = Net(head=head)

@@ -347,7 +347,7 @@ def break_layer(index, **changes):
 
 
 def break_planes(num_planes):
-    """Of a middle that could go by channel; it has 8."""
+    """Of an interior that could go by channel; it has 8."""
 
     def change(net):
         net.tensors[2].num_planes, net.tensors[3].num_planes = num_planes, 1

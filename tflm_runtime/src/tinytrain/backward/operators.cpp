@@ -128,8 +128,7 @@ void LeakyReluInput(const InputStep& step) {
 
 void PadInput(const InputStep& step) { PadBackward(step.d_input, step.d_output, step.shape); }
 
-// ---- the rows: properties, is_valid, weights_per_channel, input_backward, kernel_backward
-// -------------------------------------
+// ---- the rows: properties, is_valid, weights_per_channel, input_backward, kernel_backward -----------------------------------
 
 constexpr OperatorRow kConv2D = {kNoProperty, &WindowsFit, &ConvWeights, &ConvInput, &ConvKernel};
 constexpr OperatorRow kDepthwiseConv2D = {kColumnChannels, &ChannelWindowsFit, &WindowWeights, &DepthwiseInput,
