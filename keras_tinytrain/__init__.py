@@ -13,7 +13,7 @@ if typing.TYPE_CHECKING:
     from keras_tinytrain.model.layers import layer_table
     from keras_tinytrain.plan import Budget, LayerPlan, Plan
 
-__version__ = "0.1.0"
+__version__ = "0.2.0.dev0"
 
 _checkout.install()
 _old_paths.install()
