@@ -149,6 +149,7 @@ def test_too_small_a_board_writes_nothing(tmp_path, converted):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_the_budget_that_is_named_fits(tmp_path):
     model, board = NanoNet(), Board("small", "cpu", 1, 150_000, 10**6)
     x, loss, kept = images(model, 5), planner.summed_cross_entropy(np.arange(5)), DeviceAccounting(num_samples=5)

@@ -135,6 +135,7 @@ def plans_of_fit(**options):
     return plans
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("strategy", ["random", "redrawn"])
 def test_drawn_channels_follow_the_seed(strategy):
     first, again, other = (plans_of_fit(strategy=strategy, seed=seed) for seed in (1, 1, 2))

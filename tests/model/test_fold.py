@@ -137,6 +137,7 @@ APPLICATIONS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "num_blocks", "num_left", "options"), APPLICATIONS)
 def test_networks_of_keras_applications_are_folded(float64, name, num_blocks, num_left, options):
     """In float64, so that what is left of the difference is the fold's and not fifty layers of float32."""

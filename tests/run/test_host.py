@@ -123,6 +123,7 @@ def test_the_model_arena_holds_both_turns(case):
     )
 
 
+@pytest.mark.slow
 def test_features_in_flash_change_no_bit(tmp_path):
     hosts = {}
     for features in ("ram", "flash"):

@@ -81,6 +81,7 @@ def test_gradients_equal_the_c_plus_plus(case):
             np.testing.assert_allclose(actual, value, rtol=0, atol=1e-5 * np.abs(value).max(), err_msg=layer.name)
 
 
+@pytest.mark.slow
 def test_a_whole_run_follows_the_device(case):
     case.host.revert()
     losses = case.host.train()
