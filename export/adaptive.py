@@ -102,9 +102,9 @@ def divide(
 ) -> Room:
     """Divide `sram_bytes` so that a plan which fills them finds room for its state and for its gradients.
 
-    The example plan takes the layer of which most weights fit, then the next. Another plan has more or fewer gradients for
-    each byte of state, so it can leave some of either. Gradients cost
-    nothing as long as they fit into the bytes that the frozen part's arena takes anyway.
+    The example plan takes layers in order of how many of their weights fit, most first. Another plan has more or fewer
+    gradients for each byte of state, so it can leave some of either. Gradients cost nothing as long as they fit into the
+    bytes that the frozen part's arena takes anyway.
 
     Args:
         graph: with candidates.

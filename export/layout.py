@@ -25,7 +25,7 @@ class Layout:
 
     Args:
         board: it is for.
-        trainable, graph: as they will run: layers of which RAM holds the trained channels only are split.
+        trainable, graph: as they will run. A layer is split where RAM holds only its trained channels.
         in_ram: what RAM holds of each trained layer; () with candidates.
         arenas: {"frozen_arena": bytes, "trainable_arena": bytes}, as TensorFlow Lite Micro needs them.
         memory: of training, by part.

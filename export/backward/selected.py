@@ -1,6 +1,6 @@
 """Trained channels as a convolution of their own, so that RAM does not hold the layer's frozen weights.
 
-The forward pass reads each kernel in one piece. A layer of which some channels are trained becomes
+The forward pass reads each kernel in one piece. A layer that is trained in part becomes
 
     convolution (trained channels) + convolution (the others) + CONCATENATION + GATHER, which restores the order,
 

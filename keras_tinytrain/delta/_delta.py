@@ -36,7 +36,7 @@ class Delta:
 
     @classmethod
     def between(cls, before: "Delta", model: "keras.Model") -> "Delta":
-        """The delta from the base model, of which `before` is a `snapshot`, to the present `model`."""
+        """The delta from the base model to `model` as it is now. `before` is a `snapshot` of the base model."""
         from keras_tinytrain.delta._channels import read_channels
 
         return cls(before.base_hash, read_channels(model, before.plan), previous=before.records)

@@ -128,7 +128,7 @@ void DepthwisePlanes(const Operands& o) {
   Near("DepthwiseBackwardPlaneKernel's bias", d_bias, o.BiasRows());
 }
 
-// A kernel of which the listed channels' rows lie elsewhere.
+// A kernel. The rows of the listed channels lie elsewhere.
 void Rows(const Operands& o) {
   if (o.channels.empty()) return;
   std::vector<std::int8_t> trained, others;

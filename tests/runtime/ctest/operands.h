@@ -15,7 +15,7 @@ Doubles InDouble(const Values& values) {
   return Doubles(values.begin(), values.end());
 }
 
-// Any size, stride and padding of which every window touches the input.
+// Any size, stride and padding, as long as every window touches the input.
 inline WindowShape AnyWindow(Random* random, bool depthwise) {
   WindowShape s;
   s.input_height = random->Between(1, 6);
