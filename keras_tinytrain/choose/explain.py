@@ -24,12 +24,14 @@ class Explanation:
         ranking: scores of the candidates; the sum over a layer's channels is its potential.
         accounting: the bytes that the memory budget counts.
         choose: budget -> the plan for it by the same scores and rule.
+        first: layers that every such plan takes whole, whether scored or not.
     """
 
     table: LayerTable
     ranking: Ranking
     accounting: Accounting
     choose: Callable[[Budget], Plan]
+    first: tuple[str, ...] = ()
 
     def text(self, plan: Plan) -> str:
         """Candidates in decreasing score, and what more memory would add."""
@@ -39,8 +41,9 @@ class Explanation:
 
     @property
     def order(self) -> list[str]:
-        """Names of the candidates, best first."""
-        return sorted(self.ranking.layers, key=self.ranking.layers.__getitem__, reverse=True)
+        """Names of the layers that are taken first, then of the candidates, best first."""
+        scored = sorted(self.ranking.layers, key=self.ranking.layers.__getitem__, reverse=True)
+        return [*self.first, *(name for name in scored if name not in self.first)]
 
     def _title(self, plan):
         choice, (memory_bytes, macs) = paper_cost.num_channels(plan), self._limits(plan)
@@ -52,13 +55,13 @@ class Explanation:
 
     def cells(self, plan: Plan, name: str) -> tuple[str, ...]:
         """The cells of layer `name`, one for each of HEADINGS."""
-        row, count = self.table[name], paper_cost.num_channels(plan).get(name, 0)
+        row, count, scored = self.table[name], paper_cost.num_channels(plan).get(name, 0), name in self.ranking.layers
         return (
             name,
-            f"{self.ranking.channels[name].sum():.3g}",
+            f"{self.ranking.channels[name].sum():.3g}" if scored else "-",
             f"{row.num_weights:,}",
             f"{row.macs:,}",
-            f"{self.ranking.layers[name]:.3g}",
+            f"{self.ranking.layers[name]:.3g}" if scored else "-",
             f"{count} of {row.num_channels}" if count else "-",
             self.reason(plan, name),
         )
@@ -68,7 +71,7 @@ class Explanation:
         choice, size = paper_cost.num_channels(plan), self.table[name].num_channels
         count = choice.get(name, 0)
         if count == size:
-            return "taken whole"
+            return "taken whole, before all others" if name in self.first else "taken whole"
         more = {**choice, name: count + 1}
         memory_bytes, macs = self._limits(plan)
         missing_bytes = self.accounting.memory_bytes(self.table, more) - memory_bytes

@@ -13,7 +13,7 @@ Choice = dict[str, int]
 Fits = Callable[[Choice], bool]
 
 
-def fill_by_layer(order: list[str], sizes: Choice, fits: Fits) -> Choice:
+def fill_by_layer(order: list[str], sizes: Choice, fits: Fits, *, first: Choice | None = None) -> Choice:
     """The paper's rule: layers in `order`, each with as many channels as still fit.
 
     A layer is skipped at first where less than an eighth of it fits. The rest of the budget is filled at the end.
@@ -22,8 +22,9 @@ def fill_by_layer(order: list[str], sizes: Choice, fits: Fits) -> Choice:
         order: layer names, best first.
         sizes: channels of each layer.
         fits: whether a choice is within budget.
+        first: channels of other layers that are part of the choice from the start.
     """
-    choice: Choice = {}
+    choice: Choice = dict(first or {})
     for name in order:
         count = _largest_fitting(choice, name, sizes[name], fits)
         if count >= math.ceil(LEAST_SHARE * sizes[name]):
@@ -31,15 +32,18 @@ def fill_by_layer(order: list[str], sizes: Choice, fits: Fits) -> Choice:
     return top_up(choice, order, sizes, fits)
 
 
-def fill_by_channel(order: list[str], densities: Mapping[str, Sequence[float]], fits: Fits) -> Choice:
+def fill_by_channel(
+    order: list[str], densities: Mapping[str, Sequence[float]], fits: Fits, *, first: Choice | None = None
+) -> Choice:
     """A greedy knapsack: channels of all layers in decreasing value per weight, for as long as they fit.
 
     Args:
         order: layer names; of equal channels the one of the earlier layer is first.
         densities: value per weight of each layer's channels, decreasing.
         fits: whether a choice is within budget.
+        first: as for `fill_by_layer`.
     """
-    choice: Choice = {}
+    choice: Choice = dict(first or {})
     sizes = {name: len(values) for name, values in densities.items()}
     heap = [(-densities[name][0], rank, name) for rank, name in enumerate(order)]
     heapq.heapify(heap)

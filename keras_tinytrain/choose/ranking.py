@@ -42,7 +42,8 @@ def fisher_ranking(rows: Sequence[LayerInfo], fisher: dict[str, np.ndarray], *, 
     """
     if criterion not in CRITERIA:
         raise ValueError(f"criterion expects one of {sorted(CRITERIA)}. Received: {criterion!r}")
-    most_weights, most_macs = max(row.num_weights for row in rows), max(row.macs for row in rows)
+    most_weights = max((row.num_weights for row in rows), default=0)
+    most_macs = max((row.macs for row in rows), default=0)
     score = CRITERIA[criterion]
     layers = {
         row.name: score(potential(fisher[row.name]), row.num_weights / most_weights, row.macs / most_macs) for row in rows

@@ -25,12 +25,12 @@ def candidates(
     return narrowed if kinds == "pointwise" and layers is None and narrowed else rows
 
 
-def _fill(table, ranking, order, fits, rule):
+def _fill(table, ranking, order, fits, rule, first):
     if rule == "layers":
-        return filling.fill_by_layer(order, {name: table[name].num_channels for name in order}, fits)
+        return filling.fill_by_layer(order, {name: table[name].num_channels for name in order}, fits, first=first)
     if rule == "channels":
         values = {name: np.sort(ranking.channels[name])[::-1] / table[name].weights_per_channel for name in order}
-        return filling.fill_by_channel(order, values, fits)
+        return filling.fill_by_channel(order, values, fits, first=first)
     raise ValueError(f'rule expects "layers" or "channels". Received: {rule!r}')
 
 
@@ -42,6 +42,7 @@ def select(
     accounting: Accounting | None = None,
     strategy: str = "fisher",
     rule: str = "layers",
+    first: Sequence[str] = (),
 ) -> Plan:
     """The choice within a budget: no budget is exceeded, and no further channel of any candidate fits.
 
@@ -54,12 +55,15 @@ def select(
         rule: "layers": in decreasing score, each with as many of its best channels as fit (`filling.fill_by_layer`);
             "channels": a knapsack over all channels by score per weight (`filling.fill_by_channel`). On tasks the second is no
             better, and it spreads a plan over more layers.
+        first: names of layers that are taken whole before the ranking is looked at, such as a new head. They need no score.
 
     Raises:
-        ValueError: not even one channel fits; the message names the smallest budget that suffices.
+        ValueError: the layers `first` do not fit or, without them, not even one channel does. The message names the smallest
+            budget that suffices.
     """
     accounting = accounting or DeviceAccounting()
-    order = sorted(ranking.layers, key=lambda name: (-ranking.layers[name], table.index(name)))
+    whole = {name: table[name].num_channels for name in first}
+    order = sorted(ranking.layers.keys() - whole.keys(), key=lambda name: (-ranking.layers[name], table.index(name)))
     limit = budget.backward_macs(paper_cost.full_backward_macs(table))
 
     def fits(choice):
@@ -67,14 +71,15 @@ def select(
             paper_cost.backward_macs(table, choice) <= limit and accounting.memory_bytes(table, choice) <= budget.memory_bytes
         )
 
-    choice = _fill(table, ranking, order, fits, rule)
+    choice = _fill(table, ranking, order, fits, rule, whole) if not whole or fits(whole) else {}
     if not choice:
-        raise ValueError(_nothing_fits(table, ranking, budget, accounting))
+        raise ValueError(_nothing_fits(table, budget, accounting, whole, order))
     plans = tuple(
-        LayerPlan(name, best_channels(ranking.channels[name], choice[name])) for name in sorted(choice, key=table.index)
+        LayerPlan(name, tuple(range(whole[name])) if name in whole else best_channels(ranking.channels[name], choice[name]))
+        for name in sorted(choice, key=table.index)
     )
-    again = functools.partial(select, table, ranking, accounting=accounting, strategy=strategy, rule=rule)
-    return Plan(plans, budget, strategy, Explanation(table, ranking, accounting, again))
+    again = functools.partial(select, table, ranking, accounting=accounting, strategy=strategy, rule=rule, first=tuple(first))
+    return Plan(plans, budget, strategy, Explanation(table, ranking, accounting, again, tuple(first)))
 
 
 def last_layer_plan(table: LayerTable) -> Plan:
@@ -92,11 +97,14 @@ def _whole_layers(rows, strategy):
     return Plan(tuple(LayerPlan(row.name, tuple(range(row.num_channels))) for row in rows), strategy=strategy)
 
 
-def _nothing_fits(table, ranking, budget, accounting):
-    memory = min(accounting.memory_bytes(table, {name: 1}) for name in ranking.layers)
-    macs = min(paper_cost.backward_macs(table, {name: 1}) for name in ranking.layers)
+def _nothing_fits(table, budget, accounting, whole, order):
+    """The error's text: what does not fit, and the smallest budget in which it would."""
+    least = [whole] if whole else [{name: 1} for name in order]
+    memory = min(accounting.memory_bytes(table, choice) for choice in least)
+    macs = min(paper_cost.backward_macs(table, choice) for choice in least)
+    what = f"all of {', '.join(map(repr, whole))}" if whole else "one channel"
     return (
-        f"The budget is too small to train one channel of model '{table.model_name}': it has {budget.memory_bytes:,} bytes and "
+        f"The budget is too small to train {what} of model '{table.model_name}': it has {budget.memory_bytes:,} bytes and "
         f"{budget.backward_macs(paper_cost.full_backward_macs(table)):,} backward MACs. The smallest that would do is "
         f'Budget(memory="{memory}B", compute={macs}).'
     )

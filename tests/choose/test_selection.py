@@ -10,7 +10,7 @@ from models import tiny_net
 
 from keras_tinytrain.choose import paper_cost, selection
 from keras_tinytrain.choose.filling import fill_by_channel, fill_by_layer
-from keras_tinytrain.choose.ranking import CRITERIA, best_channels, fisher_ranking, l2_ranking, random_ranking
+from keras_tinytrain.choose.ranking import CRITERIA, Ranking, best_channels, fisher_ranking, l2_ranking, random_ranking
 from keras_tinytrain.choose.sram import DeviceAccounting
 from keras_tinytrain.model.layers import LayerInfo, LayerTable, layer_table
 from keras_tinytrain.plan import Budget
@@ -99,6 +99,42 @@ def test_budget_too_small_names_the_smallest_that_suffices(problem):
     needed = min(accounting.memory_bytes(table, {name: 1}) for name in ranking.layers)
     assert int(memory) == needed
     assert any(paper_cost.backward_macs(table, {name: 1}) <= macs for name in ranking.layers)
+
+
+@pytest.mark.parametrize("rule", ["layers", "channels"])
+@given(problem=problems(), unscored=st.booleans())
+@settings(max_examples=60, deadline=None)
+def test_layers_that_are_paid_first_are_whole_and_the_rest_is_filled_as_ever(rule, problem, unscored):
+    table, ranking, budget, accounting = problem
+    last = table.weighted[-1]
+    if unscored:
+        ranking = Ranking(*({name: of[name] for name in of if name != last.name} for of in (ranking.layers, ranking.channels)))
+    try:
+        plan = selection.select(table, ranking, budget, accounting=accounting, rule=rule, first=[last.name])
+    except ValueError:
+        assert not within(table, {last.name: last.num_channels}, budget, accounting)
+        return
+    choice = paper_cost.num_channels(plan)
+    assert choice[last.name] == last.num_channels and within(table, choice, budget, accounting)
+    for row in table.weighted:
+        count = choice.get(row.name, 0)
+        assert count == row.num_channels or not within(table, {**choice, row.name: count + 1}, budget, accounting)
+    assert plan == plan.explanation.choose(budget)
+    assert f"{last.name} " in plan.explain() and "taken whole, before all others" in plan.explain()
+
+
+def test_budget_too_small_for_the_layers_paid_first_names_the_smallest_that_suffices():
+    table, accounting = layer_table(tiny_net()), paper_cost.PaperAccounting()
+    ranking = random_ranking([table["b3_conv"]])
+    with pytest.raises(ValueError, match="too small to train all of 'logits'.*it has 1 bytes") as error:
+        selection.select(table, ranking, Budget(1, 2), accounting=accounting, first=["logits"])
+    memory, macs = str(error.value).split('memory="')[1].removesuffix(").").split('B", compute=')
+    enough = Budget(int(memory), int(macs))
+    plan = selection.select(table, ranking, enough, accounting=accounting, first=["logits"])
+    assert paper_cost.num_channels(plan) == {"logits": table["logits"].num_channels}
+    for less in (Budget(int(memory) - 1, int(macs)), Budget(int(memory), int(macs) - 1)):
+        with pytest.raises(ValueError, match="too small"):
+            selection.select(table, ranking, less, accounting=accounting, first=["logits"])
 
 
 def test_layers_rule_passes_over_a_layer_of_which_little_fits():
