@@ -8,9 +8,13 @@ import warnings
 from collections.abc import Callable
 
 _MOVED = {  # below keras_tinytrain
+    "cost": "choose.paper_cost",
+    "device": "run.serial_port",
     "domains": "data",
     "edge": "run.edge",
     "export.on_grid": "run.on_grid",
+    "fewshot.task_plan": "fewshot.task_loss",
+    "layers": "model.layers",
     "sparse": "fit.sparse",
     "strategies": "choose.strategies",
 }

@@ -11,10 +11,14 @@ from keras_tinytrain._old_paths import _MOVED
 @pytest.mark.parametrize(
     "old, new, name",
     [
+        ("keras_tinytrain.cost", "keras_tinytrain.choose.paper_cost", "forward_macs"),
+        ("keras_tinytrain.device", "keras_tinytrain.run", "Device"),
         ("keras_tinytrain.domains", "keras_tinytrain.data", "load_digits"),
         ("keras_tinytrain.domains.npz", "keras_tinytrain.data.npz", "load_npz"),
         ("keras_tinytrain.edge", "keras_tinytrain.run", "EdgeRuntime"),
         ("keras_tinytrain.export.on_grid", "keras_tinytrain.run", "on_grid_model"),
+        ("keras_tinytrain.fewshot.task_plan", "keras_tinytrain.fewshot", "choose_for_task"),
+        ("keras_tinytrain.layers", "keras_tinytrain.model", "layer_table"),
         ("keras_tinytrain.sparse", "keras_tinytrain.fit", "sparse_train_step"),
         ("keras_tinytrain.strategies", "keras_tinytrain.choose", "strategy"),
     ],

@@ -31,23 +31,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Returns 0."""
     load_tensorflow()
-    from keras_tinytrain.choose.planner import choose
     from keras_tinytrain.choose.sram import DeviceAccounting
     from keras_tinytrain.cli.samples import samples_of_model
     from keras_tinytrain.export import board
-    from keras_tinytrain.fewshot.task_loss import classifier_and_loss
+    from keras_tinytrain.fewshot.task_loss import choose_for_task
     from keras_tinytrain.plan import Budget
     from keras_tinytrain.views import checked_views
 
     budget = Budget(args.memory or board(args.board).available_sram_bytes, args.compute)
     model = options.load_model(args.model)
     x, y = samples_of_model(args, args.samples, model)
-    counts = {"num_samples": len(x), "num_views": len(checked_views(args.view)), "num_classes": int(y.max()) + 1}
-    accounting = DeviceAccounting(args.optimizer, args.trained_weights, features=args.features, **counts)
+    num_views = len(checked_views(args.view))
+    accounting = DeviceAccounting(args.optimizer, args.trained_weights, features=args.features, num_views=num_views)
     choice = {"strategy": args.strategy, "seed": args.seed, "last_blocks": args.last_blocks, "accounting": accounting}
     with options.spinner("scoring layers and channels"):
-        classifier, loss = classifier_and_loss(model, x, y)
-        plan = choose(classifier, x, loss, budget, **choice)
+        plan = choose_for_task(model, x, y, budget, **choice)
     if args.figure:
         from keras_tinytrain.cli.plan_figure import write_figure
 

@@ -9,7 +9,7 @@ if typing.TYPE_CHECKING:
     from keras_tinytrain.fewshot.augmentation import default_shifts, fixed_views, shift_views
     from keras_tinytrain.fewshot.classifier import Evaluation, FewShotClassifier
     from keras_tinytrain.fewshot.prototype_head import PrototypeHead, UpdatePrototypes
-    from keras_tinytrain.fewshot.task_loss import classifier_and_loss, head_for
+    from keras_tinytrain.fewshot.task_loss import choose_for_task, classifier_and_loss, head_for
 
 _HOMES = {
     "Evaluation": "classifier",
@@ -17,6 +17,7 @@ _HOMES = {
     "PrototypeHead": "prototype_head",
     "UpdatePrototypes": "prototype_head",
     "adapt": "adaptation",
+    "choose_for_task": "task_loss",
     "classifier_and_loss": "task_loss",
     "classifier_from_delta": "adaptation",
     "default_shifts": "augmentation",
@@ -31,6 +32,7 @@ __all__ = [
     "PrototypeHead",
     "UpdatePrototypes",
     "adapt",
+    "choose_for_task",
     "classifier_and_loss",
     "classifier_from_delta",
     "default_shifts",
