@@ -6,7 +6,8 @@ from typing import Any
 import keras
 
 from keras_tinytrain._old_names import last_blocks_or_layers, old_keywords
-from keras_tinytrain.choose import filling, ranking, selection
+from keras_tinytrain.choose import filling, ranking
+from keras_tinytrain.choose.candidates import candidates
 from keras_tinytrain.choose.paper_cost import backward_macs, full_backward_macs
 from keras_tinytrain.choose.training_memory import TrainingMemory, with_total
 from keras_tinytrain.export.backward.graph import TrainableGraph
@@ -23,7 +24,7 @@ class Candidates:
     """What a device may choose from, in place of a plan: it scores these layers on the samples of each task.
 
     Args:
-        last_blocks, layers, kinds: as for `selection.candidates`.
+        last_blocks, layers, kinds: as for `choose.candidates.candidates`.
         criterion: a key of `ranking.CRITERIA`.
         budget: SRAM in all, of which the board's is the most, and multiply-accumulates of one sample's backward pass. Either
             can be lowered on the device, task by task.
@@ -31,7 +32,7 @@ class Candidates:
 
     last_blocks: int = 6
     layers: tuple[str, ...] | None = None
-    kinds: str = "pointwise"
+    kinds: str = "auto"
     criterion: str = "P/(W*M)"
     budget: Budget = Budget(1 << 30)
 
@@ -41,7 +42,7 @@ class Candidates:
 
     def plan(self, model: keras.Model) -> Plan:
         """All channels of all candidates of a canonical model."""
-        rows = selection.candidates(layer_table(model), self.last_blocks, layers=self.layers, kinds=self.kinds)
+        rows = candidates(layer_table(model), self.last_blocks, layers=self.layers, kinds=self.kinds)
         layers = tuple(LayerPlan(row.name, tuple(range(row.num_channels))) for row in rows)
         return Plan(layers, self.budget, "candidates")
 

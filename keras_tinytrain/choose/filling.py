@@ -7,29 +7,49 @@ import heapq
 import math
 from collections.abc import Callable, Mapping, Sequence
 
-LEAST_SHARE = 1 / 8  # of a layer's channels. Where less fits, the layer is skipped at first and takes no budget from others
+LEAST_SHARE = 1 / 8  # of a layer's channels. Where less fits, layers that are worth more come first
 
 Choice = dict[str, int]
 Fits = Callable[[Choice], bool]
 
 
-def fill_by_layer(order: list[str], sizes: Choice, fits: Fits, *, first: Choice | None = None) -> Choice:
+def fill_by_layer(
+    order: list[str], sizes: Choice, fits: Fits, *, scores: Mapping[str, float] | None = None, first: Choice | None = None
+) -> Choice:
     """The paper's rule: layers in `order`, each with as many channels as still fit.
 
-    A layer is skipped at first where less than an eighth of it fits. The rest of the budget is filled at the end.
+    A layer of which less than an eighth fits lets others pass, so that it does not take their budget for a few of its channels.
+    Only those pass that are worth more: a layer's worth is its score times the share of its channels that fits. The rest of the
+    budget is filled at the end.
 
     Args:
         order: layer names, best first.
         sizes: channels of each layer.
         fits: whether a choice is within budget.
+        scores: of the layers; None: all the same.
         first: channels of other layers that are part of the choice from the start.
     """
+
+    def worth(part):
+        name, count = part
+        return (scores[name] if scores else 1.0) * count / sizes[name]
+
     choice: Choice = dict(first or {})
-    for name in order:
-        count = _largest_fitting(choice, name, sizes[name], fits)
-        if count >= math.ceil(LEAST_SHARE * sizes[name]):
-            choice[name] = count
+    while parts := _next_parts(choice, [name for name in order if name not in choice], sizes, fits):
+        name, count = max(parts.items(), key=worth)
+        choice[name] = count
     return top_up(choice, order, sizes, fits)
+
+
+def _next_parts(choice, waiting, sizes, fits):
+    """Channels that fit of the first layer of which an eighth fits, and of those before it; {} where there is none."""
+    parts = {}
+    for name in waiting:
+        if count := _largest_fitting(choice, name, sizes[name], fits):
+            parts[name] = count
+        if count >= math.ceil(LEAST_SHARE * sizes[name]):
+            return parts
+    return {}
 
 
 def fill_by_channel(

@@ -1,4 +1,4 @@
-"""Which layers and channels to train: the candidates, and the choice within a budget that turns a ranking into a plan."""
+"""Which layers and channels to train: the choice within a budget that turns a ranking into a plan."""
 
 import functools
 from collections.abc import Sequence
@@ -6,28 +6,19 @@ from collections.abc import Sequence
 import numpy as np
 
 from keras_tinytrain.choose import filling, paper_cost
+from keras_tinytrain.choose.candidates import candidates_line
 from keras_tinytrain.choose.explain import Explanation
 from keras_tinytrain.choose.protocols import Accounting
 from keras_tinytrain.choose.ranking import Ranking, best_channels
 from keras_tinytrain.choose.sram import DeviceAccounting
-from keras_tinytrain.model.layers import LayerInfo, LayerTable
+from keras_tinytrain.model.layers import LayerTable
 from keras_tinytrain.plan import Budget, LayerPlan, Plan
-
-
-def candidates(
-    table: LayerTable, last_blocks: int = 6, *, layers: Sequence[str] | None = None, kinds: str = "pointwise"
-) -> tuple[LayerInfo, ...]:
-    """Layers to choose from: those called `layers`; or, of the last `last_blocks` blocks, the "pointwise" ones or "all"."""
-    if kinds not in ("pointwise", "all"):
-        raise ValueError(f'kinds expects "pointwise" or "all". Received: {kinds!r}')
-    rows = table.candidates(last_blocks, layers=layers)
-    narrowed = tuple(row for row in rows if row.pointwise)
-    return narrowed if kinds == "pointwise" and layers is None and narrowed else rows
 
 
 def _fill(table, ranking, order, fits, rule, first):
     if rule == "layers":
-        return filling.fill_by_layer(order, {name: table[name].num_channels for name in order}, fits, first=first)
+        sizes = {name: table[name].num_channels for name in order}
+        return filling.fill_by_layer(order, sizes, fits, scores=ranking.layers, first=first)
     if rule == "channels":
         values = {name: np.sort(ranking.channels[name])[::-1] / table[name].weights_per_channel for name in order}
         return filling.fill_by_channel(order, values, fits, first=first)
@@ -99,12 +90,13 @@ def _whole_layers(rows, strategy):
 
 def _nothing_fits(table, budget, accounting, whole, order):
     """The error's text: what does not fit, and the smallest budget in which it would."""
+    limit = budget.backward_macs(paper_cost.full_backward_macs(table))
     least = [whole] if whole else [{name: 1} for name in order]
-    memory = min(accounting.memory_bytes(table, choice) for choice in least)
-    macs = min(paper_cost.backward_macs(table, choice) for choice in least)
+    costs = [(accounting.memory_bytes(table, choice), paper_cost.backward_macs(table, choice)) for choice in least]
+    memory, macs = min([cost for cost in costs if cost[1] <= limit] or costs)
     what = f"all of {', '.join(map(repr, whole))}" if whole else "one channel"
     return (
-        f"The budget is too small to train {what} of model '{table.model_name}': it has {budget.memory_bytes:,} bytes and "
-        f"{budget.backward_macs(paper_cost.full_backward_macs(table)):,} backward MACs. The smallest that would do is "
+        f"The budget is too small to train {what} of model '{table.model_name}' ({candidates_line(table, order, whole)}): it has "
+        f"{budget.memory_bytes:,} bytes and {limit:,} backward MACs. The smallest that would do is "
         f'Budget(memory="{memory}B", compute={macs}).'
     )

@@ -18,11 +18,12 @@ from numpy.typing import ArrayLike
 
 from keras_tinytrain._old_names import last_blocks_or_layers, old_keywords, warn_renamed
 from keras_tinytrain.choose import paper_cost
+from keras_tinytrain.choose.candidates import with_candidates
 from keras_tinytrain.choose.fisher import fisher_information
 from keras_tinytrain.choose.protocols import Accounting, Loss, Scorer
 from keras_tinytrain.choose.ranking import CRITERIA, Ranking, fisher_ranking, l2_ranking, random_ranking
 from keras_tinytrain.choose.schemes import SCHEMES, scheme_plan
-from keras_tinytrain.choose.selection import candidates, full_plan, last_layer_plan, select
+from keras_tinytrain.choose.selection import full_plan, last_layer_plan, select
 from keras_tinytrain.choose.sram import DeviceAccounting
 from keras_tinytrain.model.fold import canonical_form
 from keras_tinytrain.model.layers import CHANNEL_AXIS, LayerInfo, LayerTable, layer_table
@@ -35,7 +36,7 @@ class Task:
 
     Args:
         model: in canonical form.
-        table: its layers.
+        table: its layers; those that are no candidates say why.
         rows: candidate layers.
         x: samples, float32 (N, ...).
         loss: loss(outputs, indices) -> SUM of the losses of the samples `indices`.
@@ -89,7 +90,7 @@ def make_task(
     scorer: Scorer | None = None,
     last_blocks: int = 6,
     layers: Sequence[str] | None = None,
-    kinds: str = "pointwise",
+    kinds: str = "auto",
     accounting: Accounting | None = None,
     rule: str = "layers",
     seed: int = 0,
@@ -98,7 +99,7 @@ def make_task(
     """The `Task` of a built model, not necessarily canonical.
 
     Args:
-        last_blocks, layers, kinds: which layers are candidates, see `selection.candidates`.
+        last_blocks, layers, kinds: which layers are candidates, see `candidates.candidates`.
         frozen: names of layers that are never candidates.
 
     The other arguments are those of `Task`.
@@ -106,8 +107,8 @@ def make_task(
     if not isinstance(budget, Budget):
         raise TypeError(f'budget expects a Budget, such as Budget("256KB", 0.15). Received: {budget!r}')
     canonical = canonical_form(model)
-    table = layer_table(canonical).frozen(frozen)
-    rows = candidates(table, last_blocks, layers=layers, kinds=kinds)
+    table = with_candidates(layer_table(canonical).frozen(frozen), last_blocks, layers=layers, kinds=kinds)
+    rows = tuple(row for row in table.weighted if not row.left_out)
     x = np.asarray(x, np.float32)
     return Task(canonical, table, rows, x, loss, budget, accounting or DeviceAccounting(), rule, seed, scorer)
 

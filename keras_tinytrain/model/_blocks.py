@@ -47,6 +47,30 @@ def find_blocks(rows: Sequence[Row]) -> list[int]:
     return blocks
 
 
+def last_bottleneck(rows: Sequence[Row], blocks: Sequence[int]) -> int:
+    """Number of the last block that is an inverted bottleneck: 1x1 expansion, depthwise layer, 1x1 projection to fewer channels.
+
+    Args:
+        rows: of a `LayerTable`.
+        blocks: number of each row's block.
+
+    Returns:
+        -1 where there is none.
+    """
+    found = -1
+    for block in sorted(set(blocks)):
+        inside = [row for row, number in zip(rows, blocks, strict=True) if number == block and row.has_channels]
+        depthwise = [index for index, row in enumerate(inside) if row.kind == "depthwise"]
+        if depthwise and any(row.pointwise for row in inside[: depthwise[0]]) and _projects(inside, depthwise[-1]):
+            found = block
+    return found
+
+
+def _projects(rows, depthwise):
+    width = rows[depthwise].num_channels
+    return any(row.pointwise and row.num_channels < width for row in rows[depthwise + 1 :])
+
+
 def _may_end(rows, index, trunk):
     following = next((row for row in rows[index + 1 :] if row.has_channels), None)
     belongs_here = rows[index + 1].kind in ("activation", "batch_norm", "identity", "pool", "max_pool", "other")

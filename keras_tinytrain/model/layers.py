@@ -7,9 +7,10 @@ from collections.abc import Collection, Iterable, Sequence
 
 import keras
 
-from keras_tinytrain.model._blocks import find_blocks
+from keras_tinytrain.model._blocks import find_blocks, last_bottleneck
 from keras_tinytrain.model.graph import Node, flatten, walk
 
+FROZEN = "its trainable flag is False"  # the `reason` of a layer that its user has frozen
 CHANNEL_AXIS = {"conv": -1, "depthwise": -2, "dense": -1}  # of the kernel, as Keras lays it out
 _FUSED = (keras.layers.Activation, keras.layers.ReLU, keras.layers.Softmax)  # activations that operators apply themselves
 _KINDS = {
@@ -44,6 +45,7 @@ class LayerInfo:
         macs: multiply-accumulates of its forward pass on one sample.
         reason: why its weights cannot be trained here; "" where they can, or where it has none.
         can_fuse: whether the device's operator before it applies it, if it is an activation.
+        left_out: why it is no candidate; "" where it is one, or where nobody has asked (see `choose.candidates`).
     """
 
     name: str
@@ -57,6 +59,7 @@ class LayerInfo:
     macs: int
     reason: str
     can_fuse: bool = True
+    left_out: str = ""
 
     @property
     def has_channels(self) -> bool:
@@ -81,7 +84,8 @@ class LayerInfo:
 
     @property
     def pointwise(self) -> bool:
-        return self.kind == "dense" or (self.kind == "conv" and self.kernel_shape[:2] == (1, 1))
+        """Whether it looks at one position at a time: a dense layer, or a convolution of size 1."""
+        return self.kind == "dense" or (self.kind == "conv" and set(self.kernel_shape[:-2]) == {1})
 
 
 @dataclasses.dataclass(frozen=True, eq=False)  # compared and hashed by identity: costs are cached by table
@@ -118,6 +122,11 @@ class LayerTable:
     def names(self) -> list[str]:
         return [row.name for row in self.weighted]
 
+    @functools.cached_property
+    def last_bottleneck(self) -> int:
+        """Number of the last block that is an inverted bottleneck; -1 where none is."""
+        return last_bottleneck(self.rows, [row.block for row in self.rows])
+
     def downstream(self, names: Iterable[str]) -> tuple[bool, ...]:
         """Per row: does a tensor that depends on one of the layers `names` enter it?"""
         sources = {self.index(name) for name in names}
@@ -128,8 +137,7 @@ class LayerTable:
 
     def frozen(self, names: Collection[str]) -> "LayerTable":
         """This table after the user has frozen the layers `names`; names that it does not have are ignored."""
-        reason = "its trainable flag is False"
-        rows = (dataclasses.replace(row, reason=row.reason or reason) if row.name in names else row for row in self.rows)
+        rows = (dataclasses.replace(row, reason=row.reason or FROZEN) if row.name in names else row for row in self.rows)
         return LayerTable(self.model_name, tuple(rows))
 
     def candidates(self, last_blocks: int = 6, *, layers: Sequence[str] | None = None) -> tuple[LayerInfo, ...]:
@@ -137,7 +145,8 @@ class LayerTable:
 
         Args:
             last_blocks: how many blocks at the end of the network. The head, which is all that follows the last block and has
-                1x1 convolutions and dense layers only, is included and not counted.
+                1x1 convolutions and dense layers only, is included and not counted. In a network of dense layers alone, each is
+                a block.
             layers: names; these layers instead of the last blocks.
 
         Raises:
@@ -160,8 +169,12 @@ class LayerTable:
         return rows
 
     def _body_blocks(self):
-        """Numbers of the blocks with a convolution, up to the last that has more than 1x1 convolutions."""
-        blocks = sorted({row.block for row in self.rows if row.kind in ("conv", "depthwise")})
+        """Numbers of the blocks with a convolution, up to the last that has more than 1x1 convolutions.
+
+        Where no layer is a convolution, those with a dense layer.
+        """
+        convolutions = {row.block for row in self.rows if row.kind in ("conv", "depthwise")}
+        blocks = sorted(convolutions or {row.block for row in self.weighted})
         spatial = [row.block for row in self.rows if row.has_channels and not row.pointwise]
         return [block for block in blocks if not spatial or block <= max(spatial)]
 

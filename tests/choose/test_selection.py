@@ -1,5 +1,7 @@
 """The budgeted choice over random tables, scores and budgets; the rankings; the candidates."""
 
+import math
+
 import keras
 import numpy as np
 import pytest
@@ -99,6 +101,7 @@ def test_budget_too_small_names_the_smallest_that_suffices(problem):
     needed = min(accounting.memory_bytes(table, {name: 1}) for name in ranking.layers)
     assert int(memory) == needed
     assert any(paper_cost.backward_macs(table, {name: 1}) <= macs for name in ranking.layers)
+    assert selection.select(table, ranking, Budget(int(memory), macs), accounting=accounting).layers
 
 
 @pytest.mark.parametrize("rule", ["layers", "channels"])
@@ -147,6 +150,51 @@ def test_layers_rule_passes_over_a_layer_of_which_little_fits():
     assert fill_by_layer(["wide", "narrow"], {"wide": 8, "narrow": 100}, fits) == {"wide": 1, "narrow": 20}
 
 
+def test_layers_rule_takes_a_few_channels_of_a_layer_whose_score_is_far_above_the_others():
+    """As of MobileNetV2 in tight memory: three of 192 channels of the best layer, or four of 32 of one of a thousandth."""
+
+    def fits(choice):
+        return 30 * choice.get("wide", 0) + 25 * choice.get("narrow", 0) <= 100
+
+    sizes, order = {"wide": 192, "narrow": 32}, ["wide", "narrow"]
+    assert fill_by_layer(order, sizes, fits, scores={"wide": 1.2, "narrow": 0.00136}) == {"wide": 3}
+    assert fill_by_layer(order, sizes, fits, scores={"wide": 1.2, "narrow": 1.0}) == {"narrow": 4}
+
+
+@st.composite
+def fillings(draw):
+    """(order, sizes, a linear budget) of up to eight layers of very different cost."""
+    order = [f"layer{i}" for i in range(draw(st.integers(1, 8)))]
+    sizes = {name: draw(st.integers(1, 200)) for name in order}
+    costs = {name: (draw(st.integers(0, 50)), draw(st.integers(1, 50))) for name in order}  # once, for each channel
+    limit = draw(st.integers(1, 4000))
+    return order, sizes, lambda choice: sum(costs[name][0] + costs[name][1] * count for name, count in choice.items()) <= limit
+
+
+@given(filling=fillings())
+@settings(max_examples=200, deadline=None)
+def test_no_layer_passes_one_of_which_any_channel_is_worth_more(filling):
+    """Scores so far apart that one channel of a layer is worth more than the whole next one: the order alone decides."""
+    order, sizes, fits = filling
+    scores = {name: 1e-3**rank for rank, name in enumerate(order)}
+    taken = {}
+    for name in order:
+        counts = [count for count in range(1, sizes[name] + 1) if fits({**taken, name: count})]
+        taken |= {name: counts[-1]} if counts else {}
+    assert fill_by_layer(order, sizes, fits, scores=scores) == taken
+
+
+@given(filling=fillings(), seed=st.integers(0, 2**32))
+@settings(max_examples=200, deadline=None)
+def test_where_layers_fit_whole_their_scores_change_nothing(filling, seed):
+    """With room for all but the last layer that is taken, the worth of parts is never asked for."""
+    order, sizes, _ = filling
+    scores = dict(zip(order, sorted(np.random.default_rng(seed).random(len(order)), reverse=True), strict=True))
+    for limit in (sum(sizes.values()), sum(sizes.values()) - math.floor(7 / 8 * sizes[order[-1]])):
+        choice = fill_by_layer(order, sizes, lambda choice, limit=limit: sum(choice.values()) <= limit, scores=scores)
+        assert sum(choice.values()) == limit and all(choice[name] == sizes[name] for name in order[:-1])
+
+
 def test_channels_rule_takes_the_best_per_weight_across_layers():
     densities = {"a": [9.0, 1.0, 0.5], "b": [5.0, 4.0, 3.0]}
     assert fill_by_channel(["a", "b"], densities, lambda choice: sum(choice.values()) <= 4) == {"a": 1, "b": 3}
@@ -186,20 +234,6 @@ def test_random_ranking_depends_on_the_seed_alone():
     rows = layer_table(tiny_net()).weighted
     first, again, other = (random_ranking(rows, seed=seed) for seed in (3, 3, 4))
     assert first.layers == again.layers != other.layers
-
-
-def test_candidates_of_last_blocks_and_of_names():
-    table = layer_table(tiny_net())
-    assert [row.name for row in selection.candidates(table, 2)] == ["b2_expand", "b2_project", "logits"]
-    assert [row.name for row in selection.candidates(table, 2, kinds="all")][-2:] == ["b3_conv", "logits"]
-    assert selection.candidates(table, layers=["b3_conv"]) == (table["b3_conv"],)
-    with pytest.raises(ValueError, match="kinds expects"):
-        selection.candidates(table, kinds="dense")
-
-
-def test_network_without_pointwise_layers_offers_all():
-    model = keras.Sequential([keras.Input((6, 6, 1)), layers.Conv2D(3, 3, name="a"), layers.Conv2D(2, 3, name="b")])
-    assert [row.name for row in selection.candidates(layer_table(model))] == ["a", "b"]
 
 
 def test_last_layer_and_full_plans():

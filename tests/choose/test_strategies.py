@@ -64,7 +64,7 @@ def test_scorer_of_ones_own_is_asked_once_for_the_candidates(task):
         asked.append(names)
         return {name: np.arange(task.table[name].num_channels, dtype=float) for name in names}
 
-    given = make_task(task.model, task.x, task.loss, BUDGET, scorer=scorer, last_blocks=2)
+    given = make_task(task.model, task.x, task.loss, BUDGET, scorer=scorer, last_blocks=2, kinds="pointwise")
     for name in ("fisher", "fisher P", "redrawn"):
         assert find_strategy(name)(given).layers
     assert asked == [["b2_expand", "b2_project", "logits"]]

@@ -9,6 +9,7 @@ import pytest
 from models import embedding_net, images, labelled_images, small_net
 
 from keras_tinytrain.choose import planner, selection
+from keras_tinytrain.choose.candidates import candidates
 from keras_tinytrain.choose.fisher import fisher_information
 from keras_tinytrain.choose.paper_cost import num_channels
 from keras_tinytrain.choose.ranking import fisher_ranking
@@ -77,7 +78,7 @@ class ByTheByte:
 def test_the_choice_is_python_s_for_the_same_scores(case):
     table = layer_table(fold_batch_norm(case.model))
     host, accounting = case.host(), ByTheByte(case)
-    rows = selection.candidates(table, 2, kinds="all")
+    rows = candidates(table, 2, kinds="all")
     scores = {row.name: found for row, found in zip(rows, host.trainer.score(), strict=True)}
     assert len(rows) == 6
     ranking = fisher_ranking(rows, scores)

@@ -107,7 +107,7 @@ class Adaptive:
             return parts["state"] <= arena_bytes and parts["scratch"] <= scratch_bytes and self.backward_macs(choice) <= macs
 
         order = sorted(delta, key=lambda i: (-scores[i], i))
-        counts = filling.fill_by_layer(order, {i: self.size(i) for i in delta}, fits)
+        counts = filling.fill_by_layer(order, {i: self.size(i) for i in delta}, fits, scores=scores)
         return {f"layer_{i}": sorted(np.argsort(-delta[i], kind="stable")[:n].tolist()) for i, n in sorted(counts.items())}
 
 

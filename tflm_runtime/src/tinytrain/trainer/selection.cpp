@@ -38,10 +38,7 @@ class Filling {
   // Number of channels of each candidate.
   const std::int32_t* Run() {
     Rank();
-    for (std::int32_t r = 0; r < NumCandidates(); ++r) {
-      const std::int32_t i = order_[r], size = exported_.trained[i].num_channels;
-      const std::int32_t count = LargestFitting(i);
-      if (count >= (size + 7) / 8) counts_[i] = count;
+    while (TakeNext()) {
     }
     while (TopUp()) {
     }
@@ -70,18 +67,40 @@ class Filling {
       if (Weights(i) > most_weights) most_weights = Weights(i);
       if (Macs(i) > most_macs) most_macs = Macs(i);
     }
-    float layer_scores[kMaxCandidates];
     const float* own = scores_;
     for (std::int32_t i = 0; i < NumCandidates(); own += exported_.trained[i].num_channels, ++i) {
       float potential = 0.0f;  // P = sum over channels of Delta
       for (std::int32_t c = 0; c < exported_.trained[i].num_channels; ++c) potential += own[c];
       const float weight_share = static_cast<float>(Weights(i)) / static_cast<float>(most_weights);
       const float mac_share = static_cast<float>(Macs(i)) / static_cast<float>(most_macs);
-      layer_scores[i] = LayerScore(exported_.candidates.criterion, potential, weight_share, mac_share);
+      layer_scores_[i] = LayerScore(exported_.candidates.criterion, potential, weight_share, mac_share);
       std::int32_t r = i;
-      for (; r > 0 && layer_scores[i] > layer_scores[order_[r - 1]]; --r) order_[r] = order_[r - 1];
+      for (; r > 0 && layer_scores_[i] > layer_scores_[order_[r - 1]]; --r) order_[r] = order_[r - 1];
       order_[r] = static_cast<std::uint8_t>(i);
     }
+  }
+
+  // Takes the first layer of which an eighth fits, or, of those before it, one whose few channels are worth more: a layer's
+  // worth is its score times the share of its channels that fits. Returns false where no eighth of any layer fits.
+  bool TakeNext() {
+    std::int32_t best = kNone, best_count = 0;
+    float most_worth = 0.0f;
+    for (std::int32_t r = 0; r < NumCandidates(); ++r) {
+      const std::int32_t i = order_[r], size = exported_.trained[i].num_channels;
+      const std::int32_t count = counts_[i] > 0 ? 0 : LargestFitting(i);
+      if (count == 0) continue;
+      const float worth = layer_scores_[i] * static_cast<float>(count) / static_cast<float>(size);
+      if (best == kNone || worth > most_worth) {
+        best = i;
+        best_count = count;
+        most_worth = worth;
+      }
+      if (count >= (size + 7) / 8) {
+        counts_[best] = best_count;
+        return true;
+      }
+    }
+    return false;
   }
 
   // Adds channels until none fits, first of layers that have some already. Returns whether any fitted. One call is enough,
@@ -134,6 +153,7 @@ class Filling {
   const std::uint32_t backward_macs_;
   const bool samples_in_flash_;
   const float* const scores_;
+  float layer_scores_[kMaxCandidates] = {};
   std::int32_t counts_[kMaxCandidates] = {};
   std::uint8_t order_[kMaxCandidates] = {};
 };
