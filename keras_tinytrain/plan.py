@@ -67,7 +67,12 @@ class LayerPlan:
 
 
 class Explanation(Protocol):
-    """The scores and costs that a plan was chosen by: `choose.explain.Explanation`. A plan uses `text` only."""
+    """The scores and costs that a plan was chosen by: `choose.explain.Explanation`."""
+
+    @property
+    def candidates(self) -> str:
+        """How many of the model's layers are candidates, and why the others are not, in one line."""
+        ...
 
     def text(self, plan: "Plan") -> str:
         """See `Plan.explain`."""

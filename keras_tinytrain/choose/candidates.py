@@ -2,6 +2,7 @@
 
 import collections
 import dataclasses
+import numbers
 from collections.abc import Collection, Sequence
 
 from keras_tinytrain.model.layers import FROZEN, LayerInfo, LayerTable
@@ -24,6 +25,7 @@ def candidates(
 
     Raises:
         ValueError: `kinds` is none of these, a named layer does not exist or cannot be trained, or nothing can.
+        TypeError: `last_blocks` is no whole number, or `layers` is text in place of a list.
     """
     marked = with_candidates(table, last_blocks, layers=layers, kinds=kinds)
     return tuple(row for row in marked.weighted if not row.left_out)
@@ -35,11 +37,18 @@ def with_candidates(
     """`table`, in which each layer with weights that is no candidate says why (`LayerInfo.left_out`); see `candidates`."""
     if kinds not in KINDS:
         raise ValueError(f"kinds expects one of {', '.join(map(repr, KINDS))}. Received: {kinds!r}")
+    if isinstance(layers, str):
+        raise TypeError(f"layers expects a list of names. Received: {layers!r}. Use layers=[{layers!r}].")
+    if not isinstance(last_blocks, numbers.Integral):
+        raise TypeError(
+            f"last_blocks expects a number of blocks. Received: {last_blocks!r}. Names of layers go into layers=[...]."
+        )
     eligible = table.candidates(last_blocks, layers=layers)
     wrong_kind = {row.name: _wrong_kind(table, row, kinds) for row in eligible} if layers is None else {}
     if all(wrong_kind.values()):
         wrong_kind = {}
-    elsewhere = f"before the last {last_blocks} blocks" if layers is None else "not named"
+    last = f"{last_blocks} blocks" if last_blocks > 1 else "block"
+    elsewhere = f"before the last {last}" if layers is None else "not named"
     names = {row.name for row in eligible}
 
     def left_out(row):

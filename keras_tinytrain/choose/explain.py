@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from keras_tinytrain._text import aligned
 from keras_tinytrain.choose import paper_cost
+from keras_tinytrain.choose.candidates import candidates_line
 from keras_tinytrain.choose.protocols import Accounting
 from keras_tinytrain.choose.ranking import Ranking
 from keras_tinytrain.model.layers import LayerTable
@@ -37,7 +38,13 @@ class Explanation:
         """Candidates in decreasing score, and what more memory would add."""
         rows = [HEADINGS, *(self.cells(plan, name) for name in self.order)]
         table = aligned(rows, left_columns=(HEADINGS.index("why"),))
-        return "\n".join([self._title(plan), "", table, "", *(self._with_more(plan, share) for share in _MORE_MEMORY)]) + "\n"
+        more = [self._with_more(plan, share) for share in _MORE_MEMORY]
+        return "\n".join([self._title(plan), self.candidates, "", table, "", *more]) + "\n"
+
+    @property
+    def candidates(self) -> str:
+        """How many of the model's layers are candidates, and why the others are not, in one line."""
+        return candidates_line(self.table, self.ranking.layers, self.first)
 
     @property
     def order(self) -> list[str]:
@@ -72,12 +79,18 @@ class Explanation:
         count = choice.get(name, 0)
         if count == size:
             return "taken whole, before all others" if name in self.first else "taken whole"
-        more = {**choice, name: count + 1}
-        memory_bytes, macs = self._limits(plan)
-        missing_bytes = self.accounting.memory_bytes(self.table, more) - memory_bytes
-        missing_macs = paper_cost.backward_macs(self.table, more) - macs
-        needs = [f"{missing_bytes:,} bytes"] * (missing_bytes > 0) + [f"{missing_macs:,} MACs"] * (missing_macs > 0)
+        missing = self._missing(choice, name, plan.budget)
+        needs = [f"{count:,} {unit}" for unit, count in missing.items() if count > 0]
         return f"{'taken' if count else 'left'}: one more channel needs {' and '.join(needs)} more"
+
+    def _missing(self, choice, name, budget):
+        """{"bytes": ..., "MACs": ...} that `budget` lacks for one more channel of layer `name`; not above 0 where it has them."""
+        more = {**choice, name: choice.get(name, 0) + 1}
+        macs = budget.backward_macs(paper_cost.full_backward_macs(self.table))
+        return {
+            "bytes": self.accounting.memory_bytes(self.table, more) - budget.memory_bytes,
+            "MACs": paper_cost.backward_macs(self.table, more) - macs,
+        }
 
     def _limits(self, plan):
         """(bytes, backward multiply-accumulates) of the plan's budget."""
@@ -87,11 +100,26 @@ class Explanation:
 
     def _with_more(self, plan, share):
         memory = math.floor(self._limits(plan)[0] * (1 + share))
-        before = paper_cost.num_channels(plan)
-        after = paper_cost.num_channels(self.choose(dataclasses.replace(plan.budget, memory=memory)))
+        budget = dataclasses.replace(plan.budget, memory=memory)
+        before, after = (paper_cost.num_channels(found) for found in (plan, self.choose(budget)))
         changes = {name: after.get(name, 0) - before.get(name, 0) for name in self.table.names}
         told = ", ".join(f"{name} {change:+d} channels" for name, change in changes.items() if change)
-        return f"{share:+.0%} memory ({memory:,} bytes): {told or 'nothing; compute is the limit'}"
+        return f"{share:+.0%} memory ({memory:,} bytes): {told or f'nothing; {self._limit(after, budget)}'}"
+
+    def _limit(self, choice, budget):
+        """What keeps `budget` from training more than `choice`: all is taken, compute, or memory."""
+        missing = {
+            name: self._missing(choice, name, budget)
+            for name in self.order
+            if choice.get(name, 0) < self.table[name].num_channels
+        }
+        if not missing:
+            return "all candidates are taken whole"
+        lacking_bytes = {name: lack["bytes"] for name, lack in missing.items() if lack["MACs"] <= 0}
+        if not lacking_bytes:
+            return "compute is the limit"
+        name = min(lacking_bytes, key=lacking_bytes.__getitem__)
+        return f"memory is the limit: one more channel of {name} needs {lacking_bytes[name]:,} bytes more"
 
 
 def explanation_of(plan: Plan) -> Explanation:

@@ -51,7 +51,7 @@ class TinyTrainCallback(NoBatchHooks, keras.callbacks.Callback):
         budget: `Budget` of memory and compute.
         last_blocks: choose among the layers of so many blocks at the end of the model.
         layers: names; choose among these layers instead.
-        kinds: "pointwise" or "all": which convolutions are candidates.
+        kinds: "auto", "pointwise" or "all": which kinds of layers are candidates, see `choose.candidates.candidates`.
         strategy: how to choose, a key of `strategies.STRATEGIES`; "redrawn" chooses other channels every epoch.
         support: (x, y) to score on; None: the first batch.
         plan: a `Plan` to train, instead of choosing one.
@@ -59,7 +59,7 @@ class TinyTrainCallback(NoBatchHooks, keras.callbacks.Callback):
         seed: for the strategies "random" and "redrawn".
         cache_frozen: run the frozen part of the model once per distinct sample and keep its output; True for up to 1024 MB of
             it, or a limit such as "64MB". It helps where samples (or augmented views) repeat; see `FrozenCache`.
-        verbose: 0 silent, 1 prints the trained layers and the number of trained weights.
+        verbose: 0 silent, 1 prints the trained layers, how many layers are candidates, and the number of trained weights.
 
     Attributes:
         plan: the `Plan` that is trained, once the first batch has arrived; `plan.explain()` says why.
@@ -80,7 +80,7 @@ class TinyTrainCallback(NoBatchHooks, keras.callbacks.Callback):
         *,
         last_blocks: int = 6,
         layers: Sequence[str] | None = None,
-        kinds: str = "pointwise",
+        kinds: str = "auto",
         strategy: str = "fisher",
         support: tuple | None = None,
         plan: Plan | None = None,
@@ -92,7 +92,7 @@ class TinyTrainCallback(NoBatchHooks, keras.callbacks.Callback):
         super().__init__()
         self.budget = budget or Budget()
         self.last_blocks = last_blocks
-        self.layers = None if layers is None else tuple(layers)
+        self.layers = layers if layers is None or isinstance(layers, str) else tuple(layers)
         self.kinds = kinds
         self.strategy = strategy
         self.support = support
@@ -224,6 +224,8 @@ class TinyTrainCallback(NoBatchHooks, keras.callbacks.Callback):
             write_plan(folder, plan)
         if self.verbose:
             print(f"TinyTrain ({plan.strategy}): {_summary(plan)}")
+            if plan.explanation:
+                print(plan.explanation.candidates)
             self.print_trainable_parameters()
 
     def _kept(self):

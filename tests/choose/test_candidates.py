@@ -121,6 +121,14 @@ def test_unknown_kinds_are_refused():
         candidates(layer_table(tiny_net()), kinds="dense")
 
 
+def test_names_and_numbers_in_each_others_place_say_where_they_belong():
+    table = layer_table(tiny_net())
+    with pytest.raises(TypeError, match=r"last_blocks expects a number of blocks. Received: 'b3_conv'. Names .* layers="):
+        candidates(table, "b3_conv")
+    with pytest.raises(TypeError, match=r"layers expects a list of names. Received: 'b3_conv'. Use layers=\['b3_conv'\]"):
+        candidates(table, layers="b3_conv")
+
+
 @pytest.mark.parametrize("kinds", module.KINDS)
 def test_network_without_the_kind_offers_all(kinds):
     depthwise = [layers.DepthwiseConv2D(3, name="a"), layers.DepthwiseConv2D(3, name="b")]

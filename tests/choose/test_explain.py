@@ -5,6 +5,7 @@ from models import labelled_images, tiny_net
 
 from keras_tinytrain.choose import paper_cost
 from keras_tinytrain.choose.planner import choose, summed_cross_entropy
+from keras_tinytrain.choose.selection import select
 from keras_tinytrain.cli.plan_figure import memory_over_time, write_figure
 from keras_tinytrain.plan import Budget, LayerPlan, Plan
 
@@ -65,6 +66,26 @@ def test_explanation_says_what_more_memory_would_add(plan):
         for name in wider:
             change = wider[name] - paper_cost.num_channels(plan).get(name, 0)
             assert change == 0 or f"{name} {change:+d} channels" in line
+
+
+def test_explanation_says_which_limit_binds(plan):
+    """Where more memory adds nothing: all is taken, compute is the limit, or memory still is."""
+    choose = plan.explanation.choose
+    explained = choose(Budget("1MB", 1.0)).explain()
+    assert explained.count("nothing; all candidates are taken whole") == 3
+    assert choose(Budget("1MB", 0.6)).explain().count("nothing; compute is the limit") == 3
+    dear = select(plan.explanation.table, plan.explanation.ranking, Budget(1500, 1.0), accounting=Dear())
+    lines = dear.explain().splitlines()
+    assert lines[-3].startswith("+25% memory (1,875 bytes): nothing; memory is the limit: one more channel of ")
+    assert lines[-3].endswith(" needs 125 bytes more")
+    assert all("+1 channels" in line or "+2 channels" in line for line in lines[-2:])
+
+
+class Dear:
+    """Each channel takes 1000 bytes."""
+
+    def memory_bytes(self, table, choice):
+        return 1000 * sum(choice.values())
 
 
 def test_plan_from_a_file_says_that_its_scores_are_not_known(plan, tmp_path):
