@@ -1,8 +1,10 @@
 """`benchmark accuracy --figure`: the gain of each method by domain, and beside its memory."""
 
+import itertools
 import os
 from collections.abc import Sequence
 
+from keras_tinytrain._figure import new_figure
 from keras_tinytrain.benchmark.accuracy_tables import Accuracies
 
 
@@ -20,33 +22,35 @@ def write_accuracy_figure(
     Raises:
         ImportError: matplotlib is not installed.
     """
-    from matplotlib.figure import Figure
-
     accuracies = Accuracies(rows)
-    figure = Figure(figsize=(11, 9), layout="constrained")
+    figure = new_figure(figsize=(11, 9), layout="constrained")
     gains, costs = figure.subplots(2)
-    _draw_gains(gains, accuracies, [method for method in methods if method != reference], reference)
-    _draw_costs(costs, accuracies, methods)
+    from matplotlib import colormaps
+
+    palette = colormaps["tab10" if len(methods) <= 10 else "tab20"].colors
+    colors = dict(zip(methods, itertools.cycle(palette)))
+    _draw_gains(gains, accuracies, {method: color for method, color in colors.items() if method != reference}, reference)
+    _draw_costs(costs, accuracies, colors)
     figure.savefig(path)
 
 
-def _draw_gains(axes, accuracies, methods, reference):
-    places, width = [*accuracies.domains, None], 0.8 / max(1, len(methods))
-    for number, method in enumerate(methods):
+def _draw_gains(axes, accuracies, colors, reference):
+    places, width = [*accuracies.domains, None], 0.8 / max(1, len(colors))
+    for number, (method, color) in enumerate(colors.items()):
         found = [accuracies.difference(method, reference, domain) for domain in places]
-        positions = [place + (number - (len(methods) - 1) / 2) * width for place in range(len(places))]
+        positions = [place + (number - (len(colors) - 1) / 2) * width for place in range(len(places))]
         halves = [interval.half for interval in found]
-        axes.bar(positions, [interval.mean for interval in found], width, yerr=halves, label=method, capsize=2)
+        axes.bar(positions, [interval.mean for interval in found], width, yerr=halves, label=method, color=color, capsize=2)
     axes.axhline(0, color="0.3", linewidth=0.8)
     axes.set_xticks(range(len(places)), [domain or "all" for domain in places])
     axes.set(title=f"Accuracy minus {reference}, paired, with 95 % intervals", ylabel="points")
     axes.legend(fontsize="small", ncols=2)
 
 
-def _draw_costs(axes, accuracies, methods):
-    for method in methods:
+def _draw_costs(axes, accuracies, colors):
+    for method, color in colors.items():
         overall, memory = accuracies.mean(method), accuracies.average(method, "memory_bytes") / 2**20
-        axes.errorbar([memory], [overall.mean], yerr=[overall.half], marker="o", capsize=2)
+        axes.errorbar([memory], [overall.mean], yerr=[overall.half], marker="o", color=color, capsize=2)
         axes.annotate(method, (memory, overall.mean), xytext=(5, 5), textcoords="offset points", fontsize="small")
     axes.set(
         title="Accuracy and memory of training (batch 1, float32, the paper's accounting)", xlabel="MB", ylabel="accuracy %"

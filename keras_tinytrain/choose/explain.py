@@ -52,12 +52,20 @@ class Explanation:
         scored = sorted(self.ranking.layers, key=self.ranking.layers.__getitem__, reverse=True)
         return [*self.first, *(name for name in scored if name not in self.first)]
 
+    def costs(self, plan: Plan) -> tuple[tuple[int, int], tuple[int, int]]:
+        """(bytes, limit), (backward multiply-accumulates of one sample, limit) of a plan."""
+        choice, (memory_bytes, macs) = paper_cost.num_channels(plan), self.limits(plan)
+        return (self.accounting.memory_bytes(self.table, choice), memory_bytes), (
+            paper_cost.backward_macs(self.table, choice),
+            macs,
+        )
+
     def _title(self, plan):
-        choice, (memory_bytes, macs) = paper_cost.num_channels(plan), self._limits(plan)
+        weights = paper_cost.num_trained_weights(self.table, paper_cost.num_channels(plan))
+        (memory_bytes, memory_limit), (macs, macs_limit) = self.costs(plan)
         return (
-            f"Plan by {plan.strategy}: {paper_cost.num_trained_weights(self.table, choice):,} weights, "
-            f"{self.accounting.memory_bytes(self.table, choice):,} of {memory_bytes:,} bytes, "
-            f"{paper_cost.backward_macs(self.table, choice):,} of {macs:,} backward MACs a sample."
+            f"Plan by {plan.strategy}: {weights:,} weights, {memory_bytes:,} of {memory_limit:,} bytes, "
+            f"{macs:,} of {macs_limit:,} backward MACs a sample."
         )
 
     def cells(self, plan: Plan, name: str) -> tuple[str, ...]:
@@ -92,14 +100,14 @@ class Explanation:
             "MACs": paper_cost.backward_macs(self.table, more) - macs,
         }
 
-    def _limits(self, plan):
+    def limits(self, plan: Plan) -> tuple[int, int]:
         """(bytes, backward multiply-accumulates) of the plan's budget."""
         if plan.budget is None:
             raise ValueError(unexplained(plan))
         return plan.budget.memory_bytes, plan.budget.backward_macs(paper_cost.full_backward_macs(self.table))
 
     def _with_more(self, plan, share):
-        memory = math.floor(self._limits(plan)[0] * (1 + share))
+        memory = math.floor(self.limits(plan)[0] * (1 + share))
         budget = dataclasses.replace(plan.budget, memory=memory)
         before, after = (paper_cost.num_channels(found) for found in (plan, self.choose(budget)))
         changes = {name: after.get(name, 0) - before.get(name, 0) for name in self.table.names}

@@ -18,7 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     chosen.add_argument("--plan", help="plan.json, as `keras-tinytrain plan --out` writes it")
     chosen.add_argument("--adaptive", action="store_true", help="write candidates: the device chooses among them for each task")
     adaptive = parser.add_argument_group("--adaptive")
-    options.last_blocks_argument(adaptive)
+    options.candidate_arguments(adaptive)
     adaptive.add_argument("--memory", help="SRAM in all, such as 100KB (the board's)")
     adaptive.add_argument("--compute", type=float, default=0.15, help="share of a full backward pass, or MACs (%(default)s)")
     text = "labelled samples that show the range of the model's values: an .npz with x and y, or a folder of class folders"
@@ -88,7 +88,8 @@ def _candidates(args):
     from keras_tinytrain.plan import Budget
 
     memory = args.memory or Candidates().budget.memory
-    return Candidates(last_blocks=args.last_blocks, budget=Budget(memory, args.compute))
+    layers = args.layers and tuple(args.layers)
+    return Candidates(last_blocks=args.last_blocks, layers=layers, kinds=args.kinds, budget=Budget(memory, args.compute))
 
 
 def _print(bundle, args):

@@ -36,12 +36,23 @@ def board_argument(parser: argparse.ArgumentParser, text: str) -> None:
     parser.add_argument("--board", default="nano33ble", help=f"{text}: {known}")
 
 
+def candidate_arguments(parser: argparse._ActionsContainer) -> None:
+    """Among which layers a choice is made: of the last blocks, of some kinds, or by name."""
+    last_blocks_argument(parser)
+    text = (
+        "of their layers: auto (convolutions and dense layers; among inverted bottlenecks 1x1 convolutions only), pointwise (1x1 "
+        "convolutions and dense layers) or all (depthwise ones too) (%(default)s)"
+    )
+    parser.add_argument("--kinds", default="auto", help=text)
+    parser.add_argument("--layers", nargs="+", metavar="NAME", help="choose among these layers instead, whatever their kind")
+
+
 def last_blocks_argument(parser: argparse._ActionsContainer) -> None:
     """How much of the model is looked at; by its name in version 0.1 too."""
     text = "choose among the layers of the last so many blocks (%(default)s)"
-    parser.add_argument("--last-blocks", type=positive, default=6, metavar="BLOCKS", help=text)
+    parser.add_argument("--last-blocks", type=_num_blocks, default=6, metavar="BLOCKS", help=text)
     hidden = argparse.SUPPRESS
-    parser.add_argument("--inspect", type=positive, dest="last_blocks", action=_OldName, default=hidden, help=hidden)
+    parser.add_argument("--inspect", type=_num_blocks, dest="last_blocks", action=_OldName, default=hidden, help=hidden)
 
 
 def device_arguments(
@@ -82,6 +93,15 @@ def positive(text: str) -> int:
     if number < 1:
         raise argparse.ArgumentTypeError(f"expected a whole number from 1, received {text}")
     return number
+
+
+def _num_blocks(text):
+    try:
+        return positive(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(
+            f"expected a number of blocks, received {text}. To choose among named layers, use --layers {text}"
+        ) from error
 
 
 def load_model(path: str) -> "keras.Model":

@@ -2,6 +2,7 @@
 
 import argparse
 
+from keras_tinytrain._figure import new_figure
 from keras_tinytrain._quiet import load_tensorflow
 from keras_tinytrain.cli import options
 
@@ -16,7 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     options.board_argument(parser, "board whose memory is the budget")
     parser.add_argument("--memory", help="memory budget, such as 100KB (the board's)")
     parser.add_argument("--compute", type=float, default=0.15, help="share of a full backward pass, or MACs (%(default)s)")
-    options.last_blocks_argument(parser)
+    options.candidate_arguments(parser)
     parser.add_argument("--strategy", default="fisher", help="how to choose (%(default)s); 'l2', 'random', 'fisher P/W', ...")
     parser.add_argument("--seed", type=int, default=0, help="of strategies that draw (%(default)s)")
     options.device_arguments(parser)
@@ -30,6 +31,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Returns 0."""
+    if args.figure:
+        new_figure()  # says what to install before anything takes time
     load_tensorflow()
     from keras_tinytrain.choose.sram import DeviceAccounting
     from keras_tinytrain.cli.samples import samples_of_model
@@ -43,9 +46,9 @@ def run(args: argparse.Namespace) -> int:
     x, y = samples_of_model(args, args.samples, model)
     num_views = len(checked_views(args.view))
     accounting = DeviceAccounting(args.optimizer, args.trained_weights, features=args.features, num_views=num_views)
-    choice = {"strategy": args.strategy, "seed": args.seed, "last_blocks": args.last_blocks, "accounting": accounting}
+    choice = {name: getattr(args, name) for name in ("strategy", "seed", "last_blocks", "kinds", "layers")}
     with options.spinner("scoring layers and channels"):
-        plan = choose_for_task(model, x, y, budget, **choice)
+        plan = choose_for_task(model, x, y, budget, accounting=accounting, **choice)
     if args.figure:
         from keras_tinytrain.cli.plan_figure import write_figure
 
@@ -67,3 +70,4 @@ def _print(plan, args):
         print(plan.explain())
     else:
         rich_print(plan_table(plan))
+        print(plan.explanation.candidates)

@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 
+from keras_tinytrain.benchmark import accuracy_figure
 from keras_tinytrain.benchmark.accuracy_figure import write_accuracy_figure
 from keras_tinytrain.benchmark.accuracy_tables import Accuracies, Interval, report
 from keras_tinytrain.benchmark.results import FIELDS, append_results, key, read_results
@@ -85,3 +86,14 @@ def test_other_files_are_refused(tmp_path):
     with pytest.raises(ValueError, match=r"other.csv is not a file of results: its columns are \['a', 'b'\]. Name another"):
         read_results(tmp_path / "other.csv")
     assert read_results(tmp_path / "none.csv") == [] and "accuracy" in FIELDS
+
+
+def test_a_method_has_the_same_colour_in_both_charts(rows, tmp_path, monkeypatch):
+    figures, new_figure = [], accuracy_figure.new_figure
+    monkeypatch.setattr(accuracy_figure, "new_figure", lambda **options: figures.append(new_figure(**options)) or figures[-1])
+    write_accuracy_figure(rows, ["none", "tinytrain", "last_layer"], "none", tmp_path / "figure.svg")
+    gains, costs = figures[0].axes
+    bars = {bar.get_label(): bar[0].get_facecolor()[:3] for bar in gains.containers if len(bar) > 0 and hasattr(bar, "patches")}
+    points = dict(zip(("none", "tinytrain", "last_layer"), (line.get_color() for line in costs.lines[::3]), strict=True))
+    assert bars.keys() == {"tinytrain", "last_layer"} and len(set(points.values())) == 3
+    assert all(tuple(points[method]) == color for method, color in bars.items())

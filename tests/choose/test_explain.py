@@ -105,6 +105,19 @@ def test_figure_of_a_plan_is_written(plan, tmp_path, suffix):
     assert head == b"\x89PNG" if suffix == ".png" else head == b"<?xm"
 
 
+def test_figure_shows_the_budget_names_layers_and_colours_the_taken_ones(plan, tmp_path):
+    pytest.importorskip("matplotlib")
+    write_figure(plan, tmp_path / "plan.svg")
+    drawn = (tmp_path / "plan.svg").read_text()
+    for text in ("budget, 6.1 KB", "end of the forward pass, start of the backward pass", "candidates: 9 of 9 layers", "taken"):
+        assert f"<!-- {text} -->" in drawn
+    for name in plan.explanation.table.names:
+        assert f"<!-- {name} -->" in drawn
+    for name in paper_cost.num_channels(plan):
+        label = drawn.split(f"<!-- {name} -->")[1].split("</g>")[0]
+        assert "#1f77b4" in label  # tab:blue
+
+
 def test_memory_over_time_by_hand(plan):
     """Training the last layer keeps its input to the end; nothing else."""
     moments = memory_over_time(plan.explanation.table, {"logits"})

@@ -141,6 +141,45 @@ def test_inspect_is_an_old_name_of_last_blocks(folder, capsys):
     assert "--inspect" not in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    ("options", "layers", "line"),
+    [
+        ([], None, "candidates: 6 of 9 layers; 2 depthwise, 1 not 1x1"),
+        (["--kinds", "all"], None, "candidates: 9 of 9 layers"),
+        (
+            ["--kinds", "pointwise", "--last-blocks", "2"],
+            None,
+            "candidates: 3 of 9 layers; 4 before the last 2 blocks, 1 depthwise",
+        ),
+        (["--layers", "b3_conv", "b2_project"], {"b3_conv", "b2_project"}, "candidates: 2 of 9 layers; 7 not named"),
+    ],
+)
+def test_candidates_are_chosen_by_kind_and_by_name(folder, capsys, options, layers, line):
+    command = ["plan", str(folder / "model.keras"), "--samples", str(folder / "task.npz"), "--compute", "0.5"]
+    assert main([*command, *options]) == 0
+    assert line in capsys.readouterr().out
+    assert main([*command, *options, "--json"]) == 0
+    plan = Plan.from_json(capsys.readouterr().out)
+    assert layers is None or {layer.name for layer in plan.layers} == layers
+
+
+@pytest.mark.parametrize("option", ["--last-blocks", "--inspect"])
+def test_name_of_a_layer_for_a_number_of_blocks_says_what_to_use(folder, capsys, option):
+    with pytest.raises(SystemExit) as stop:
+        main(["plan", str(folder / "model.keras"), "--samples", str(folder / "task.npz"), option, "conv2d_3"])
+    assert stop.value.code == 2
+    assert "received conv2d_3. To choose among named layers, use --layers conv2d_3" in capsys.readouterr().err
+
+
+def test_figure_without_matplotlib_says_what_to_install(folder, capsys, monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    command = ["plan", str(folder / "model.keras"), "--samples", str(folder / "task.npz"), "--figure", str(tmp_path / "a.png")]
+    assert main(command) == 2
+    assert 'needs matplotlib. Install it with: pip install "keras-tinytrain[bench]"' in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
 def pixels_of(folder, tmp_path):
     """task.npz with its values stored as pixels."""
     with np.load(folder / "task.npz") as task:
@@ -229,6 +268,14 @@ def test_benchmark_cost_prints_the_papers_figures(capsys):
         (["plan", "model.keras", "--samples", "nowhere.npz"], "There are no samples at nowhere.npz"),
         (["plan", "model.keras", "--samples", "model.keras"], "neither an .npz file nor a folder|needs arrays x"),
         (["plan", "model.keras", "--samples", "task.npz", "--board", "toaster"], "Unknown board 'toaster'"),
+        (
+            ["plan", "model.keras", "--samples", "task.npz", "--kinds", "dense"],
+            "kinds expects one of 'auto', 'pointwise', 'all'",
+        ),
+        (
+            ["plan", "model.keras", "--samples", "task.npz", "--layers", "b9"],
+            "no layer 'b9'. Layers with channels: .*'b3_conv'",
+        ),
         (["plan", "model.keras", "--samples", "task.npz", "--memory", "lots"], "Expected a positive number of bytes"),
         (["plan", "model.keras", "--samples", "task.npz", "--memory", "1KB"], "The smallest that would do is"),
         (["plan", "model.keras", "--samples", "task.npz", "--view", "1"], r"views expects .* Received: \[\(1,\)\]"),
