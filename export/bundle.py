@@ -48,7 +48,9 @@ def export_tflm(
         out: the folder to write. Its name is the bundle's name.
         board: one of `BOARDS`, or a `Board`.
         head: "prototypes": the model's output is an embedding, and a sample belongs to the class whose mean embedding has the
-            largest cosine similarity. "softmax": the model's output is one logit per class.
+            largest cosine similarity. "softmax" or "logits": the model's output is one probability or one logit per class.
+            "sigmoid": it is one unit for two classes, which the device trains as the logits (0, z). "auto": whichever of these
+            the model is, see `model.head_kind`.
         training: how the device trains.
         views: (shift down, shift right) in pixels of augmented copies that are made of each sample, or (shift down, shift right,
             mirrored), as `shift_views` takes them.

@@ -13,10 +13,10 @@ from keras_tinytrain.export.adaptive import Candidates
 from keras_tinytrain.export.boards import Board
 from keras_tinytrain.export.boards import board as find_board
 from keras_tinytrain.export.bundle_folder import MANIFEST
+from keras_tinytrain.export.head import head_on_device
 from keras_tinytrain.export.settings import SKETCHES, WEIGHTS_IN_RAM, TrainingSettings
 from keras_tinytrain.export.tflite import qat
-from keras_tinytrain.export.tflite.convert import is_softmax, without_softmax
-from keras_tinytrain.model.fold import fold_batch_norm
+from keras_tinytrain.model.head_kind import KINDS
 from keras_tinytrain.plan import Plan
 from keras_tinytrain.tflm_runtime.headers import names
 from keras_tinytrain.views import checked_views
@@ -27,7 +27,7 @@ ENDS_IN_SOFTMAX = (
 )
 HEADS = tuple(names("tinytrain_tables.h", "Head"))
 _CHOICES = {
-    "head": HEADS,
+    "head": tuple(dict.fromkeys((*HEADS, *KINDS, "auto"))),
     "weights_in_ram": tuple(WEIGHTS_IN_RAM),
     "features": ("ram", "flash"),
     "sketch": SKETCHES,
@@ -101,7 +101,7 @@ def check(
         if value not in _CHOICES[name]:
             raise ValueError(f"{name} expects one of {', '.join(_CHOICES[name])}. Received: {value!r}")
     _check_free(folder, overwrite)
-    canonical = model if qat.is_tf_keras(model) else _canonical(model, head)
+    canonical, plan, head = head_on_device(model, plan, head, training.num_classes)
     _check_features(features, target)
     _check_sketch(sketch, canonical.input_shape[1:])
     candidates = _checked_candidates(plan, canonical)
@@ -130,14 +130,6 @@ def _check_free(out: pathlib.Path, overwrite: bool) -> None:
         raise FileExistsError(f"{out} exists and is no bundle: name another folder.")
     if not overwrite:
         raise FileExistsError(f"{out} is there already: pass overwrite=True to replace it.")
-
-
-def _canonical(model: keras.Model, head: str) -> keras.Model:
-    """The folded model, up to the embedding or the logits."""
-    canonical = fold_batch_norm(model)
-    if head == "prototypes" and is_softmax(canonical.layers[-1]):
-        raise ValueError(ENDS_IN_SOFTMAX.format(model.name))
-    return without_softmax(canonical)
 
 
 def _check_features(features: str, board: Board) -> None:

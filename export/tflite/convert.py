@@ -9,7 +9,6 @@ import tensorflow as tf
 
 from keras_tinytrain._quiet import quiet
 from keras_tinytrain.export.tflite.flatbuffer import operator_name, quantisation, read_model, schema, tensor_name, write_model
-from keras_tinytrain.model.graph import walk
 
 _SMALLEST_SCALE = float(np.finfo(np.float32).tiny)  # below it a float32 is denormal
 LayersOf = collections.abc.Callable[[schema.ModelT, schema.OperatorT], list[str]]
@@ -61,19 +60,6 @@ def finished(model_bytes: bytes, layer_names: list[str], layers_of: LayersOf) ->
     model_bytes = _name_tensors(model_bytes, layer_names, layers_of)
     check_scales(model_bytes)
     return model_bytes
-
-
-def without_softmax(model: keras.Model) -> keras.Model:
-    """`model` up to the logits: a softmax at its end is removed, layers are shared."""
-    nodes = walk(model)
-    if not is_softmax(nodes[-1].layer):
-        return model
-    return keras.Model(model.inputs[0], nodes[nodes[-1].inputs[0]].output, name=model.name)
-
-
-def is_softmax(layer: keras.layers.Layer) -> bool:
-    """Whether the layer ends in a softmax."""
-    return isinstance(layer, keras.layers.Softmax) or getattr(layer, "activation", None) is keras.activations.softmax
 
 
 def check_scales(model_bytes: bytes) -> None:

@@ -21,6 +21,7 @@ from keras_tinytrain.fewshot.classifier import FewShotClassifier
 from keras_tinytrain.fewshot.training import leave_one_out_loss, prototype_loss, softmax_loss, train
 from keras_tinytrain.model.channels import kernel_channel_axis
 from keras_tinytrain.model.graph import find_layer
+from keras_tinytrain.model.head_kind import head_kind
 from keras_tinytrain.plan import Budget, LayerPlan, Plan
 
 
@@ -75,7 +76,8 @@ def adapt(
         choice_options: of `planner.choose`: strategy, last_blocks, layers, kinds, accounting, rule.
 
     Raises:
-        ValueError: the samples do not fit the backbone, contain NaN, or are of one class; or the budget is too small.
+        ValueError: the samples do not fit the backbone, contain NaN, or are of one class; the backbone's output is a map, a
+            sequence or a softmax; or the budget is too small.
     """
     if head not in HEADS or not 0 <= average < 1:
         raise ValueError(f"Expected head of {sorted(HEADS)} and average in [0, 1). Received: {head!r} and {average!r}")
@@ -129,7 +131,9 @@ def classifier_from_delta(backbone: keras.Model, delta: Delta, *, average: float
 
 def _original(backbone, x, y):
     """(the backbone's adapter, its head of prototypes) for samples that are checked here."""
-    num_classes, adapter = check_support(backbone, x, y), Adapter.of(backbone)
+    num_classes = check_support(backbone, x, y)
+    head_kind(backbone, num_classes, "prototypes")
+    adapter = Adapter.of(backbone)
     return adapter, CosineHead.of(adapter.features(adapter.trainable_part(Plan(())), x), y, num_classes)
 
 

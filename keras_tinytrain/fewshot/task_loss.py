@@ -5,13 +5,16 @@ from typing import Any
 
 import keras
 import numpy as np
+from numpy.typing import ArrayLike
 
 from keras_tinytrain._old_names import last_blocks_or_layers, old_keywords
 from keras_tinytrain.choose.planner import choose, summed_cross_entropy
 from keras_tinytrain.choose.protocols import Loss
 from keras_tinytrain.choose.sram import DeviceAccounting
+from keras_tinytrain.fewshot._support import check_support
 from keras_tinytrain.fewshot.adaptation import prototype_classifier
-from keras_tinytrain.model.graph import flatten, walk
+from keras_tinytrain.model.ending import ending
+from keras_tinytrain.model.head_kind import head_kind
 from keras_tinytrain.plan import Budget, Plan
 
 
@@ -22,6 +25,7 @@ def choose_for_task(
     y: np.ndarray,
     budget: Budget,
     *,
+    head: str = "auto",
     accounting: DeviceAccounting = DeviceAccounting(),
     **choice_options: Any,
 ) -> Plan:
@@ -30,36 +34,51 @@ def choose_for_task(
     Args:
         model: a classifier of the samples' classes, or a backbone whose output is an embedding.
         x: float32 (N, ...).
-        y: int (N,), 0..K-1.
+        y: int (N,), 0..K-1, each class at least once.
         budget: memory and compute.
+        head: what the model's output stands for, see `head_for`.
         accounting: how the device trains; its numbers of samples and classes are those of `x` and `y`.
         choice_options: of `planner.choose`: strategy, last_blocks, layers, kinds, rule, seed.
+
+    Raises:
+        ValueError: the samples do not fit the model, its head does not fit the classes, or the budget is too small.
     """
+    classifier, loss = classifier_and_loss(model, x, y, head=head)
     accounting = dataclasses.replace(accounting, num_samples=len(x), num_classes=int(np.max(y)) + 1)
-    classifier, loss = classifier_and_loss(model, x, y)
     return choose(classifier, x, loss, budget, accounting=accounting, **choice_options)
 
 
-def head_for(model: keras.Model, num_classes: int) -> str:
-    """ "softmax" where `model` ends in a dense layer of `num_classes` units, perhaps with a softmax; else "prototypes"."""
-    layers = [node.layer for node in walk(flatten(model))]
-    own_softmax = len(layers) > 1 and _is_softmax(layers[-1]) and not isinstance(layers[-1], keras.layers.Dense)
-    last = layers[-2] if own_softmax else layers[-1]
-    return "softmax" if isinstance(last, keras.layers.Dense) and last.units == num_classes else "prototypes"
+def head_for(model: keras.Model, num_classes: int, head: str = "auto") -> str:
+    """What the output of `model` stands for: "softmax", "sigmoid", "logits" or "prototypes"; see `model.head_kind`."""
+    return head_kind(model, num_classes, head)
 
 
-def classifier_and_loss(model: keras.Model, x: np.ndarray, y: np.ndarray) -> tuple[keras.Model, Loss]:
+def classifier_and_loss(model: keras.Model, x: np.ndarray, y: np.ndarray, *, head: str = "auto") -> tuple[keras.Model, Loss]:
     """The classifier and the loss by which `planner.choose` scores `model` on labelled samples.
 
     Args:
         model: a classifier of the samples' classes; or a backbone, which is scored through the prototypes of the samples.
         x: float32 (N, ...).
-        y: int (N,), 0..K-1.
+        y: int (N,), 0..K-1, each class at least once.
+        head: what the model's output stands for, see `head_for`.
+
+    Raises:
+        ValueError: the samples do not fit the model, or its head does not fit the classes.
     """
-    if head_for(model, int(np.max(y)) + 1) == "prototypes":
+    kind, end = head_for(model, check_support(model, x, y), head), ending(model)
+    if kind == "prototypes":
         return prototype_classifier(model, x, y).model, summed_cross_entropy(y)
-    return model, summed_cross_entropy(y, from_logits=not _is_softmax(model.layers[-1]))
+    if kind == "sigmoid":
+        return model, _summed_binary_cross_entropy(y, from_logits=not end)
+    return model, summed_cross_entropy(y, from_logits=not end)
 
 
-def _is_softmax(layer):
-    return isinstance(layer, keras.layers.Softmax) or getattr(layer, "activation", None) is keras.activations.softmax
+def _summed_binary_cross_entropy(labels: ArrayLike, *, from_logits: bool) -> Loss:
+    """As `summed_cross_entropy`, of outputs (N, 1) against labels 0 and 1."""
+    labels = np.asarray(labels)
+
+    def loss(outputs, indices):
+        targets = keras.ops.cast(labels[indices][:, None], outputs.dtype)
+        return keras.ops.sum(keras.losses.binary_crossentropy(targets, outputs, from_logits=from_logits))
+
+    return loss

@@ -10,8 +10,9 @@ from models import images, tiny_net
 from keras_tinytrain.export.backward.graph import read_trainable
 from keras_tinytrain.export.tflite import flatbuffer as fb
 from keras_tinytrain.export.tflite.arena import new_interpreter, smallest_arena
-from keras_tinytrain.export.tflite.convert import check_scales, convert_int8, layers_in, without_softmax
+from keras_tinytrain.export.tflite.convert import check_scales, convert_int8, layers_in
 from keras_tinytrain.export.tflite.cut import cut_model, find_trained
+from keras_tinytrain.model.ending import without_ending
 from keras_tinytrain.model.fold import fold_batch_norm
 from keras_tinytrain.plan import LayerPlan, Plan
 
@@ -198,9 +199,9 @@ def test_softmax_at_the_end_is_left_away():
     separate = keras.Model(image, layers.Softmax()(layers.Dense(3, name="d")(image)))
     for model in (fused, separate):
         x = np.ones((2, 4), np.float32)
-        np.testing.assert_allclose(keras.ops.softmax(without_softmax(model)(x)), model(x), rtol=1e-6)
+        np.testing.assert_allclose(keras.ops.softmax(without_ending(model)(x)), model(x), rtol=1e-6)
     linear = keras.Model(image, layers.Dense(3)(image))
-    assert without_softmax(linear) is linear
+    assert without_ending(linear) is linear
 
 
 def test_tensors_are_named_after_their_layers(whole):

@@ -1,0 +1,70 @@
+"""A model's head as the device computes it: prototypes of embeddings, or a softmax over logits."""
+
+import dataclasses
+import typing
+
+import keras
+
+from keras_tinytrain.export.adaptive import Candidates
+from keras_tinytrain.export.tflite import qat
+from keras_tinytrain.model.ending import without_ending
+from keras_tinytrain.model.fold import fold_batch_norm
+from keras_tinytrain.model.head import classifier_head
+from keras_tinytrain.model.head_kind import head_kind
+from keras_tinytrain.model.two_logits import two_logits
+from keras_tinytrain.plan import LayerPlan, Plan
+
+_Plan = typing.TypeVar("_Plan", Plan, Candidates, Plan | Candidates)
+
+
+def head_on_device(
+    model: keras.Model, plan: _Plan, head: str, num_classes: int | None = None
+) -> tuple[keras.Model, _Plan, str]:
+    """The model that is converted, the plan for it, and the device's head: "prototypes" or "softmax".
+
+    A softmax or a sigmoid at the end is removed. One sigmoid unit with the logit z becomes the logits (0, z), the second of
+    which is trained: the same function, the same loss, the same steps (see `model.two_logits`).
+
+    Args:
+        model: as `export_tflm` takes it.
+        plan: its layers and channels.
+        head: as `model.head_kind` takes it.
+        num_classes: of the task, for head="auto".
+
+    Raises:
+        ValueError: the model's output does not go with `head`.
+    """
+    if qat.is_tf_keras(model):
+        return model, plan, _of_quantisation_aware(head)
+    kind = head_kind(model, num_classes if head == "auto" else None, head)
+    canonical = fold_batch_norm(model)
+    if kind == "prototypes":
+        return canonical, plan, kind
+    logits = without_ending(canonical)
+    return (logits, plan, "softmax") if kind != "sigmoid" else (*_sigmoid(logits, plan, model), "softmax")
+
+
+def _sigmoid(logit, plan, model):
+    name = classifier_head(model)
+    if name is None:
+        raise ValueError(
+            f"Model '{model.name}' has no Dense layer or convolution in front of its sigmoid unit, which the device needs: end it "
+            "in Dense(2, activation='softmax')."
+        )
+    if isinstance(plan, Plan):
+        plan = dataclasses.replace(
+            plan, layers=tuple(_second_channel(layer) if layer.name == name else layer for layer in plan.layers)
+        )
+    return two_logits(logit, name), plan
+
+
+def _second_channel(layer: LayerPlan) -> LayerPlan:
+    return dataclasses.replace(layer, channels=(1,))
+
+
+def _of_quantisation_aware(head):
+    if head in ("auto", "sigmoid"):
+        raise ValueError(
+            f"A quantisation-aware model expects head='softmax' or 'prototypes'; end a binary one in Dense(2). Received: {head!r}"
+        )
+    return "softmax" if head == "logits" else head

@@ -1,0 +1,81 @@
+"""The end of a model: the shape of its output, the softmax or sigmoid there, and the backbone in front of its head."""
+
+import math
+
+import keras
+
+from keras_tinytrain.model.graph import Node, flatten, only, rebuild, walk
+from keras_tinytrain.model.head import classifier_head
+
+_SHAPE_ONLY = (keras.layers.Reshape, keras.layers.Flatten, keras.layers.Dropout, keras.layers.Identity)
+_POOLINGS = {2: "GlobalAveragePooling1D", 3: "GlobalAveragePooling2D", 4: "GlobalAveragePooling3D"}  # by axes of a sample
+
+
+def num_outputs(model: keras.Model) -> int:
+    """Values of the model's output for one sample. Raises ValueError where it is not one vector."""
+    outputs = keras.tree.flatten(model.outputs)
+    if len(outputs) != 1:
+        names = [output.name for output in outputs]
+        raise ValueError(
+            f"Model '{model.name}' has {len(outputs)} outputs {names}; pass keras.Model(model.input, one of them)."
+        )
+    shape = tuple(outputs[0].shape[1:])
+    if len(shape) != 1:
+        what = "a sequence" if len(shape) == 2 else "a map" if len(shape) > 2 else "a number"
+        raise ValueError(
+            f"The output of model '{model.name}' is {what} of shape {shape}; expected one vector for each sample: build the network "
+            f"with pooling='avg', or add a layer: keras.Model(model.input, {_as_vector('model.output', shape)})."
+        )
+    return shape[0]
+
+
+def ending(model: keras.Model) -> str:
+    """ "softmax" or "sigmoid" where `model` ends in one, whatever only changes its shape after that; else ""."""
+    name = _function(_ending_node(model).layer)
+    return name if name in ("softmax", "sigmoid") else ""
+
+
+def without_ending(model: keras.Model) -> keras.Model:
+    """`model` up to its logits: a softmax or sigmoid at its end is removed; layers are shared.
+
+    Args:
+        model: in canonical form, where activations are layers of their own.
+    """
+    if not ending(model):
+        return model
+    last = _ending_node(model).layer
+    return rebuild(model, lambda layer, *args, **kwargs: args[0] if layer is last else layer(*args, **kwargs))
+
+
+def backbone_text(model: keras.Model) -> str:
+    """Python that makes a backbone of a classifier `model`: up to the input of its head, as a vector."""
+    nodes, head = walk(flatten(model)), classifier_head(model)
+    last = next((node for node in nodes if node.layer.name == head), _ending_node(model))
+    source = nodes[last.inputs[0]] if last.inputs else last
+    known = any(layer.name == source.layer.name for layer in model.layers)
+    first, flat = ("", "model") if known else ("flat = keras_tinytrain.fold_batch_norm(model); ", "flat")  # of nested models
+    tensor = f"{flat}.get_layer('{source.layer.name}').output"
+    return f"{first}keras.Model({flat}.inputs, {_as_vector(tensor, tuple(source.output.shape[1:]))})"
+
+
+def _as_vector(tensor: str, shape: tuple[int, ...]) -> str:
+    if len(shape) == 1:
+        return tensor
+    single = shape and math.prod(size or 0 for size in shape) == shape[-1]
+    return f"keras.layers.{'Flatten' if single else _POOLINGS.get(len(shape), 'Flatten')}()({tensor})"
+
+
+def _ending_node(model) -> Node:
+    """The last node that does more than change the shape."""
+    flat = flatten(model)
+    nodes, output = walk(flat), only(flat.outputs)
+    node = next((node for node in nodes if node.output is output), nodes[-1])
+    while node.inputs and isinstance(node.layer, _SHAPE_ONLY):
+        node = nodes[node.inputs[0]]
+    return node
+
+
+def _function(layer) -> str:
+    """The name of the function that a layer applies last; a softmax that is an operation is of a class `Softmax`, too."""
+    function = getattr(layer, "activation", None)
+    return getattr(function, "__name__", type(layer).__name__.lower())
