@@ -49,7 +49,7 @@ def export_tflm(
         board: one of `BOARDS`, or a `Board`.
         head: "prototypes": the model's output is an embedding, and a sample belongs to the class whose mean embedding has the
             largest cosine similarity. "softmax" or "logits": the model's output is one probability or one logit per class.
-            "sigmoid": it is one unit for two classes, which the device trains as the logits (0, z). "auto": whichever of these
+            "sigmoid": it is one unit for two classes, which the device trains as two logits. "auto": whichever of these
             the model is, see `model.head_kind`.
         training: how the device trains.
         views: (shift down, shift right) in pixels of augmented copies that are made of each sample, or (shift down, shift right,

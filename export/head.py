@@ -4,6 +4,7 @@ import dataclasses
 import typing
 
 import keras
+import numpy as np
 
 from keras_tinytrain.export.adaptive import Candidates
 from keras_tinytrain.export.tflite import qat
@@ -11,25 +12,26 @@ from keras_tinytrain.model.ending import without_ending
 from keras_tinytrain.model.fold import fold_batch_norm
 from keras_tinytrain.model.head import classifier_head
 from keras_tinytrain.model.head_kind import head_kind
-from keras_tinytrain.model.two_logits import two_logits
+from keras_tinytrain.model.two_logits import int8_shift, two_logits
 from keras_tinytrain.plan import LayerPlan, Plan
 
 _Plan = typing.TypeVar("_Plan", Plan, Candidates, Plan | Candidates)
 
 
 def head_on_device(
-    model: keras.Model, plan: _Plan, head: str, num_classes: int | None = None
+    model: keras.Model, plan: _Plan, head: str, num_classes: int | None = None, calibration: np.ndarray | None = None
 ) -> tuple[keras.Model, _Plan, str]:
     """The model that is converted, the plan for it, and the device's head: "prototypes" or "softmax".
 
-    A softmax or a sigmoid at the end is removed. One sigmoid unit with the logit z becomes the logits (0, z), the second of
-    which is trained: the same function, the same loss, the same steps (see `model.two_logits`).
+    A softmax or a sigmoid at the end is removed. One sigmoid unit with the logit z becomes the logits (c, z + c), the second
+    of which is trained: the same function, the same loss, the same steps (see `model.two_logits`).
 
     Args:
         model: as `export_tflm` takes it.
         plan: its layers and channels.
         head: as `model.head_kind` takes it.
         num_classes: of the task, for head="auto".
+        calibration: samples that show the logit's range.
 
     Raises:
         ValueError: the model's output does not go with `head`.
@@ -41,10 +43,10 @@ def head_on_device(
     if kind == "prototypes":
         return canonical, plan, kind
     logits = without_ending(canonical)
-    return (logits, plan, "softmax") if kind != "sigmoid" else (*_sigmoid(logits, plan, model), "softmax")
+    return (logits, plan, "softmax") if kind != "sigmoid" else (*_sigmoid(logits, plan, model, calibration), "softmax")
 
 
-def _sigmoid(logit, plan, model):
+def _sigmoid(logit, plan, model, calibration):
     name = classifier_head(model)
     if name is None:
         raise ValueError(
@@ -55,7 +57,9 @@ def _sigmoid(logit, plan, model):
         plan = dataclasses.replace(
             plan, layers=tuple(_second_channel(layer) if layer.name == name else layer for layer in plan.layers)
         )
-    return two_logits(logit, name), plan
+    shown = calibration is not None and np.shape(calibration)[1:] == logit.input_shape[1:]
+    shift = int8_shift(logit, name, np.asarray(calibration, np.float32)) if shown and len(calibration) else 0.0
+    return two_logits(logit, name, shift), plan
 
 
 def _second_channel(layer: LayerPlan) -> LayerPlan:

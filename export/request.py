@@ -101,7 +101,7 @@ def check(
         if value not in _CHOICES[name]:
             raise ValueError(f"{name} expects one of {', '.join(_CHOICES[name])}. Received: {value!r}")
     _check_free(folder, overwrite)
-    canonical, plan, head = head_on_device(model, plan, head, training.num_classes)
+    canonical, plan, head = head_on_device(model, plan, head, training.num_classes, calibration)
     _check_features(features, target)
     _check_sketch(sketch, canonical.input_shape[1:])
     candidates = _checked_candidates(plan, canonical)

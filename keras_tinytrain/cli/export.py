@@ -14,6 +14,7 @@ EXAMPLE = "export model.keras --plan plan.json --calibration task.npz --out bund
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `keras-tinytrain export`."""
     options.model_arguments(parser)
+    options.head_argument(parser)
     chosen = parser.add_mutually_exclusive_group(required=True)
     chosen.add_argument("--plan", help="plan.json, as `keras-tinytrain plan --out` writes it")
     chosen.add_argument("--adaptive", action="store_true", help="write candidates: the device chooses among them for each task")
@@ -70,7 +71,7 @@ def run(args: argparse.Namespace) -> int:
             calibration=x,
             out=args.out,
             board=args.board,
-            head=head_for(model, num_classes),
+            head=head_for(model, num_classes, args.head),
             training=TrainingSettings(args.optimizer, args.trained_weights, **counts),
             views=args.view,
             split=args.split,

@@ -77,6 +77,16 @@ def view_argument(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--view", type=int, nargs="+", action="append", default=[], metavar="PIXELS", help=text)
 
 
+def head_argument(parser: argparse.ArgumentParser) -> None:
+    """What the model's output stands for: for `plan` and `export` alike."""
+    text = (
+        "what the model's output is: probabilities of the classes (softmax), one unit for two classes (sigmoid), one value for each "
+        "class (logits), or an embedding (prototypes); found from the model, where as many values as classes without an activation "
+        "are logits (%(default)s)"
+    )
+    parser.add_argument("--head", choices=("auto", "softmax", "sigmoid", "logits", "prototypes"), default="auto", help=text)
+
+
 def backbone_argument(parser: argparse.ArgumentParser) -> None:
     """A backbone that the package can build."""
     parser.add_argument("--backbone", default="mcunet", help=f"{', '.join(BACKBONES)} (%(default)s)")

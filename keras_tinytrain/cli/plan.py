@@ -13,6 +13,7 @@ EXAMPLE = "plan model.keras --samples task.npz --board nano33ble --out plan.json
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `keras-tinytrain plan`."""
     options.model_arguments(parser)
+    options.head_argument(parser)
     parser.add_argument("--samples", required=True, help="labelled samples: an .npz with x and y, or a folder of class folders")
     options.board_argument(parser, "board whose memory is the budget")
     parser.add_argument("--memory", help="memory budget, such as 100KB (the board's)")
@@ -46,7 +47,7 @@ def run(args: argparse.Namespace) -> int:
     x, y = samples_of_model(args, args.samples, model)
     num_views = len(checked_views(args.view))
     accounting = DeviceAccounting(args.optimizer, args.trained_weights, features=args.features, num_views=num_views)
-    choice = {name: getattr(args, name) for name in ("strategy", "seed", "last_blocks", "kinds", "layers")}
+    choice = {name: getattr(args, name) for name in ("strategy", "seed", "last_blocks", "kinds", "layers", "head")}
     with options.spinner("scoring layers and channels"):
         plan = choose_for_task(model, x, y, budget, accounting=accounting, **choice)
     if args.figure:

@@ -15,6 +15,7 @@ import zipfile
 
 import numpy as np
 
+from keras_tinytrain.data.labels import check_labels
 from keras_tinytrain.data.motion import is_motion, network_motion
 
 _VALUES, _LABELS = ("x", "images"), ("y", "labels", "class_id")
@@ -43,6 +44,10 @@ class StoredSamples:
     def are_pixels(self) -> bool:
         """Whether the stored values are 0..255."""
         return self.white == 255
+
+
+class _ObjectsError(ValueError):
+    """An array that could not be read without executing what its file says."""
 
 
 def unit_values(values: np.ndarray, white: int) -> np.ndarray:
@@ -74,11 +79,11 @@ def read_npz(path: str | os.PathLike) -> StoredSamples:
                     f"It holds {arrays.files}."
                 )
             groups, motion = _groups(arrays), is_motion(arrays)
+    except _ObjectsError as error:
+        raise ValueError(f"{path}: {error}") from error
     except zipfile.BadZipFile as error:
         raise ValueError(f"{path} is damaged: {error}") from error
-    if labels.shape != values.shape[:1] or not np.issubdtype(labels.dtype, np.integer):
-        received = f"{labels.dtype} {labels.shape}"
-        raise ValueError(f"{path}: expected one integer label for each of {len(values)} samples. Received: {received}.")
+    check_labels(labels, len(values), source=str(path))
     return StoredSamples(values, labels, groups, white=255 if values.dtype == np.uint8 else 1, is_motion=motion)
 
 
@@ -122,7 +127,14 @@ def _values_of(arrays):
 
 
 def _first(arrays, names):
-    return next((arrays[name] for name in names if name in arrays), None)
+    name = next((name for name in names if name in arrays), None)
+    try:
+        return None if name is None else arrays[name]
+    except ValueError as error:  # NumPy would have to unpickle it
+        raise _ObjectsError(
+            f"array {name} holds Python objects. Save numbers: images of one size, integer labels, which "
+            "np.unique(names, return_inverse=True)[1] makes of names."
+        ) from error
 
 
 def _groups(arrays):

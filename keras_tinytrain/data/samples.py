@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from keras_tinytrain.data.labels import check_classes
 from keras_tinytrain.data.reader import StoredSamples, read_folder, read_npz, unit_values
 
 _SMALLEST_SCALE = 1 / 16  # of pixels 0..1: a smaller one was made for pixels 0..255
@@ -58,13 +59,7 @@ def read_samples(path: str | os.PathLike, input_shape: Sequence[int]) -> StoredS
     stored = _from_folder(path, input_shape) if path.is_dir() else read_npz(path)
     if stored.values.shape[1:] != tuple(input_shape):
         raise ValueError(f"{path} holds samples of shape {stored.values.shape[1:]}, the model expects {tuple(input_shape)}.")
-    present = np.unique(stored.labels)
-    if present.size < 2:
-        raise ValueError(
-            f"{path}: all {len(stored.labels)} samples have label {stored.labels[0]}; at least two classes are needed."
-        )
-    if present[0] < 0 or present.size != present[-1] + 1:
-        raise ValueError(f"{path}: labels must be 0..K-1 with every class present. Received {present.tolist()}.")
+    check_classes(stored.labels, source=str(path))
     return stored
 
 

@@ -11,10 +11,11 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import ArrayLike
 
+from keras_tinytrain.data.labels import check_labels
 from keras_tinytrain.delta import Delta, read_channels
 from keras_tinytrain.fewshot._classifier_model import classifier_model
 from keras_tinytrain.fewshot._heads import ORIGINAL, Head
-from keras_tinytrain.fewshot._support import check_labels, check_shape
+from keras_tinytrain.fewshot._support import check_shape
 from keras_tinytrain.fewshot.adapter import BATCH_SIZE, Adapter
 from keras_tinytrain.plan import Plan
 

@@ -9,6 +9,7 @@ import typing
 
 import numpy as np
 
+from keras_tinytrain.data.labels import check_labels
 from keras_tinytrain.export.bundle_folder import Bundle
 from keras_tinytrain.plan import Budget, LayerPlan, Plan
 from keras_tinytrain.run.nor_flash import NorFlash
@@ -53,6 +54,7 @@ class BundleRuntime:
         flash: NorFlash | None = None,
     ):
         self.bundle = bundle
+        self._num_classes = {**bundle.manifest["training"], **(settings or {})}["num_classes"]
         room = bundle.manifest.get("adaptive") or {}
         self.trainer = runtime_module().Trainer(
             tables,
@@ -94,6 +96,7 @@ class BundleRuntime:
         images, labels = self._quantised(x), np.asarray(y)
         if labels.shape != (len(images),):
             raise ValueError(f"y expects one label per sample, shape ({len(images)},). Received shape: {labels.shape}")
+        check_labels(labels.astype(int), len(images), self._num_classes)
         for image, label in zip(images, labels):
             self.trainer.add_sample(image, int(label))
 

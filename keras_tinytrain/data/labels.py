@@ -1,0 +1,62 @@
+"""Labels of a task, checked before anything is computed with them."""
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+_NUMBER = "np.unique(y, return_inverse=True)[1]"
+
+
+def check_labels(y: ArrayLike, num_samples: int, num_classes: int | None = None, *, source: str = "") -> None:
+    """Raise ValueError where `y` is not one integer for each sample, or one of them is not below `num_classes`.
+
+    Args:
+        y: the labels.
+        num_samples: N.
+        num_classes: that are known; None for any number.
+        source: the file that they were read from, for the message.
+    """
+    y = np.asarray(y)
+    if y.shape != (num_samples,) or not np.issubdtype(y.dtype, np.integer):
+        received = f"{y.dtype} of shape {y.shape}{_remedy(y, num_samples)}"
+        raise _error(source, f"expected one integer label for each of {num_samples} samples. Received: {received}.")
+    if num_classes is not None and len(y) and not (y.min() >= 0 and y.max() < num_classes):
+        raise _error(source, f"expected labels 0..{num_classes - 1}. Received {y.min()}..{y.max()}.")
+
+
+def check_classes(y: ArrayLike, *, source: str = "") -> int:
+    """The number of classes of labels that `check_labels` let pass.
+
+    Raises:
+        ValueError: there are fewer than two classes, or they are not 0..K-1.
+    """
+    present = np.unique(y)
+    if len(present) < 2:
+        raise _error(
+            source,
+            f"all {np.size(y)} samples have label {present[0] if len(present) else 'none'}; at least two classes are needed.",
+        )
+    if present.tolist() != list(range(len(present))):
+        raise _error(
+            source,
+            f"labels must be 0..K-1 with every class present. Received {present.tolist()}: {_NUMBER} numbers them from 0.",
+        )
+    return len(present)
+
+
+def _error(source, text):
+    return ValueError(f"{source}: {text}" if source else text[0].upper() + text[1:])
+
+
+def _remedy(y, num_samples):
+    """What makes labels of `y`, as the end of a sentence; "" where nothing does."""
+    if len(y) != num_samples if y.ndim else True:
+        return ""
+    if y.ndim == 2 and y.shape[1] == 1:
+        return ": y.ravel() has one for each"
+    if y.ndim == 2 and y.dtype.kind in "biuf" and np.all(np.sort(y, axis=1) == [0] * (y.shape[1] - 1) + [1]):
+        return ", one-hot rows: y.argmax(axis=1) are their labels"
+    if y.ndim == 1 and y.dtype.kind in "USO":
+        return f", such as {y.tolist()[:3]}: {_NUMBER} numbers them from 0"
+    if y.ndim == 1 and y.dtype.kind in "bf" and np.all(y == np.floor(y)):
+        return ": y.astype(int) has integers"
+    return ""
