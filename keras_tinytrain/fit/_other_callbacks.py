@@ -7,14 +7,22 @@ import keras
 
 
 def other_callbacks(callback: keras.callbacks.Callback) -> list[keras.callbacks.Callback]:
-    """The callbacks of the list that is calling `callback` at this moment, except itself; empty where no list calls it.
+    """The callbacks of the `fit` that is running, except `callback`; empty where no list is calling it."""
+    running = callback_list(callback)
+    return [] if running is None else [member for member in running.callbacks if member is not callback]
 
-    The `CallbackList` of Keras and of tf_keras calls each callback from a method, so the list is found further up the stack.
+
+def callback_list(callback: keras.callbacks.Callback) -> keras.callbacks.CallbackList | None:
+    """The list with `callback` that a `fit` further up the stack is using at this moment, None where there is none.
+
+    `fit` of Keras and of tf_keras has it in a variable `callbacks`; the list calls each callback from a method of its own.
     """
     frame: types.FrameType | None = sys._getframe()
     while frame is not None:
-        members = getattr(frame.f_locals.get("self"), "callbacks", None)
-        if isinstance(members, list) and any(member is callback for member in members):
-            return [member for member in members if member is not callback]
+        for name in ("callbacks", "self"):
+            found = frame.f_locals.get(name)
+            members = getattr(found, "callbacks", None)
+            if isinstance(members, list) and any(member is callback for member in members):
+                return found
         frame = frame.f_back
-    return []
+    return None

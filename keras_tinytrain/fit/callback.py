@@ -1,14 +1,12 @@
 """`TinyTrainCallback`: score on the task's samples, choose layers and channels within a budget, train only those."""
 
-import contextlib
 import dataclasses
 import functools
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import keras
 import numpy as np
-import tensorflow as tf
 
 from keras_tinytrain._old_names import last_blocks_or_layers, old_keywords
 from keras_tinytrain.choose import paper_cost, planner
@@ -18,11 +16,14 @@ from keras_tinytrain.choose.sram import DeviceAccounting
 from keras_tinytrain.choose.strategies import redraw
 from keras_tinytrain.delta import Delta, snapshot
 from keras_tinytrain.fit import _resume
+from keras_tinytrain.fit._borrowed_optimizer import BorrowedOptimizer
 from keras_tinytrain.fit._checks import check_fit, check_plan, frozen_layers
 from keras_tinytrain.fit._compiled_loss import compiled_loss
+from keras_tinytrain.fit._inference_mode import self_changing_layers
+from keras_tinytrain.fit._loan import Loan
 from keras_tinytrain.fit._other_callbacks import other_callbacks
 from keras_tinytrain.fit._tensorboard import write_plan
-from keras_tinytrain.fit._train_function import steps_per_execution, train_function
+from keras_tinytrain.fit._train_function import keras3_train_function, steps_per_execution, train_function
 from keras_tinytrain.fit.frozen_cache import FrozenCache, split_for_cache
 from keras_tinytrain.fit.sparse import ChannelSlice, channel_optimizer, channel_slices, move_slices, sparse_train_step
 from keras_tinytrain.model.keras_package import copy_weights, is_keras2, keras_package, twin
@@ -110,7 +111,9 @@ class TinyTrainCallback(NoBatchHooks, keras.callbacks.Callback):
         self._epoch = 0
         self._slices: list[ChannelSlice] = []
         self._before: Delta | None = None  # the delta that changes nothing: the base model's values
-        self._undo: list[Callable[[], None]] = []  # gives the model back to the user, last first
+        self._loan: Loan | None = None  # of the user's model and optimizer, while `fit` runs
+        self._optimizer: BorrowedOptimizer | None = None
+        self._train = self._first_call  # an iterator over batches -> the logs of some of them
 
     def get_config(self) -> dict:
         """The arguments, ready for JSON, except `support`, which is data. The inverse of `from_config`."""
@@ -137,18 +140,18 @@ class TinyTrainCallback(NoBatchHooks, keras.callbacks.Callback):
         return cls(**config)
 
     def on_train_begin(self, logs=None):
-        self._give_back()
+        self._give_back()  # from a fit that broke off
         self._other_callbacks = other_callbacks(self)
         check_fit(self.model, self._other_callbacks)
-        self._replace(self.model, "train_function", self._first_call)
+        self._loan, self._train = Loan(self), self._first_call
+        self._loan.replace(self.model, "train_function", lambda iterator: self._train(iterator))
 
     def on_epoch_begin(self, epoch, logs=None):
         self._epoch = epoch
         if self.strategy == "redrawn" and self._slices and self.plan:
             self.plan = redraw(self.plan, layer_table(self._described), epoch=epoch, seed=self.seed)
             move_slices(self._slices, self.model, self.plan)
-            for variable in self.model.optimizer.variables[2:]:  # after iteration and learning rate: the channels' state
-                variable.assign(tf.zeros_like(variable))
+            self._optimizer.forget()
 
     def on_train_end(self, logs=None):
         if self._before is not None:
@@ -170,36 +173,16 @@ class TinyTrainCallback(NoBatchHooks, keras.callbacks.Callback):
 
     def _first_call(self, iterator):
         """Stands in for the train function until the plan is chosen, on `support` or on the first batch."""
-        with self._giving_back_on_error():
-            first, resumed = [], self._kept()
-            if not (resumed or self._given_plan or self.support):
-                first = [next(iterator)]
-            support = self.support and tuple(part if isinstance(part, dict) else np.asarray(part) for part in self.support)
-            plan = self._begin(support or (first and keras.utils.unpack_x_y_sample_weight(first[0])[:2]), resumed)
-            function = self._sparse_train_function(plan)
-            self.model.train_function = functools.partial(self._later_call, function)
-            if not first:
-                return function(iterator)
-            rest = itertools.islice(iterator, steps_per_execution(self.model) - 1)
-            return function(itertools.chain(first, rest))
-
-    def _later_call(self, function, iterator):
-        with self._giving_back_on_error():
-            return function(iterator)
-
-    @contextlib.contextmanager
-    def _giving_back_on_error(self):
-        """Keras does not tell callbacks that training broke off."""
-        try:
-            yield
-        except (StopIteration, tf.errors.OutOfRangeError):  # the end of the data
-            raise
-        except BaseException:
-            self._give_back()
-            raise
+        first, resumed = next(iterator), self._kept()
+        x, y = keras.utils.unpack_x_y_sample_weight(first)[:2]
+        support = self.support and tuple(part if isinstance(part, dict) else np.asarray(part) for part in self.support)
+        plan = self._begin(support or (x, y), resumed)
+        self._train = self._optimizer.following(self._sparse_train_function(plan, self_changing_layers(self.model, x)))
+        rest = itertools.islice(iterator, steps_per_execution(self.model) - 1)
+        return self._train(itertools.chain([first], rest))
 
     def _begin(self, support, resumed):
-        """Choose the plan and replace the model's optimizer by one that knows the chosen channels only."""
+        """Choose the plan, and make an optimizer that knows the chosen channels only."""
         model = self.model
         self._described = twin(model) if is_keras2(model) else model
         plan, before = resumed or (self._given_plan or self._choose(*support), None)
@@ -209,19 +192,20 @@ class TinyTrainCallback(NoBatchHooks, keras.callbacks.Callback):
             plan = redraw(plan, layer_table(self._described), epoch=self._epoch, seed=self.seed)
         self.plan, self._slices = plan, channel_slices(model, plan)
         self._before = before or snapshot(self._described, _whole_layers(self._described, plan) if redrawn else plan)
-        self._replace(model, "optimizer", channel_optimizer(model.optimizer, self._slices))
+        self._optimizer = BorrowedOptimizer(self._loan, model, channel_optimizer(model.optimizer, self._slices))
         self._tell(plan, self._before, resumed)
         return plan
 
     def _tell(self, plan, before, resumed):
         """Let the other callbacks, and the user, know the plan."""
-        for folder in self._folders("BackupAndRestore", "backup_dir"):
+        for backup in self._others("BackupAndRestore"):
             if resumed:
-                _resume.load_optimizer(folder, self.model.optimizer)
+                _resume.load_optimizer(backup.backup_dir, self._optimizer.channels)
             else:
-                _resume.keep(folder, plan, before)
-        for folder in self._folders("TensorBoard", "log_dir"):
-            write_plan(folder, plan)
+                _resume.keep(backup.backup_dir, plan, before)
+            self._optimizer.back_up_with(self._loan, backup)
+        for board in self._others("TensorBoard"):
+            write_plan(board.log_dir, plan)
         if self.verbose:
             print(f"TinyTrain ({plan.strategy}): {_summary(plan)}")
             if plan.explanation:
@@ -230,30 +214,26 @@ class TinyTrainCallback(NoBatchHooks, keras.callbacks.Callback):
 
     def _kept(self):
         """(plan, base values) of the interrupted training that this one resumes; None where it resumes none."""
-        found = [_resume.kept(folder) for folder in self._folders("BackupAndRestore", "backup_dir")]
+        found = [_resume.kept(backup.backup_dir) for backup in self._others("BackupAndRestore")]
         return next(filter(None, found), None)
 
-    def _folders(self, kind, attribute):
-        """The folders of the other callbacks of class `kind`."""
+    def _others(self, kind):
+        """The other callbacks of Keras' class `kind`."""
         kind = getattr(keras_package(self.model).callbacks, kind)
-        return [getattr(callback, attribute) for callback in self._other_callbacks if isinstance(callback, kind)]
+        return [callback for callback in self._other_callbacks if isinstance(callback, kind)]
 
-    def _sparse_train_function(self, plan):
+    def _sparse_train_function(self, plan, inference):
         """The train function for the chosen channels."""
-        model, step = self.model, functools.partial(sparse_train_step, self.model, self._slices)
-        if self._cache_bytes:
-            if is_keras2(model):
-                raise ValueError("cache_frozen needs a Keras 3 model; received one of tf_keras. Leave cache_frozen out.")
-            frozen, trainable = split_for_cache(model, plan)
-            self.cache = cache = FrozenCache(frozen, self._cache_bytes)
-            prepare = functools.partial(_with_features, cache)
-            return train_function(model, functools.partial(step, forward=trainable), prepare=prepare)
+        model, settings = self.model, {"optimizer": self._optimizer.channels, "inference": inference}
+        step = functools.partial(sparse_train_step, model, self._slices, **settings)
+        if not self._cache_bytes:
+            return train_function(model, step) if is_keras2(model) else keras3_train_function(model, step)
         if is_keras2(model):
-            return train_function(model, step)
-        self._replace(model, "jit_compile", False)  # several times slower on depthwise convolutions
-        model.train_step = step
-        self._undo.append(lambda: delattr(model, "train_step"))
-        return model.make_train_function(force=True) or model.train_function
+            raise ValueError("cache_frozen needs a Keras 3 model; received one of tf_keras. Leave cache_frozen out.")
+        frozen, trainable = split_for_cache(model, plan)
+        self.cache = cache = FrozenCache(frozen, self._cache_bytes)
+        prepare = functools.partial(_with_features, cache)
+        return train_function(model, functools.partial(step, forward=trainable), prepare=prepare)
 
     def _choose(self, x, y):
         (x,) = map(np.asarray, keras.tree.flatten(x))
@@ -263,17 +243,11 @@ class TinyTrainCallback(NoBatchHooks, keras.callbacks.Callback):
         self.model.reset_metrics()
         return plan
 
-    def _replace(self, owner, attribute, value):
-        """Set an attribute until `_give_back`."""
-        before = getattr(owner, attribute)
-        self._undo.append(lambda: setattr(owner, attribute, before))
-        setattr(owner, attribute, value)
-
     def _give_back(self):
         """Make the model the user's own again."""
-        while self._undo:
-            self._undo.pop()()
-        self._before, self._slices = None, []
+        if self._loan:
+            self._loan.give_back()
+        self._loan, self._before, self._slices = None, None, []
 
 
 def _accounting_config(accounting):

@@ -5,19 +5,20 @@ layers' weights, so the backward pass ends at the earliest trained layer. Tensor
 its chosen channels go to the small variables, which are all that the optimizer knows.
 """
 
-import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_tinytrain.fit._constraints import channel_constraint
+from keras_tinytrain.fit._inference_mode import in_inference_mode, self_changing_layers
 from keras_tinytrain.model.channels import kernel_channel_axis
 from keras_tinytrain.model.graph import find_layer
-from keras_tinytrain.model.keras_package import is_keras2, keras_package
+from keras_tinytrain.model.keras_package import is_keras2
 from keras_tinytrain.model.layers import CHANNEL_AXIS
-from keras_tinytrain.model.private_keras import all_layers, tracked_loss, use_weight_decay_of
+from keras_tinytrain.model.private_keras import tracked_loss, use_weight_decay_of
 from keras_tinytrain.plan import Plan
 
 
@@ -36,9 +37,13 @@ class ChannelSlice:
         self._channels = tf.Variable(np.zeros(len(channels), np.int32), trainable=False)
         self._positions = tf.Variable(np.zeros(source.shape[axis], np.int32), trainable=False)
         self.move(channels)
-        kind = tf.Variable if isinstance(source, tf.Variable) else keras.Variable
-        name = source.name.split("/")[-1].split(":")[0]
-        self.variable = kind(self.gathered(), name=name, dtype=source.dtype, trainable=True)
+        options = {"name": source.name.split("/")[-1].split(":")[0], "dtype": source.dtype, "trainable": True}
+        constraint = channel_constraint(source, np.asarray(channels), axis)
+        if isinstance(source, tf.Variable):
+            self.variable = tf.Variable(self.gathered(), constraint=constraint, **options)
+        else:
+            self.variable = keras.Variable(self.gathered(), **options)
+            self.variable.constraint = constraint
 
     def move(self, channels: Sequence[int]) -> None:
         """Choose as many other channels, without building a new graph."""
@@ -114,6 +119,8 @@ def channel_optimizer(optimizer: keras.optimizers.Optimizer, slices: list[Channe
     source_of = {id(_tf_variable(part.variable)): part.watched for part in slices}
     # The configuration does not say which weights are excluded from weight decay: ask the user's optimizer about the layer's own.
     use_weight_decay_of(fresh, optimizer, lambda variable: source_of[id(_tf_variable(variable))])
+    if not hasattr(fresh, "build"):  # a legacy optimizer of tf_keras, which builds itself at its first step
+        return fresh
     fresh.build(variables)
 
     def finalize_variable_values(_):  # Keras passes the model's trainable weights; exponential averages end here
@@ -126,9 +133,17 @@ def channel_optimizer(optimizer: keras.optimizers.Optimizer, slices: list[Channe
 
 
 def sparse_train_step(
-    model: keras.Model, slices: list[ChannelSlice], data: Any, *, forward: Callable[..., tf.Tensor] | None = None
+    model: keras.Model,
+    slices: list[ChannelSlice],
+    data: Any,
+    *,
+    forward: Callable[..., tf.Tensor] | None = None,
+    optimizer: keras.optimizers.Optimizer | None = None,
+    inference: Sequence[keras.layers.Layer] | None = None,
 ) -> dict:
-    """One training step of `model` that updates the channels in `slices` and nothing else. BatchNorm runs in inference mode.
+    """One training step of `model` that updates the channels in `slices` and nothing else.
+
+    Layers that would change their own state, such as BatchNorm, run in inference mode.
 
     It is for training without `TinyTrainCallback`: call it in a `train_step` of your own, or instead of one.
 
@@ -137,9 +152,15 @@ def sparse_train_step(
         slices: `channel_slices` of the plan.
         data: a batch (x, y) or (x, y, sample_weight).
         forward: called as forward(x, training=True) instead of `model`, such as its trainable part, whose input x then is.
+        optimizer: what `channel_optimizer` made; None: the model's own optimizer is that.
+        inference: the layers to run in inference mode; None: those that would change their own state. They are looked for by
+            tracing the model, which takes as long as building a step: once in a graph, at every step of eager training.
 
     Returns:
         {metric: value}, as `keras.Model.train_step`.
+
+    Raises:
+        ValueError: a layer changes its own state in inference mode too.
 
     Example:
         >>> class Distilled(keras.Model):
@@ -152,16 +173,21 @@ def sparse_train_step(
         >>> model.fit(x, y)
     """
     x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+    optimizer = optimizer or model.optimizer
+    if inference is None:
+        inference = self_changing_layers(model, x, forward=forward)
     watched = [part.watched for part in slices]
     with tf.GradientTape(watch_accessed_variables=False) as tape:
         tape.watch(watched)
-        with frozen_norms(model):
+        with in_inference_mode(inference):
             y_pred = (forward or model)(x, training=True)
-        loss = _tracked_loss(model, x, y, y_pred, sample_weight)
+        loss = _tracked_loss(model, optimizer, x, y, y_pred, sample_weight)
     gradients = tape.gradient(loss, watched)
+    if _scales_by_hand(optimizer):
+        gradients = optimizer.get_unscaled_gradients(gradients)
     for part in slices:
         part.load()
-    model.optimizer.apply_gradients(
+    optimizer.apply_gradients(
         [(None if gradient is None else part.chosen(gradient), part.variable) for part, gradient in zip(slices, gradients)]
     )
     for part in slices:
@@ -171,22 +197,14 @@ def sparse_train_step(
     return model.compute_metrics(x, y, y_pred, sample_weight=sample_weight)
 
 
-@contextlib.contextmanager
-def frozen_norms(model: keras.Model) -> Iterator[None]:
-    """Inside it, BatchNorm normalises by its moving statistics and does not change them."""
-    kind = keras_package(model).layers.BatchNormalization
-    norms = [layer for layer in all_layers(model) if isinstance(layer, kind) and layer.trainable]
-    try:
-        for layer in norms:
-            layer.trainable = False
-        yield
-    finally:
-        for layer in norms:
-            layer.trainable = True
-
-
-def _tracked_loss(model, x, y, y_pred, sample_weight):
+def _tracked_loss(model, optimizer, x, y, y_pred, sample_weight):
     """The loss to differentiate; its mean is noted for the logs. As in the model's own train_step."""
-    if is_keras2(model):
-        return model.compute_loss(x, y, y_pred, sample_weight)  # it notes the mean itself
-    return model.optimizer.scale_loss(tracked_loss(model, x, y, y_pred, sample_weight))
+    if not is_keras2(model):
+        return optimizer.scale_loss(tracked_loss(model, x, y, y_pred, sample_weight))
+    loss = model.compute_loss(x, y, y_pred, sample_weight)  # it notes the mean itself
+    return optimizer.get_scaled_loss(loss) if _scales_by_hand(optimizer) else loss
+
+
+def _scales_by_hand(optimizer):
+    """Whether it is a LossScaleOptimizer of tf_keras, which leaves scaling to the train step."""
+    return hasattr(optimizer, "get_scaled_loss")

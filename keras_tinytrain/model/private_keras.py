@@ -9,6 +9,7 @@ import keras
 import tensorflow as tf
 from keras.src.backend.common.variables import AutocastScope
 from keras.src.models.functional import Functional
+from tensorflow.python.framework import auto_control_deps_utils
 
 # The path of Functional as Keras 3 writes it into a model's configuration; Keras 2 writes none.
 FUNCTIONAL_MODULE = "keras.src.models.functional"
@@ -65,7 +66,10 @@ def use_weight_decay_of(
 
     `optimizer.exclude_from_weight_decay` can be called, but nothing public tells what was excluded.
     """
-    fresh._use_weight_decay = lambda variable: optimizer._use_weight_decay(source_of(variable))
+    if hasattr(optimizer, "inner_optimizer"):  # a LossScaleOptimizer
+        fresh, optimizer = fresh.inner_optimizer, optimizer.inner_optimizer
+    if hasattr(optimizer, "_use_weight_decay"):  # all but the legacy ones of tf_keras
+        fresh._use_weight_decay = lambda variable: optimizer._use_weight_decay(source_of(variable))
 
 
 def tracked_loss(model: keras.Model, x: Any, y: Any, y_pred: Any, sample_weight: Any) -> tf.Tensor:
@@ -86,6 +90,27 @@ def keras2_steps_per_execution(model: keras.Model) -> int:
 def count_keras2_step(model: keras.Model) -> None:
     """Count a training step of a tf_keras model, as its own train function does; nothing public counts it."""
     model._train_counter.assign_add(1)
+
+
+def written_handles(operation: tf.Operation) -> list[tf.Tensor]:
+    """Handles of the variables outside all graphs that an operation writes, or a function that it calls.
+
+    TensorFlow orders operations by this knowledge, and has no public name for it.
+    """
+    if not any(tensor.dtype == tf.resource for tensor in operation.inputs):
+        return []
+    _, writes = auto_control_deps_utils.get_read_write_resource_inputs(operation)
+    return [_outside(handle) for handle in writes]
+
+
+def _outside(tensor):
+    """The tensor that a function graph has captured, through all graphs around it."""
+    while isinstance(getattr(tensor, "graph", None), tf.__internal__.FuncGraph):
+        captured = [outer for outer, inner in tensor.graph.captures if inner is tensor]
+        if not captured:
+            return tensor
+        (tensor,) = captured
+    return tensor
 
 
 class NoBatchHooks:
