@@ -13,6 +13,7 @@ RECORD = struct.Struct("<BBIH")  # after the name: value type, flags, values per
 CRC = struct.Struct("<I")
 CHANNEL = struct.Struct("<H")  # index of a channel
 FLOAT32_VALUES, INT8_VALUES = constant(_FORMAT, "kFloat32Values"), constant(_FORMAT, "kInt8Values")
+FLOAT64_VALUES = constant(_FORMAT, "kFloat64Values")
 HAS_BIAS, HAS_PREVIOUS = constant(_FORMAT, "kHasBias"), constant(_FORMAT, "kHasPrevious")
 
 

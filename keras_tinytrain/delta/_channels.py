@@ -33,13 +33,15 @@ def with_learned_state(model: keras.Model, plan: Plan) -> Plan:
 
 
 def read_channels(model: keras.Model, plan: Plan) -> tuple[ChannelValues, ...]:
-    """The present values of the channels that `plan` names."""
+    """The present values of the channels that `plan` names: float64 ones of a float64 layer, else float32, which holds float16
+    and bfloat16 exactly.
+    """
     records = []
     for layer_plan in plan.layers:
         layer = find_layer(model, layer_plan.name)
         channels = list(layer_plan.channels)
-        kernel = np.moveaxis(layer.kernel.numpy(), kernel_channel_axis(layer), 0)
-        biases = layer.bias.numpy()[channels].copy() if layer.use_bias else None
+        kernel = np.moveaxis(_floats(layer.kernel), kernel_channel_axis(layer), 0)
+        biases = _floats(layer.bias)[channels].copy() if layer.use_bias else None
         records.append(ChannelValues(layer.name, tuple(channels), kernel[channels].reshape(len(channels), -1).copy(), biases))
     return tuple(records)
 
@@ -47,7 +49,7 @@ def read_channels(model: keras.Model, plan: Plan) -> tuple[ChannelValues, ...]:
 def write_channels(model: keras.Model, records: Sequence[ChannelValues]) -> None:
     """Assign the values of `records`. Raises ValueError for int8 values, which only a device can apply."""
     for record in records:
-        if record.values.dtype != np.float32:
+        if not np.issubdtype(record.values.dtype, np.floating):
             raise ValueError(
                 f"Layer '{record.name}' holds {record.values.dtype} values of a device; only the device can apply them."
             )
@@ -61,6 +63,11 @@ def write_channels(model: keras.Model, records: Sequence[ChannelValues]) -> None
             bias = layer.bias.numpy().copy()
             bias[channels] = record.biases
             layer.bias.assign(bias)
+
+
+def _floats(variable):
+    values = variable.numpy()
+    return values if values.dtype == np.float64 else values.astype(np.float32)
 
 
 def equal_values(records: Sequence[ChannelValues], others: Sequence[ChannelValues]) -> bool:

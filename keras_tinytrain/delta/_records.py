@@ -6,6 +6,7 @@ import numpy as np
 
 from keras_tinytrain.tflm_runtime.delta_format import (
     FLOAT32_VALUES,
+    FLOAT64_VALUES,
     HAS_BIAS,
     HAS_PREVIOUS,
     INT8_VALUES,
@@ -16,6 +17,7 @@ from keras_tinytrain.tflm_runtime.delta_format import (
 VALUE_TYPES = {  # {code: types of values, biases}
     FLOAT32_VALUES: (np.dtype("<f4"), np.dtype("<f4")),
     INT8_VALUES: (np.dtype("i1"), np.dtype("<i4")),
+    FLOAT64_VALUES: (np.dtype("<f8"), np.dtype("<f8")),
 }
 
 
@@ -26,8 +28,8 @@ class ChannelValues:
     Args:
         name: the layer.
         channels: ascending.
-        values: (channels, weights per channel), float32 (Keras) or int8 (device); kernel order height, width, in.
-        biases: (channels,) float32 or int32; None where the layer has no bias.
+        values: (channels, weights per channel), float32 or float64 (Keras) or int8 (device); kernel order height, width, in.
+        biases: (channels,) of the same type, or int32 (device); None where the layer has no bias.
     """
 
     name: str

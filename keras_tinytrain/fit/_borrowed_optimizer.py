@@ -24,7 +24,7 @@ class BorrowedOptimizer:
     """
 
     def __init__(self, loan: Loan, model: keras.Model, channels: keras.optimizers.Optimizer):
-        self._model, self._own, self.channels = model, model.optimizer, channels
+        self._loan, self._model, self._own, self.channels = loan, model, model.optimizer, channels
         inner = getattr(self._own, "inner_optimizer", self._own)
         self._has_schedule = not isinstance(inner.get_config()["learning_rate"], numbers.Number)
         first = int(self._own.iterations)
@@ -60,10 +60,10 @@ class BorrowedOptimizer:
         finally:
             self._model.optimizer = self._own
 
-    def back_up_with(self, loan: Loan, callback: keras.callbacks.Callback) -> None:
+    def back_up_with(self, callback: keras.callbacks.Callback) -> None:
         """Let a BackupAndRestore of this fit save the state of the channels' optimizer, from which a later fit resumes."""
         for name in ("on_train_batch_end", "on_epoch_end"):
-            loan.replace(callback, name, self._inside(getattr(callback, name)))
+            self._loan.replace(callback, name, self._inside(getattr(callback, name)))
 
     def _inside(self, method):
         def call(*args, **kwargs):

@@ -13,18 +13,26 @@ from keras_tinytrain.model.keras_package import is_keras2
 def compiled_loss(model: keras.Model, x: np.ndarray, y: Any) -> Loss:
     """loss(outputs, indices) -> the sum of the losses of the samples `indices`.
 
+    The model's `compute_loss` sees outputs and labels of the dtypes that it sees in `fit`, whatever dtype is scored in.
+
     Args:
         model: compiled; its metrics are changed.
         x: samples (N, ...).
         y: labels as `fit` takes them: an array, a structure of arrays, or None.
     """
+    (output_dtype,) = {tensor.dtype for tensor in model.outputs}
     mode = {"sample_weight": None} if is_keras2(model) else {"training": False}
 
     def labels(indices):
-        return keras.tree.map_structure(lambda each: tf.convert_to_tensor(np.asarray(each)[indices]), y)
+        return keras.tree.map_structure(lambda each: tf.convert_to_tensor(_as_in_fit(np.asarray(each)[indices])), y)
 
     def loss(outputs, indices):
+        outputs = keras.tree.map_structure(lambda each: tf.cast(each, output_dtype), outputs)
         batch = {"x": x[indices], "y": None if y is None else labels(indices), "y_pred": outputs}
         return model.compute_loss(**batch, **mode) * len(indices)
 
     return loss
+
+
+def _as_in_fit(values):
+    return values.astype(keras.config.floatx()) if np.issubdtype(values.dtype, np.floating) else values

@@ -1,5 +1,7 @@
 """A weight's constraint, applied to some of its channels alone."""
 
+from typing import Any
+
 import keras
 import numpy as np
 import tensorflow as tf
@@ -7,7 +9,7 @@ import tensorflow as tf
 _EXAMPLE_SCALES = (0.1, 1.0, 10.0)  # of random weights: a limit may act on large ones only, or on small ones
 
 
-def channel_constraint(source: keras.Variable | tf.Variable, channels: np.ndarray, axis: int):
+def channel_constraint(source: keras.Variable | tf.Variable, channels: np.ndarray, axis: int) -> Any:
     """The constraint of `source`, for a variable that holds its channels `channels` along `axis`; None where it has none.
 
     Raises:

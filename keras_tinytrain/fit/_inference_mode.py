@@ -65,7 +65,7 @@ def _bound(answer, layer, call):
     def answered(*args, **kwargs):
         return answer(layer, call, *args, **kwargs)
 
-    answered.__signature__ = inspect.signature(call)  # which Keras reads
+    vars(answered)["__signature__"] = inspect.signature(call)  # which Keras reads
     return answered
 
 

@@ -111,8 +111,8 @@ class TinyTrainCallback(NoBatchHooks, keras.callbacks.Callback):
         self._epoch = 0
         self._slices: list[ChannelSlice] = []
         self._before: Delta | None = None  # the delta that changes nothing: the base model's values
-        self._loan: Loan | None = None  # of the user's model and optimizer, while `fit` runs
-        self._optimizer: BorrowedOptimizer | None = None
+        self._loan = Loan(self)  # of the user's model and optimizer, while `fit` runs
+        self._optimizer: BorrowedOptimizer  # once the first batch has arrived
         self._train = self._first_call  # an iterator over batches -> the logs of some of them
 
     def get_config(self) -> dict:
@@ -203,7 +203,7 @@ class TinyTrainCallback(NoBatchHooks, keras.callbacks.Callback):
                 _resume.load_optimizer(backup.backup_dir, self._optimizer.channels)
             else:
                 _resume.keep(backup.backup_dir, plan, before)
-            self._optimizer.back_up_with(self._loan, backup)
+            self._optimizer.back_up_with(backup)
         for board in self._others("TensorBoard"):
             write_plan(board.log_dir, plan)
         if self.verbose:
@@ -245,9 +245,8 @@ class TinyTrainCallback(NoBatchHooks, keras.callbacks.Callback):
 
     def _give_back(self):
         """Make the model the user's own again."""
-        if self._loan:
-            self._loan.give_back()
-        self._loan, self._before, self._slices = None, None, []
+        self._loan.give_back()
+        self._before, self._slices = None, []
 
 
 def _accounting_config(accounting):

@@ -13,6 +13,7 @@ constexpr std::size_t kDeltaHeaderBytes = 48;
 constexpr std::size_t kDeltaCrcBytes = 4;
 constexpr std::uint8_t kFloat32Values = 0;
 constexpr std::uint8_t kInt8Values = 1;
+constexpr std::uint8_t kFloat64Values = 2;  // of a Keras model in float64; no device has one, so ReadRecord refuses it
 constexpr std::uint8_t kHasBias = 1, kHasPrevious = 2;  // flags of a record
 
 // CRC-32 as zlib's. Pass the previous result to continue it.
