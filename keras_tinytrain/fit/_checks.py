@@ -1,6 +1,7 @@
 """Models, other callbacks and plans that `TinyTrainCallback` refuses, because training would go wrong silently."""
 
 import keras
+import tensorflow as tf
 
 from keras_tinytrain.model.keras_package import is_keras2, keras_package
 from keras_tinytrain.model.private_keras import all_layers
@@ -10,6 +11,16 @@ from keras_tinytrain.plan import Plan
 def check_fit(model: keras.Model, other_callbacks: list[keras.callbacks.Callback]) -> None:
     """Raise ValueError where the model or another callback would go wrong silently."""
     package = keras_package(model)
+    if keras.backend.backend() != "tensorflow" and not is_keras2(model):
+        raise ValueError(
+            f"TinyTrainCallback trains with TensorFlow, and Keras runs on {keras.backend.backend()}. Set the environment variable "
+            "KERAS_BACKEND=tensorflow before Keras is imported."
+        )
+    if (strategy := _strategy(model)) is not None:
+        raise ValueError(
+            f"Model '{model.name}' was built under a {type(strategy).__name__}, with which TinyTrainCallback does not work. Build "
+            "and compile it outside of strategy.scope(): it then trains on one device."
+        )
     if model.optimizer is None:
         raise ValueError("TinyTrainCallback needs a model that was compiled with an optimizer.")
     if getattr(model.train_step, "__func__", None) is not package.Model.train_step:
@@ -29,6 +40,15 @@ def check_fit(model: keras.Model, other_callbacks: list[keras.callbacks.Callback
         if isinstance(callback, tuple(kind for kind in refused if kind)):
             name = f"{package.__name__}.callbacks.{type(callback).__name__}"
             raise ValueError(f"{name} does not go with an optimizer that knows the chosen channels only. Leave it out.")
+
+
+def _strategy(model):
+    """The distribution strategy of a model, None where it has none that makes a difference."""
+    strategy = model.distribute_strategy
+    if isinstance(strategy, tf.distribute.OneDeviceStrategy) and not is_keras2(model):
+        return None
+    with strategy.scope():
+        return strategy if tf.distribute.has_strategy() else None
 
 
 def check_plan(plan: Plan, model: keras.Model) -> None:

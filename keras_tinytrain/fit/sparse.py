@@ -17,7 +17,7 @@ from keras_tinytrain.fit._inference_mode import in_inference_mode, self_changing
 from keras_tinytrain.model.channels import kernel_channel_axis
 from keras_tinytrain.model.graph import find_layer
 from keras_tinytrain.model.keras_package import is_keras2
-from keras_tinytrain.model.layers import CHANNEL_AXIS
+from keras_tinytrain.model.layers import CHANNEL_AXIS, kernel_reason
 from keras_tinytrain.model.private_keras import tracked_loss, use_weight_decay_of
 from keras_tinytrain.plan import Plan
 
@@ -106,6 +106,8 @@ def _sources(model, layer_plan):
     """(variable, channel axis) of the weights of one layer that are trained."""
     layer = find_layer(model, layer_plan.name)
     axis = kernel_channel_axis(layer)
+    if reason := kernel_reason(layer):
+        raise ValueError(f"The plan trains layer '{layer.name}', which cannot be trained here: {reason}.")
     if not (layer_plan.kernel or layer.use_bias):
         raise ValueError(f"The plan trains biases of layer '{layer.name}', which has none.")
     kernel = layer.depthwise_kernel if is_keras2(layer) and axis == CHANNEL_AXIS["depthwise"] else layer.kernel

@@ -235,6 +235,8 @@ def _reason(layer, kind):
         return f"{type(layer).__name__}; channels are trained in Conv2D, DepthwiseConv2D and Dense layers"
     if kind not in CHANNEL_AXIS:
         return ""
+    if reason := kernel_reason(layer):
+        return reason
     if getattr(layer, "data_format", "channels_last") != "channels_last":
         return "data_format is channels_first; rebuild it with channels_last"
     if kind == "conv" and layer.groups != 1:
@@ -243,6 +245,15 @@ def _reason(layer, kind):
         return f"depth_multiplier={layer.depth_multiplier}; use 1"
     if kind != "dense" and tuple(layer.dilation_rate) != (1, 1):
         return f"dilation_rate={tuple(layer.dilation_rate)}; use 1"
+    return ""
+
+
+def kernel_reason(layer: keras.layers.Layer) -> str:
+    """Why the kernel of a layer with channels is no variable that can be trained; "" where it is one."""
+    if getattr(layer, "lora_enabled", False):
+        return "LoRA is enabled, so its kernel is a sum; save the weights, which merges it, and load them into a layer without"
+    if getattr(layer, "quantization_mode", None):
+        return f"its kernel is quantized to {layer.quantization_mode}; use the layer as it was before quantize()"
     return ""
 
 
