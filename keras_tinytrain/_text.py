@@ -52,3 +52,10 @@ def kilobytes(num_bytes: int) -> str:
 def first_paragraph(error: BaseException) -> str:
     """The part of an error's text that a person is shown."""
     return str(error).strip().split("\n\n")[0]
+
+
+def keras_reason(error: BaseException) -> str:
+    """Why Keras could not make an object from its configuration, without the configuration, which Keras prints first."""
+    text = str(error).strip()
+    reason = text.rpartition("Exception encountered: ")[2] or text
+    return reason.split("\n\n")[0].split("\n\t")[0].split(", config={")[0].strip()

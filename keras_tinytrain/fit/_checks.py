@@ -29,7 +29,8 @@ def check_fit(model: keras.Model, other_callbacks: list[keras.callbacks.Callback
             "keras_tinytrain.fit.sparse.sparse_train_step in it instead of using the callback, or override compute_loss."
         )
     for side in ("input", "output"):
-        names = getattr(model, f"{side}_names", [])
+        tensors = getattr(model, f"{side}s", None) or ()  # None in a Sequential that is not built
+        names = getattr(model, f"{side}_names", [tensor.name for tensor in tensors])
         if len(names) > 1:
             raise ValueError(
                 f"TinyTrainCallback needs a model with one {side}. Received '{model.name}' with {len(names)}: {names}"

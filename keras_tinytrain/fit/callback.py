@@ -26,7 +26,7 @@ from keras_tinytrain.fit._tensorboard import write_plan
 from keras_tinytrain.fit._train_function import keras3_train_function, steps_per_execution, train_function
 from keras_tinytrain.fit.frozen_cache import FrozenCache, split_for_cache
 from keras_tinytrain.fit.sparse import ChannelSlice, channel_optimizer, channel_slices, move_slices, sparse_train_step
-from keras_tinytrain.model.keras_package import copy_weights, is_keras2, keras_package, twin
+from keras_tinytrain.model.keras_package import build_sequential, copy_weights, is_keras2, keras_package, twin
 from keras_tinytrain.model.layers import layer_table
 from keras_tinytrain.model.private_keras import NoBatchHooks
 from keras_tinytrain.plan import Budget, LayerPlan, Plan, parse_bytes
@@ -175,6 +175,7 @@ class TinyTrainCallback(NoBatchHooks, keras.callbacks.Callback):
         """Stands in for the train function until the plan is chosen, on `support` or on the first batch."""
         first, resumed = next(iterator), self._kept()
         x, y = keras.utils.unpack_x_y_sample_weight(first)[:2]
+        build_sequential(self.model, keras.tree.flatten(x)[0])
         support = self.support and tuple(part if isinstance(part, dict) else np.asarray(part) for part in self.support)
         plan = self._begin(support or (x, y), resumed)
         self._train = self._optimizer.following(self._sparse_train_function(plan, self_changing_layers(self.model, x)))

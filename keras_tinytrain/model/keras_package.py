@@ -2,12 +2,15 @@
 
 import sys
 import types
+from collections.abc import Sequence
 from typing import Any
 
 import keras
+import numpy as np
+from numpy.typing import ArrayLike
 
-from keras_tinytrain.model.graph import find_layer
-from keras_tinytrain.model.private_keras import FUNCTIONAL_MODULE, all_layers
+from keras_tinytrain._text import first_paragraph
+from keras_tinytrain.model._keras2_graph import keras3_model
 
 
 def keras_package(thing: Any) -> types.ModuleType:
@@ -26,43 +29,36 @@ def twin(model: Any) -> keras.Model:
     of tf_keras.
 
     Raises:
-        ValueError: a layer exists in Keras 2 only, or the model is subclassed.
+        ValueError: a layer exists in Keras 2 only, or the model is subclassed or not built.
     """
-    package = keras_package(model)
-    build = keras.Sequential if isinstance(model, package.Sequential) else keras.Model
     try:
-        result = build.from_config(_translated(model.get_config()))
+        result = keras3_model(type(model).__name__, model.get_config())
     except (TypeError, ValueError, NotImplementedError, AttributeError) as error:
-        reason = str(error).strip().split("\n")[0]
         raise ValueError(
-            f"tf_keras model '{model.name}' has no twin in Keras 3, on which layers are scored: {reason} "
-            "Build it of layers that both have, Functional or Sequential."
+            f"tf_keras model '{model.name}' has no twin in Keras 3, on which layers are scored: {first_paragraph(error)}"
         ) from error
     copy_weights(model, result)
     return result
 
 
+def build_sequential(model: Any, x: ArrayLike) -> None:
+    """Build a Sequential model of Keras or tf_keras that begins without an Input for samples x (N, ...); others stay as they are."""
+    if isinstance(model, keras_package(model).Sequential) and not model.built:
+        model.build((None, *np.shape(x)[1:]))
+
+
 def copy_weights(source: Any, target: Any) -> None:
     """Copy the weights of all layers by name between a model and its twin, in either direction."""
-    for layer in all_layers(source):
-        if layer.get_weights() and not isinstance(layer, keras_package(source).Model):
-            find_layer(target, layer.name).set_weights(layer.get_weights())
+    others = {layer.name: layer for layer in target.layers}
+    for layer in source.layers:
+        if isinstance(layer, keras_package(layer).Model):
+            copy_weights(layer, others[layer.name])
+        elif layer.get_weights():
+            set_weights(others[layer.name], layer.get_weights())
 
 
-def _translated(config):
-    """A Keras 2 configuration as Keras 3 reads it."""
-    if isinstance(config, (list, tuple)):
-        return [_translated(value) for value in config]
-    if not isinstance(config, dict):
-        return config
-    config = {key: _translated(value) for key, value in config.items()}
-    own = config.get("config")
-    match config.get("class_name"):
-        case "DepthwiseConv2D":
-            own.pop("groups", None)
-        case "BatchNormalization" if isinstance(own["axis"], list):
-            (own["axis"],) = own["axis"]
-        case "Functional":  # a model inside a model
-            config["module"] = FUNCTIONAL_MODULE
-            own.update({end: own[end][0] for end in ("input_layers", "output_layers") if len(own[end]) == 1})
-    return config
+def set_weights(layer: Any, weights: Sequence[np.ndarray]) -> None:
+    """`layer.set_weights`, after which a Normalization or Discretization also computes by them."""
+    layer.set_weights(weights)
+    if hasattr(layer, "finalize_state"):
+        layer.finalize_state()

@@ -39,6 +39,23 @@ def run_graph(functional: keras.Model, inputs: list, visit: Callable[[Any], Call
     return functional._run_through_graph(inputs, operation_fn=visit)
 
 
+def name_operation(tensor: keras.KerasTensor, name: str) -> None:
+    """Name the operation that makes `tensor`. `keras.ops` takes no names, and those it gives may be those of layers."""
+    tensor._keras_history.operation.name = name
+
+
+def renamed(layer: Any, name: str, dtype: str | None = None) -> Any:
+    """A layer, or operation, that shares everything with `layer`, weights too, except its name and its place in graphs.
+
+    Two layers of a Keras model cannot have one name, and nothing public makes a second layer over the same weights.
+    """
+    other = object.__new__(type(layer))
+    other.__dict__.update(layer.__dict__, name=name, _inbound_nodes=[], _outbound_nodes=[])
+    if dtype is not None:
+        other.__dict__.update(_dtype_policy=keras.DTypePolicy(dtype))
+    return other
+
+
 def all_layers(model: keras.Model) -> list[keras.layers.Layer]:
     """Every layer in a model of Keras or tf_keras, at any depth. `model.layers` does not enter wrappers and custom layers."""
     return model._flatten_layers(include_self=False)
