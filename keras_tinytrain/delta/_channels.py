@@ -42,7 +42,9 @@ def read_channels(model: keras.Model, plan: Plan) -> tuple[ChannelValues, ...]:
         channels = list(layer_plan.channels)
         kernel = np.moveaxis(_floats(layer.kernel), kernel_channel_axis(layer), 0)
         biases = _floats(layer.bias)[channels].copy() if layer.use_bias else None
-        records.append(ChannelValues(layer.name, tuple(channels), kernel[channels].reshape(len(channels), -1).copy(), biases))
+        records.append(
+            ChannelValues(layer_plan.name, tuple(channels), kernel[channels].reshape(len(channels), -1).copy(), biases)
+        )
     return tuple(records)
 
 

@@ -3,8 +3,8 @@
 import keras
 import tensorflow as tf
 
+from keras_tinytrain.model.graph import named_operations
 from keras_tinytrain.model.keras_package import is_keras2, keras_package
-from keras_tinytrain.model.private_keras import all_layers
 from keras_tinytrain.plan import Plan
 
 
@@ -65,4 +65,4 @@ def check_plan(plan: Plan, model: keras.Model) -> None:
 
 def frozen_layers(model: keras.Model) -> set[str]:
     """Names of the layers that the user does not want trained."""
-    return {layer.name for layer in all_layers(model) if not layer.trainable}
+    return {name for name, layer in named_operations(model).items() if not getattr(layer, "trainable", True)}

@@ -1,14 +1,21 @@
 """The canonical model: BatchNorm folded into its convolution, fused activations as layers of their own.
 
-Costs, scores, masks, export and device all speak of the same convolution + bias, followed by an activation layer.
+Costs, scores, masks, export and device all speak of the same convolution + bias, followed by an activation layer. It computes
+in single precision at least, and layers that do nothing outside training, such as augmentation, are not in it.
 """
+
+import inspect
 
 import keras
 import numpy as np
 
+from keras_tinytrain._text import keras_reason
 from keras_tinytrain.model.graph import flatten, rebuild, walk
+from keras_tinytrain.model.keras_package import set_weights
+from keras_tinytrain.model.private_keras import renamed
 
 _FOLDABLE = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D, keras.layers.Dense)
+_OBJECTS = ("_initializer", "_regularizer", "_constraint")  # ends of arguments that a class of the user's may fill
 
 
 def fold_batch_norm(model: keras.Model) -> keras.Model:
@@ -19,6 +26,7 @@ def fold_batch_norm(model: keras.Model) -> keras.Model:
         after a layer:   BN(W x + b) = (s W) x + (s b + t)
         before a layer:  W BN(x) + b = (W s) x + (W t + b)
 
+    A layer that does nothing outside training, such as RandomFlip, is left out (Dropout stays), and so is mixed precision.
     A BatchNormalization stays where folding is not exact: it touches no convolution, depthwise or dense layer directly,
     something else reads the tensor between the two, or it comes before a layer that pads with zeros.
 
@@ -35,11 +43,11 @@ def fold_batch_norm(model: keras.Model) -> keras.Model:
     if any(_is_fused(layer) for layer in flat.layers):
         flat = _separate_activations(flat)
     after, before = _foldable_norms(flat)
-    norms = [*after.values(), *before.values()]
+    left_out = [*after.values(), *before.values(), *_idle_layers(flat)]
     copies = {}
 
     def call(layer, *args, **kwargs):
-        if layer in norms:
+        if layer in left_out:
             return args[0]
         biased = {"use_bias": True} if layer in after or layer in before else {}
         copy = copies[layer] = _copy_layer(layer, **biased)
@@ -54,9 +62,27 @@ def fold_batch_norm(model: keras.Model) -> keras.Model:
 def canonical_form(model: keras.Model) -> keras.Model:
     """`fold_batch_norm(model)`; where that would change nothing `model` flattened, which shares its layers: only to be read."""
     flat = flatten(model)
-    if any(_foldable_norms(flat)) or any(_is_fused(layer) for layer in flat.layers):
+    changes = any(_is_fused(layer) or _wider(layer) for layer in flat.layers)
+    if changes or any(_foldable_norms(flat)) or _idle_layers(flat):
         return fold_batch_norm(model)
     return flat
+
+
+def _idle_layers(flat):
+    """The layers that give back their input outside training: augmentation and noise; Dropout is known to all and stays."""
+    nodes = walk(flat)
+    return [node.layer for node in nodes if len(node.inputs) == 1 and _is_idle(node.layer, nodes[node.inputs[0]].output)]
+
+
+def _is_idle(layer, source):
+    if not isinstance(layer, keras.layers.Layer) or isinstance(layer, keras.layers.Dropout) or layer.weights:
+        return False
+    if "training" not in inspect.signature(layer.call).parameters or not keras.backend.is_float_dtype(source.dtype):
+        return False
+    shape = [8 if size is None else size for size in source.shape]
+    x = np.random.default_rng(0).normal(0, 100, shape).astype(layer.compute_dtype)
+    output = np.asarray(layer(x, training=False))
+    return output.shape == x.shape and np.array_equal(output, x)
 
 
 def _is_fused(layer):
@@ -91,9 +117,24 @@ def _activation_layer(activation, name):
 
 
 def _copy_layer(layer, **changes):
+    """A copy of a layer, its weights yet to be set; one without weights is shared. It computes in single precision at least."""
     if not isinstance(layer, keras.layers.Layer):
         return layer  # an operation such as keras.ops.add holds no state
-    return layer.__class__.from_config({**layer.get_config(), **changes})
+    if not (layer.weights or changes):
+        return renamed(layer, layer.name, **_wider(layer))
+    try:
+        config = layer.get_config()
+        objects = {key: getattr(layer, key) for key in config if key.endswith(_OBJECTS) and hasattr(layer, key)}
+        return layer.__class__.from_config({**config, **objects, **_wider(layer), **changes})
+    except (TypeError, ValueError, NotImplementedError) as error:
+        raise ValueError(
+            f"Layer '{layer.name}', a {type(layer).__name__}, cannot be copied by its get_config(): {keras_reason(error)}"
+        ) from error
+
+
+def _wider(layer):
+    """The changed argument of a layer that computes in half precision."""
+    return {"dtype": "float32"} if layer.compute_dtype in ("float16", "bfloat16") else {}
 
 
 def _weights(layer):
@@ -102,7 +143,7 @@ def _weights(layer):
 
 def _set_weights(layer, weights):
     if weights:
-        layer.set_weights(weights)
+        set_weights(layer, weights)
 
 
 def _foldable_norms(flat):

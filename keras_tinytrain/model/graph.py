@@ -1,12 +1,20 @@
 """Walk and rebuild the graph of a Keras model: nested models flattened, one node per layer call."""
 
+import collections
 import dataclasses
 from collections.abc import Callable
 from typing import Any
 
 import keras
 
-from keras_tinytrain.model.private_keras import all_layers, functional_of, graph_nodes, is_functional, run_graph
+from keras_tinytrain.model.private_keras import (
+    functional_of,
+    graph_nodes,
+    is_functional,
+    operations_of,
+    renamed,
+    run_graph,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,6 +50,17 @@ def require_functional(model: keras.Model) -> keras.Model:
     return model
 
 
+def check_ends(model: keras.Model) -> None:
+    """Raise ValueError where a built Functional or Sequential model has several inputs or outputs."""
+    functional = require_functional(model)
+    for side, names in (("input", [tensor.name for tensor in functional.inputs]), ("output", functional.output_names)):
+        if len(names) != 1:
+            raise ValueError(
+                f"Model '{model.name}' has {len(names)} {side}s {names}; models with one {side} are supported. Take a part of it "
+                "with keras.Model(inputs, outputs)."
+            )
+
+
 def walk(model: keras.Model) -> tuple[Node, ...]:
     """Nodes of a flat functional model in execution order.
 
@@ -49,12 +68,10 @@ def walk(model: keras.Model) -> tuple[Node, ...]:
         model: a built Functional or Sequential model with one input and without nested models (see `flatten`).
 
     Raises:
-        ValueError: the model has several inputs, a nested model, or a layer that is called twice.
+        ValueError: the model has several inputs or outputs, a nested model, or a layer that is called twice.
     """
     functional = require_functional(model)
-    if len(functional.inputs) != 1:
-        names = [tensor.name for tensor in functional.inputs]
-        raise ValueError(f"Model '{model.name}' has {len(names)} inputs {names}; models with one input are supported.")
+    check_ends(functional)
     nodes: list[Node] = []
     index_of: dict[int, int] = {}  # {id of a tensor: the node that makes it}
     for node in graph_nodes(functional):
@@ -73,39 +90,61 @@ def walk(model: keras.Model) -> tuple[Node, ...]:
 def rebuild(model: keras.Model, call: Callable[..., Any]) -> keras.Model:
     """A new model over the same graph, in which each layer call is answered by `call(layer, *args, **kwargs)`.
 
-    Nested models are entered, so the result is flat. `call` returns the symbolic output that stands for the layer's.
+    Nested models are entered, so the result is flat; a single output in a list comes without it. `call` returns the symbolic
+    output that stands for the layer's. The layer that it receives carries its name of `named_operations`, and where one without
+    weights is called at several places, a name of its own at each.
 
     Raises:
-        ValueError: a layer is called twice, or two layers have the same name once nested models are dissolved.
+        ValueError: a layer with weights is called twice.
     """
     functional = require_functional(model)
-    called: list[keras.layers.Layer] = []
+    names = {id(operation): name for name, operation in named_operations(model).items()}
+    times_called: dict[int, int] = {}
 
     def visit(operation):
         if isinstance(operation, keras.Model):
             inner = require_functional(operation)
-            return lambda *args, **kwargs: only(run_graph(inner, list(args), visit))
-        _check_new(operation, called, model)
-        called.append(operation)
-        return lambda *args, **kwargs: call(operation, *args, **kwargs)
+            return lambda *args, **options: only(run_graph(inner, list(args), visit))
+        count = times_called[id(operation)] = times_called.get(id(operation), 0) + 1
+        if count > 1 and getattr(operation, "weights", []):
+            raise ValueError(_shared(operation, model))
+        name = names[id(operation)] + (f".{count}" if count > 1 else "")
+        layer = operation if name == operation.name else renamed(operation, name)
+        return lambda *args, **options: call(layer, *args, **options)
 
     inputs = [keras.Input(batch_shape=tensor.shape, dtype=tensor.dtype, name=tensor.name) for tensor in functional.inputs]
-    outputs = run_graph(functional, inputs, visit)
+    outputs = only(run_graph(functional, inputs, visit))
     return keras.Model(inputs if len(inputs) > 1 else inputs[0], outputs, name=model.name)
 
 
 def flatten(model: keras.Model) -> keras.Model:
-    """`model` with its nested models dissolved; layers (and so weights) are shared with the original."""
-    if not any(isinstance(layer, keras.Model) for layer in model.layers):
-        return require_functional(model)
+    """`model` with its nested models dissolved, as `rebuild` does; weights are shared with the original, and layers too except
+    those that need another name."""
+    functional = require_functional(model)
+    operations = [node.operation for node in graph_nodes(functional)]
+    is_flat = not any(isinstance(operation, keras.Model) for operation in operations)
+    if is_flat and len({*map(id, operations)}) == len(operations) and isinstance(functional.output, keras.KerasTensor):
+        return functional
     return rebuild(model, lambda layer, *args, **kwargs: layer(*args, **kwargs))
 
 
+def named_operations(model: Any) -> dict[str, Any]:
+    """{name in the flat model: layer or operation} of a model of Keras or tf_keras, at any depth of nesting.
+
+    A layer keeps its name; where several models hold a layer of one name, those of a nested model are called by their path,
+    "outer.inner.layer".
+    """
+    paths = {id(operation): (path, operation) for path, operation in reversed([*_paths(model)])}
+    counts = collections.Counter(operation.name for _, operation in paths.values())
+    named = [(path if counts[operation.name] > 1 else path[-1:], operation) for path, operation in reversed(paths.values())]
+    return {".".join(path): operation for path, operation in named}
+
+
 def find_layer(model: keras.Model, name: str) -> keras.layers.Layer:
-    """The layer called `name`, at any depth of nesting. Raises ValueError where there is none."""
-    for layer in all_layers(model):
-        if layer.name == name and not isinstance(layer, keras.Model):
-            return layer
+    """The layer with this name of `named_operations`. Raises ValueError where there is none."""
+    layers = named_operations(model)
+    if name in layers:
+        return layers[name]
     raise ValueError(f"Model '{model.name}' has no layer '{name}'.")
 
 
@@ -114,18 +153,18 @@ def only(outputs: Any) -> Any:
     return outputs[0] if isinstance(outputs, (list, tuple)) and len(outputs) == 1 else outputs
 
 
-def _check_new(operation, called, model):
-    for other in called:
-        if operation is other:
-            raise ValueError(_shared(operation, model))
-        if operation.name == other.name:
-            raise ValueError(
-                f"Two layers of model '{model.name}' are called '{other.name}' once nested models are dissolved: rename one."
-            )
+def _paths(model, path=()):
+    """(names from the outermost model to the operation, operation); a nested model's own inputs are not in the flat model."""
+    for operation in operations_of(model):
+        here = (*path, operation.name)
+        if hasattr(operation, "layers") and hasattr(operation, "fit"):
+            yield from _paths(operation, here)
+        elif not path or type(operation).__name__ != "InputLayer":
+            yield here, operation
 
 
 def _shared(layer, model):
     return (
-        f"Layer '{layer.name}' is called more than once in model '{model.name}'. Shared layers are not supported: give each "
-        "call a layer of its own."
+        f"Layer '{layer.name}' is called more than once in model '{model.name}'. Shared layers with weights are not supported: "
+        "give each call a layer of its own."
     )

@@ -25,6 +25,15 @@ def functional_of(model: keras.Sequential) -> keras.Model | None:
     return model._functional if model.built else None
 
 
+def operations_of(model: Any) -> list:
+    """Layers and operations of a model of Keras or tf_keras, nested ones as they are. `model.layers` lacks operations.
+
+    Of a Sequential model of Keras 3 that is not built, and of tf_keras, they are the layers.
+    """
+    functional = functional_of(model) if isinstance(model, keras.Sequential) else model
+    return functional.operations if isinstance(functional, Functional) else model.layers
+
+
 def graph_nodes(functional: keras.Model) -> list:
     """The nodes of a functional model in execution order. `model.layers` has neither this order nor the edges."""
     by_depth = functional._nodes_by_depth
