@@ -14,8 +14,8 @@ import dataclasses
 from keras_tinytrain.choose.backward_pass import Step, interiors, place_gradients, values_read, with_gradient
 from keras_tinytrain.export.backward.operators import NONE, OPERATORS, Layer, pads_convolutions_only, read_operator, with_pad
 from keras_tinytrain.export.tflite import flatbuffer as fb
-from keras_tinytrain.export.tflite.convert import layer_name
 from keras_tinytrain.export.tflite.flatbuffer import shape_of
+from keras_tinytrain.export.tflite.layer_names import layer_name
 from keras_tinytrain.plan import Plan
 from keras_tinytrain.tflm_runtime.headers import constant
 

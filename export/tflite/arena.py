@@ -65,14 +65,23 @@ def smallest_arena(model_bytes: bytes) -> int:
 
     Raises:
         ImportError: tflite-micro is not installed.
-        ValueError: TFLM cannot run the model.
+        ValueError: TFLM cannot run the model. The operator and its layer are named.
     """
     micro_runtime()
+    arena, reason = _ask(model_bytes)
+    if arena is None:
+        from keras_tinytrain.export.tflite._culprit import culprit  # it imports TensorFlow
+
+        found = culprit(model_bytes, lambda part: _ask(part)[0] is not None)
+        raise ValueError(found or f"TensorFlow Lite Micro could not be asked for its arena: {reason}")
+    return arena
+
+
+def _ask(model_bytes: bytes) -> tuple[int | None, str]:
+    """(the smallest arena, ""), or (None, why there is none), by a process of its own."""
     probe = pathlib.Path(__file__).with_name("_arena_probe.py")
     with tempfile.TemporaryDirectory(prefix="keras_tinytrain_") as folder:
         model = pathlib.Path(folder, "model.tflite")
         model.write_bytes(model_bytes)
-        done = subprocess.run([sys.executable, str(probe), str(model)], capture_output=True, text=True)
-    if done.returncode:
-        raise ValueError(f"TensorFlow Lite Micro could not be asked for its arena: {done.stderr.strip()[-1000:]}")
-    return int(done.stdout)
+        done = subprocess.run([sys.executable, str(probe), str(model)], capture_output=True, text=True, check=False)
+    return (None, done.stderr.strip()[-1000:]) if done.returncode else (int(done.stdout), "")

@@ -1,18 +1,17 @@
 """Keras model -> stock full-int8 .tflite: static batch 1, convolutions per channel, dense layers per tensor."""
 
 import collections.abc
-import re
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 from keras_tinytrain._quiet import quiet
-from keras_tinytrain.export.tflite.flatbuffer import operator_name, quantisation, read_model, schema, tensor_name, write_model
+from keras_tinytrain.export.tflite.checks import check_int8, check_no_loops, check_scales
+from keras_tinytrain.export.tflite.flatbuffer import operator_name, read_model, schema, tensor_name, write_model
+from keras_tinytrain.export.tflite.layer_names import layers_in
 
-_SMALLEST_SCALE = float(np.finfo(np.float32).tiny)  # below it a float32 is denormal
 LayersOf = collections.abc.Callable[[schema.ModelT, schema.OperatorT], list[str]]
-_NO_RANGE = 1e-8  # TensorFlow gives activations that are all zero a range of 2e-6, that is a scale of 7.8e-9
 
 
 def convert_int8(model: keras.Model, calibration: np.ndarray) -> bytes:
@@ -27,9 +26,11 @@ def convert_int8(model: keras.Model, calibration: np.ndarray) -> bytes:
         (the last one first, "relu;conv", where they were fused), so that equal models give equal bytes.
 
     Raises:
-        ValueError: the samples do not fit the model, TensorFlow cannot convert it, or a scale is degenerate.
+        ValueError: the samples do not fit the model, TensorFlow cannot convert it, a layer computes in a loop or in float32,
+            or a scale is degenerate. The layer is named.
     """
     samples = _check_calibration(model, calibration)
+    check_no_loops(model)
     image = keras.Input(batch_shape=samples[:1].shape, dtype=samples.dtype)
     converter = tf.lite.TFLiteConverter.from_keras_model(keras.Model(image, model(image)))
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
@@ -50,7 +51,7 @@ def convert_int8(model: keras.Model, calibration: np.ndarray) -> bytes:
 
 
 def finished(model_bytes: bytes, layer_names: list[str], layers_of: LayersOf) -> bytes:
-    """The converter's file with tensors named after their layers. Raises ValueError where a scale is degenerate.
+    """The converter's file with tensors named after their layers. Raises ValueError where an operator is not int8 or a scale is degenerate.
 
     Args:
         model_bytes: the file that the converter wrote.
@@ -58,46 +59,9 @@ def finished(model_bytes: bytes, layer_names: list[str], layers_of: LayersOf) ->
         layers_of: (model, operator) -> the layers that an operator computes, by the converter's names, in any order.
     """
     model_bytes = _name_tensors(model_bytes, layer_names, layers_of)
+    check_int8(model_bytes)
     check_scales(model_bytes)
     return model_bytes
-
-
-def check_scales(model_bytes: bytes) -> None:
-    """Raise ValueError, naming the layer, where a scale is degenerate.
-
-    The reference interpreter does not refuse such a model: it ends the process, or computes zeros.
-    """
-    model = read_model(model_bytes)
-    graph = model.subgraphs[0]
-    for operator in graph.operators:
-        output = operator.outputs[0]
-        limits = {int(tensor): _SMALLEST_SCALE for tensor in operator.inputs if tensor >= 0} | {int(output): _NO_RANGE}
-        for tensor, smallest in limits.items():
-            scales, _ = quantisation(model, tensor)
-            if np.all((scales >= smallest) & np.isfinite(scales)):
-                continue
-            raise ValueError(
-                f"Layer '{layer_name(model, output)}' cannot be quantised: a scale is {scales.min():.3g}, so its "
-                "weights or activations vanish or overflow on the calibration samples. Train the model, or calibrate "
-                "its BatchNormalization statistics, and pass samples that reach every layer."
-            )
-
-
-def layer_name(model: schema.ModelT, tensor: int) -> str:
-    """The Keras layer whose output a tensor is, in a model that `convert_int8` wrote."""
-    return tensor_name(model, tensor).split(";")[0]
-
-
-def layers_in(name: str, layer_names: list[str]) -> list[str]:
-    """The Keras layers in the converter's name of a tensor, such as "model_1/relu_1/Relu;model_1/conv_1/convolution".
-
-    TensorFlow appends "_1" to each scope: "conv_1" stands for a layer "conv", "conv_1_1" for a layer "conv_1".
-    """
-    found: list[str] = []
-    for scope in (scope for part in name.split(";") for scope in part.split("/")[::-1]):
-        candidates = (re.sub(r"_\d+$", "", scope), scope)
-        found += [candidate for candidate in candidates if candidate in layer_names][:1]
-    return list(dict.fromkeys(found))
 
 
 def _name_tensors(model_bytes: bytes, layer_names: list[str], layers_of: LayersOf) -> bytes:

@@ -11,7 +11,15 @@ from keras_tinytrain.model.private_keras import FUNCTIONAL_MODULE
 # Arguments that every layer of Keras 3 takes besides those of its own class.
 _COMMON = {"name", "dtype", "trainable", "activity_regularizer"}
 # Arguments of Keras 2 that decide nothing about a trained layer's output.
-_WITHOUT_EFFECT = {"batch_input_shape", "implementation", "fused", "input_length", "input_dim", "unroll", "experimental_autocast"}
+_WITHOUT_EFFECT = {
+    "batch_input_shape",
+    "implementation",
+    "fused",
+    "input_length",
+    "input_dim",
+    "unroll",
+    "experimental_autocast",
+}
 # An argument is renamed only where Keras 3 does not know the old name and knows the new one.
 _RENAMED = {"batch_input_shape": "batch_shape", "alpha": "negative_slope"}
 

@@ -5,7 +5,7 @@ import numpy as np
 
 from keras_tinytrain.export.bundle_folder import Bundle
 from keras_tinytrain.export.tflite import flatbuffer as fb
-from keras_tinytrain.export.tflite.convert import without_softmax
+from keras_tinytrain.model.ending import without_ending
 from keras_tinytrain.model.fold import fold_batch_norm
 
 _KERNEL_OPERATORS = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
@@ -31,7 +31,7 @@ def dequantised_model(model: keras.Model, bundle: Bundle) -> keras.Model:
         raise ValueError(
             f"Bundle {bundle.path} holds layers {parts} in two parts: export it again with weights_in_ram='whole'."
         )
-    canonical = without_softmax(fold_batch_norm(model))
+    canonical = without_ending(fold_batch_norm(model))
     copy = keras.models.clone_model(canonical)
     copy.set_weights(canonical.get_weights())
     found = _kernels(bundle.frozen) | _kernels(bundle.trainable)

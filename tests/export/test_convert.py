@@ -10,8 +10,10 @@ from models import images, tiny_net
 from keras_tinytrain.export.backward.graph import read_trainable
 from keras_tinytrain.export.tflite import flatbuffer as fb
 from keras_tinytrain.export.tflite.arena import new_interpreter, smallest_arena
-from keras_tinytrain.export.tflite.convert import check_scales, convert_int8, layers_in
+from keras_tinytrain.export.tflite.checks import check_scales
+from keras_tinytrain.export.tflite.convert import convert_int8
 from keras_tinytrain.export.tflite.cut import cut_model, find_trained
+from keras_tinytrain.export.tflite.layer_names import layers_in
 from keras_tinytrain.model.ending import without_ending
 from keras_tinytrain.model.fold import fold_batch_norm
 from keras_tinytrain.plan import LayerPlan, Plan
@@ -161,6 +163,35 @@ def test_vanishing_activations_are_refused():
     model.get_layer("vanishing").set_weights([kernel * 1e-12, bias])
     with pytest.raises(ValueError, match="'vanishing' cannot be quantised"):
         convert_int8(model, images(model, 4))
+
+
+class Halving(layers.Layer):
+    """A layer of one's own that counts."""
+
+    def call(self, inputs):
+        return tf.while_loop(lambda i, x: i < 3, lambda i, x: (i + 1, 0.5 * x), [tf.constant(0), inputs])[1]
+
+
+@pytest.mark.parametrize(
+    "layer", [layers.LSTM(4), layers.Bidirectional(layers.GRU(4)), layers.SimpleRNN(4), Halving()], ids=lambda layer: layer.name
+)
+def test_layer_that_computes_in_a_loop_is_named(layer):
+    net = keras.Sequential([keras.Input((5, 3)), layer, layers.Flatten(), layers.Dense(2)])
+    with pytest.raises(ValueError, match=f"Layer '{layer.name}' computes in a loop.*unroll=True"):
+        convert_int8(net, np.ones((2, *net.input_shape[1:]), np.float32))
+
+
+@pytest.mark.parametrize("layer, operator", [(layers.UnitNormalization(), "SQUARE"), (layers.LayerNormalization(), "NEG")])
+def test_layer_that_stays_in_float_is_named(layer, operator):
+    net = keras.Sequential([keras.Input((4, 4, 3)), layers.Conv2D(2, 1), layer])
+    with pytest.raises(ValueError, match=f"Layer '{layer.name}' needs {operator}, .* leaves in float32"):
+        convert_int8(net, np.ones((2, *net.input_shape[1:]), np.float32))
+
+
+def test_layer_that_tflm_cannot_run_is_named():
+    net = keras.Sequential([keras.Input((4, 4, 3)), layers.Conv2D(2, 1), layers.UpSampling2D(name="up"), layers.Flatten()])
+    with pytest.raises(ValueError, match="Layer 'up' needs TILE, which TensorFlow Lite Micro cannot run"):
+        smallest_arena(convert_int8(net, images(net, 2)))
 
 
 def test_a_kernel_of_zeros_cannot_be_trained():

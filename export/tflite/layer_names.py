@@ -1,0 +1,22 @@
+"""The Keras layers behind the names that the converter gives to tensors."""
+
+import re
+
+from keras_tinytrain.export.tflite.flatbuffer import schema, tensor_name
+
+
+def layer_name(model: schema.ModelT, tensor: int) -> str:
+    """The Keras layer whose output a tensor is, in a model that `convert_int8` wrote."""
+    return tensor_name(model, tensor).split(";")[0]
+
+
+def layers_in(name: str, layer_names: list[str]) -> list[str]:
+    """The Keras layers in the converter's name of a tensor, such as "model_1/relu_1/Relu;model_1/conv_1/convolution".
+
+    TensorFlow appends "_1" to each scope: "conv_1" stands for a layer "conv", "conv_1_1" for a layer "conv_1".
+    """
+    found: list[str] = []
+    for scope in (scope for part in name.split(";") for scope in part.split("/")[::-1]):
+        candidates = (re.sub(r"_\d+$", "", scope), scope)
+        found += [candidate for candidate in candidates if candidate in layer_names][:1]
+    return list(dict.fromkeys(found))
