@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterable, Sequence
 import keras
 
 from keras_tinytrain.model._blocks import find_blocks, last_bottleneck
+from keras_tinytrain.model._macs import traced_macs
 from keras_tinytrain.model.graph import Node, flatten, walk
 
 FROZEN = "its trainable flag is False"  # the `reason` of a layer that its user has frozen
@@ -209,7 +210,7 @@ def _row(node: Node, nodes: Sequence[Node]) -> LayerInfo:
         output_shape=output_shape,
         kernel_shape=kernel_shape,
         has_bias=bool(kernel_shape) and bool(layer.use_bias),
-        macs=_macs(kind, kernel_shape, input_shape, output_shape),
+        macs=_macs(node, nodes, kind, kernel_shape),
         reason=_reason(layer, kind),
         can_fuse=type(layer) in _FUSED,
     )
@@ -257,9 +258,11 @@ def kernel_reason(layer: keras.layers.Layer) -> str:
     return ""
 
 
-def _macs(kind, kernel_shape, input_shape, output_shape):
+def _macs(node: Node, nodes: Sequence[Node], kind: str, kernel_shape: tuple[int, ...]) -> int:
     """Positions of the output times kernel elements (a depthwise or grouped kernel holds its reduced depth already)."""
+    if kind == "other":
+        return traced_macs([nodes[index].output for index in node.inputs], node.output)
     if kind not in CHANNEL_AXIS:
         return 0
-    positions = math.prod(output_shape[:-1]) if kind != "dense" else math.prod(input_shape[:-1])
-    return positions * math.prod(kernel_shape)
+    positions = nodes[node.inputs[0]].output if kind == "dense" else node.output
+    return math.prod(positions.shape[1:-1]) * math.prod(kernel_shape)

@@ -1,4 +1,4 @@
-"""The only module that uses the private API of Keras and tf_keras. Each function says why no public API serves."""
+"""The only module that uses the private API of Keras, tf_keras and TensorFlow. Each function says why no public API serves."""
 
 import contextlib
 import itertools
@@ -83,6 +83,11 @@ def own_weights(layer: keras.layers.Layer) -> list[keras.Variable]:
 def autocast_to(dtype: str) -> contextlib.AbstractContextManager:
     """Inside it every weight is read in `dtype`. The public way is a dtype policy, which a layer has from the start."""
     return AutocastScope(dtype)
+
+
+def function_graph(graph: Any, name: str) -> Any:
+    """The graph of a function that an operation of a tf.function's graph calls. Publicly only its definition is known, without shapes."""
+    return graph._get_function(name).graph
 
 
 def use_weight_decay_of(

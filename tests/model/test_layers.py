@@ -67,6 +67,38 @@ REASONS = {
 }
 
 
+class OwnConv2D(layers.Conv2D):
+    """A layer that is not known by its class."""
+
+
+@pytest.mark.parametrize(
+    "layer, shape, macs",
+    [
+        (layers.Conv1D(8, 3, padding="same"), (10, 6), 10 * 3 * 6 * 8),
+        (layers.Conv1D(8, 3, strides=2), (9, 6), 4 * 3 * 6 * 8),
+        (layers.SeparableConv2D(5, 3), (6, 6, 4), 16 * (9 * 4 + 4 * 5)),
+        (layers.Conv2DTranspose(5, 3, strides=2), (6, 6, 4), 36 * 9 * 4 * 5),
+        (OwnConv2D(5, 3), (6, 6, 4), 16 * 9 * 4 * 5),
+        (layers.LSTM(5), (7, 3), 7 * 4 * 5 * (3 + 5)),
+        (layers.Bidirectional(layers.GRU(5)), (7, 3), 2 * 7 * 3 * 5 * (3 + 5)),
+        (layers.SimpleRNN(5, unroll=True), (7, 3), 7 * 5 * (3 + 5)),
+        (layers.TimeDistributed(layers.Dense(5)), (7, 3), 7 * 3 * 5),
+        (layers.EinsumDense("abc,bd->adc", (4, 3)), (7, 3), 7 * 3 * 4),
+        (layers.LayerNormalization(), (7, 3), 0),
+    ],
+    ids=lambda value: getattr(value, "name", None),
+)
+def test_macs_of_layers_that_are_not_trained(layer, shape, macs):
+    assert layer_table(keras.Sequential([keras.Input(shape), layer, layers.Flatten()]))[layer.name].macs == macs
+
+
+def test_macs_of_attention_count_its_products_of_activations():
+    x = image = keras.Input((8, 6))
+    x = layers.MultiHeadAttention(num_heads=2, key_dim=4, name="attention")(x, x)
+    row = layer_table(keras.Model(image, layers.Dense(2)(x)))["attention"]
+    assert row.macs == 4 * 8 * 6 * 8 + 2 * 2 * 8 * 8 * 4  # query, key, value, output; scores and their sums
+
+
 @pytest.mark.parametrize("reason", REASONS)
 def test_layers_that_cannot_be_trained_say_why(reason):
     table = layer_table(keras.Sequential([keras.Input((8, 8, 4)), REASONS[reason](), layers.Conv2D(3, 1, name="last")]))
