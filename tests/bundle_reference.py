@@ -131,6 +131,8 @@ def call_float64(layer, inputs, weights, kept):
         return first_maxima(x, layer.pool_size, layer.strides, layer.padding.upper())
     if isinstance(layer, keras.layers.GlobalMaxPooling2D):
         return first_maxima(x, x.shape[1:3], (1, 1), "VALID")[:, 0, 0]
+    if isinstance(layer, keras.layers.Reshape):
+        return tf.reshape(x, [1, *layer.target_shape])
     if isinstance(layer, keras.layers.Flatten):
         return tf.reshape(x, [1, -1])
     if isinstance(layer, keras.layers.ZeroPadding2D):

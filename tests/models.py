@@ -64,6 +64,21 @@ def pooled_net(*, size=12, seed=0):
     return _calibrated(model, seed)
 
 
+def sequence_net(*, steps=20, seed=0):
+    """Convolutions over time of every kind, as in keyword and motion networks; (N, steps, 3) -> (N, 6) embeddings."""
+    keras.utils.set_random_seed(seed)
+    x = image = keras.Input((steps, 3), name="window")
+    x = layers.Conv1D(8, 3, padding="same", name="first")(x)
+    x = layers.ReLU(name="relu")(x)
+    x = layers.MaxPooling1D(2, name="max")(layers.SpatialDropout1D(0.1, name="dropout")(x))
+    y = layers.Conv1D(8, 3, padding="causal", activation="relu", name="causal")(x)
+    x = layers.Add(name="add")([x, layers.DepthwiseConv1D(3, padding="same", name="depthwise")(y)])
+    x = layers.Conv1D(6, 3, strides=2, activation="relu6", name="second")(x)
+    x = layers.AveragePooling1D(2, name="average")(x)
+    x = layers.Dense(6, name="embedding")(layers.Flatten(name="flatten")(x))
+    return _calibrated(keras.Model(image, x, name="sequence_net"), seed)
+
+
 def embedding_net(seed=0):
     """Stem and two inverted bottlenecks; (N, 12, 12, 1) -> (N, 12) embeddings."""
     keras.utils.set_random_seed(seed)
@@ -97,8 +112,10 @@ def batch(seed=1, count=12):
 
 
 def images(model, count, *, seed=1):
-    """Smooth random images in [-1, 1] of the model's input shape: (count, height, width, channels) float32."""
+    """Smooth random images in [-1, 1] of the model's input shape, (count, height, width, channels) float32; sequences alike."""
     rng = np.random.default_rng(seed)
+    if len(model.input_shape) == 3:
+        return rng.uniform(-1, 1, (count, *model.input_shape[1:])).astype(np.float32)
     _, height, width, channels = model.input_shape
     coarse = rng.uniform(-1, 1, (count, -(-height // 3), -(-width // 3), channels))
     smooth = coarse.repeat(3, axis=1).repeat(3, axis=2)[:, :height, :width]

@@ -12,20 +12,42 @@ from keras_tinytrain.model._macs import traced_macs
 from keras_tinytrain.model.graph import Node, flatten, walk
 
 FROZEN = "its trainable flag is False"  # the `reason` of a layer that its user has frozen
+TRAINABLE_LAYERS = "Conv1D, Conv2D, DepthwiseConv1D, DepthwiseConv2D and Dense"
 CHANNEL_AXIS = {"conv": -1, "depthwise": -2, "dense": -1}  # of the kernel, as Keras lays it out
 _FUSED = (keras.layers.Activation, keras.layers.ReLU, keras.layers.Softmax)  # activations that operators apply themselves
-_KINDS = {
-    "conv": (keras.layers.Conv2D,),
-    "depthwise": (keras.layers.DepthwiseConv2D,),
+_POOLS = (
+    keras.layers.GlobalAveragePooling2D,
+    keras.layers.AveragePooling2D,
+    keras.layers.GlobalAveragePooling1D,
+    keras.layers.AveragePooling1D,
+)
+_MAX_POOLS = (
+    keras.layers.GlobalMaxPooling2D,
+    keras.layers.MaxPooling2D,
+    keras.layers.GlobalMaxPooling1D,
+    keras.layers.MaxPooling1D,
+)
+_ONLY_IN_TRAINING = (
+    keras.layers.Identity,
+    keras.layers.Dropout,
+    keras.layers.SpatialDropout1D,
+    keras.layers.SpatialDropout2D,
+    keras.layers.GaussianDropout,
+    keras.layers.GaussianNoise,
+    keras.layers.AlphaDropout,
+)
+_KINDS: dict[str, tuple[type, ...]] = {
+    "conv": (keras.layers.Conv2D, keras.layers.Conv1D),
+    "depthwise": (keras.layers.DepthwiseConv2D, keras.layers.DepthwiseConv1D),
     "dense": (keras.layers.Dense,),
     "add": (keras.layers.Add,),
     "batch_norm": (keras.layers.BatchNormalization,),
-    "pad": (keras.layers.ZeroPadding2D,),
+    "pad": (keras.layers.ZeroPadding2D, keras.layers.ZeroPadding1D),
     "input": (keras.layers.InputLayer,),
     "activation": (*_FUSED, keras.layers.LeakyReLU),
-    "pool": (keras.layers.GlobalAveragePooling2D, keras.layers.AveragePooling2D),
-    "max_pool": (keras.layers.GlobalMaxPooling2D, keras.layers.MaxPooling2D),
-    "identity": (keras.layers.Flatten, keras.layers.Reshape, keras.layers.Dropout, keras.layers.Identity),
+    "pool": _POOLS,
+    "max_pool": _MAX_POOLS,
+    "identity": (keras.layers.Flatten, keras.layers.Reshape, *_ONLY_IN_TRAINING),
 }
 
 
@@ -164,7 +186,7 @@ class LayerTable:
         if not rows:
             refused = _refused(row for row in self.rows if row.reason)
             raise ValueError(
-                f"Model '{self.model_name}' has no trainable Conv2D, DepthwiseConv2D or Dense layer"
+                f"Model '{self.model_name}' has no trainable layer, one of {TRAINABLE_LAYERS}"
                 + (f": {refused}" if refused else ".")
             )
         return rows
@@ -233,7 +255,7 @@ def _kind(layer):
 def _reason(layer, kind):
     """Why the weights of this layer cannot be trained here; "" where they can, or where it has none."""
     if kind == "other" and getattr(layer, "weights", []):
-        return f"{type(layer).__name__}; channels are trained in Conv2D, DepthwiseConv2D and Dense layers"
+        return f"{type(layer).__name__}; channels are trained in {TRAINABLE_LAYERS} layers"
     if kind not in CHANNEL_AXIS:
         return ""
     if reason := kernel_reason(layer):
@@ -244,7 +266,7 @@ def _reason(layer, kind):
         return f"grouped convolution (groups={layer.groups}); use groups=1 or DepthwiseConv2D"
     if kind == "depthwise" and layer.depth_multiplier != 1:
         return f"depth_multiplier={layer.depth_multiplier}; use 1"
-    if kind != "dense" and tuple(layer.dilation_rate) != (1, 1):
+    if kind != "dense" and set(layer.dilation_rate) != {1}:
         return f"dilation_rate={tuple(layer.dilation_rate)}; use 1"
     return ""
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from keras import layers
-from models import images, pooled_net, separable_net, tiny_net
+from models import images, pooled_net, separable_net, sequence_net, tiny_net
 
 from keras_tinytrain.choose.arena import placed_bytes
 from keras_tinytrain.choose.backward_pass import interiors, place_gradients, values_read
@@ -215,7 +215,7 @@ def _converted(build):
 
 
 @pytest.mark.parametrize("split", [False, True])
-@pytest.mark.parametrize("build", [tiny_net, separable_net, pooled_net, linear_net])
+@pytest.mark.parametrize("build", [tiny_net, separable_net, pooled_net, linear_net, sequence_net])
 def test_parts_are_those_of_the_exported_graph(build, split):
     """The layer table and the exported graph fill one formula; only gradients may be estimated too high, of additions."""
     model = fold_batch_norm(build())
@@ -237,7 +237,7 @@ def test_parts_are_those_of_the_exported_graph(build, split):
     assert {**estimated.training, "activation_gradients": gradients[1]} == exported.training
 
 
-@pytest.mark.parametrize("build", [tiny_net, separable_net, pooled_net, linear_net])
+@pytest.mark.parametrize("build", [tiny_net, separable_net, pooled_net, linear_net, sequence_net])
 def test_kept_values_and_gradients_are_those_of_the_exported_graph(build):
     model = fold_batch_norm(build())
     table = layer_table(model)

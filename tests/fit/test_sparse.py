@@ -6,7 +6,10 @@ import pytest
 import tensorflow as tf
 from models import batch, small_net
 
+from keras_tinytrain import Budget
+from keras_tinytrain.fit import TinyTrainCallback
 from keras_tinytrain.fit.sparse import ChannelSlice, channel_optimizer, channel_slices, sparse_train_step
+from keras_tinytrain.model.channels import kernel_channel_axis
 from keras_tinytrain.plan import LayerPlan, Plan
 
 PLAN = Plan((LayerPlan("project", (1, 4)), LayerPlan("depthwise", (0, 2, 5)), LayerPlan("logits", (2,))))
@@ -88,6 +91,20 @@ def test_chosen_channels_alone_move_and_as_under_hand_masked_gradients(optimizer
         assert np.array_equal(values[~mask], before[ours.path][~mask]), ours.path
         assert not mask.any() or (values[mask] != before[ours.path][mask]).mean() > 0.9, ours.path
         np.testing.assert_allclose(values[mask], expected.numpy()[mask], rtol=0, atol=1e-6, err_msg=ours.path)
+
+
+@pytest.mark.parametrize("layer", [keras.layers.Conv1D(5, 3, name="trained"), keras.layers.DepthwiseConv1D(3, name="trained")])
+def test_channels_of_a_sequence_layer_alone_move(layer):
+    model = keras.Sequential([keras.Input((9, 4)), layer, keras.layers.GlobalAveragePooling1D(), keras.layers.Dense(3)])
+    model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    before = [weight.numpy() for weight in model.weights]
+    plan = Plan((LayerPlan("trained", (0, 2)),))
+    x = np.random.default_rng(0).normal(size=(6, 9, 4)).astype(np.float32)
+    model.fit(x, np.arange(6) % 3, verbose=0, callbacks=[TinyTrainCallback(Budget("1MB", 1.0), plan=plan, verbose=0)])
+    kernel, bias = (after.numpy() != old for after, old in zip(model.weights[:2], before))
+    channels = np.moveaxis(kernel, kernel_channel_axis(layer), -1).reshape(-1, bias.size).any(axis=0)
+    assert channels.tolist() == bias.tolist() == [index in (0, 2) for index in range(bias.size)]
+    assert all(np.array_equal(after, old) for after, old in zip(model.weights[2:], before[2:]))
 
 
 def test_regularizers_pull_at_the_chosen_channels():

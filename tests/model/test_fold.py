@@ -54,6 +54,43 @@ FOLDED = {
 }
 
 
+SEQUENCES = {
+    "conv": lambda: [layers.Conv1D(5, 3, strides=2, padding="same", activation="relu"), layers.BatchNormalization(axis=2)],
+    "norm": lambda: [layers.Conv1D(5, 3, use_bias=False), layers.BatchNormalization(), layers.ReLU(), layers.Flatten()],
+    "causal": lambda: [layers.Conv1D(5, 3, padding="causal", dilation_rate=2), layers.SpatialDropout1D(0.1)],
+    "depthwise": lambda: [layers.ZeroPadding1D((1, 2)), layers.DepthwiseConv1D(3, strides=2, depth_multiplier=2)],
+    "pools": lambda: [
+        layers.MaxPooling1D(2, padding="same"),
+        layers.AveragePooling1D(3, strides=2),
+        layers.GlobalMaxPooling1D(),
+    ],
+    "mean": lambda: [layers.Conv1D(4, 1), layers.GlobalAveragePooling1D(keepdims=True), layers.Dense(3)],
+    "recurrent": lambda: [layers.Conv1D(4, 3), layers.LSTM(3, return_sequences=True), layers.Conv1D(2, 2)],
+    "permuted": lambda: [layers.Conv1D(4, 3), layers.Permute((2, 1)), layers.Dense(3), layers.PReLU()],
+}
+
+
+@pytest.mark.parametrize("case", SEQUENCES)
+def test_layers_over_sequences_are_those_over_images_of_height_1(case):
+    model = with_statistics(keras.Sequential([keras.Input((14, 4)), *SEQUENCES[case]()]))
+    folded = fold_batch_norm(model)
+    assert_same_outputs(model, folded)
+    assert folded.output_shape == model.output_shape
+    assert not any("1D" in type(layer).__name__ for layer in folded.layers)
+
+
+def test_branches_over_sequences_stay_images():
+    x = image = keras.Input((12, 4))
+    x = layers.Conv1D(6, 3, padding="same", name="first")(x)
+    y = layers.Conv1D(6, 1, name="second")(x)
+    x = layers.Concatenate(axis=2)([layers.Add()([x, y]), layers.Multiply()([y, x])])
+    model = with_statistics(keras.Model(image, layers.Concatenate()([layers.GlobalMaxPooling1D()(x), layers.Flatten()(image)])))
+    folded = fold_batch_norm(model)
+    assert_same_outputs(model, folded)
+    assert [layer.name for layer in folded.layers if isinstance(layer, layers.Reshape)] == ["first.image"]
+    assert np.array_equal(folded.get_layer("second").kernel[0], model.get_layer("second").kernel)
+
+
 @pytest.mark.parametrize("case", FOLDED)
 def test_norm_is_folded(case):
     model = FOLDED[case]()

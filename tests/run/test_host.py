@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 from bundle_reference import reference_gradients
-from models import images, labelled_images, pooled_net, separable_net, tiny_net
+from models import images, labelled_images, pooled_net, separable_net, sequence_net, tiny_net
 
 from keras_tinytrain import _runtime
 from keras_tinytrain.choose.backward_pass import with_gradient
@@ -61,6 +61,7 @@ CASES = {  # model, plan, head, views, (optimizer, learning rate); "views" and "
     "pooled": (pooled_net, plan_of(first=(0, 5), second=(1,), hidden=(0, 7)), "prototypes", (), ("sgd", 0.1)),
     "picking": (picking_net, plan_of(first=(0, 5), second=(1, 2)), "prototypes", (), ("adam", 0.02)),
     "leaky": (leaky_net, plan_of(first=(0, 5), second=(1, 2), third=(3,)), "prototypes", ((0, 1),), ("rmsprop", 0.002)),
+    "sequence": (sequence_net, plan_of(causal=(1, 6), depthwise=(0, 3), second=(2,)), "prototypes", (), ("adam", 0.01)),
     "separable": (separable_net, plan_of(s1_pointwise=(2, 7), s3_depthwise=(0, 4)), "prototypes", (), ("adam", 0.01)),
     "softmax": (lambda: tiny_net(classes=WAYS), plan_of(b2_expand=(0, 1), logits=(0, 1, 2, 3)), "softmax", (), ("adam", 0.01)),
 }

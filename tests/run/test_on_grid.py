@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from bundle_reference import by_channel
-from models import images, labelled_images, pooled_net, tiny_net
+from models import images, labelled_images, pooled_net, sequence_net, tiny_net
 
 from keras_tinytrain.benchmark.device import EPSILON, curve_difference
 from keras_tinytrain.export import Board, TrainingSettings, export_tflm
@@ -18,11 +18,20 @@ from keras_tinytrain.run.quantise import quantise
 from tests.run.test_host import BLOCKS, leaky_net, picking_net, plan_of
 
 WAYS, SHOTS, ITERATIONS, RATE, SHIFTS = 4, 3, 40, 3e-3, ((0, 1, 0), (-2, 0, 1))
+
+
+def sequence_of_image():
+    """`sequence_net` on images of height 1, of which there are views."""
+    image = keras.Input((1, 20, 3))
+    return keras.Model(image, sequence_net()(keras.layers.Reshape((20, 3), name="window")(image)))
+
+
 CASES = {
     "blocks": (tiny_net, BLOCKS),
     "early": (tiny_net, plan_of(b1_expand=(0, 9), b1_depthwise=(3,))),
     "pooled": (pooled_net, plan_of(first=(0, 5), second=(1,), hidden=(0, 7))),
     "picking": (picking_net, plan_of(first=(0, 5), second=(1, 2))),
+    "sequence": (sequence_of_image, plan_of(first=(0, 7), causal=(1, 6), depthwise=(0, 3), embedding=(2,))),
     "leaky": (leaky_net, plan_of(first=(0, 5), second=(1, 2), third=(3,))),
 }
 
