@@ -7,6 +7,7 @@ from keras_tinytrain._public import lazy_names
 
 if typing.TYPE_CHECKING:
     from keras_tinytrain.delta import Delta
+    from keras_tinytrain.device_settings import DeviceSettings
     from keras_tinytrain.fewshot.adaptation import adapt
     from keras_tinytrain.fit.callback import TinyTrainCallback
     from keras_tinytrain.model.fold import fold_batch_norm
@@ -20,6 +21,7 @@ _old_paths.install()
 _HOMES = {
     "Budget": "plan",
     "Delta": "delta",
+    "DeviceSettings": "device_settings",
     "LayerPlan": "plan",
     "Plan": "plan",
     "TinyTrainCallback": "fit.callback",
@@ -27,5 +29,15 @@ _HOMES = {
     "fold_batch_norm": "model.fold",
     "layer_table": "model.layers",
 }
-__all__ = ["Budget", "Delta", "LayerPlan", "Plan", "TinyTrainCallback", "adapt", "fold_batch_norm", "layer_table"]
+__all__ = [
+    "Budget",
+    "Delta",
+    "DeviceSettings",
+    "LayerPlan",
+    "Plan",
+    "TinyTrainCallback",
+    "adapt",
+    "fold_batch_norm",
+    "layer_table",
+]
 __getattr__, __dir__ = lazy_names(__name__, _HOMES)

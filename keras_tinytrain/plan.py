@@ -6,8 +6,10 @@ import os
 import re
 from typing import Protocol
 
+from keras_tinytrain.device_settings import DeviceSettings
+
 _UNITS = {"": 1, "B": 1, "KB": 1024, "KIB": 1024, "MB": 1024**2, "MIB": 1024**2}
-_PLAN_VERSION = 1
+_PLAN_VERSIONS = (1, 2)  # 2 has "device"; a plan without it is written as version 1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,12 +90,14 @@ class Plan:
         budget: the limits under which it was chosen, if any.
         strategy: name of the strategy that chose it.
         explanation: the scores and costs for `explain`; None for a plan that was not chosen in this process. It is not saved.
+        device: what it was chosen for, which an export takes over; None for a plan that is for no board in particular.
     """
 
     layers: tuple[LayerPlan, ...]
     budget: Budget | None = None
     strategy: str = "manual"
     explanation: Explanation | None = dataclasses.field(default=None, compare=False, repr=False)
+    device: DeviceSettings | None = None
 
     def __post_init__(self):
         layers = tuple(self.layers)
@@ -139,23 +143,32 @@ class Plan:
             "budget": self.budget and dataclasses.asdict(self.budget),
             "strategy": self.strategy,
         }
-        return json.dumps({"keras_tinytrain_plan": _PLAN_VERSION, **fields}, indent=1) + "\n"
+        if self.device is not None:
+            fields["device"] = dataclasses.asdict(self.device)
+        version = _PLAN_VERSIONS[self.device is not None]
+        return json.dumps({"keras_tinytrain_plan": version, **fields}, indent=1) + "\n"
 
     @classmethod
     def from_json(cls, text: str, *, source: str = "text") -> "Plan":
         try:
             fields = json.loads(text)
             version = fields.pop("keras_tinytrain_plan")
-            layers = tuple(LayerPlan(**layer) for layer in fields.pop("layers"))
-            budget, strategy = fields.pop("budget"), fields.pop("strategy")
-            if fields:
-                raise ValueError(f"unknown fields {sorted(fields)}")
-            plan = cls(layers, budget and Budget(**budget), strategy)
+            plan = cls._of(fields) if version in _PLAN_VERSIONS else None
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"{source} is not a plan written by Plan.save: {error}") from error
-        if version != _PLAN_VERSION:
-            raise ValueError(f"{source} is a plan of version {version}, this release reads version {_PLAN_VERSION}.")
+        if plan is None:
+            read = " and ".join(map(str, _PLAN_VERSIONS))
+            raise ValueError(f"{source} is a plan of version {version}, this release reads versions {read}.")
         return plan
+
+    @classmethod
+    def _of(cls, fields: dict) -> "Plan":
+        """From a file's fields, all of which must be known."""
+        layers = tuple(LayerPlan(**layer) for layer in fields.pop("layers"))
+        budget, strategy, device = fields.pop("budget"), fields.pop("strategy"), fields.pop("device", None)
+        if fields:
+            raise ValueError(f"unknown fields {sorted(fields)}")
+        return cls(layers, budget and Budget(**budget), strategy, device=device and DeviceSettings(**device))
 
 
 def unexplained(plan: Plan) -> str:

@@ -1,9 +1,13 @@
 """Budget, LayerPlan, Plan: values that are refused, and JSON that gives back the same value."""
 
+import dataclasses
+import json
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from keras_tinytrain import DeviceSettings
 from keras_tinytrain.plan import Budget, LayerPlan, Plan, parse_bytes
 
 CHANNELS = st.lists(st.integers(0, 500), min_size=1, max_size=20, unique=True).map(sorted)
@@ -91,5 +95,33 @@ def test_file_that_is_not_a_plan_is_named(tmp_path, text):
 
 
 def test_plan_of_another_version_is_named():
-    with pytest.raises(ValueError, match="version 2, this release reads version 1"):
-        Plan.from_json('{"keras_tinytrain_plan": 2, "layers": [], "budget": null, "strategy": "x"}')
+    with pytest.raises(ValueError, match="version 3, this release reads versions 1 and 2"):
+        Plan.from_json('{"keras_tinytrain_plan": 3, "layers": [], "budget": null, "strategy": "x", "later": 1}')
+
+
+DEVICE = DeviceSettings("rp2040", 18, 3, ("cat", "dog", "owl"), "softmax", views=((0, -2, True),), scale=255)
+
+
+def test_a_plan_file_says_what_it_was_chosen_for(tmp_path):
+    plan = Plan((LayerPlan("b9.pw1", (3, 4)),), Budget("256KB", 0.15), "fisher", device=DEVICE)
+    plan.save(tmp_path / "plan.json")
+    assert Plan.load(tmp_path / "plan.json") == plan
+    assert json.loads((tmp_path / "plan.json").read_text())["keras_tinytrain_plan"] == 2
+    assert json.loads(dataclasses.replace(plan, device=None).to_json())["keras_tinytrain_plan"] == 1
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("max_samples", "18", "max_samples=.* expects int. Received: '18'"),
+        ("num_classes", True, "num_classes=.* expects int"),
+        ("class_names", ["cat"], "a name for each of its 3 classes"),
+        ("views", [[1]], "is not a plan"),
+        ("colour", "red", "colour"),
+    ],
+)
+def test_wrong_device_settings_of_a_file_are_named(field, value, message):
+    fields = json.loads(Plan((), device=DEVICE).to_json())
+    fields["device"][field] = value
+    with pytest.raises(ValueError, match=message):
+        Plan.from_json(json.dumps(fields))

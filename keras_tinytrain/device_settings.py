@@ -1,0 +1,50 @@
+"""`DeviceSettings`: the limits and habits of a device, a value that a plan carries from its choice to the board."""
+
+import dataclasses
+
+
+@dataclasses.dataclass(frozen=True)
+class DeviceSettings:
+    """What a device keeps and how it trains. `export_tflm` takes from a plan's settings all that its caller does not say.
+
+    Args:
+        board: a key of `export.BOARDS`, or the path of a .toml file that describes one.
+        max_samples: labelled samples that the device keeps.
+        num_classes: that it tells apart, at most 255.
+        class_names: one for each class; () where they have no names.
+        head: "prototypes" or "softmax", as for `export_tflm`.
+        optimizer, weights: as in `export.TrainingSettings`.
+        features: "ram" or "flash": where the device keeps the frozen part's outputs.
+        views: (shift down, shift right, mirrored) of each copy of a sample that it keeps.
+        scale, offset: stored values become the model's inputs as value * scale + offset, see `data.load_samples`.
+
+    Raises:
+        ValueError: there is not one name for each class.
+        TypeError: a value is of another type.
+    """
+
+    board: str = "nano33ble"
+    max_samples: int = 25
+    num_classes: int = 5
+    class_names: tuple[str, ...] = ()
+    head: str = "prototypes"
+    optimizer: str = "adam"
+    weights: str = "float_masters"
+    features: str = "ram"
+    views: tuple[tuple[int, int, bool], ...] = ()
+    scale: float = 1.0
+    offset: float = 0.0
+
+    def __post_init__(self):
+        object.__setattr__(self, "class_names", tuple(self.class_names))
+        object.__setattr__(self, "views", tuple((int(down), int(right), bool(mirror)) for down, right, mirror in self.views))
+        object.__setattr__(self, "scale", float(self.scale))
+        object.__setattr__(self, "offset", float(self.offset))
+        for field in dataclasses.fields(self):
+            value, kind = getattr(self, field.name), type(field.default)
+            if type(value) is not kind:
+                raise TypeError(f"DeviceSettings({field.name}=...) expects {kind.__name__}. Received: {value!r}")
+        if self.class_names and len(self.class_names) != self.num_classes:
+            raise ValueError(
+                f"DeviceSettings expects a name for each of its {self.num_classes} classes. Received: {self.class_names}"
+            )
