@@ -88,12 +88,13 @@ def _draw_memory(axes, explanation, plan):
     axes.axhline(memory_limit / 1000, color=_BUDGET, linestyle="--", label=f"budget, {kilobytes(memory_limit)} KB")
     axes.set(title="Memory over one training step", ylabel="KB", ylim=(0, None))
     axes.legend(fontsize="small", loc="upper center", bbox_to_anchor=(0.5, -0.45), ncols=2)
-    _name_ticks(axes, *zip(*_with_room_for_names(moments, explanation.order, taken), strict=True), taken)
+    named = _with_room_for_names(moments, explanation.order, taken)
+    _name_ticks(axes, [time for time, _ in named], [name for _, name in named], taken)
 
 
 def _with_room_for_names(moments, candidates, taken):
     """(time, name) of the trained layers, and of other candidates as far as their names would not overlap."""
-    room, named = math.ceil(len(moments) / _MOST_NAMES), []
+    room, named = math.ceil(len(moments) / _MOST_NAMES), list[tuple[int, str]]()
     for names in (taken, candidates):
         for time, (name, _) in enumerate(moments):
             if name in names and (name in taken or all(abs(time - other) >= room for other, _ in named)):

@@ -93,7 +93,7 @@ def test_a_method_has_the_same_colour_in_both_charts(rows, tmp_path, monkeypatch
     monkeypatch.setattr(accuracy_figure, "new_figure", lambda **options: figures.append(new_figure(**options)) or figures[-1])
     write_accuracy_figure(rows, ["none", "tinytrain", "last_layer"], "none", tmp_path / "figure.svg")
     gains, costs = figures[0].axes
-    bars = {bar.get_label(): bar[0].get_facecolor()[:3] for bar in gains.containers if len(bar) > 0 and hasattr(bar, "patches")}
+    bars = {bar.get_label(): bar[0].get_facecolor() for bar in gains.containers if len(bar) > 0 and hasattr(bar, "patches")}
     points = dict(zip(("none", "tinytrain", "last_layer"), (line.get_color() for line in costs.lines[::3]), strict=True))
     assert bars.keys() == {"tinytrain", "last_layer"} and len(set(points.values())) == 3
     assert all(tuple(points[method]) == color for method, color in bars.items())

@@ -6,7 +6,7 @@ import pytest
 from keras import layers
 from models import separable_net, tiny_net
 
-from keras_tinytrain.backbones import MCUNet, MobileNetV2, ProxylessNASNet
+from keras_tinytrain.backbones import GestureNet, MCUNet, MobileNetV2, NanoNet, ProxylessNASNet
 from keras_tinytrain.choose import candidates as module
 from keras_tinytrain.choose.candidates import candidates, candidates_line, with_candidates
 from keras_tinytrain.choose.planner import choose, summed_cross_entropy
@@ -78,9 +78,9 @@ def test_separable_layers_offer_their_pointwise_part():
     assert line == "candidates: 2 of 9 layers; 5 before the last 2 blocks, 2 depthwise"
 
 
-@pytest.mark.parametrize("build", [MCUNet, MobileNetV2, ProxylessNASNet])
+@pytest.mark.parametrize("build", [GestureNet, MCUNet, MobileNetV2, NanoNet, ProxylessNASNet])
 @pytest.mark.parametrize("last_blocks", [6, 99])
-def test_networks_of_the_paper_offer_what_the_paper_trains(build, last_blocks):
+def test_networks_of_bottlenecks_offer_what_the_paper_trains(build, last_blocks):
     table = layer_table(build(weights=None))
     assert candidates(table, last_blocks) == candidates(table, last_blocks, kinds="pointwise")
 

@@ -1,10 +1,10 @@
 // The device's choice of layers and channels to train: TinyTrain's criterion and budgeted choice over Fisher scores.
 //
-// Layers are taken in decreasing score, each with as many of its best channels as fit both budgets. A layer of which less than an
-// eighth fits lets those pass that are worth more, by their score times the share of their channels that fits. The rest of the
-// budgets is filled at the end. keras_tinytrain.choose makes the same choice for the same scores and costs. Costs are exact:
-// bytes by MeasureParts, multiply-accumulates by BackwardMacs. A plan costs the same on 32 and 64 bits, so that host and board
-// choose alike.
+// Layers are taken in decreasing score, each with as many of its best channels as fit both budgets. A layer of which less than
+// an eighth fits lets those pass that are worth more, by their score times the share of their channels that fits. The rest of
+// the budgets is filled at the end. keras_tinytrain.choose makes the same choice for the same scores and costs. Costs are
+// exact: bytes by MeasureParts, multiply-accumulates by BackwardMacs. A plan costs the same on 32 and 64 bits, so that host and
+// board choose alike.
 #ifndef TINYTRAIN_SELECTION_H_
 #define TINYTRAIN_SELECTION_H_
 
