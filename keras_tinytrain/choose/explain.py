@@ -38,7 +38,8 @@ class Explanation:
         """Candidates in decreasing score, and what more memory would add."""
         rows = [HEADINGS, *(self.cells(plan, name) for name in self.order)]
         table = aligned(rows, left_columns=(HEADINGS.index("why"),))
-        more = [self._with_more(plan, share) for share in _MORE_MEMORY]
+        has_limit = plan.budget is not None and plan.budget.memory is not None
+        more = [self._with_more(plan, share) for share in _MORE_MEMORY if has_limit]
         return "\n".join([self._title(plan), self.candidates, "", table, "", *more]) + "\n"
 
     @property
@@ -63,8 +64,9 @@ class Explanation:
     def _title(self, plan):
         weights = paper_cost.num_trained_weights(self.table, paper_cost.num_channels(plan))
         (memory_bytes, memory_limit), (macs, macs_limit) = self.costs(plan)
+        limit = f"of {memory_limit:,} bytes" if plan.budget.memory is not None else "bytes (no memory limit)"
         return (
-            f"Plan by {plan.strategy}: {weights:,} weights, {memory_bytes:,} of {memory_limit:,} bytes, "
+            f"Plan by {plan.strategy}: {weights:,} weights, {memory_bytes:,} {limit}, "
             f"{macs:,} of {macs_limit:,} backward MACs a sample."
         )
 

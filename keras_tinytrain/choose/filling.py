@@ -14,7 +14,12 @@ Fits = Callable[[Choice], bool]
 
 
 def fill_by_layer(
-    order: list[str], sizes: Choice, fits: Fits, *, scores: Mapping[str, float] | None = None, first: Choice | None = None
+    order: list[str],
+    sizes: Choice,
+    fits: Fits,
+    *,
+    scores: Mapping[str, float] | None = None,
+    first: Mapping[str, int] | None = None,
 ) -> Choice:
     """The paper's rule: layers in `order`, each with as many channels as still fit.
 
@@ -53,7 +58,7 @@ def _next_parts(choice, waiting, sizes, fits):
 
 
 def fill_by_channel(
-    order: list[str], densities: Mapping[str, Sequence[float]], fits: Fits, *, first: Choice | None = None
+    order: list[str], densities: Mapping[str, Sequence[float]], fits: Fits, *, first: Mapping[str, int] | None = None
 ) -> Choice:
     """A greedy knapsack: channels of all layers in decreasing value per weight, for as long as they fit.
 

@@ -1,7 +1,8 @@
 """Which layers and channels to train: the choice within a budget that turns a ranking into a plan."""
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping
+from types import MappingProxyType
 
 import numpy as np
 
@@ -33,7 +34,7 @@ def select(
     accounting: Accounting | None = None,
     strategy: str = "fisher",
     rule: str = "layers",
-    first: Sequence[str] = (),
+    paid_first: Mapping[str, int] = MappingProxyType({}),
 ) -> Plan:
     """The choice within a budget: no budget is exceeded, and no further channel of any candidate fits.
 
@@ -46,15 +47,15 @@ def select(
         rule: "layers": in decreasing score, each with as many of its best channels as fit (`filling.fill_by_layer`);
             "channels": a knapsack over all channels by score per weight (`filling.fill_by_channel`). On tasks the second is no
             better, and it spreads a plan over more layers.
-        first: names of layers that are taken whole before the ranking is looked at, such as a new head. They need no score.
+        paid_first: {layer name: number of channels} that every plan trains, such as a new head whole; the others share the rest.
+            Without a score the first channels are taken.
 
     Raises:
-        ValueError: the layers `first` do not fit or, without them, not even one channel does. The message names the smallest
+        ValueError: `paid_first` does not fit or, without it, not even one channel does. The message names the smallest
             budget that suffices.
     """
     accounting = accounting or DeviceAccounting()
-    whole = {name: table[name].num_channels for name in first}
-    order = sorted(ranking.layers.keys() - whole.keys(), key=lambda name: (-ranking.layers[name], table.index(name)))
+    order = sorted(ranking.layers.keys() - paid_first.keys(), key=lambda name: (-ranking.layers[name], table.index(name)))
     limit = budget.backward_macs(paper_cost.full_backward_macs(table))
 
     def fits(choice):
@@ -62,15 +63,14 @@ def select(
             paper_cost.backward_macs(table, choice) <= limit and accounting.memory_bytes(table, choice) <= budget.memory_bytes
         )
 
-    choice = _fill(table, ranking, order, fits, rule, whole) if not whole or fits(whole) else {}
+    choice = _fill(table, ranking, order, fits, rule, paid_first) if not paid_first or fits(paid_first) else {}
     if not choice:
-        raise ValueError(_nothing_fits(table, budget, accounting, whole, order))
-    plans = tuple(
-        LayerPlan(name, tuple(range(whole[name])) if name in whole else best_channels(ranking.channels[name], choice[name]))
-        for name in sorted(choice, key=table.index)
-    )
-    again = functools.partial(select, table, ranking, accounting=accounting, strategy=strategy, rule=rule, first=tuple(first))
-    return Plan(plans, budget, strategy, Explanation(table, ranking, accounting, again, tuple(first)))
+        raise ValueError(_nothing_fits(table, budget, accounting, paid_first, order))
+    scores = {name: ranking.channels.get(name, np.zeros(table[name].num_channels)) for name in choice}
+    plans = tuple(LayerPlan(name, best_channels(scores[name], choice[name])) for name in sorted(choice, key=table.index))
+    options = {"accounting": accounting, "strategy": strategy, "rule": rule, "paid_first": paid_first}
+    again = functools.partial(select, table, ranking, **options)
+    return Plan(plans, budget, strategy, Explanation(table, ranking, accounting, again, tuple(paid_first)))
 
 
 def last_layer_plan(table: LayerTable) -> Plan:
@@ -88,15 +88,17 @@ def _whole_layers(rows, strategy):
     return Plan(tuple(LayerPlan(row.name, tuple(range(row.num_channels))) for row in rows), strategy=strategy)
 
 
-def _nothing_fits(table, budget, accounting, whole, order):
+def _nothing_fits(table, budget, accounting, paid_first, order):
     """The error's text: what does not fit, and the smallest budget in which it would."""
     limit = budget.backward_macs(paper_cost.full_backward_macs(table))
-    least = [whole] if whole else [{name: 1} for name in order]
+    least = [dict(paid_first)] if paid_first else [{name: 1} for name in order]
     costs = [(accounting.memory_bytes(table, choice), paper_cost.backward_macs(table, choice)) for choice in least]
     memory, macs = min([cost for cost in costs if cost[1] <= limit] or costs)
-    what = f"all of {', '.join(map(repr, whole))}" if whole else "one channel"
+    what = f"all of {', '.join(map(repr, paid_first))}" if paid_first else "one channel"
+    has_bytes, needs_bytes = (
+        (f"{budget.memory_bytes:,} bytes and ", f'memory="{memory}B", ') if budget.memory is not None else ("", "")
+    )
     return (
-        f"The budget is too small to train {what} of model '{table.model_name}' ({candidates_line(table, order, whole)}): it has "
-        f"{budget.memory_bytes:,} bytes and {limit:,} backward MACs. The smallest that would do is "
-        f'Budget(memory="{memory}B", compute={macs}).'
+        f"The budget is too small to train {what} of model '{table.model_name}' ({candidates_line(table, order, paid_first)}): it "
+        f"has {has_bytes}{limit:,} backward MACs. The smallest that would do is Budget({needs_bytes}compute={macs})."
     )

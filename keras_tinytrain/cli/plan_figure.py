@@ -46,11 +46,10 @@ def write_figure(plan: Plan, path: str | os.PathLike) -> None:
 
 def _draw_costs(axes, explanation, plan):
     (memory, memory_limit), (macs, macs_limit) = explanation.costs(plan)
-    names = [
-        f"compute\n{macs / 1e6:.3g} of {macs_limit / 1e6:.3g} M MACs",
-        f"memory\n{kilobytes(memory)} of {kilobytes(memory_limit)} KB",
-    ]
-    axes.barh(names, [100 * macs / macs_limit, 100 * memory / memory_limit], color=_TAKEN)
+    shares = {f"compute\n{macs / 1e6:.3g} of {macs_limit / 1e6:.3g} M MACs": 100 * macs / macs_limit}
+    if plan.budget.memory is not None:
+        shares[f"memory\n{kilobytes(memory)} of {kilobytes(memory_limit)} KB"] = 100 * memory / memory_limit
+    axes.barh(list(shares), list(shares.values()), color=_TAKEN)
     axes.axvline(100, color=_BUDGET, linestyle="--", label="budget")
     axes.set(title="Cost of training", xlabel="% of the budget", xlim=(0, 120))
     axes.tick_params(axis="y", labelsize="small")
@@ -85,7 +84,8 @@ def _draw_memory(axes, explanation, plan):
     if rest:
         axes.axhspan(0, rest / 1000, color=_LEFT, label="weights in RAM, their training state, samples")
     axes.axvline(len(table) - 0.5, color="0.3", linestyle=":", label="end of the forward pass, start of the backward pass")
-    axes.axhline(memory_limit / 1000, color=_BUDGET, linestyle="--", label=f"budget, {kilobytes(memory_limit)} KB")
+    if plan.budget.memory is not None:
+        axes.axhline(memory_limit / 1000, color=_BUDGET, linestyle="--", label=f"budget, {kilobytes(memory_limit)} KB")
     axes.set(title="Memory over one training step", ylabel="KB", ylim=(0, None))
     axes.legend(fontsize="small", loc="upper center", bbox_to_anchor=(0.5, -0.45), ncols=2)
     named = _with_room_for_names(moments, explanation.order, taken)

@@ -113,7 +113,9 @@ def test_layers_that_are_paid_first_are_whole_and_the_rest_is_filled_as_ever(rul
     if unscored:
         ranking = Ranking(*({name: of[name] for name in of if name != last.name} for of in (ranking.layers, ranking.channels)))
     try:
-        plan = selection.select(table, ranking, budget, accounting=accounting, rule=rule, first=[last.name])
+        plan = selection.select(
+            table, ranking, budget, accounting=accounting, rule=rule, paid_first={last.name: last.num_channels}
+        )
     except ValueError:
         assert not within(table, {last.name: last.num_channels}, budget, accounting)
         return
@@ -130,14 +132,14 @@ def test_budget_too_small_for_the_layers_paid_first_names_the_smallest_that_suff
     table, accounting = layer_table(tiny_net()), paper_cost.PaperAccounting()
     ranking = random_ranking([table["b3_conv"]])
     with pytest.raises(ValueError, match="too small to train all of 'logits'.*it has 1 bytes") as error:
-        selection.select(table, ranking, Budget(1, 2), accounting=accounting, first=["logits"])
+        selection.select(table, ranking, Budget(1, 2), accounting=accounting, paid_first={"logits": 5})
     memory, macs = str(error.value).split('memory="')[1].removesuffix(").").split('B", compute=')
     enough = Budget(int(memory), int(macs))
-    plan = selection.select(table, ranking, enough, accounting=accounting, first=["logits"])
+    plan = selection.select(table, ranking, enough, accounting=accounting, paid_first={"logits": 5})
     assert paper_cost.num_channels(plan) == {"logits": table["logits"].num_channels}
     for less in (Budget(int(memory) - 1, int(macs)), Budget(int(memory), int(macs) - 1)):
         with pytest.raises(ValueError, match="too small"):
-            selection.select(table, ranking, less, accounting=accounting, first=["logits"])
+            selection.select(table, ranking, less, accounting=accounting, paid_first={"logits": 5})
 
 
 def test_layers_rule_passes_over_a_layer_of_which_little_fits():
