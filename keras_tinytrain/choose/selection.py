@@ -68,8 +68,9 @@ def select(
         raise ValueError(_nothing_fits(table, budget, accounting, paid_first, order))
     scores = {name: ranking.channels.get(name, np.zeros(table[name].num_channels)) for name in choice}
     plans = tuple(LayerPlan(name, best_channels(scores[name], choice[name])) for name in sorted(choice, key=table.index))
-    options = {"accounting": accounting, "strategy": strategy, "rule": rule, "paid_first": paid_first}
-    again = functools.partial(select, table, ranking, **options)
+    again = functools.partial(
+        select, table, ranking, accounting=accounting, strategy=strategy, rule=rule, paid_first=paid_first
+    )
     return Plan(plans, budget, strategy, Explanation(table, ranking, accounting, again, tuple(paid_first)))
 
 

@@ -18,8 +18,8 @@ def table(title: str, headings: Sequence[str], rows: Iterable[Sequence[str]], *,
     """A table whose columns stand to the right, except the first and those named in `left`; rows of totals are bold."""
     result = Table(title=title, title_justify="left")
     for index, heading in enumerate(headings):
-        justify = "left" if index == 0 or heading in left else "right"
-        result.add_column(heading, justify=justify, no_wrap=index == 0)  # a name is never cut short
+        is_left = index == 0 or heading in left
+        result.add_column(heading, justify="left" if is_left else "right", no_wrap=index == 0)  # a name is never cut short
     for row in rows:
         result.add_row(*row, style="bold" if row[0].endswith("total") else None)
     return result
