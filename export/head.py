@@ -43,10 +43,12 @@ def head_on_device(
     if kind == "prototypes":
         return canonical, plan, kind
     logits = without_ending(canonical)
-    return (logits, plan, "softmax") if kind != "sigmoid" else (*_sigmoid(logits, plan, model, calibration), "softmax")
+    if kind == "sigmoid":
+        logits, plan = _sigmoid(logits, plan, model, calibration)
+    return logits, plan, "softmax"
 
 
-def _sigmoid(logit, plan, model, calibration):
+def _sigmoid(logit: keras.Model, plan: _Plan, model: keras.Model, calibration: np.ndarray | None) -> tuple[keras.Model, _Plan]:
     name = classifier_head(model)
     if name is None:
         raise ValueError(
@@ -57,8 +59,9 @@ def _sigmoid(logit, plan, model, calibration):
         plan = dataclasses.replace(
             plan, layers=tuple(_second_channel(layer) if layer.name == name else layer for layer in plan.layers)
         )
-    shown = calibration is not None and np.shape(calibration)[1:] == logit.input_shape[1:]
-    shift = int8_shift(logit, name, np.asarray(calibration, np.float32)) if shown and len(calibration) else 0.0
+    shift = 0.0
+    if calibration is not None and len(calibration) and np.shape(calibration)[1:] == logit.input_shape[1:]:
+        shift = int8_shift(logit, name, np.asarray(calibration, np.float32))
     return two_logits(logit, name, shift), plan
 
 

@@ -65,7 +65,7 @@ def _as_vector(tensor: str, shape: tuple[int, ...]) -> str:
     return f"keras.layers.{'Flatten' if single else _POOLINGS.get(len(shape), 'Flatten')}()({tensor})"
 
 
-def _ending_node(model) -> Node:
+def _ending_node(model: keras.Model) -> Node:
     """The last node that does more than change the shape."""
     flat = flatten(model)
     nodes, output = walk(flat), only(flat.outputs)
@@ -75,7 +75,7 @@ def _ending_node(model) -> Node:
     return node
 
 
-def _function(layer) -> str:
+def _function(layer: keras.layers.Layer) -> str:
     """The name of the function that a layer applies last; a softmax that is an operation is of a class `Softmax`, too."""
     function = getattr(layer, "activation", None)
     return getattr(function, "__name__", type(layer).__name__.lower())

@@ -27,7 +27,7 @@ def two_logits(model: keras.Model, head: str, shift: float = 0.0) -> keras.Model
     Args:
         model: in canonical form, up to the logit: (N, ...) -> (N, 1).
         head: the name of its last layer with weights, a Dense layer or a convolution with one output channel.
-        shift: c, see `int8_shift`; 0 leaves a layer without bias as it is.
+        shift: c, see `int8_shift`; 0 where the layer has no bias.
 
     Returns:
         (N, ...) -> (N, 2). Layer `head` has two output channels, and the kernel of the first is all zeros.
@@ -55,10 +55,10 @@ def int8_shift(model: keras.Model, head: str, x: np.ndarray) -> float:
         x: samples (N, ...).
 
     Returns:
-        c; 0 where z has both signs, or where a layer after `head` does not pass a constant on.
+        c; 0 where z has both signs, where `head` has no bias, or where a layer after it does not pass a constant on.
     """
-    after = itertools.dropwhile(lambda layer: layer.name != head, [node.layer for node in walk(model)])
-    if not all(layer.name == head or isinstance(layer, _PASS_CONSTANTS) for layer in after):
+    first, *after = itertools.dropwhile(lambda layer: layer.name != head, [node.layer for node in walk(model)])
+    if not (first.use_bias and all(isinstance(layer, _PASS_CONSTANTS) for layer in after)):
         return 0.0
     logits = np.concatenate([np.asarray(model(x[start : start + 64], training=False)) for start in range(0, len(x), 64)])
     return 0.0 if logits.min() < 0 < logits.max() else float(logits[np.argmax(np.abs(logits))][0])
@@ -67,9 +67,9 @@ def int8_shift(model: keras.Model, head: str, x: np.ndarray) -> float:
 def _with_constant_channel(layer, shift):
     """A copy of `layer` with a first output channel of `shift`, which is added to the other, too."""
     size = {"units": 2} if isinstance(layer, keras.layers.Dense) else {"filters": 2}
-    copy = layer.__class__.from_config({**layer.get_config(), **size, "use_bias": layer.use_bias or shift != 0})
+    copy = layer.__class__.from_config({**layer.get_config(), **size})
     copy.build(layer.input.shape)
-    kernel, bias = layer.kernel.numpy(), layer.bias.numpy() if layer.use_bias else np.zeros(1, np.float32)
+    kernel, *bias = layer.get_weights()
     kernel = np.concatenate([np.zeros_like(kernel), kernel], axis=-1)
-    copy.set_weights([kernel, np.append(0, bias) + shift] if copy.use_bias else [kernel])
+    copy.set_weights([kernel, *(np.append(0, one) + shift for one in bias)])
     return copy

@@ -12,6 +12,7 @@ from keras_tinytrain.export.head import head_on_device
 from keras_tinytrain.model import canonical_form, layer_table
 from keras_tinytrain.model.ending import ending
 from keras_tinytrain.run import HostRuntime
+from keras_tinytrain.run.dequantise import dequantised_model
 
 HEADS = {
     "dense sigmoid": lambda: (layers.GlobalAveragePooling2D(), layers.Dense(1, activation="sigmoid", name="head")),
@@ -94,6 +95,13 @@ def test_device_takes_no_more_than_the_plan_s_estimate(exported):
     accounting = DeviceAccounting("sgd", num_samples=12, num_classes=2)
     estimate = accounting.memory_bytes(layer_table(canonical_form(model)), {"head": model.get_layer("head").output.shape[-1]})
     assert bundle.promised_bytes["sram"]["total"] <= estimate
+
+
+@pytest.mark.parametrize("exported", ["dense sigmoid", "SqueezeNet"], indirect=True)
+def test_keras_model_of_a_bundle_gives_its_logits(exported):
+    model, bundle = exported
+    x, _ = task()
+    np.testing.assert_allclose(dequantised_model(model, bundle)(x), HostRuntime(bundle).predict(x), atol=0.05)
 
 
 def test_sigmoid_unit_is_trained_as_keras_trains_it(tmp_path):

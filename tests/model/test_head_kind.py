@@ -9,7 +9,7 @@ from models import embedding_net, tiny_net
 import keras_tinytrain
 from keras_tinytrain.model.ending import backbone_text, without_ending
 from keras_tinytrain.model.head_kind import head_kind
-from keras_tinytrain.model.two_logits import two_logits
+from keras_tinytrain.model.two_logits import int8_shift, two_logits
 
 
 def chain(*following, shape=(8, 8, 3)):
@@ -148,3 +148,14 @@ def test_one_logit_becomes_two_of_the_same_probability(model):
     both = keras.ops.convert_to_numpy(two_logits(model, "head")(x))
     np.testing.assert_array_equal(both[:, 0], 0)
     np.testing.assert_allclose(both[:, 1:], model(x), rtol=1e-6, atol=1e-7)
+
+
+def test_logit_of_one_sign_is_given_room_for_the_other():
+    x = np.random.default_rng(0).random((5, 8, 8, 3), np.float32)
+    model = pooled(layers.Dense(1, name="head", bias_initializer=keras.initializers.Constant(-9.0)))
+    shift = int8_shift(model, "head", x)
+    both = keras.ops.convert_to_numpy(two_logits(model, "head", shift)(x))
+    assert shift == np.asarray(model(x)).min() < 0
+    np.testing.assert_allclose(both[:, 1:] - both[:, :1], model(x), rtol=1e-5)
+    assert int8_shift(pooled(layers.Dense(1, name="head")), "head", np.concatenate([x, -x])) == 0
+    assert int8_shift(map_of(layers.Conv2D(1, 1, name="head"), layers.ReLU(), layers.GlobalAveragePooling2D()), "head", x) == 0
