@@ -31,7 +31,7 @@ def test_sigmoid_unit_is_scored_with_binary_cross_entropy(activation):
     assert classifier is model
     np.testing.assert_allclose(loss(model(x[2:5]), np.arange(2, 5)), expected, rtol=1e-5)
     fisher = choose_for_task(model, x, y, BUDGET).explanation.ranking.channels
-    assert all(values.max() > 0 for values in fisher.values()) and set(fisher) == {"pw", "head"}
+    assert all(values.max() > 0 for values in fisher.values()) and set(fisher) == {"stem", "pw", "head"}
 
 
 def test_convolutional_head_is_scored_with_its_softmax():
