@@ -63,7 +63,7 @@ def export_tflm(
         features: where the device keeps the frozen part's output for each sample and its views: "ram" or "flash".
         sketch: the source of the sketch's samples. "serial": the port over which it is told what to do; "imu": the motion
             sensor of a Nano 33 BLE Sense, for a model that takes (steps, 1, 6) in the units of `motion.network_motion`.
-        overwrite: replace a bundle that is there already.
+        overwrite: replace the files of a bundle that is there already. Other files in its folder, such as deltas, stay.
 
     Returns:
         The bundle. It is written as a whole or, if anything fails, not at all.
@@ -97,4 +97,4 @@ def export_tflm(
     converted = convert(request)
     layout = lay_out(request, converted)
     layout.check_fits()
-    return write(render_files(request, converted, layout), request.out)
+    return write(render_files(request, converted, layout), request.out, replaces=request.replaces)

@@ -8,10 +8,10 @@ import pathlib
 import re
 import typing
 
+from keras_tinytrain.export._workplace import MANIFEST, recover
 from keras_tinytrain.plan import Plan
 
 SCHEMA_VERSION = 2
-MANIFEST = "manifest.json"
 _FIELDS: dict[str, type] = dict.fromkeys(("name", "namespace", "base_hash"), str)
 _MEMORIES = ("sram", "scratch", "flash")
 _FIELDS |= dict.fromkeys(("board", "input", "features", "files", *_MEMORIES), dict)
@@ -50,6 +50,7 @@ class Bundle:
             ValueError: it is no bundle, or a file is missing or altered. The file is named.
         """
         path = pathlib.Path(path)
+        recover(path)
         manifest = _read_manifest(path)
         _check_files(path, manifest)
         return cls(path, manifest, Plan.load(path / "plan.json"))

@@ -9,10 +9,10 @@ import typing
 import keras
 import numpy as np
 
+from keras_tinytrain.export._workplace import bundle_to_replace
 from keras_tinytrain.export.adaptive import Candidates
 from keras_tinytrain.export.boards import Board
 from keras_tinytrain.export.boards import board as find_board
-from keras_tinytrain.export.bundle_folder import MANIFEST
 from keras_tinytrain.export.head import head_on_device
 from keras_tinytrain.export.settings import SKETCHES, WEIGHTS_IN_RAM, TrainingSettings
 from keras_tinytrain.export.tflite import qat
@@ -43,6 +43,7 @@ class ExportRequest:
         layer_names: of the model that was passed, in execution order.
         plan: the channels to train, or all channels of all candidates.
         candidates: what the device chooses from; None where the plan is decided.
+        replaces: the manifest of the bundle at `out` that is replaced; None where nothing is there.
         training: with num_classes set.
         views: (shift down, shift right, mirrored) each.
     """
@@ -53,6 +54,7 @@ class ExportRequest:
     candidates: Candidates | None
     calibration: np.ndarray | None
     out: pathlib.Path
+    replaces: bytes | None
     board: Board
     head: str
     training: TrainingSettings
@@ -100,7 +102,7 @@ def check(
     for name, value in {"head": head, "weights_in_ram": weights_in_ram, "features": features, "sketch": sketch}.items():
         if value not in _CHOICES[name]:
             raise ValueError(f"{name} expects one of {', '.join(_CHOICES[name])}. Received: {value!r}")
-    _check_free(folder, overwrite)
+    replaces = bundle_to_replace(folder, overwrite=overwrite)
     canonical, plan, head = head_on_device(model, plan, head, training.num_classes, calibration)
     _check_features(features, target)
     _check_sketch(sketch, canonical.input_shape[1:])
@@ -112,6 +114,7 @@ def check(
         candidates=candidates,
         calibration=calibration,
         out=folder,
+        replaces=replaces,
         board=target,
         head=head,
         training=_with_classes(training, head, math.prod(canonical.output_shape[1:])),
@@ -123,13 +126,6 @@ def check(
     )
 
 
-def _check_free(out: pathlib.Path, overwrite: bool) -> None:
-    if not out.exists():
-        return
-    if not (out / MANIFEST).is_file():
-        raise FileExistsError(f"{out} exists and is no bundle: name another folder.")
-    if not overwrite:
-        raise FileExistsError(f"{out} is there already: pass overwrite=True to replace it.")
 
 
 def _check_features(features: str, board: Board) -> None:

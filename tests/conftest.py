@@ -90,6 +90,8 @@ def pytest_collection_modifyitems(items):
     for item in items:
         if any(item.path.is_relative_to(TESTS / name) for name in SLOW):
             item.add_marker("slow")
+        if item.path.is_relative_to(TESTS / "trust"):
+            item.add_marker("trust")
 
 
 @pytest.hookimpl(hookwrapper=True)

@@ -15,7 +15,7 @@ from models import images, pooled_net, tiny_net
 from keras_tinytrain.backbones import NanoNet
 from keras_tinytrain.choose import planner
 from keras_tinytrain.choose.sram import DeviceAccounting
-from keras_tinytrain.export import Board, Bundle, TrainingSettings, conversion, export_tflm
+from keras_tinytrain.export import Board, Bundle, TrainingSettings, _writing, conversion, export_tflm
 from keras_tinytrain.export.templates import float32, identifier, resolver_method
 from keras_tinytrain.export.tflite.convert import convert_int8
 from keras_tinytrain.model.fold import fold_batch_norm
@@ -172,18 +172,13 @@ def test_where_no_budget_fits_none_is_named(tmp_path, converted):
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("failing_rename", [1, 2])
-def test_a_failure_while_writing_leaves_all_as_it_was(bundle, tmp_path, monkeypatch, failing_rename, converted):
-    rename, calls = pathlib.Path.rename, []
-
-    def fail(path, target):
-        calls.append(target)
-        if len(calls) == failing_rename:
-            raise OSError("disk full")
-        return rename(path, target)
+@pytest.mark.parametrize("failing", ["write_new", "exchange"])
+def test_a_failure_while_writing_leaves_all_as_it_was(bundle, tmp_path, monkeypatch, failing, converted):
+    def fail(*_):
+        raise OSError("disk full")
 
     before = {file: file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()}
-    monkeypatch.setattr(pathlib.Path, "rename", fail)
+    monkeypatch.setattr(_writing, failing, fail)
     with pytest.raises(OSError, match="disk full"):
         export(bundle.path, overwrite=True)
     assert {file: file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()} == before
