@@ -126,8 +126,6 @@ def check(
     )
 
 
-
-
 def _check_features(features: str, board: Board) -> None:
     if features == "flash" and not board.flash_page_bytes:
         raise ValueError(

@@ -1,7 +1,12 @@
 """Figures: matplotlib, where it is installed."""
 
+import io
+import os
+import pathlib
 import typing
 from typing import Any
+
+from keras_tinytrain._files import write_file
 
 if typing.TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -14,3 +19,10 @@ def new_figure(**options: Any) -> "Figure":
     except ImportError as error:
         raise ImportError('Drawing a figure needs matplotlib. Install it with: pip install "keras-tinytrain[bench]"') from error
     return Figure(**options)
+
+
+def save_figure(figure: "Figure", path: str | os.PathLike) -> None:
+    """Write a figure in the format of the suffix, such as .png or .svg. Raises ValueError for a format that is not known."""
+    picture = io.BytesIO()
+    figure.savefig(picture, format=pathlib.Path(path).suffix[1:] or "png")
+    write_file(path, picture.getvalue())

@@ -50,8 +50,8 @@ def kilobytes(num_bytes: int) -> str:
 
 
 def first_paragraph(error: BaseException) -> str:
-    """The part of an error's text that a person is shown."""
-    return str(error).strip().split("\n\n")[0]
+    """The part of an error's text that a person is shown; its kind where it has none."""
+    return str(error).strip().split("\n\n")[0] or type(error).__name__
 
 
 def keras_reason(error: BaseException) -> str:

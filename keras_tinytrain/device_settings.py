@@ -1,6 +1,7 @@
 """`DeviceSettings`: the limits and habits of a device, a value that a plan carries from its choice to the board."""
 
 import dataclasses
+import math
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,7 +20,7 @@ class DeviceSettings:
         scale, offset: stored values become the model's inputs as value * scale + offset, see `data.load_samples`.
 
     Raises:
-        ValueError: there is not one name for each class.
+        ValueError: there is not one name for each class, or scale or offset is not finite.
         TypeError: a value is of another type.
     """
 
@@ -44,6 +45,8 @@ class DeviceSettings:
             value, kind = getattr(self, field.name), type(field.default)
             if type(value) is not kind:
                 raise TypeError(f"DeviceSettings({field.name}=...) expects {kind.__name__}. Received: {value!r}")
+        if not (math.isfinite(self.scale) and math.isfinite(self.offset)):
+            raise ValueError(f"DeviceSettings expects numbers as scale and offset. Received: {self.scale} and {self.offset}")
         if self.class_names and len(self.class_names) != self.num_classes:
             raise ValueError(
                 f"DeviceSettings expects a name for each of its {self.num_classes} classes. Received: {self.class_names}"

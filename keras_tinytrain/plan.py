@@ -2,13 +2,17 @@
 
 import dataclasses
 import json
+import math
+import operator
 import os
 import re
 from typing import Protocol
 
+from keras_tinytrain._files import write_file
 from keras_tinytrain.device_settings import DeviceSettings
 
 _UNITS = {"": 1, "B": 1, "KB": 1024, "KIB": 1024, "MB": 1024**2, "MIB": 1024**2}
+_MAX_BYTES = 2**63
 _PLAN_VERSIONS = (1, 2)  # 2 has "device"; a plan without it is written as version 1
 
 
@@ -30,7 +34,7 @@ class Budget:
 
     def __post_init__(self):
         object.__setattr__(self, "memory", parse_bytes(self.memory))
-        if not (isinstance(self.compute, (int, float)) and self.compute > 0):
+        if not (isinstance(self.compute, (int, float)) and 0 < self.compute < math.inf):
             raise ValueError(
                 f"Budget(compute=...) expects a fraction in (0, 1] or a number of MACs above 1. Received: {self.compute!r}"
             )
@@ -59,7 +63,7 @@ class LayerPlan:
     kernel: bool = True
 
     def __post_init__(self):
-        channels = tuple(int(channel) for channel in self.channels)
+        channels = tuple(operator.index(channel) for channel in self.channels)
         if not channels or list(channels) != sorted(set(channels)) or channels[0] < 0:
             raise ValueError(
                 f"LayerPlan({self.name!r}) expects at least one channel index, ascending and without repeats. "
@@ -127,9 +131,8 @@ class Plan:
         return self.explanation.text(self)
 
     def save(self, path: str | os.PathLike) -> None:
-        """Write the plan as JSON."""
-        with open(path, "w", encoding="utf-8") as file:
-            file.write(self.to_json())
+        """Write the plan as JSON: the old file stays until the new one is whole."""
+        write_file(path, self.to_json())
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> "Plan":
@@ -154,7 +157,7 @@ class Plan:
             fields = json.loads(text)
             version = fields.pop("keras_tinytrain_plan")
             plan = cls._of(fields) if version in _PLAN_VERSIONS else None
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
             raise ValueError(f"{source} is not a plan written by Plan.save: {error}") from error
         if plan is None:
             read = " and ".join(map(str, _PLAN_VERSIONS))
@@ -182,7 +185,7 @@ def unexplained(plan: Plan) -> str:
 def parse_bytes(amount: int | str) -> int:
     """Bytes from a positive number or from text such as "256KB", "0.5 MB" (1 KB = 1024 bytes)."""
     match = re.fullmatch(r"\s*([0-9]*\.?[0-9]+)\s*([A-Za-z]*)\s*", str(amount))
-    num_bytes = int(float(match[1]) * _UNITS.get(match[2].upper(), 0)) if match else 0
-    if num_bytes <= 0:
-        raise ValueError(f'Expected a positive number of bytes such as 262144 or "256KB". Received: {amount!r}')
-    return num_bytes
+    num_bytes = float(match[1]) * _UNITS.get(match[2].upper(), 0) if match else 0.0
+    if not 1 <= num_bytes < _MAX_BYTES:
+        raise ValueError(f'Expected a positive number of bytes, at most 8 EiB, such as 262144 or "256KB". Received: {amount!r}')
+    return int(num_bytes)

@@ -7,6 +7,7 @@ import pathlib
 import keras
 import numpy as np
 
+from keras_tinytrain._npz import opened_npz, write_npz
 from keras_tinytrain.backbones.safe_pickle import load_pickle
 
 # Public int8 weights with BatchNorm folded, MIT licence, (c) 2022 MIT HAN Lab.
@@ -57,7 +58,7 @@ def save_pretrained(backbone: keras.Model, path: str | os.PathLike) -> None:
         if layer.weights
         for role in ("kernel", "bias")
     }
-    np.savez_compressed(path, **arrays)
+    write_npz(path, arrays, compressed=True)
 
 
 def find_weights(name: str) -> pathlib.Path:
@@ -79,11 +80,8 @@ def read_weights(path: str | os.PathLike) -> dict[str, np.ndarray]:
             return _from_network(load_pickle(path))
         except (KeyError, TypeError) as error:
             raise ValueError(f"{path} does not hold a network of tiny-training: {error!r}") from error
-    try:
-        with np.load(path, allow_pickle=False) as arrays:
-            return {key: arrays[key] for key in arrays.files if key.endswith(("kernel_f32", "bias_f32"))}
-    except (ValueError, AttributeError, TypeError) as error:
-        raise ValueError(f"{path} is not an .npz of weights: {error}") from error
+    with opened_npz(path, "an .npz of weights") as arrays:
+        return {key: arrays[key] for key in arrays if key.endswith(("kernel_f32", "bias_f32"))}
 
 
 def _checked(path, name):
@@ -144,4 +142,6 @@ def _fitting(arrays, key, shape, path):
     stored = arrays[key].shape
     if stored != tuple(shape) and stored != (1,) * (len(stored) - len(shape)) + tuple(shape):
         raise ValueError(f"'{key}' in {path} has shape {stored}, the model needs {tuple(shape)}.")
+    if arrays[key].dtype.kind not in "biuf":
+        raise ValueError(f"'{key}' in {path} holds {arrays[key].dtype}, numbers are needed.")
     return arrays[key].reshape(shape)

@@ -6,6 +6,8 @@ import pathlib
 import keras
 import numpy as np
 
+from keras_tinytrain._npz import opened_npz, write_npz
+
 WEIGHTS_FOLDER = pathlib.Path(__file__).parent / "weights"  # those that come with the package
 
 
@@ -24,25 +26,21 @@ def save_weights(model: keras.Model, path: str | os.PathLike) -> None:
         path: the .npz to write.
     """
     arrays = {f"{layer.name}/{_role(v)}": np.asarray(v, np.float16) for layer in model.layers for v in layer.weights}
-    np.savez_compressed(path, **arrays)
+    write_npz(path, arrays, compressed=True)
 
 
 def load_weights(model: keras.Model, path: str | os.PathLike) -> None:
     """Set kernels and biases by layer name from an .npz of `save_weights`; float16 values are loaded as float32.
 
     Raises:
-        ValueError: the file lacks an array, or one has another shape than the model's.
+        ValueError: the file is damaged or lacks an array, or one has another shape than the model's. The model is as it was.
         FileNotFoundError: there is no such file.
     """
-    with np.load(path, allow_pickle=False) as arrays:
-        for layer in model.layers:
-            for variable in layer.weights:
-                key = f"{layer.name}/{_role(variable)}"
-                if key not in arrays:
-                    raise ValueError(f"{path} has no array '{key}'. Is it a file written by save_weights?")
-                if arrays[key].shape != variable.shape:
-                    raise ValueError(f"'{key}' in {path} has shape {arrays[key].shape}, the model needs {variable.shape}.")
-                variable.assign(arrays[key].astype(np.float32))
+    variables = {f"{layer.name}/{_role(variable)}": variable for layer in model.layers for variable in layer.weights}
+    with opened_npz(path, "an .npz of weights") as arrays:
+        values = {key: arrays.numbers(key, variable.shape) for key, variable in variables.items()}
+    for key, variable in variables.items():
+        variable.assign(values[key].astype(np.float32))
 
 
 def _role(variable):

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Sequence
 
-from keras_tinytrain._figure import new_figure
+from keras_tinytrain._figure import new_figure, save_figure
 from keras_tinytrain.benchmark.accuracy_tables import Accuracies
 
 
@@ -30,7 +30,7 @@ def write_accuracy_figure(
     colors = {method: palette(number % palette.N) for number, method in enumerate(methods)}
     _draw_gains(gains, accuracies, {method: color for method, color in colors.items() if method != reference}, reference)
     _draw_costs(costs, accuracies, colors)
-    figure.savefig(path)
+    save_figure(figure, path)
 
 
 def _draw_gains(axes, accuracies, colors, reference):

@@ -31,6 +31,7 @@ LEARNING_RATE, EPSILON = 3e-3, 1e-7  # of Adam; epsilon is Keras' default
 WITHIN = 0.02  # how near the device's loss curve is to be
 LEARNERS = ("float", "dequantised", "grid", "device")
 FIELDS = ("backbone", "domain", "episode", "iterations", "weights", *LEARNERS)
+NUM_KEYS = 4  # of FIELDS
 LOSSES = ("losses_dequantised", "losses_grid", "losses_device")
 _ROOMY = Board("any", "any", 1, 2**24, 2**24)  # the same plan for every board: whether it fits is another question
 
@@ -44,7 +45,7 @@ def run(args: argparse.Namespace) -> int:
         ImportError: tflite-micro or the compiled runtime is not installed.
     """
     path = pathlib.Path(args.out)
-    rows, network = read_results(path, FIELDS + LOSSES), find_network(args.backbone)
+    rows, network = read_results(path, FIELDS + LOSSES, num_keys=NUM_KEYS), find_network(args.backbone)
     done = {(row["backbone"], row["domain"], int(row["episode"]), int(row["iterations"])) for row in rows}
     backbone = network.build(args.weights)
     domains = [load_npz(each, size=None) for each in args.domains]
@@ -57,7 +58,7 @@ def run(args: argparse.Namespace) -> int:
         task = draw_task(domain, TaskShape(queries=args.queries), backbone.input_shape[1:], seed=args.seed, episode=episode)
         row = {"backbone": args.backbone, "domain": domain.name, "episode": episode, "iterations": args.iterations}
         row |= run_task(backbone, task, network.budget, args.iterations)
-        append_results(path, [row], FIELDS + LOSSES)
+        append_results(path, [row], FIELDS + LOSSES, num_keys=NUM_KEYS)
         rows.append(row)
     shown = [row for row in rows if row["backbone"] == args.backbone and int(row["iterations"]) == args.iterations]
     print(summary_text(shown))

@@ -1,6 +1,10 @@
 """The command line: `keras-tinytrain demo | plan | export | check | emulate | device | benchmark | metatrain`."""
 
 import argparse
+import contextlib
+import io
+import os
+import sys
 
 import keras_tinytrain
 from keras_tinytrain._text import first_paragraph
@@ -18,13 +22,36 @@ _EXAMPLES = """examples:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run one command. Returns the exit code: 0 done, 1 a step did not hold, 2 the input was wrong."""
+    """Run one command.
+
+    Returns:
+        The exit code: 0 done, 1 a step did not hold, 2 the input was wrong or a file cannot be read or written, 130 interrupted.
+        Any other error is a fault of this package, and keeps its traceback.
+    """
     args = _parser().parse_args(argv)
     try:
-        return args.run(args)
+        code = args.run(args)
+        sys.stdout.flush()  # a reader that has gone is noticed here, not when Python ends
+        return code
+    except KeyboardInterrupt:
+        remark("interrupted.")
+        return 130
+    except BrokenPipeError as error:
+        _close_output()
+        remark(f"the output was closed before all of it was written: {error}")
+    except EOFError as error:
+        remark(f"the input ended before it was expected to: {first_paragraph(error)}")
+    except MemoryError as error:
+        remark(f"there is not enough memory on this computer: {first_paragraph(error)}")
     except (ValueError, OSError, ImportError, RuntimeError) as error:
         remark(first_paragraph(error))
-        return 2
+    return 2
+
+
+def _close_output():
+    """Let nothing more be written to a pipe that nobody reads, when Python ends."""
+    with open(os.devnull, "w") as sink, contextlib.suppress(io.UnsupportedOperation):
+        os.dup2(sink.fileno(), sys.stdout.fileno())
 
 
 def _parser():

@@ -3,7 +3,6 @@
 import contextlib
 import json
 import pathlib
-import shutil
 import tempfile
 import time
 from collections.abc import Callable
@@ -60,10 +59,9 @@ def run(*, board: str = "nano33ble", num_tasks: int = 1, seed: int = 0, out: str
         for task in range(num_tasks):
             episode = sample_episode(digits, ways=WAYS, shots=SHOTS, rng=np.random.default_rng([seed, task]))
             with tempfile.TemporaryDirectory() as folder:
-                bundle = pathlib.Path(folder) / "bundle"
-                results.append(_run_task(backbone, episode, board, bundle, step))
-                if out is not None and task == num_tasks - 1:
-                    shutil.copytree(bundle, out)
+                deltas = pathlib.Path(folder)
+                bundle = pathlib.Path(out) if out is not None and task == num_tasks - 1 else deltas / "bundle"
+                results.append(_run_task(backbone, episode, board, bundle, deltas, step))
     summary = summarised(backbone, results, time.monotonic() - start)
     if as_json:
         print(json.dumps(summary))
@@ -74,8 +72,10 @@ def run(*, board: str = "nano33ble", num_tasks: int = 1, seed: int = 0, out: str
     return 0 if all(all(result.checks.values()) for result in results) else 1
 
 
-def _run_task(backbone: keras.Model, episode: Episode, board: str, folder: pathlib.Path, step: Step) -> TaskResult:
-    """All steps on one task; the bundle is left in `folder`."""
+def _run_task(
+    backbone: keras.Model, episode: Episode, board: str, folder: pathlib.Path, deltas: pathlib.Path, step: Step
+) -> TaskResult:
+    """All steps on one task; the bundle is left in `folder`, what was learned in `deltas`."""
     classifiers = _learn_in_keras(backbone, episode, board, step)
     accuracy = {method: 100 * each.evaluate(episode.query_x, episode.query_y) for method, each in classifiers.items()}
     learned = classifiers["tiny_train"]
@@ -93,14 +93,14 @@ def _run_task(backbone: keras.Model, episode: Episode, board: str, folder: pathl
     accuracy["runtime"] = 100 * float(np.mean(np.argmax(logits, axis=1) == episode.query_y))
 
     step("saving and loading what was learned")
-    device_delta = folder.parent / "device.delta"
+    device_delta = deltas / "device.delta"
     runtime.save_delta(device_delta)
     promised, used = tables.flat_bytes(bundle.promised_bytes), tables.flat_bytes(runtime.bytes_used())
     apart = abs(accuracy["runtime"] - accuracy["tiny_train"])
     checks = {
         "promised bytes are the bytes used": used == promised,
         "a fresh copy of the C++ answers the same from the saved delta": _loads_in_cpp(device_delta, folder, episode, logits),
-        "a fresh copy in Keras answers the same from the saved delta": _loads_in_keras(backbone, learned, folder, episode),
+        "a fresh copy in Keras answers the same from the saved delta": _loads_in_keras(backbone, learned, deltas, episode),
         f"C++ within {TOLERANCE_POINTS} points of Keras": apart <= TOLERANCE_POINTS,
     }
     return TaskResult(accuracy, promised, used, device_delta.stat().st_size, bundle.manifest["board"], plan, checks)
@@ -112,9 +112,9 @@ def _loads_in_cpp(delta, folder, episode, logits):
     return np.array_equal(fresh.predict(episode.query_x[:NUM_COMPARED]), logits[:NUM_COMPARED])
 
 
-def _loads_in_keras(backbone, learned, folder, episode):
-    learned.delta.save(folder.parent / "keras.delta")
-    restored = classifier_from_delta(backbone, Delta.load(folder.parent / "keras.delta"))
+def _loads_in_keras(backbone, learned, deltas, episode):
+    learned.delta.save(deltas / "keras.delta")
+    restored = classifier_from_delta(backbone, Delta.load(deltas / "keras.delta"))
     return np.array_equal(restored.logits(episode.query_x), learned.logits(episode.query_x))
 
 

@@ -120,7 +120,7 @@ def load_model(path: str) -> "keras.Model":
 
     try:
         return keras.models.load_model(path, compile=False)
-    except (ValueError, OSError, TypeError) as error:
+    except Exception as error:  # a damaged file makes Keras, zipfile, h5py and json fail in many ways
         raise ValueError(f"{path} is not a model that Keras can load: {first_paragraph(error)}") from error
 
 

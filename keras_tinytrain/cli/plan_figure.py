@@ -3,7 +3,7 @@
 import math
 import os
 
-from keras_tinytrain._figure import new_figure
+from keras_tinytrain._figure import new_figure, save_figure
 from keras_tinytrain._text import kilobytes
 from keras_tinytrain.choose import paper_cost
 from keras_tinytrain.choose.backward_pass import interiors, values_read
@@ -41,7 +41,7 @@ def write_figure(plan: Plan, path: str | os.PathLike) -> None:
     _draw_scores(scores, explanation, names, paper_cost.num_channels(plan))
     _draw_channels(channels, explanation.table, names, paper_cost.num_channels(plan))
     _draw_memory(memory, explanation, plan)
-    figure.savefig(path)
+    save_figure(figure, path)
 
 
 def _draw_costs(axes, explanation, plan):

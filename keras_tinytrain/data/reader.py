@@ -15,10 +15,12 @@ import zipfile
 
 import numpy as np
 
+from keras_tinytrain._npz import opened_npz
 from keras_tinytrain.data.labels import check_labels
 from keras_tinytrain.data.motion import is_motion, network_motion
 
 _VALUES, _LABELS = ("x", "images"), ("y", "labels", "class_id")
+_PICTURES = (".bmp", ".gif", ".jpeg", ".jpg", ".png")
 _COLOURS = {1: "grayscale", 3: "rgb", 4: "rgba"}
 
 
@@ -46,10 +48,6 @@ class StoredSamples:
         return self.white == 255
 
 
-class _ObjectsError(ValueError):
-    """An array that could not be read without executing what its file says."""
-
-
 def unit_values(values: np.ndarray, white: int) -> np.ndarray:
     """Stored values as float32 in the convention of this module; `white` becomes 1."""
     return np.asarray(values, np.float32) / np.float32(white)
@@ -68,21 +66,18 @@ def read_npz(path: str | os.PathLike) -> StoredSamples:
         FileNotFoundError: there is no such file.
     """
     path = pathlib.Path(path)
-    if path.exists() and not zipfile.is_zipfile(path):
+    if path.exists() and not (path.is_file() and zipfile.is_zipfile(path)):
         raise ValueError(f"{path} is neither an .npz file nor a folder of class folders.")
-    try:
-        with np.load(path, allow_pickle=False) as arrays:
-            values, labels = _values_of(arrays), _first(arrays, _LABELS)
-            if values is None or labels is None:
-                raise ValueError(
-                    f"{path} needs arrays x (or images) and y (or labels), or images_packed, image_hw and class_id. "
-                    f"It holds {arrays.files}."
-                )
-            groups, motion = _groups(arrays), is_motion(arrays)
-    except _ObjectsError as error:
-        raise ValueError(f"{path}: {error}") from error
-    except zipfile.BadZipFile as error:
-        raise ValueError(f"{path} is damaged: {error}") from error
+    with opened_npz(path) as arrays:
+        values, labels = _values_of(arrays, path), _first(arrays, _LABELS)
+        if values is None or labels is None:
+            raise ValueError(
+                f"{path} needs arrays x (or images) and y (or labels), or images_packed, image_hw and class_id. "
+                f"It holds {list(arrays)}."
+            )
+        groups, motion = _groups(arrays), is_motion(arrays)
+    if values.dtype.kind not in "biuf" or not values.ndim:
+        raise ValueError(f"{path}: expected samples (N, ...) of numbers. Received: {values.dtype} {values.shape}.")
     check_labels(labels, len(values), source=str(path))
     return StoredSamples(values, labels, groups, white=255 if values.dtype == np.uint8 else 1, is_motion=motion)
 
@@ -101,6 +96,9 @@ def read_folder(path: str | os.PathLike, *, height: int, width: int, channels: i
     import keras
 
     path = pathlib.Path(path)
+    odd = [entry for entry in path.rglob("*") if entry.suffix.lower() in _PICTURES and not entry.is_file()]
+    if odd:
+        raise ValueError(f"{odd[0]} is no ordinary file. Remove it from the samples.")
     num_classes = sum(entry.is_dir() for entry in path.iterdir())
     if num_classes < 2:
         raise ValueError(f"{path} needs one folder of pictures per class, at least two. Received: {num_classes}")
@@ -112,29 +110,41 @@ def read_folder(path: str | os.PathLike, *, height: int, width: int, channels: i
         shuffle=False,
         verbose=False,
     )
-    images, labels = zip(*((image.numpy(), label.numpy()) for image, label in pairs), strict=True)
+    images, labels = zip(*_decoded(pairs), strict=True)
     return StoredSamples(np.clip(np.stack(images), 0, 255), np.array(labels), white=255)
 
 
-def _values_of(arrays):
+def _decoded(pairs):
+    """(image, label) of each picture; of a damaged one an error that names it."""
+    files = iter(pairs.file_paths)
+    try:
+        for image, label in pairs:
+            yield image.numpy(), label.numpy()
+            next(files)
+    except Exception as error:  # TensorFlow's own kinds
+        raise ValueError(f"{next(files)} is no picture that can be read. Remove it, or save it anew as PNG.") from error
+
+
+def _values_of(arrays, path):
     if "images_packed" in arrays and "image_hw" in arrays:
-        height, width = arrays["image_hw"]
-        bits = np.unpackbits(arrays["images_packed"], axis=1)[:, : height * width]
-        return bits.view(bool).reshape(-1, height, width, 1)
-    if is_motion(arrays):
-        return network_motion(arrays["x"], str(arrays["meta_json"]))
-    return _first(arrays, _VALUES)
+        stored, read = (arrays["images_packed"], arrays["image_hw"]), _unpacked
+    elif is_motion(arrays):
+        stored, read = (arrays["x"], str(arrays["meta_json"])), network_motion
+    else:
+        return _first(arrays, _VALUES)
+    try:
+        return read(*stored)
+    except (TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
+def _unpacked(bits, size):
+    height, width = map(int, size)
+    return np.unpackbits(bits, axis=1)[:, : height * width].view(bool).reshape(-1, height, width, 1)
 
 
 def _first(arrays, names):
-    name = next((name for name in names if name in arrays), None)
-    try:
-        return None if name is None else arrays[name]
-    except ValueError as error:  # NumPy would have to unpickle it
-        raise _ObjectsError(
-            f"array {name} holds Python objects. Save numbers: images of one size, integer labels, which "
-            "np.unique(names, return_inverse=True)[1] makes of names."
-        ) from error
+    return next((arrays[name] for name in names if name in arrays), None)
 
 
 def _groups(arrays):

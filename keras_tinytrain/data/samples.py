@@ -45,6 +45,8 @@ def model_inputs(
             f"{path} holds pixels, which are 0..1 before scale {scale:g} is applied (in version 0.1 they were 0..255). "
             "Leave the scale out, or multiply it by 255."
         )
+    if not np.isfinite([scale, offset]).all():
+        raise ValueError(f"Expected numbers as scale and offset. Received: {scale} and {offset}")
     x = unit_values(stored.values, stored.white)
     if not np.isfinite(x).all():
         raise ValueError(f"{path}: {int((~np.isfinite(x)).sum())} values are NaN or infinite. Remove those samples.")

@@ -34,13 +34,13 @@ def with_learned_state(model: keras.Model, plan: Plan) -> Plan:
 
 def read_channels(model: keras.Model, plan: Plan) -> tuple[ChannelValues, ...]:
     """The present values of the channels that `plan` names: float64 ones of a float64 layer, else float32, which holds float16
-    and bfloat16 exactly.
+    and bfloat16 exactly. Raises ValueError where the model has no such layer or channel.
     """
     records = []
     for layer_plan in plan.layers:
         layer = find_layer(model, layer_plan.name)
-        channels = list(layer_plan.channels)
-        kernel = np.moveaxis(_floats(layer.kernel), kernel_channel_axis(layer), 0)
+        kernel, channels = _by_channel(layer, _floats(layer.kernel)), list(layer_plan.channels)
+        _check_range(layer, channels, len(kernel))
         biases = _floats(layer.bias)[channels].copy() if layer.use_bias else None
         records.append(
             ChannelValues(layer_plan.name, tuple(channels), kernel[channels].reshape(len(channels), -1).copy(), biases)
@@ -49,22 +49,29 @@ def read_channels(model: keras.Model, plan: Plan) -> tuple[ChannelValues, ...]:
 
 
 def write_channels(model: keras.Model, records: Sequence[ChannelValues]) -> None:
-    """Assign the values of `records`. Raises ValueError for int8 values, which only a device can apply."""
+    """Assign the values of `records`: all of them or, whatever goes wrong, none.
+
+    Raises:
+        ValueError: a record does not fit the model; it is named. Or it holds int8 values, which only a device can apply.
+    """
+    if len({record.name for record in records}) < len(records):
+        raise ValueError("This delta has two records of one layer, which this library never writes.")
+    new = [pair for record in records for pair in _assignments(find_layer(model, record.name), record)]
+    old = [variable.numpy() for variable, _ in new]
+    try:
+        for variable, value in new:
+            variable.assign(value)
+    except BaseException:
+        for (variable, _), value in zip(new, old, strict=True):
+            variable.assign(value)
+        raise
+
+
+def require_finite(records: Sequence[ChannelValues]) -> None:
+    """Raise ValueError for a record with NaN or infinity. A device refuses it too."""
     for record in records:
-        if not np.issubdtype(record.values.dtype, np.floating):
-            raise ValueError(
-                f"Layer '{record.name}' holds {record.values.dtype} values of a device; only the device can apply them."
-            )
-        layer = find_layer(model, record.name)
-        channels = list(record.channels)
-        whole = layer.kernel.numpy().copy()
-        kernel = np.moveaxis(whole, kernel_channel_axis(layer), 0)
-        kernel[channels] = record.values.reshape(len(channels), *kernel.shape[1:])
-        layer.kernel.assign(whole)
-        if record.biases is not None:
-            bias = layer.bias.numpy().copy()
-            bias[channels] = record.biases
-            layer.bias.assign(bias)
+        if not all(np.isfinite(part).all() for part in (record.values, record.biases) if part is not None):
+            raise ValueError(f"The values of layer '{record.name}' are NaN or infinite: the training broke down. Train again.")
 
 
 def _floats(variable):
@@ -73,9 +80,45 @@ def _floats(variable):
 
 
 def equal_values(records: Sequence[ChannelValues], others: Sequence[ChannelValues]) -> bool:
-    """Whether records of the same channels hold the same values, bit for bit."""
+    """Whether records of the same channels hold the same values, bit for bit: NaN equals itself."""
     return all(_equal(a.values, b.values) and _equal(a.biases, b.biases) for a, b in zip(records, others, strict=True))
 
 
+def _assignments(layer, record):
+    """[(variable, its new value)] of a record; raises ValueError where it does not fit the layer."""
+    if not np.issubdtype(record.values.dtype, np.floating):
+        raise ValueError(
+            f"Layer '{record.name}' holds {record.values.dtype} values of a device; only the device can apply them."
+        )
+    whole, channels = layer.kernel.numpy().copy(), list(record.channels)
+    kernel = _by_channel(layer, whole)
+    _check_range(layer, channels, len(kernel))
+    expected = len(channels), int(np.prod(kernel.shape[1:]))
+    if record.values.shape != expected or (record.biases is None) == bool(layer.use_bias):
+        biases = "no biases" if record.biases is None else "biases"
+        raise ValueError(
+            f"Layer '{layer.name}' takes values of shape {expected} {'with' if layer.use_bias else 'without'} biases. "
+            f"Received: {record.values.shape} and {biases}"
+        )
+    kernel[channels] = record.values.reshape(len(channels), *kernel.shape[1:])
+    if record.biases is None:
+        return [(layer.kernel, whole)]
+    bias = layer.bias.numpy().copy()
+    bias[channels] = record.biases
+    return [(layer.kernel, whole), (layer.bias, bias)]
+
+
+def _by_channel(layer, kernel):
+    """A view of a kernel with the axis of its output channels in front."""
+    return np.moveaxis(kernel, kernel_channel_axis(layer), 0)
+
+
+def _check_range(layer, channels, num_channels):
+    if channels != sorted({*channels}) or (channels and not 0 <= channels[0] <= channels[-1] < num_channels):
+        raise ValueError(
+            f"Layer '{layer.name}' has {num_channels} channels; expected some of them, ascending, each once. Received: {channels[-5:]}"
+        )
+
+
 def _equal(a, b):
-    return a is b or np.array_equal(a, b)
+    return a is b or (a is not None and b is not None and a.shape == b.shape and a.tobytes() == b.tobytes())

@@ -9,6 +9,7 @@ import pathlib
 import typing
 import zlib
 
+from keras_tinytrain._files import write_file
 from keras_tinytrain.delta._combine import Keep, Records, combined
 from keras_tinytrain.delta._records import ChannelValues, pack, unpack_all
 from keras_tinytrain.plan import LayerPlan, Plan
@@ -47,12 +48,12 @@ class Delta:
         return Plan(tuple(LayerPlan(record.name, record.channels) for record in self.records))
 
     def apply(self, model: "keras.Model") -> None:
-        """Write the new values into `model`, which must be the base model.
+        """Write the new values into `model`, which must be the base model: all of them or, whatever goes wrong, none.
 
         Raises:
-            ValueError: `model` is another model, or the delta holds int8 values of a device.
+            ValueError: `model` is another model; or the delta holds int8 values of a device, NaN, or what does not fit.
         """
-        from keras_tinytrain.delta._channels import model_hash, write_channels
+        from keras_tinytrain.delta._channels import model_hash, require_finite, write_channels
 
         actual = model_hash(model)
         if actual != self.base_hash:
@@ -60,10 +61,11 @@ class Delta:
                 f"This delta was learned on base model {self.base_hash.hex()[:12]}, and '{model.name}' is {actual.hex()[:12]}. "
                 "Apply it to an unchanged copy of the model it was trained from."
             )
+        require_finite(self.records)
         write_channels(model, self.records)
 
     def revert(self, model: "keras.Model") -> None:
-        """Put the base model's values back into `model`, which must hold this delta's.
+        """Put the base model's values back into `model`, which must hold this delta's: all of them or none.
 
         Raises:
             ValueError: `model` does not hold this delta's values, or the delta does not know the base model's.
@@ -96,12 +98,8 @@ class Delta:
         return self._combined(later, lambda mine, its: its is not None and mine != its)
 
     def save(self, path: str | os.PathLike) -> int:
-        """Write the delta to `path` (through a temporary file in the same folder). Returns its length in bytes."""
-        data = self.to_bytes()
-        temporary = pathlib.Path(f"{os.fspath(path)}.partial")
-        temporary.write_bytes(data)
-        temporary.replace(path)
-        return len(data)
+        """Write the delta to `path`: the old file stays until the new one is whole. Returns its length in bytes."""
+        return write_file(path, self.to_bytes())
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> "Delta":

@@ -1,11 +1,12 @@
 """Checkpoints of meta-training: every variable and how far the training is. A cut while writing leaves the old file."""
 
 import os
-import tempfile
 from collections.abc import Sequence
 
 import keras
 import numpy as np
+
+from keras_tinytrain._npz import opened_npz, write_npz
 
 
 def save_checkpoint(path: str | os.PathLike, variables: Sequence[keras.Variable], *, settings: str, **progress: int) -> None:
@@ -17,15 +18,8 @@ def save_checkpoint(path: str | os.PathLike, variables: Sequence[keras.Variable]
         settings: all that the training depends on, as text; it is compared when the file is read.
         progress: one number by its name, such as steps=100.
     """
-    arrays = {f"v{index}": np.asarray(variable) for index, variable in enumerate(variables)}
-    handle, partial = tempfile.mkstemp(suffix=".npz", dir=os.path.dirname(os.path.abspath(path)))
-    try:
-        with os.fdopen(handle, "wb") as file:
-            np.savez(file, settings=settings, **progress, **arrays)
-        os.replace(partial, path)
-    except BaseException:
-        os.unlink(partial)
-        raise
+    arrays = {_name(index): np.asarray(variable) for index, variable in enumerate(variables)}
+    write_npz(path, {"settings": np.asarray(settings), **{k: np.asarray(v) for k, v in progress.items()}, **arrays})
 
 
 def restore_checkpoint(
@@ -42,11 +36,17 @@ def restore_checkpoint(
         The number called `progress`.
 
     Raises:
-        ValueError: the checkpoint has other settings.
+        ValueError: the file is damaged, or the checkpoint has other settings. The variables are as they were.
     """
-    with np.load(path, allow_pickle=False) as arrays:
+    with opened_npz(path, "a checkpoint") as arrays:
         if "settings" not in arrays or str(arrays["settings"]) != settings:
             raise ValueError(f"{path} is not a checkpoint of this {depends_on}. Delete it to start anew.")
-        for index, variable in enumerate(variables):
-            variable.assign(arrays[f"v{index}"])
-        return int(arrays[progress])
+        values = [arrays.numbers(_name(index), variable.shape) for index, variable in enumerate(variables)]
+        done = int(arrays.numbers(progress, ()))
+    for variable, value in zip(variables, values, strict=True):
+        variable.assign(value)
+    return done
+
+
+def _name(index):
+    return f"v{index}"

@@ -11,6 +11,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_tinytrain._files import write_file
 from keras_tinytrain.data import Domain
 from keras_tinytrain.metatrain.evaluation import prototype_accuracy
 
@@ -48,7 +49,7 @@ def write_provenance(args: argparse.Namespace, recipe: Any, domains: list[Domain
         "versions": {"python": platform.python_version(), **{m.__name__: m.__version__ for m in (tf, keras, np)}},
         "prototypes_5_way_5_shot": accuracies,
     }
-    pathlib.Path(args.out).with_suffix(".json").write_text(json.dumps(provenance, indent=2) + "\n", encoding="utf-8")
+    write_file(pathlib.Path(args.out).with_suffix(".json"), json.dumps(provenance, indent=2) + "\n")
 
 
 def print_now(line: str) -> None:

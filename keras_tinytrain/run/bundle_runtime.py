@@ -9,6 +9,7 @@ import typing
 
 import numpy as np
 
+from keras_tinytrain._files import write_file
 from keras_tinytrain.data.labels import check_labels
 from keras_tinytrain.export.bundle_folder import Bundle
 from keras_tinytrain.plan import Budget, LayerPlan, Plan
@@ -120,8 +121,11 @@ class BundleRuntime:
         return np.stack([self.trainer.predict(image)[1] for image in self._quantised(x)])
 
     def save_delta(self, path: str | os.PathLike, *, sequence: int = 0) -> None:
-        """Write what was learned: changed channels and prototypes. `keras_tinytrain.Delta` reads the same file."""
-        pathlib.Path(path).write_bytes(self.trainer.save_delta(sequence))
+        """Write what was learned: changed channels and prototypes. `keras_tinytrain.Delta` reads the same file.
+
+        The old file stays until the new one is whole.
+        """
+        write_file(path, self.trainer.save_delta(sequence))
 
     def load_delta(self, path: str | os.PathLike) -> None:
         """Take over what was learned. Raises ValueError where the file is damaged or belongs to another base model."""

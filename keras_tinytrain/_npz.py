@@ -1,0 +1,92 @@
+"""Arrays in an .npz: written whole, and read so that a damaged file is one error that names it."""
+
+import contextlib
+import io
+import os
+import pathlib
+import zipfile
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+
+from keras_tinytrain._files import write_file
+
+
+def write_npz(path: str | os.PathLike, arrays: Mapping[str, np.ndarray], *, compressed: bool = False) -> None:
+    """Write arrays by name; ".npz" is added to a name without it. Raises OSError, and then the old file is as it was."""
+    content = io.BytesIO()
+    (np.savez_compressed if compressed else np.savez)(content, **arrays)
+    name = os.fspath(path)
+    write_file(name if name.endswith(".npz") else f"{name}.npz", content.getvalue())
+
+
+@contextlib.contextmanager
+def opened_npz(path: str | os.PathLike, expected: str = "an .npz file") -> Iterator["Arrays"]:
+    """The arrays of an .npz by name, each read when it is asked for. Pickled ones are refused.
+
+    Args:
+        path: of the file.
+        expected: what the file is to be, for the error.
+
+    Raises:
+        ValueError: it is no .npz, or damaged, here or where an array is read; the file is named.
+        FileNotFoundError: there is no such file.
+    """
+    path = pathlib.Path(path)
+    if not path.is_file() and path.exists():
+        raise ValueError(f"{path} is not {expected}: it is no ordinary file.")
+    with path.open("rb") as file:
+        with _saying(f"{path} is not {expected}"):
+            if not zipfile.is_zipfile(file):
+                raise ValueError("it is none, or it was cut short.")
+            file.seek(0)
+            arrays = np.load(file, allow_pickle=False)
+        with arrays:
+            yield Arrays(path, arrays)
+
+
+class Arrays(Mapping):
+    """An open .npz whose errors name the file."""
+
+    def __init__(self, path, arrays):
+        self._path, self._arrays = path, arrays
+
+    def __getitem__(self, name):
+        if name not in self._arrays.files:
+            raise KeyError(name)
+        with _saying(f"{self._path} is damaged"):
+            try:
+                return np.asarray(self._arrays[name])
+            except ValueError as error:
+                if "allow_pickle" not in str(error):
+                    raise
+        raise ValueError(
+            f"{self._path}: array {name} holds Python objects. Save numbers: images of one size, integer labels, which "
+            "np.unique(names, return_inverse=True)[1] makes of names."
+        )
+
+    def __iter__(self):
+        return iter(self._arrays.files)
+
+    def __len__(self):
+        return len(self._arrays.files)
+
+    def numbers(self, name: str, shape: Sequence[int]) -> np.ndarray:
+        """The array `name`. Raises ValueError where there is none, where it has another shape, or holds no numbers."""
+        if name not in self:
+            raise ValueError(f"{self._path} has no array '{name}', which the model needs.")
+        array = self[name]
+        if array.shape != tuple(shape):
+            raise ValueError(f"'{name}' in {self._path} has shape {array.shape}, the model needs {tuple(shape)}.")
+        if array.dtype.kind not in "biuf":
+            raise ValueError(f"'{name}' in {self._path} holds {array.dtype}, numbers are needed.")
+        return array
+
+
+@contextlib.contextmanager
+def _saying(what):
+    """zipfile, zlib, struct, tokenize and NumPy each report damage by exceptions of their own."""
+    try:
+        yield
+    except Exception as error:
+        raise ValueError(f"{what}: {error or type(error).__name__}") from error
