@@ -63,6 +63,10 @@ class LayerPlan:
     kernel: bool = True
 
     def __post_init__(self):
+        if not isinstance(self.name, str) or not isinstance(self.kernel, bool):
+            raise ValueError(
+                f"LayerPlan expects a layer's name, and kernel True or False. Received: {self.name!r}, {self.kernel!r}"
+            )
         channels = tuple(operator.index(channel) for channel in self.channels)
         if not channels or list(channels) != sorted(set(channels)) or channels[0] < 0:
             raise ValueError(

@@ -6,6 +6,7 @@ import pathlib
 
 from keras_tinytrain._quiet import load_tensorflow
 from keras_tinytrain.backbones.names import IMAGENET_BACKBONES
+from keras_tinytrain.cli.options import not_negative, positive
 
 SUMMARY = "meta-train a backbone: the demo's on glyphs, GestureNet on motion, an ImageNet one on domains"
 EXAMPLE = "metatrain --data omniglot_background.npz --out weights.npz"
@@ -31,13 +32,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--evaluate", nargs="+", default=[], help="files of other classes, on which prototypes are measured at the end"
     )
-    parser.add_argument("--seed", type=int, default=0, help="fixes every random draw (%(default)s)")
+    parser.add_argument("--seed", type=not_negative, default=0, help="fixes every random draw (%(default)s)")
     parser.add_argument(
-        "--episodes", type=int, help="steps of nano's second stage (2000), of gesture (1000); episodes of the others (1000)"
+        "--episodes",
+        type=not_negative,
+        help="steps of nano's second stage (2000), of gesture (1000); episodes of the others (1000)",
     )
     parser.add_argument("--checkpoint", help=".npz to resume from where it exists, written as the training goes on")
     nano = parser.add_argument_group("nano")
-    nano.add_argument("--epochs", type=int, default=16, help="passes over the data in stage 1 (%(default)s)")
+    nano.add_argument("--epochs", type=not_negative, default=16, help="passes over the data in stage 1 (%(default)s)")
     gesture = parser.add_argument_group("gesture")
     gesture.add_argument("--rate", type=float, default=50.0, help="samples a second of --data (%(default)s)")
     gesture.add_argument(
@@ -54,7 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="all",
         help="every second class of --data; the others then remain to measure on (%(default)s)",
     )
-    others.add_argument("--size", type=int, default=128, help="pixels of the network's input (%(default)s)")
+    others.add_argument("--size", type=positive, default=128, help="pixels of the network's input (%(default)s)")
     others.add_argument(
         "--distribute",
         choices=("none", "mirrored", "multiworker"),

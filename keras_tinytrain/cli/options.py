@@ -99,9 +99,18 @@ def json_argument(parser: argparse.ArgumentParser, text: str) -> None:
 
 def positive(text: str) -> int:
     """A whole number from 1, as the type of an option."""
+    return _whole(text, 1)
+
+
+def not_negative(text: str) -> int:
+    """A whole number from 0, as the type of an option."""
+    return _whole(text, 0)
+
+
+def _whole(text, least):
     number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"expected a whole number from 1, received {text}")
+    if not least <= number < 2**31:
+        raise argparse.ArgumentTypeError(f"expected a whole number from {least}, below 2^31; received {text}")
     return number
 
 

@@ -25,7 +25,10 @@ def load_npz(path: str | os.PathLike, *, size: int | None = 32) -> Domain:
     """
     stored = read_npz(path)
     images = stored.values if stored.is_motion else _images(stored, size, path)
-    return Domain(pathlib.Path(path).stem, images, stored.labels.astype(np.int64), stored.groups)
+    try:
+        return Domain(pathlib.Path(path).stem, images, stored.labels.astype(np.int64), stored.groups)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
 
 
 def _images(stored, size, path):

@@ -12,10 +12,16 @@ def check_support(backbone: keras.Model, x: ArrayLike, y: ArrayLike) -> int:
     check_shape(backbone, x)
     x, y = np.asarray(x), np.asarray(y)
     check_labels(y, len(x))
-    if not np.isfinite(x).all():
-        bad = np.flatnonzero(~np.isfinite(x).reshape(len(x), -1).all(axis=1))
-        raise ValueError(f"Samples {bad[:5].tolist()} contain NaN or infinity.")
+    check_finite(x)
     return check_classes(y)
+
+
+def check_finite(x: ArrayLike) -> None:
+    """Raises ValueError where a sample of x (N, ...) holds NaN or infinity, as float32."""
+    finite = np.isfinite(np.asarray(x, np.float32))
+    if not finite.all():
+        bad = np.flatnonzero(~finite.reshape(len(finite), -1).all(axis=1))
+        raise ValueError(f"Samples {bad[:5].tolist()} contain NaN or infinity.")
 
 
 def check_shape(backbone: keras.Model, x: ArrayLike) -> None:

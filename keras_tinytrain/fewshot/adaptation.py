@@ -1,6 +1,7 @@
 """Adapt a backbone to a handful of labelled samples: prototypes, augmented views, a few training steps on a few channels."""
 
 import functools
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -81,8 +82,11 @@ def adapt(
     """
     if head not in HEADS or not 0 <= average < 1:
         raise ValueError(f"Expected head of {sorted(HEADS)} and average in [0, 1). Received: {head!r} and {average!r}")
-    if iterations < 0:
-        raise ValueError(f"Expected a number of iterations, 0 or more. Received: {iterations}")
+    if not (0 <= iterations < 2**31 and 0 <= learning_rate < math.inf):
+        received = f"{iterations} and {learning_rate}"
+        raise ValueError(
+            f"Expected a number of iterations from 0 to 2^31 - 1, and a learning rate from 0. Received: {received}"
+        )
     adapter, original = _original(backbone, support_x, support_y)
     support_x = np.asarray(support_x, np.float32)
     views = _views(support_x, shifts, augment, num_views, seed)

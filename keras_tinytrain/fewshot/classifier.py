@@ -15,7 +15,7 @@ from keras_tinytrain.data.labels import check_labels
 from keras_tinytrain.delta import Delta, read_channels
 from keras_tinytrain.fewshot._classifier_model import classifier_model
 from keras_tinytrain.fewshot._heads import ORIGINAL, Head
-from keras_tinytrain.fewshot._support import check_shape
+from keras_tinytrain.fewshot._support import check_finite, check_shape
 from keras_tinytrain.fewshot.adapter import BATCH_SIZE, Adapter
 from keras_tinytrain.plan import Plan
 
@@ -78,7 +78,7 @@ class FewShotClassifier:
         return self._original.num_classes
 
     def logits(self, x: np.ndarray) -> np.ndarray:
-        """float32 (N, num_classes). Raises ValueError where x is not (N, ...) of the network's input."""
+        """float32 (N, num_classes). Raises ValueError where x is not (N, ...) of the network's input, or has NaN."""
         return self._both_logits(x, with_original=self.average > 0)[0]
 
     def predict(self, x: np.ndarray) -> np.ndarray:
@@ -121,13 +121,14 @@ class FewShotClassifier:
             Its index, K for the first that is added to K classes.
 
         Raises:
-            ValueError: there is no sample, or their shape is not the network's.
+            ValueError: there is no sample, their shape is not the network's, or one holds NaN.
         """
         expected = self._adapter.model.input_shape[1:]
         if len(x) == 0 or np.shape(x)[1:] != expected:
             raise ValueError(
                 f"A new class expects samples (N, {', '.join(map(str, expected))}), N > 0. Received: {np.shape(x)}"
             )
+        check_finite(x)
         features = self._adapter.features(self._part, x)
         adapted, original = (np.mean(self._embed(features, values), axis=0) for values in (self._values, self._originals))
         self._head, self._original = self._head.with_class(adapted), self._original.with_class(original)
@@ -159,6 +160,7 @@ class FewShotClassifier:
     def _both_logits(self, x, *, with_original):
         """(logits, the original network's logits) over batches; an empty one stays away from TensorFlow, whose oneDNN fails."""
         check_shape(self._adapter.model, x)
+        check_finite(x)
         none = np.empty((0, self.num_classes), np.float32)
         batches = [np.asarray(x[start : start + BATCH_SIZE]) for start in range(0, len(x), BATCH_SIZE)]
         pairs = [(none, none), *(self._batch_logits(batch, with_original) for batch in batches)]
