@@ -1,6 +1,7 @@
 """Results of long benchmarks: a CSV to which finished rows are appended; a row in it is not run again."""
 
 import csv
+import errno
 import fcntl
 import io
 import os
@@ -25,8 +26,11 @@ def read_results(
 
     Raises:
         ValueError: the file has other columns, or a line is damaged.
+        FileNotFoundError: the file's folder does not exist.
     """
     path = pathlib.Path(path)
+    if not path.absolute().parent.is_dir():
+        raise FileNotFoundError(errno.ENOENT, "There is no such folder for the results", os.fspath(path.parent))
     return _rows(path.read_bytes(), path, fields, num_keys) if path.exists() else []
 
 
