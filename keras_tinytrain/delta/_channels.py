@@ -39,12 +39,11 @@ def read_channels(model: keras.Model, plan: Plan) -> tuple[ChannelValues, ...]:
     records = []
     for layer_plan in plan.layers:
         layer = find_layer(model, layer_plan.name)
-        kernel, channels = _by_channel(layer, _floats(layer.kernel)), list(layer_plan.channels)
+        (_, kernel), channels = _kernel(layer), list(layer_plan.channels)
         _check_range(layer, channels, len(kernel))
-        biases = _floats(layer.bias)[channels].copy() if layer.use_bias else None
-        records.append(
-            ChannelValues(layer_plan.name, tuple(channels), kernel[channels].reshape(len(channels), -1).copy(), biases)
-        )
+        biases = _floats(layer.bias.numpy()[channels]) if layer.use_bias else None
+        values = _floats(kernel[channels].reshape(len(channels), -1))
+        records.append(ChannelValues(layer_plan.name, tuple(channels), values, biases))
     return tuple(records)
 
 
@@ -74,8 +73,7 @@ def require_finite(records: Sequence[ChannelValues]) -> None:
             raise ValueError(f"The values of layer '{record.name}' are NaN or infinite: the training broke down. Train again.")
 
 
-def _floats(variable):
-    values = variable.numpy()
+def _floats(values):
     return values if values.dtype == np.float64 else values.astype(np.float32)
 
 
@@ -90,8 +88,7 @@ def _assignments(layer, record):
         raise ValueError(
             f"Layer '{record.name}' holds {record.values.dtype} values of a device; only the device can apply them."
         )
-    whole, channels = layer.kernel.numpy().copy(), list(record.channels)
-    kernel = _by_channel(layer, whole)
+    (whole, kernel), channels = _kernel(layer), list(record.channels)
     _check_range(layer, channels, len(kernel))
     expected = len(channels), int(np.prod(kernel.shape[1:]))
     if record.values.shape != expected or (record.biases is None) == bool(layer.use_bias):
@@ -108,9 +105,11 @@ def _assignments(layer, record):
     return [(layer.kernel, whole), (layer.bias, bias)]
 
 
-def _by_channel(layer, kernel):
-    """A view of a kernel with the axis of its output channels in front."""
-    return np.moveaxis(kernel, kernel_channel_axis(layer), 0)
+def _kernel(layer):
+    """(a copy of the layer's kernel, a view of it with the axis of its output channels in front)."""
+    axis = kernel_channel_axis(layer)
+    whole = layer.kernel.numpy().copy()
+    return whole, np.moveaxis(whole, axis, 0)
 
 
 def _check_range(layer, channels, num_channels):

@@ -18,7 +18,8 @@ def check_support(backbone: keras.Model, x: ArrayLike, y: ArrayLike) -> int:
 
 def check_finite(x: ArrayLike) -> None:
     """Raises ValueError where a sample of x (N, ...) holds NaN or infinity, as float32."""
-    finite = np.isfinite(np.asarray(x, np.float32))
+    with np.errstate(over="ignore"):
+        finite = np.isfinite(np.asarray(x, np.float32))
     if not finite.all():
         bad = np.flatnonzero(~finite.reshape(len(finite), -1).all(axis=1))
         raise ValueError(f"Samples {bad[:5].tolist()} contain NaN or infinity.")

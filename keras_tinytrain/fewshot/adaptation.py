@@ -82,11 +82,10 @@ def adapt(
     """
     if head not in HEADS or not 0 <= average < 1:
         raise ValueError(f"Expected head of {sorted(HEADS)} and average in [0, 1). Received: {head!r} and {average!r}")
-    if not (0 <= iterations < 2**31 and 0 <= learning_rate < math.inf):
-        received = f"{iterations} and {learning_rate}"
-        raise ValueError(
-            f"Expected a number of iterations from 0 to 2^31 - 1, and a learning rate from 0. Received: {received}"
-        )
+    if not 0 <= iterations < 2**31:
+        raise ValueError(f"Expected a number of iterations, below 2^31 and 0 or more. Received: {iterations}")
+    if not 0 <= learning_rate < math.inf:
+        raise ValueError(f"Expected a learning rate, finite and 0 or more. Received: {learning_rate}")
     adapter, original = _original(backbone, support_x, support_y)
     support_x = np.asarray(support_x, np.float32)
     views = _views(support_x, shifts, augment, num_views, seed)

@@ -1,6 +1,7 @@
 """Deltas: saved, loaded, applied and reverted bit for bit; refused if they belong to another model or were altered."""
 
 import dataclasses
+import zlib
 
 import keras
 import numpy as np
@@ -203,3 +204,77 @@ def deltas(draw):
         previous.append(ChannelValues(name, channels, rows + 1, biases))
     sequence = draw(st.integers(0, 2**32 - 1))
     return Delta(bytes(range(32)), tuple(records), tuple(previous) if with_previous else (), sequence)
+
+
+def unfit(record):
+    """{what is wrong: records of which a later one does not fit}."""
+    first = dataclasses.replace(record, values=record.values + 1)
+    other = dataclasses.replace(
+        record, name="logits", channels=(2,), values=np.ones((1, 9999), np.float32), biases=record.biases[:1]
+    )
+    return {
+        "no layer 'nosuch'": (first, dataclasses.replace(record, name="nosuch")),
+        "takes values of shape": (first, other),
+        "with biases. Received: .* no biases": (first, dataclasses.replace(other, values=other.values[:, :8], biases=None)),
+        "channels; expected some of them.*999": (dataclasses.replace(record, channels=(1, 999)),),
+        "ascending, each once": (dataclasses.replace(record, channels=(4, 4)),),
+        "two records of one layer": (first, first),
+        "'project' are NaN or infinite": (first, dataclasses.replace(record, values=record.values * np.nan)),
+        "channels are trained in": (first, dataclasses.replace(record, name="relu")),
+    }
+
+
+@pytest.mark.parametrize(
+    "message", unfit(ChannelValues("project", (1, 4), np.ones((2, 8), np.float32), np.ones(2, np.float32)))
+)
+def test_a_delta_of_which_one_record_does_not_fit_changes_nothing(learned, message):
+    model = small_net()
+    base, record = model.get_weights(), learned[1].records[0]
+    with pytest.raises(ValueError, match=message):
+        Delta(model_hash(model), unfit(record)[message]).apply(model)
+    assert all(map(np.array_equal, base, model.get_weights()))
+
+
+def test_an_interrupted_apply_changes_nothing(learned, monkeypatch):
+    model = small_net()
+    base, assign, calls = model.get_weights(), type(model.weights[0]).assign, []
+
+    def interrupted(variable, value):
+        calls.append(variable)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return assign(variable, value)
+
+    monkeypatch.setattr(type(model.weights[0]), "assign", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        learned[1].apply(model)
+    monkeypatch.undo()
+    assert len(calls) > 3 and all(map(np.array_equal, base, model.get_weights()))
+
+
+def test_a_training_that_ended_in_nan_can_be_reverted(tmp_path):
+    model = small_net()
+    base, before = model.get_weights(), snapshot(model, PLAN)
+    model.get_layer("project").kernel.assign(np.full(model.get_layer("project").kernel.shape, np.nan))
+    Delta.between(before, model).save(tmp_path / "nan.delta")
+    delta = Delta.load(tmp_path / "nan.delta")
+    with pytest.raises(ValueError, match="'project' are NaN or infinite"):
+        delta.apply(small_net())
+    delta.revert(model)
+    kernel = np.moveaxis(model.get_layer("project").kernel.numpy(), -1, 0)
+    assert np.array_equal(kernel[[1, 4]], np.moveaxis(small_net().get_layer("project").kernel.numpy(), -1, 0)[[1, 4]])
+    assert len(base) == len(model.get_weights())
+
+
+def test_bytes_after_the_last_record_are_refused(learned):
+    data = learned[1].to_bytes()
+    longer = bytearray(data[:-4] + bytes(3))
+    longer[12:16] = (len(longer) + 4).to_bytes(4, "little")
+    with pytest.raises(ValueError, match="3 bytes after its last record"):
+        Delta.from_bytes(bytes(longer) + zlib.crc32(longer).to_bytes(4, "little"))
+
+
+def test_a_channel_beyond_the_format_is_refused():
+    values = np.zeros((1, 2), np.float32)
+    with pytest.raises(ValueError, match="has a channel 65536; a delta holds channels up to 65535"):
+        Delta(bytes(32), (ChannelValues("wide", (65536,), values, None),)).to_bytes()

@@ -146,6 +146,9 @@ def test_softmax_head_begins_at_the_prototypes_and_learns(net, task):
         ({"head": "svm"}, "head of .*'prototypes', 'softmax'"),
         ({"average": 1.0}, "average in"),
         ({"iterations": -1}, "0 or more. Received: -1"),
+        ({"iterations": 10**12}, "below 2\\^31 and 0 or more. Received: 1000000000000"),
+        ({"learning_rate": float("nan")}, "finite and 0 or more. Received: nan"),
+        ({"learning_rate": -1.0}, "finite and 0 or more. Received: -1.0"),
         ({"shifts": SHIFTS, "augment": "ink"}, "not both"),
         ({"plan": Plan((LayerPlan("b9.pw1", (0,)),))}, "'backbone' has no layer 'b9.pw1'"),
         ({"plan": Plan((LayerPlan("b2.pw2", (12,)),))}, "12 channels. The plan names channel 12"),
@@ -171,3 +174,13 @@ def test_impossible_options_are_refused(net, task, options, message):
 def test_samples_that_cannot_be_learned_from_are_refused(net, task, change, message):
     with pytest.raises(ValueError, match=message):
         adapt(net, *change(*task), plan=PLAN)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, 1e300])
+def test_samples_with_nan_are_not_answered_and_make_no_class(net, task, value):
+    learned, odd = prototype_classifier(net, *task), np.array(task[0][:2], np.float64)
+    odd[1, 0, 0] = value
+    for use in (learned.predict, learned.logits, learned.add_class, lambda x: learned.evaluate(x, [0, 1])):
+        with pytest.raises(ValueError, match=r"Samples \[1\] contain NaN or infinity"):
+            use(odd)
+    assert learned.num_classes == prototype_classifier(net, *task).num_classes
