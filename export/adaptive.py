@@ -10,6 +10,7 @@ from keras_tinytrain.choose import filling, ranking
 from keras_tinytrain.choose.candidates import candidates
 from keras_tinytrain.choose.paper_cost import backward_macs, full_backward_macs
 from keras_tinytrain.choose.training_memory import TrainingMemory, with_total
+from keras_tinytrain.device_settings import DeviceSettings
 from keras_tinytrain.export.backward.graph import TrainableGraph
 from keras_tinytrain.export.backward.memory import training_memory
 from keras_tinytrain.export.settings import TrainingSettings
@@ -28,6 +29,7 @@ class Candidates:
         criterion: a key of `ranking.CRITERIA`.
         budget: SRAM in all, of which the board's is the most, and multiply-accumulates of one sample's backward pass. Either
             can be lowered on the device, task by task.
+        device: what the device keeps, as `Plan.device` says of a plan; None: what `export_tflm` is told.
     """
 
     last_blocks: int = 6
@@ -35,6 +37,7 @@ class Candidates:
     kinds: str = "auto"
     criterion: str = "P/(W*M)"
     budget: Budget = Budget(1 << 30)
+    device: DeviceSettings | None = None
 
     def __post_init__(self):
         if self.criterion not in ranking.CRITERIA:
@@ -44,7 +47,7 @@ class Candidates:
         """All channels of all candidates of a canonical model."""
         rows = candidates(layer_table(model), self.last_blocks, layers=self.layers, kinds=self.kinds)
         layers = tuple(LayerPlan(row.name, tuple(range(row.num_channels))) for row in rows)
-        return Plan(layers, self.budget, "candidates")
+        return Plan(layers, self.budget, "candidates", device=self.device)
 
     def affordable(self, model: keras.Model) -> filling.Fits:
         """A predicate of choices: whether one keeps the compute limit on a canonical model."""

@@ -12,6 +12,7 @@ from keras_tinytrain.export.bundle_folder import Bundle
 from keras_tinytrain.export.conversion import convert
 from keras_tinytrain.export.files import render_files
 from keras_tinytrain.export.layout import lay_out
+from keras_tinytrain.export.remedy import advice
 from keras_tinytrain.export.request import check
 from keras_tinytrain.export.settings import TrainingSettings
 from keras_tinytrain.plan import Plan
@@ -23,17 +24,20 @@ def export_tflm(
     *,
     calibration: np.ndarray | None = None,
     out: str | os.PathLike,
-    board: str | Board = "nano33ble",
-    head: str = "prototypes",
-    training: TrainingSettings = TrainingSettings(),
-    views: tuple[tuple[int, ...], ...] = (),
+    board: str | Board | None = None,
+    head: str | None = None,
+    training: TrainingSettings | None = None,
+    views: tuple[tuple[int, ...], ...] | None = None,
     split: bool = True,
     weights_in_ram: str = "cheapest",
-    features: str = "ram",
+    features: str | None = None,
     sketch: str = "serial",
     overwrite: bool = False,
 ) -> Bundle:
     """Export `model` as a firmware bundle, to be trained on the device as `plan` says.
+
+    What is None here is as the plan's `DeviceSettings` say. A plan without them means `DeviceSettings()`: a Nano 33 BLE, a head
+    of prototypes, no views, features in RAM, and `TrainingSettings()`.
 
     The steps are values that can be printed: `check` makes a request of the arguments, `convert` the int8 models, `lay_out`
     gives everything its bytes, `render_files` makes the files.
@@ -51,7 +55,8 @@ def export_tflm(
             largest cosine similarity. "softmax" or "logits": the model's output is one probability or one logit per class.
             "sigmoid": it is one unit for two classes, which the device trains as two logits. "auto": whichever of these
             the model is, see `model.head_kind`.
-        training: how the device trains.
+        training: how the device trains. It replaces all that the plan says of that, except the number of classes where it has
+            none.
         views: (shift down, shift right) in pixels of augmented copies that are made of each sample, or (shift down, shift right,
             mirrored), as `shift_views` takes them.
         split: cut the model in two at the latest tensor through which everything flows before the first trained layer, so that
@@ -70,7 +75,7 @@ def export_tflm(
 
     Raises:
         ValueError: the model cannot be trained on the device (the layer is named), or does not fit the board (the
-            largest parts are named, and the budget to plan with again).
+            largest parts are named, and settings with which it fits).
         FileExistsError: `out` exists, and is no bundle or may not be overwritten.
         ImportError: tflite-micro is not installed.
 
@@ -96,5 +101,5 @@ def export_tflm(
     )
     converted = convert(request)
     layout = lay_out(request, converted)
-    layout.check_fits()
+    layout.check_fits(lambda: advice(request, converted, layout))
     return write(render_files(request, converted, layout), request.out, replaces=request.replaces)

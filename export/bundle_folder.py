@@ -84,6 +84,17 @@ class Bundle:
         return typing.cast(ModelInput, dict(self.manifest["input"]))
 
     @property
+    def class_names(self) -> tuple[str, ...]:
+        """One for each class; () where they have no names."""
+        return tuple(self.manifest.get("class_names", ()))
+
+    @property
+    def sample_values(self) -> tuple[float, float]:
+        """(scale, offset) by which stored values became the model's inputs at the export, see `data.load_samples`."""
+        values = self.manifest.get("sample_values", {"scale": 1.0, "offset": 0.0})
+        return values["scale"], values["offset"]
+
+    @property
     def tables_version(self) -> int | None:
         """kTablesVersion of the runtime that tables.cpp was written for; None where the file does not say it."""
         return tables_version(self.path / "tables.cpp")
@@ -114,9 +125,22 @@ def _check_fields(file: pathlib.Path, manifest: dict) -> None:
     for name, kind in _FIELDS.items():
         if not isinstance(manifest.get(name), kind):
             raise ValueError(f"{file} was altered after the export: {name!r} is missing or no {kind.__name__}.")
+    if not _names_and_values_are_valid(manifest):
+        raise ValueError(f"{file} was altered after the export: class_names or sample_values are none.")
     missing = {"trainable.tflite", "plan.json", "tables.cpp"}.difference(manifest["files"])
     if missing:
         raise ValueError(f"{file} was altered after the export: it does not list {', '.join(sorted(missing))}.")
+
+
+def _names_and_values_are_valid(manifest: dict) -> bool:
+    """Fields that version 0.1 did not write: absent, or texts and two numbers."""
+    names, values = manifest.get("class_names", []), manifest.get("sample_values", {"scale": 1.0, "offset": 0.0})
+    return (
+        isinstance(names, list)
+        and all(isinstance(name, str) for name in names)
+        and isinstance(values, dict)
+        and all(type(values.get(name)) in (int, float) for name in ("scale", "offset"))
+    )
 
 
 def _check_files(path: pathlib.Path, manifest: dict) -> None:

@@ -53,20 +53,24 @@ class Converted:
         )
 
 
-def convert(request: ExportRequest) -> Converted:
+def convert(request: ExportRequest, whole: bytes | None = None) -> Converted:
     """Quantise the model and cut it in two.
+
+    Args:
+        request: what to export.
+        whole: `quantised(request)`, where it is there already.
 
     Raises:
         ValueError: TensorFlow cannot convert it, or the runtime cannot go backwards through a layer. The layer is named.
     """
-    whole = _whole(request)
+    whole = quantised(request) if whole is None else whole
     frozen, trainable, operators = cut_model(whole, request.model, request.plan, split=request.split)
     trainable, graph = read_trainable(trainable, operators, request.plan, adaptive=request.adaptive)
     return Converted(whole, frozen, trainable, graph)
 
 
-def _whole(request: ExportRequest) -> bytes:
-    """The whole int8 model, up to the embedding or the logits."""
+def quantised(request: ExportRequest) -> bytes:
+    """The whole int8 model, up to the embedding or the logits. Raises ValueError where TensorFlow cannot convert it."""
     if not qat.is_tf_keras(request.model):
         if request.calibration is None:
             raise ValueError(

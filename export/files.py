@@ -88,6 +88,8 @@ def _facts(request: ExportRequest, converted: Converted, layout: Layout) -> dict
         "board": dataclasses.asdict(request.board),
         "base_hash": converted.base_hash.hex(),
         "head": request.head,
+        "class_names": list(request.device.class_names),
+        "sample_values": {"scale": request.device.scale, "offset": request.device.offset},
         "input": converted.input,
         "output": {"size": output.size, "scale": output.scale, "zero_point": output.zero_point},
         "features": {"size": graph.tensors[0].size, "memory": request.features},

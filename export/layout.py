@@ -2,6 +2,7 @@
 
 import dataclasses
 import typing
+from collections.abc import Callable
 
 from keras_tinytrain.choose.sram import DeviceAccounting
 from keras_tinytrain.choose.training_memory import TrainingMemory
@@ -11,7 +12,7 @@ from keras_tinytrain.export.backward.memory import delta_bytes, feature_flash_by
 from keras_tinytrain.export.backward.selected import RamChoice, choose_split
 from keras_tinytrain.export.boards import Board
 from keras_tinytrain.export.conversion import Converted
-from keras_tinytrain.export.limits import check_fits, flash_bytes, what_would_fit
+from keras_tinytrain.export.limits import check_fits, flash_bytes
 from keras_tinytrain.export.request import ExportRequest
 from keras_tinytrain.export.settings import WEIGHTS_IN_RAM
 from keras_tinytrain.export.tables import tables_bytes
@@ -32,7 +33,6 @@ class Layout:
         room: how SRAM is divided between the models' arena and the trainer's.
         sram, flash: {part: bytes, ..., "total": bytes}.
         adaptive: what the manifest says of candidates; None where the plan is decided.
-        remedy: what to do where the SRAM is too small.
     """
 
     board: Board
@@ -45,7 +45,6 @@ class Layout:
     sram: dict[str, int]
     flash: dict[str, int]
     adaptive: dict | None
-    remedy: str
 
     @property
     def scratch(self) -> dict[str, int]:
@@ -57,9 +56,10 @@ class Layout:
         """Whether the board has room for it."""
         return self.sram["total"] <= self.board.available_sram_bytes and self.flash["total"] <= self.board.flash_bytes
 
-    def check_fits(self) -> None:
-        """Raise ValueError, naming the largest parts and the remedy, where the board has no room for it."""
-        check_fits(self.board, self.sram, self.flash, remedy=self.remedy)
+    def check_fits(self, remedy: Callable[[], str] = str) -> None:
+        """Raise ValueError, naming the largest parts, where the board has no room for it; `remedy` gives the advice."""
+        if not self.fits:
+            check_fits(self.board, self.sram, self.flash, remedy=remedy())
 
     def __str__(self) -> str:
         board = self.board
@@ -104,7 +104,6 @@ def lay_out(request: ExportRequest, converted: Converted) -> Layout:
         sram=room.sram(memory.state["samples"]) if request.adaptive else memory.sram(**arenas),
         flash=_flash(request, converted.frozen, trainable, graph, room),
         adaptive=adaptive,
-        remedy=what_would_fit(request.board, frozen_arena + memory.frozen["image"], _device_accounting(request)),
     )
 
 
@@ -156,8 +155,8 @@ def _flash(request: ExportRequest, frozen: bytes | None, trainable: bytes, graph
     )
 
 
-def _device_accounting(request: ExportRequest) -> DeviceAccounting:
-    """The estimate to plan with again: it counts what this request keeps on the device."""
+def device_accounting(request: ExportRequest) -> DeviceAccounting:
+    """The estimate to plan with: it counts what this request keeps on the device."""
     training = request.training
     return DeviceAccounting(
         optimizer=training.optimizer,

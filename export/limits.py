@@ -1,6 +1,5 @@
 """Whether a bundle fits its board and, where it does not, what would."""
 
-from keras_tinytrain.choose.sram import DeviceAccounting
 from keras_tinytrain.choose.training_memory import with_total
 from keras_tinytrain.export.boards import Board
 
@@ -20,7 +19,7 @@ def check_fits(target: Board, sram: dict[str, int], flash: dict[str, int], *, re
     """
     for memory, parts, available, advice in (
         ("SRAM", sram, target.available_sram_bytes, remedy),
-        ("flash", flash, target.flash_bytes, 'Use a smaller model, fewer samples or views, or features="ram".'),
+        ("flash", flash, target.flash_bytes, remedy or 'Use a smaller model, fewer samples or views, or features="ram".'),
     ):
         if parts["total"] > available:
             largest = sorted((item for item in parts.items() if item[0] != "total"), key=lambda item: -item[1])[:3]
@@ -29,22 +28,3 @@ def check_fits(target: Board, sram: dict[str, int], flash: dict[str, int], *, re
                 f"The bundle needs {parts['total']:,} B of {memory}, board {target.name!r} has {available:,} B. Largest "
                 f"parts: {named}. {advice}{' ' if advice else ''}Nothing was written."
             )
-
-
-def what_would_fit(target: Board, frozen_bytes: int, accounting: DeviceAccounting) -> str:
-    """Advice to plan again within the board's SRAM. An export takes no more than the estimate of its plan.
-
-    Args:
-        frozen_bytes: of the frozen part's arena and its input.
-        accounting: with the samples, views and classes that the device keeps.
-    """
-    available = target.available_sram_bytes
-    if frozen_bytes > available:
-        return (
-            f"The frozen part alone takes {frozen_bytes:,} B, so that no plan as late as this one fits: use smaller images "
-            "or another board."
-        )
-    return (
-        f"Plan again with Budget(memory={available}) and accounting={accounting} (keras-tinytrain plan --memory {available}); "
-        'or keep fewer samples (TrainingSettings.max_samples), or their features elsewhere (features="ram" or "flash").'
-    )

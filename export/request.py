@@ -9,6 +9,7 @@ import typing
 import keras
 import numpy as np
 
+from keras_tinytrain.device_settings import DeviceSettings
 from keras_tinytrain.export._workplace import bundle_to_replace
 from keras_tinytrain.export.adaptive import Candidates
 from keras_tinytrain.export.boards import Board
@@ -46,6 +47,7 @@ class ExportRequest:
         replaces: the manifest of the bundle at `out` that is replaced; None where nothing is there.
         training: with num_classes set.
         views: (shift down, shift right, mirrored) each.
+        device: all of this that a plan carries.
     """
 
     model: keras.Model
@@ -63,11 +65,24 @@ class ExportRequest:
     weights_in_ram: str
     features: str
     sketch: str
+    device: DeviceSettings
 
     @property
     def adaptive(self) -> bool:
         """Whether the device chooses what to train."""
         return self.candidates is not None
+
+    def with_device(self, device: DeviceSettings) -> "ExportRequest":
+        """This request for a device of other settings; its board and its head stay."""
+        plan = self.plan if self.plan.device is None else dataclasses.replace(self.plan, device=device)
+        return dataclasses.replace(
+            self,
+            plan=plan,
+            training=self.training.on(device),
+            views=device.views,
+            features=device.features,
+            device=device,
+        )
 
     def __str__(self) -> str:
         channels = sum(len(layer.channels) for layer in self.plan.layers)
@@ -85,29 +100,33 @@ def check(
     *,
     calibration: np.ndarray | None,
     out: str | os.PathLike,
-    board: str | Board,
-    head: str,
-    training: TrainingSettings,
-    views: tuple[tuple[int, ...], ...],
+    board: str | Board | None,
+    head: str | None,
+    training: TrainingSettings | None,
+    views: tuple[tuple[int, ...], ...] | None,
     split: bool,
     weights_in_ram: str,
-    features: str,
+    features: str | None,
     sketch: str,
     overwrite: bool,
 ) -> ExportRequest:
-    """The request that the arguments of `export_tflm` make. Raises as `export_tflm`."""
-    folder, target = pathlib.Path(out), find_board(board)
+    """The request that the arguments of `export_tflm` make, with the plan's settings for those that are None. Raises as it does."""
     if not isinstance(plan, (Plan, Candidates)):
-        raise ValueError(f"plan expects a Plan, such as adapt(...).plan, or Candidates. Received: {plan!r}")
+        none = " A classifier that was reverted has no plan." if plan is None else ""
+        raise ValueError(f"plan expects a Plan, such as adapt(...).plan, or Candidates. Received: {plan!r}{none}")
+    planned, training = plan.device or DeviceSettings(), _training(plan.device, training)
+    folder, target = pathlib.Path(out), find_board(planned.board if board is None else board)
+    head = planned.head if head is None else head
+    features = planned.features if features is None else features
     for name, value in {"head": head, "weights_in_ram": weights_in_ram, "features": features, "sketch": sketch}.items():
         if value not in _CHOICES[name]:
             raise ValueError(f"{name} expects one of {', '.join(_CHOICES[name])}. Received: {value!r}")
     replaces = bundle_to_replace(folder, overwrite=overwrite)
-    canonical, plan, head = head_on_device(model, plan, head, training.num_classes, calibration)
+    canonical, plan, kind = head_on_device(model, plan, head, training.num_classes, calibration)
     _check_features(features, target)
     _check_sketch(sketch, canonical.input_shape[1:])
     candidates = _checked_candidates(plan, canonical)
-    return ExportRequest(
+    request = ExportRequest(
         model=canonical,
         layer_names=tuple(qat.layer_names(model) if qat.is_tf_keras(model) else (layer.name for layer in canonical.layers)),
         plan=candidates.plan(canonical) if candidates else typing.cast(Plan, plan),
@@ -116,13 +135,31 @@ def check(
         out=folder,
         replaces=replaces,
         board=target,
-        head=head,
-        training=_with_classes(training, head, math.prod(canonical.output_shape[1:])),
-        views=checked_views(views),
+        head=kind,
+        training=_with_classes(training, kind, math.prod(canonical.output_shape[1:])),
+        views=checked_views(planned.views if views is None else views),
         split=split,
         weights_in_ram=weights_in_ram,
         features=features,
         sketch=sketch,
+        device=planned,
+    )
+    return request.with_device(_as_asked(request, board, head))
+
+
+def _as_asked(request: ExportRequest, board: str | Board | None, head: str) -> DeviceSettings:
+    """The plan's settings after all that the caller said otherwise."""
+    training, name = request.training, request.device.board if board is None else board
+    return dataclasses.replace(
+        request.device,
+        board=name.name if isinstance(name, Board) else str(name),
+        max_samples=training.max_samples,
+        num_classes=typing.cast(int, training.num_classes),
+        head=head,
+        optimizer=training.optimizer,
+        weights=training.weights,
+        features=request.features,
+        views=request.views,
     )
 
 
@@ -148,6 +185,15 @@ def _checked_candidates(plan: Plan | Candidates, canonical: keras.Model) -> Cand
     if qat.is_tf_keras(canonical):
         raise ValueError("Candidates expect a Keras 3 model: of a quantisation-aware one, export a plan.")
     return plan
+
+
+def _training(planned: DeviceSettings | None, training: TrainingSettings | None) -> TrainingSettings:
+    """As the caller says, else as the plan does; the number of classes is the plan's where the caller says none."""
+    if planned is None:
+        return training or TrainingSettings()
+    if training is None:
+        return TrainingSettings().on(planned)
+    return dataclasses.replace(training, num_classes=training.num_classes or planned.num_classes)
 
 
 def _with_classes(training: TrainingSettings, head: str, num_outputs: int) -> TrainingSettings:

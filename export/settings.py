@@ -4,6 +4,7 @@ import dataclasses
 import math
 
 from keras_tinytrain.choose.training_memory import OPTIMIZERS, WEIGHTS
+from keras_tinytrain.device_settings import DeviceSettings
 from keras_tinytrain.tflm_runtime.headers import names
 
 _CHOICES = {"optimizer": tuple(OPTIMIZERS), "weights": WEIGHTS, "updates": tuple(names("tinytrain_tables.h", "Updates"))}
@@ -77,3 +78,13 @@ class TrainingSettings:
         for name in ("epsilon", "logit_scale"):
             if not 0 < getattr(self, name) < math.inf:
                 raise ValueError(f"{name} expects a positive number. Received: {getattr(self, name)!r}")
+
+    def on(self, device: DeviceSettings) -> "TrainingSettings":
+        """These settings on a device: its samples and classes, its optimizer and weights."""
+        return dataclasses.replace(
+            self,
+            optimizer=device.optimizer,
+            weights=device.weights,
+            num_classes=device.num_classes,
+            max_samples=device.max_samples,
+        )

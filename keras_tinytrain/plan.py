@@ -6,6 +6,7 @@ import math
 import operator
 import os
 import re
+from collections.abc import Callable
 from typing import Protocol
 
 from keras_tinytrain._files import write_file
@@ -82,6 +83,11 @@ class Explanation(Protocol):
     @property
     def candidates(self) -> str:
         """How many of the model's layers are candidates, and why the others are not, in one line."""
+        ...
+
+    @property
+    def choose(self) -> Callable[[Budget], "Plan"]:
+        """budget -> the plan for it by the same scores."""
         ...
 
     def text(self, plan: "Plan") -> str:

@@ -16,6 +16,10 @@ from keras_tinytrain.model.layers import LayerTable
 from keras_tinytrain.plan import Budget, LayerPlan, Plan
 
 
+class NothingFits(ValueError):
+    """A budget is too small to train anything; the message says how much would do."""
+
+
 def _fill(table, ranking, order, fits, rule, first):
     if rule == "layers":
         sizes = {name: table[name].num_channels for name in order}
@@ -51,8 +55,8 @@ def select(
             Without a score the first channels are taken.
 
     Raises:
-        ValueError: `paid_first` does not fit or, without it, not even one channel does. The message names the smallest
-            budget that suffices.
+        NothingFits: `paid_first` does not fit or, without it, not even one channel does (a ValueError). The message names the
+            smallest budget that suffices.
     """
     accounting = accounting or DeviceAccounting()
     order = sorted(ranking.layers.keys() - paid_first.keys(), key=lambda name: (-ranking.layers[name], table.index(name)))
@@ -65,7 +69,7 @@ def select(
 
     choice = _fill(table, ranking, order, fits, rule, paid_first) if not paid_first or fits(paid_first) else {}
     if not choice:
-        raise ValueError(_nothing_fits(table, budget, accounting, paid_first, order))
+        raise NothingFits(_nothing_fits(table, budget, accounting, paid_first, order))
     scores = {name: ranking.channels.get(name, np.zeros(table[name].num_channels)) for name in choice}
     plans = tuple(LayerPlan(name, best_channels(scores[name], choice[name])) for name in sorted(choice, key=table.index))
     again = functools.partial(

@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import math
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import keras
 
@@ -158,9 +158,14 @@ class LayerTable:
             tainted.append(any(tainted[index] or index in sources for index in row.inputs))
         return tuple(tainted)
 
-    def frozen(self, names: Collection[str]) -> "LayerTable":
-        """This table after the user has frozen the layers `names`; names that it does not have are ignored."""
-        rows = (dataclasses.replace(row, reason=row.reason or FROZEN) if row.name in names else row for row in self.rows)
+    def frozen(self, names: Collection[str] | Mapping[str, str]) -> "LayerTable":
+        """This table without the layers `names` among those that can be trained; names that it does not have are ignored.
+
+        Args:
+            names: those that the user has frozen; or {name: why it cannot be trained}.
+        """
+        reasons = names if isinstance(names, Mapping) else dict.fromkeys(names, FROZEN)
+        rows = (dataclasses.replace(row, reason=row.reason or reasons.get(row.name, "")) for row in self.rows)
         return LayerTable(self.model_name, tuple(rows))
 
     def candidates(self, last_blocks: int = 6, *, layers: Sequence[str] | None = None) -> tuple[LayerInfo, ...]:

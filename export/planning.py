@@ -1,0 +1,113 @@
+"""Choose a plan that a board can train and hold: a choice by estimates, measured as the export of it will measure."""
+
+import dataclasses
+import pathlib
+import tempfile
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+import keras
+import numpy as np
+
+from keras_tinytrain.choose.selection import NothingFits
+from keras_tinytrain.choose.sram import DeviceAccounting
+from keras_tinytrain.device_settings import DeviceSettings
+from keras_tinytrain.export.backward.graph import read_trainable
+from keras_tinytrain.export.conversion import convert, quantised
+from keras_tinytrain.export.layout import Layout, device_accounting, lay_out
+from keras_tinytrain.export.request import ExportRequest, check
+from keras_tinytrain.export.tflite.cut import cut_model
+from keras_tinytrain.model.layers import layer_table
+from keras_tinytrain.plan import LayerPlan, Plan
+
+# choose(accounting of the device's memory, {layer: why the device cannot train it}) -> a plan within a budget
+Choose = Callable[[DeviceAccounting, Mapping[str, str]], Plan]
+
+
+class Planned(NamedTuple):
+    """A plan, and where its export will lay everything."""
+
+    plan: Plan
+    layout: Layout
+
+
+def plan_for_board(model: keras.Model, x: np.ndarray, device: DeviceSettings, choose: Choose) -> Planned:
+    """A plan that `export_tflm(model, plan, calibration=x)` exports for its board.
+
+    The choice counts memory by an estimate. Where the export takes more, the choice is made again within as many bytes less.
+
+    Args:
+        model: what will be exported; the scores may come from another model with the same layers.
+        x: (N, ...) samples in the model's own convention.
+        device: what the device keeps. The plan carries it.
+        choose: makes the choice, for instance by `planner.choose(..., accounting=accounting, frozen=untrainable)`.
+
+    Raises:
+        ValueError: the model cannot be exported, or no layer can be trained on the device. The layer is named.
+        NothingFits: no plan fits (a ValueError).
+        ImportError: tflite-micro is not installed.
+    """
+    request = _request(model, x, device)
+    whole = quantised(request)
+    plan = choose(device_accounting(request), untrainable(request, whole))
+    while True:
+        request = dataclasses.replace(request, plan=dataclasses.replace(plan, device=device))
+        layout = lay_out(request, convert(request, whole))
+        limit = plan.budget.memory_bytes if plan.budget else request.board.available_sram_bytes
+        excess = layout.sram["total"] - limit
+        if excess <= 0:
+            break
+        plan = _within(plan, excess)
+    layout.check_fits()
+    return Planned(request.plan, layout)
+
+
+def untrainable(request: ExportRequest, whole: bytes) -> dict[str, str]:
+    """{layer: why the device cannot train it}: the export of a plan of that layer alone, tried.
+
+    Args:
+        request: any of this model.
+        whole: its int8 model, as `quantised` gives it.
+    """
+    reasons = {}
+    for row in layer_table(request.model):
+        if row.trainable:
+            plan = Plan((LayerPlan(row.name, tuple(range(row.num_channels))),))
+            try:
+                _, trainable, operators = cut_model(whole, request.model, plan, split=request.split)
+                read_trainable(trainable, operators, plan)
+            except ValueError as error:
+                reasons[row.name] = str(error)
+    return reasons
+
+
+def _request(model, x, device):
+    with tempfile.TemporaryDirectory() as folder:
+        return check(
+            model,
+            Plan((), device=device),
+            calibration=x,
+            out=pathlib.Path(folder, "bundle"),
+            board=None,
+            head=None,
+            training=None,
+            views=None,
+            split=True,
+            weights_in_ram="cheapest",
+            features=None,
+            sketch="serial",
+            overwrite=False,
+        )
+
+
+def _within(plan, excess):
+    """The same choice within `excess` bytes less."""
+    if plan.budget is None or plan.explanation is None:
+        raise NothingFits(
+            f"Strategy '{plan.strategy}' keeps to no budget, and its plan takes {excess:,} B more than there are. Take another "
+            "strategy, such as 'fisher'."
+        )
+    smaller = plan.budget.memory_bytes - excess
+    if smaller <= 0:
+        raise NothingFits(f"The export takes {excess:,} B more than the budget of {plan.budget.memory_bytes:,} B.")
+    return plan.explanation.choose(dataclasses.replace(plan.budget, memory=smaller))
