@@ -88,6 +88,10 @@ class Bundle:
         """One for each class; () where they have no names."""
         return tuple(self.manifest.get("class_names", ()))
 
+    def class_name(self, label: int) -> str:
+        """The name of a class, or its number where it has none."""
+        return self.class_names[label] if label < len(self.class_names) else str(label)
+
     @property
     def sample_values(self) -> tuple[float, float]:
         """(scale, offset) by which stored values became the model's inputs at the export, see `data.load_samples`."""

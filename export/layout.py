@@ -61,6 +61,15 @@ class Layout:
         if not self.fits:
             check_fits(self.board, self.sram, self.flash, remedy=remedy())
 
+    @property
+    def in_short(self) -> str:
+        """One sentence for a user who has not exported yet."""
+        board = self.board
+        return (
+            f"Its export for board {board.name} takes {_share(self.sram['total'], board.available_sram_bytes)} of SRAM and "
+            f"{_share(self.flash['total'], board.flash_bytes)} of flash."
+        )
+
     def __str__(self) -> str:
         board = self.board
         return (

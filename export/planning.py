@@ -31,42 +31,72 @@ class Planned(NamedTuple):
     layout: Layout
 
 
-def plan_for_board(model: keras.Model, x: np.ndarray, device: DeviceSettings, choose: Choose) -> Planned:
-    """A plan that `export_tflm(model, plan, calibration=x)` exports for its board.
-
-    The choice counts memory by an estimate. Where the export takes more, the choice is made again within as many bytes less.
+@dataclasses.dataclass(frozen=True, eq=False)
+class Rehearsal:
+    """What all exports of one model have in common.
 
     Args:
-        model: what will be exported; the scores may come from another model with the same layers.
+        request: an export without a plan.
+        whole: the int8 model.
+        untrainable: {layer: why the device cannot train it}.
+    """
+
+    request: ExportRequest
+    whole: bytes
+    untrainable: dict[str, str]
+
+    def plan(self, device: DeviceSettings, choose: Choose) -> Planned:
+        """A plan that `export_tflm(model, plan, calibration=x)` exports for its board.
+
+        The choice counts memory by an estimate. Where the export takes more, the choice is made again within as many bytes less.
+
+        Args:
+            device: what the device keeps. The plan carries it.
+            choose: makes the choice, for instance by `planner.choose(..., accounting=accounting, frozen=untrainable)`.
+
+        Raises:
+            NothingFits: no plan fits (a ValueError).
+            ImportError: tflite-micro is not installed.
+        """
+        request, plan = self.request.with_device(device), self.estimated(device, choose)
+        while True:
+            request = dataclasses.replace(request, plan=plan)
+            layout = lay_out(request, convert(request, self.whole))
+            limit = plan.budget.memory_bytes if plan.budget else request.board.available_sram_bytes
+            excess = layout.sram["total"] - limit
+            if excess <= 0:
+                break
+            plan = dataclasses.replace(_within(plan, excess), device=device)
+        layout.check_fits()
+        return Planned(plan, layout)
+
+    def estimated(self, device: DeviceSettings, choose: Choose) -> Plan:
+        """As `plan`, with bytes that are estimated only."""
+        accounting = device_accounting(self.request.with_device(device))
+        return dataclasses.replace(choose(accounting, self.untrainable), device=device)
+
+
+def rehearse(model: keras.Model, x: np.ndarray, device: DeviceSettings) -> Rehearsal:
+    """All of an export that needs no plan.
+
+    Args:
+        model: what will be exported.
         x: (N, ...) samples in the model's own convention.
-        device: what the device keeps. The plan carries it.
-        choose: makes the choice, for instance by `planner.choose(..., accounting=accounting, frozen=untrainable)`.
+        device: its board and head.
 
     Raises:
-        ValueError: the model cannot be exported, or no layer can be trained on the device. The layer is named.
-        NothingFits: no plan fits (a ValueError).
-        ImportError: tflite-micro is not installed.
+        ValueError: the model cannot be exported; the layer is named.
     """
     request = _request(model, x, device)
     whole = quantised(request)
-    plan = choose(device_accounting(request), untrainable(request, whole))
-    while True:
-        request = dataclasses.replace(request, plan=dataclasses.replace(plan, device=device))
-        layout = lay_out(request, convert(request, whole))
-        limit = plan.budget.memory_bytes if plan.budget else request.board.available_sram_bytes
-        excess = layout.sram["total"] - limit
-        if excess <= 0:
-            break
-        plan = _within(plan, excess)
-    layout.check_fits()
-    return Planned(request.plan, layout)
+    return Rehearsal(request, whole, untrainable(request, whole))
 
 
 def untrainable(request: ExportRequest, whole: bytes) -> dict[str, str]:
     """{layer: why the device cannot train it}: the export of a plan of that layer alone, tried.
 
     Args:
-        request: any of this model.
+        request: of an export of the model.
         whole: its int8 model, as `quantised` gives it.
     """
     reasons = {}

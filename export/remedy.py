@@ -8,14 +8,8 @@ from keras_tinytrain.export.boards import BOARDS, Board
 from keras_tinytrain.export.conversion import Converted
 from keras_tinytrain.export.layout import Layout, device_accounting, lay_out
 from keras_tinytrain.export.request import ExportRequest
+from keras_tinytrain.export.settings import FLAGS
 
-FLAGS = {
-    "board": "--board",
-    "max_samples": "--max-samples",
-    "features": "--features",
-    "optimizer": "--optimizer",
-    "weights": "--trained-weights",
-}
 Size = Callable[[DeviceSettings], int | None]  # bytes of SRAM with these settings; None: they do not fit
 
 
@@ -44,7 +38,7 @@ def _another_plan(request: ExportRequest, layout: Layout) -> str:
 def _options(request: ExportRequest) -> str:
     """What `keras-tinytrain plan` is to be told of the device; of a board that it does not know, the memory."""
     board = request.device.board
-    known = board in BOARDS or board.endswith(".toml")
+    known = BOARDS.get(board) == request.board or board.endswith(".toml")
     since = DeviceSettings(max_samples=0, board="" if known else board)
     memory = "" if known else f"--memory {request.board.available_sram_bytes} "
     return memory + flags(request.device, since=since)
@@ -53,7 +47,14 @@ def _options(request: ExportRequest) -> str:
 def flags(device: DeviceSettings, *, since: DeviceSettings) -> str:
     """The options of `plan` and `export` for which `device` differs from `since`."""
     changed = (name for name in FLAGS if getattr(device, name) != getattr(since, name))
-    return " ".join(f"{FLAGS[name]} {getattr(device, name)}" for name in changed)
+    return " ".join(option for name in changed for option in _spelled(FLAGS[name], getattr(device, name)))
+
+
+def _spelled(flag, value):
+    """An option as it is typed; views one by one."""
+    if isinstance(value, tuple):
+        return [f"{flag} {down} {right}{' 1' if mirrored else ''}" for down, right, mirrored in value]
+    return [f"{flag} {value}"]
 
 
 def what_fits(device: DeviceSettings, board: Board, size: Size) -> str:

@@ -21,6 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--port", required=True, help="such as /dev/ttyACM0, COM3, or a URL of pyserial")
     parser.add_argument("--label", type=int, help="class of the motion that `teach` records, on a board with a sensor")
     parser.add_argument("--samples", help="labelled samples: an .npz with x and y, or a folder of class folders")
+    parser.add_argument("--bundle", help="the bundle that is on the board: it knows the names of the classes")
     value_arguments(parser)
     parser.set_defaults(run=run)
 
@@ -36,22 +37,24 @@ def run(args: argparse.Namespace) -> int:
         raise ValueError(f"{args.action} takes no --samples.")
     if args.label is not None and args.action != "teach":
         raise ValueError(f"{args.action} takes no --label.")
+    from keras_tinytrain.export.bundle_folder import Bundle
     from keras_tinytrain.run.serial_port import Device
 
+    bundle = args.bundle and Bundle.load(args.bundle)
     with Device(args.port) as board:
         if args.samples is not None:
-            _send_samples(board, args)
+            _send_samples(board, args, bundle)
         else:
-            _ACTIONS.get(args.action, _obey)(board, args)
+            _ACTIONS.get(args.action, _obey)(board, args, bundle)
     return 0
 
 
-def _status(board, args):
+def _status(board, args, bundle):
     status = board.status()
     print("\n".join(f"{name:12} {value}" for name, value in {**status, "plan": _in_words(status["plan"])}.items()))
 
 
-def _train(board, args):
+def _train(board, args, bundle):
     from rich.progress import Progress
 
     with Progress() as progress:
@@ -63,39 +66,50 @@ def _train(board, args):
     print(f"Trained channels: {_in_words(board.status()['plan'])}")
 
 
-def _obey(board, args):
+def _obey(board, args, bundle):
     """An action without an answer: save, revert or reset."""
     getattr(board, args.action)()
+    status = board.status()
+    print(_DONE[args.action].format(plan=_in_words(status["plan"]), samples=status["samples"], network=status["network"]))
 
 
-def _record(board, args):
+def _record(board, args, bundle):
     """A sample that the board makes itself."""
     if not board.status()["records"]:
         raise ValueError(f"{args.action} needs --samples: this board records none itself.")
     if args.action == "predict":
-        print(board.predict_recorded())
+        label = board.predict_recorded()
+        print(bundle.class_name(label) if bundle else label)
     elif args.label is None:
         raise ValueError("teach needs --label: the class of the motion that the board is about to record.")
     else:
         print(f"{board.teach_recorded(args.label)} samples")
 
 
-def _send_samples(board, args):
+def _send_samples(board, args, bundle):
     import numpy as np
 
-    from keras_tinytrain.cli.samples import command_samples, remark_on_range
-
-    if os.path.isdir(args.samples):
-        load_tensorflow()  # which reads pictures
-    status = board.status()
-    x, y = command_samples(args, args.samples, (status["height"], status["width"], status["channels"]))
-    remark_on_range(x, status, args.samples)
+    x, y, _ = _samples(board.status(), args, bundle)
     if args.action == "teach":
         print(f"{board.teach(x, y)} samples")
         return
     labels = board.predict(x)
-    print(" ".join(map(str, labels)))
+    print(" ".join(map(bundle.class_name if bundle else str, labels)))
     print(f"accuracy {np.mean(labels == y):.3f}")
+
+
+def _samples(status, args, bundle):
+    """For the board's network: by the bundle where it was named, else as the board says."""
+    from keras_tinytrain.cli.samples import command_samples, remark_on_range, samples_of_bundle
+
+    if os.path.isdir(args.samples):
+        load_tensorflow()  # which reads pictures
+    if bundle:
+        return samples_of_bundle(args, args.samples, bundle)
+    shape = status["height"], status["width"], status["channels"]
+    samples = command_samples(args, args.samples, shape, num_classes=status["classes"])
+    remark_on_range(samples.x, status, args.samples)
+    return samples
 
 
 def _in_words(plan):
@@ -103,3 +117,8 @@ def _in_words(plan):
 
 
 _ACTIONS = {"status": _status, "train": _train, "teach": _record, "predict": _record}
+_DONE = {
+    "save": "Saved in the board's flash: what {network} learned. Trained channels: {plan}.",
+    "revert": "{network} answers as it was exported; its {samples} samples stay.",
+    "reset": "{network} answers as it was exported, and has {samples} samples. What was saved in flash stays.",
+}

@@ -5,6 +5,7 @@ import contextlib
 import json
 import pathlib
 import tempfile
+import threading
 
 import numpy as np
 from rich.console import Console
@@ -12,7 +13,8 @@ from rich.console import Console
 from keras_tinytrain.backbones import NanoNet
 from keras_tinytrain.cli import demo_task
 from keras_tinytrain.cli.emulated_tables import show
-from keras_tinytrain.cli.samples import command_samples, remark_on_range
+from keras_tinytrain.cli.options import remark
+from keras_tinytrain.cli.samples import samples_of_bundle, spread
 from keras_tinytrain.data import load_digits
 from keras_tinytrain.data.episodes import sample_episode
 from keras_tinytrain.export import Bundle
@@ -67,21 +69,31 @@ def _serve(args):
         board.start(args.iterations)
         with board.serial_port() as port:
             print(f"keras-tinytrain device --port {port} status", flush=True)
-            input("Enter ends it. ")
+            _wait_for_the_user()
     return 0
+
+
+def _wait_for_the_user():
+    """Until Enter or Ctrl-C; where nobody can type, until Ctrl-C."""
+    with contextlib.suppress(KeyboardInterrupt):
+        try:
+            input("Enter ends it. ")
+        except EOFError:
+            threading.Event().wait()
 
 
 def _own_task(args):
     if args.samples is None:
         raise ValueError("Name the samples to learn: --samples task.npz. (`emulate demo` brings its own.)")
     bundle = Bundle.load(args.bundle)
-    return bundle, _samples(args, args.samples, bundle), _samples(args, args.queries, bundle) if args.queries else None
-
-
-def _samples(args, path, bundle):
-    x, y = command_samples(args, path, tuple(bundle.input[name] for name in ("height", "width", "channels")))
-    remark_on_range(x, bundle.input, path)
-    return x, y
+    x, y, _ = samples_of_bundle(args, args.samples, bundle)
+    chosen = spread(y, bundle.manifest["training"]["max_samples"])
+    if len(chosen) < len(y):
+        remark(
+            f"the device keeps {len(chosen)} samples, {args.samples} holds {len(y)}: it learns {len(chosen)} of all classes."
+        )
+    queries = samples_of_bundle(args, args.queries, bundle)[:2] if args.queries else None
+    return bundle, (x[chosen], y[chosen]), queries
 
 
 def _budget(bundle, args):

@@ -1,11 +1,13 @@
 """`keras-tinytrain export`: write the firmware bundle for a model and a plan."""
 
 import argparse
+import dataclasses
 import json
 
 from keras_tinytrain._quiet import load_tensorflow
 from keras_tinytrain.cli import options
-from keras_tinytrain.export.settings import SKETCHES, WEIGHTS_IN_RAM
+from keras_tinytrain.device_settings import DeviceSettings
+from keras_tinytrain.export.settings import FLAGS, SKETCHES, WEIGHTS_IN_RAM
 
 SUMMARY = "write the firmware bundle for a model and a plan"
 EXAMPLE = "export model.keras --plan plan.json --calibration task.npz --out bundle/"
@@ -24,8 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     adaptive.add_argument("--compute", type=float, default=0.15, help="share of a full backward pass, or MACs (%(default)s)")
     text = "labelled samples that show the range of the model's values: an .npz with x and y, or a folder of class folders"
     parser.add_argument("--calibration", required=True, help=text)
-    options.board_argument(parser, "board that the bundle must fit")
-    parser.add_argument("--max-samples", type=options.positive, default=25, help="samples that the device keeps (%(default)s)")
+    options.settings_arguments(parser, "board that the bundle must fit", unsaid="as planned")
     parser.add_argument(
         "--split",
         action=argparse.BooleanOptionalAction,
@@ -38,8 +39,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=tuple(WEIGHTS_IN_RAM),
         help="weights of a trained layer in RAM: its trained channels (selected), all (whole), or whichever is less (%(default)s)",
     )
-    options.device_arguments(parser)
-    options.view_argument(parser)
     parser.add_argument(
         "--sketch",
         choices=SKETCHES,
@@ -56,32 +55,44 @@ def run(args: argparse.Namespace) -> int:
     """Returns 0."""
     load_tensorflow()
     from keras_tinytrain.cli.samples import samples_of_model
-    from keras_tinytrain.export import TrainingSettings, export_tflm
-    from keras_tinytrain.fewshot.task_loss import head_for
+    from keras_tinytrain.export import export_tflm
     from keras_tinytrain.plan import Plan
 
-    model, plan = options.load_model(args.model), _candidates(args) if args.adaptive else Plan.load(args.plan)
-    x, y = samples_of_model(args, args.calibration, model)
-    num_classes = int(y.max()) + 1
-    counts = {"num_classes": num_classes, "max_samples": args.max_samples}
+    model, plan = options.load_model(args.model), None if args.adaptive else Plan.load(args.plan)
+    planned = plan.device if plan else None
+    samples = samples_of_model(args, args.calibration, model, planned=planned)
+    device = dataclasses.replace(planned or _device_of(args, model, samples), **_given(args, planned))
     with options.spinner("converting to int8 and asking TensorFlow Lite Micro for its memory"):
         bundle = export_tflm(
             model,
-            plan,
-            calibration=x,
+            dataclasses.replace(plan or _candidates(args), device=device),
+            calibration=samples.x,
             out=args.out,
-            board=args.board,
-            head=head_for(model, num_classes, args.head),
-            training=TrainingSettings(args.optimizer, args.trained_weights, **counts),
-            views=args.view,
             split=args.split,
             weights_in_ram=args.weights_in_ram,
-            features=args.features,
             sketch=args.sketch,
             overwrite=args.overwrite,
         )
     _print(bundle, args)
     return 0
+
+
+def _given(args, planned):
+    """Settings of the command line. One that differs from the plan's takes its place, and is remarked on."""
+    given = options.given_settings(args)
+    for field, value in given.items():
+        if planned is not None and value != (before := getattr(planned, field)):
+            options.remark(f"{FLAGS[field]} {value} in place of the plan's {before}.")
+    return given
+
+
+def _device_of(args, model, samples):
+    """Settings for a plan without any, or for candidates: the classes are those of the samples."""
+    from keras_tinytrain.fewshot.task_loss import head_for
+
+    num_classes = int(samples.y.max()) + 1
+    head = head_for(model, num_classes, args.head)
+    return DeviceSettings(num_classes=num_classes, class_names=samples.class_names, head=head)
 
 
 def _candidates(args):

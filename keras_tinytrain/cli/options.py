@@ -7,7 +7,10 @@ import typing
 from keras_tinytrain._text import first_paragraph
 from keras_tinytrain.backbones.names import BACKBONES
 from keras_tinytrain.choose.training_memory import OPTIMIZERS, WEIGHTS
+from keras_tinytrain.device_settings import DeviceSettings
 from keras_tinytrain.export.boards import BOARDS
+from keras_tinytrain.export.settings import FLAGS
+from keras_tinytrain.views import checked_views
 
 if typing.TYPE_CHECKING:
     import keras
@@ -27,7 +30,7 @@ def value_arguments(parser: argparse.ArgumentParser) -> None:
         "numbers as they are stored. A model that takes pixels of 0..255 wants 255, one that takes -1..1 wants 2 with --offset -1"
     )
     parser.add_argument("--scale", type=float, help=text)
-    parser.add_argument("--offset", type=float, default=0.0, help="then add this (%(default)s)")
+    parser.add_argument("--offset", type=float, help="then add this (0)")
 
 
 def board_argument(parser: argparse.ArgumentParser, text: str) -> None:
@@ -47,6 +50,29 @@ def candidate_arguments(parser: argparse._ActionsContainer) -> None:
     parser.add_argument("--layers", nargs="+", metavar="NAME", help="choose among these layers instead, whatever their kind")
 
 
+def settings_arguments(parser: argparse.ArgumentParser, board_text: str, *, unsaid: str | None = None) -> None:
+    """A device, as `DeviceSettings` describes it: the same options for `plan`, which chooses for it, and for `export`.
+
+    Args:
+        board_text: what the board is to the command.
+        unsaid: what the help says of an option that is left out; None: the value in `DeviceSettings`. The option is then None.
+    """
+    known = f"{', '.join(BOARDS)}, or a .toml file that describes one"
+    parser.add_argument("--board", help=f"{board_text}: {known} ({unsaid or DeviceSettings.board})")
+    parser.add_argument("--max-samples", type=positive, help=f"samples that the device keeps ({unsaid or 'all of --samples'})")
+    device_arguments(parser, unsaid=unsaid)
+    view_argument(parser)
+    parser.set_defaults(features=None, optimizer=None, trained_weights=None, view=None)
+
+
+def given_settings(args: argparse.Namespace) -> dict[str, typing.Any]:
+    """{field of `DeviceSettings`: value} of the options that were given."""
+    values = {field: getattr(args, flag.removeprefix("--").replace("-", "_")) for field, flag in FLAGS.items()}
+    if values["views"] is not None:
+        values["views"] = checked_views(values["views"])
+    return {field: value for field, value in values.items() if value not in (None, "auto")}
+
+
 def last_blocks_argument(parser: argparse._ActionsContainer) -> None:
     """How much of the model is looked at; by its name in version 0.1 too."""
     text = "choose among the layers of the last so many blocks (%(default)s)"
@@ -56,15 +82,20 @@ def last_blocks_argument(parser: argparse._ActionsContainer) -> None:
 
 
 def device_arguments(
-    parser: argparse.ArgumentParser, features: str = "ram", optimizer: str = "adam", weights: str = "float_masters"
+    parser: argparse.ArgumentParser,
+    features: str = "ram",
+    optimizer: str = "adam",
+    weights: str = "float_masters",
+    *,
+    unsaid: str | None = None,
 ) -> None:
-    """How the device trains, and what it keeps in which memory: the same options for `plan`, which counts, and `export`."""
-    text = "memory in which the device keeps the frozen part's outputs for the samples (%(default)s)"
+    """How the device trains, and what it keeps in which memory; `unsaid` as for `settings_arguments`."""
+    text = f"memory in which the device keeps the frozen part's outputs for the samples ({unsaid or features})"
     parser.add_argument("--features", choices=("ram", "flash"), default=features, help=text)
     state = ", ".join(f"{name} {num_floats}" for name, (num_floats, _) in OPTIMIZERS.items())
-    text = f"it keeps so many floats in RAM for each trained weight: {state} (%(default)s)"
+    text = f"it keeps so many floats in RAM for each trained weight: {state} ({unsaid or optimizer})"
     parser.add_argument("--optimizer", choices=tuple(OPTIMIZERS), default=optimizer, help=text)
-    text = "a float beside the int8 of each trained weight, or int8 alone with stochastic rounding (%(default)s)"
+    text = f"a float beside the int8 of each trained weight, or int8 alone with stochastic rounding ({unsaid or weights})"
     parser.add_argument("--trained-weights", choices=WEIGHTS, default=weights, help=text)
 
 

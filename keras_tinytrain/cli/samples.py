@@ -3,11 +3,14 @@
 import argparse
 import typing
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
 from keras_tinytrain.cli.options import remark
 from keras_tinytrain.data.samples import model_inputs, read_samples
+from keras_tinytrain.device_settings import DeviceSettings
+from keras_tinytrain.export.bundle_folder import Bundle
 
 if typing.TYPE_CHECKING:
     import keras
@@ -15,24 +18,68 @@ if typing.TYPE_CHECKING:
 _SMALL_SHARE, _LARGE_SHARE = 1 / 16, 4  # of the range that a model expects; values beyond are a mistake
 
 
-def command_samples(args: argparse.Namespace, path: str, input_shape: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
-    """Inputs and labels from a file or a folder, by --scale and --offset; see `data.load_samples`."""
-    stored = read_samples(path, input_shape)
-    if stored.are_pixels and args.scale is None:
+class LabelledSamples(NamedTuple):
+    """Inputs float32 (N, ...), labels int32 (N,), and the names of the classes; () where they have none."""
+
+    x: np.ndarray
+    y: np.ndarray
+    class_names: tuple[str, ...]
+
+
+def command_samples(
+    args: argparse.Namespace,
+    path: str,
+    input_shape: Sequence[int],
+    *,
+    values: tuple[float, float] | None = None,
+    num_classes: int | None = None,
+    class_names: Sequence[str] = (),
+) -> LabelledSamples:
+    """Samples of a file or a folder, by --scale and --offset; see `data.load_samples`.
+
+    Args:
+        values: (scale, offset) where the command line does not say; None: 1 and 0, with a remark on pixels.
+        num_classes, class_names: of the classes that are known, as for `read_samples`.
+    """
+    stored = read_samples(path, input_shape, num_classes=num_classes, class_names=class_names)
+    if stored.are_pixels and args.scale is None and values is None:
         remark(f"the pixels of {path} are read as 0..1 (version 0.1: 0..255). For a model that takes 0..255 add --scale 255.")
-    return model_inputs(stored, path, scale=1.0 if args.scale is None else args.scale, offset=args.offset)
+    scale, offset = values or (1.0, 0.0)
+    scale, offset = scale if args.scale is None else args.scale, offset if args.offset is None else args.offset
+    return LabelledSamples(*model_inputs(stored, path, scale=scale, offset=offset), stored.class_names)
 
 
-def samples_of_model(args: argparse.Namespace, path: str, model: "keras.Model") -> tuple[np.ndarray, np.ndarray]:
-    """As `command_samples`. Raises ValueError where the model begins with a Rescaling that leaves next to nothing of them."""
-    x, y = command_samples(args, path, model.input_shape[1:])
-    factor, largest = _first_rescaling(model), float(np.abs(x).max())
+def samples_of_model(
+    args: argparse.Namespace, path: str, model: "keras.Model", *, planned: DeviceSettings | None = None
+) -> LabelledSamples:
+    """As `command_samples`, with the values that a plan has. Raises ValueError where the model begins with a Rescaling that leaves
+    next to nothing of them."""
+    values = None if planned is None else (planned.scale, planned.offset)
+    samples = command_samples(args, path, model.input_shape[1:], values=values)
+    factor, largest = _first_rescaling(model), float(np.abs(samples.x).max())
     if largest * factor < _SMALL_SHARE:
         raise ValueError(
             f"The model begins with Rescaling({factor:.3g}), so it takes values up to {1 / factor:.0f}, but those of {path} "
             f"reach {largest:.3g}: add --scale {1 / factor:.0f}."
         )
-    return x, y
+    return samples
+
+
+def samples_of_bundle(args: argparse.Namespace, path: str, bundle: Bundle) -> LabelledSamples:
+    """As `command_samples`, for an exported model: its values and classes are known. A remark says where they are far off."""
+    shape = [bundle.input["height"], bundle.input["width"], bundle.input["channels"]]
+    known = {"num_classes": bundle.manifest["training"]["num_classes"], "class_names": bundle.class_names}
+    samples = command_samples(args, path, shape, values=bundle.sample_values, **known)
+    remark_on_range(samples.x, bundle.input, path)
+    return samples
+
+
+def spread(labels: np.ndarray, count: int) -> np.ndarray:
+    """Indices, ascending, of at most `count` samples: the first of each class, then the second of each, and so on."""
+    rank = np.empty(len(labels), int)
+    for label in np.unique(labels):
+        rank[labels == label] = np.arange(np.sum(labels == label))
+    return np.sort(np.argsort(rank, kind="stable")[:count])
 
 
 def remark_on_range(x: np.ndarray, quantised_input: Mapping, path: str) -> None:

@@ -34,6 +34,7 @@ class StoredSamples:
         groups: None, or int64 (N,): samples of one group are near-duplicates.
         white: the stored value that becomes 1.
         is_motion: whether they are recordings of a motion sensor.
+        class_names: one for each label from 0; () where they have no names.
     """
 
     values: np.ndarray
@@ -41,6 +42,7 @@ class StoredSamples:
     groups: np.ndarray | None = None
     white: int = 1
     is_motion: bool = False
+    class_names: tuple[str, ...] = ()
 
     @property
     def are_pixels(self) -> bool:
@@ -57,9 +59,9 @@ def read_npz(path: str | os.PathLike) -> StoredSamples:
     """Read an .npz; which layout it is follows from the names of the arrays.
 
     Args:
-        path: an .npz with `x` or `images` (N, ...) and `y` or `labels` (N,), perhaps with `group` (N,); where `x` is
-            (N, steps, 6) and there is a `meta_json` beside it, a recording of motion; or with `images_packed` uint8
-            (N, ceil(H*W/8)) of row-major bits (1 = ink), `image_hw` (2,) and `class_id` (N,).
+        path: an .npz with `x` or `images` (N, ...) and `y` or `labels` (N,), perhaps with `group` (N,) and `class_names` (K,)
+            of text; where `x` is (N, steps, 6) and there is a `meta_json` beside it, a recording of motion; or with
+            `images_packed` uint8 (N, ceil(H*W/8)) of row-major bits (1 = ink), `image_hw` (2,) and `class_id` (N,).
 
     Raises:
         ValueError: it is no .npz, has none of these layouts, or not one integer label for each sample.
@@ -76,10 +78,12 @@ def read_npz(path: str | os.PathLike) -> StoredSamples:
                 f"It holds {list(arrays)}."
             )
         groups, motion = _groups(arrays), is_motion(arrays)
+        class_names = tuple(map(str, np.ravel(arrays.get("class_names", ()))))
     if values.dtype.kind not in "biuf" or not values.ndim:
         raise ValueError(f"{path}: expected samples (N, ...) of numbers. Received: {values.dtype} {values.shape}.")
     check_labels(labels, len(values), source=str(path))
-    return StoredSamples(values, labels, groups, white=255 if values.dtype == np.uint8 else 1, is_motion=motion)
+    white = 255 if values.dtype == np.uint8 else 1
+    return StoredSamples(values, labels, groups, white, motion, class_names)
 
 
 def read_folder(path: str | os.PathLike, *, height: int, width: int, channels: int) -> StoredSamples:
@@ -111,7 +115,7 @@ def read_folder(path: str | os.PathLike, *, height: int, width: int, channels: i
         verbose=False,
     )
     images, labels = zip(*_decoded(pairs), strict=True)
-    return StoredSamples(np.clip(np.stack(images), 0, 255), np.array(labels), white=255)
+    return StoredSamples(np.clip(np.stack(images), 0, 255), np.array(labels), white=255, class_names=tuple(pairs.class_names))
 
 
 def _decoded(pairs):

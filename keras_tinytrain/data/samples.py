@@ -1,12 +1,13 @@
 """Labelled samples for a model, from a file or a folder, checked before anything is computed with them."""
 
+import dataclasses
 import os
 import pathlib
 from collections.abc import Sequence
 
 import numpy as np
 
-from keras_tinytrain.data.labels import check_classes
+from keras_tinytrain.data.labels import check_classes, check_labels
 from keras_tinytrain.data.reader import StoredSamples, read_folder, read_npz, unit_values
 
 _SMALLEST_SCALE = 1 / 16  # of pixels 0..1: a smaller one was made for pixels 0..255
@@ -53,16 +54,46 @@ def model_inputs(
     return x * np.float32(scale) + np.float32(offset), stored.labels.astype(np.int32)
 
 
-def read_samples(path: str | os.PathLike, input_shape: Sequence[int]) -> StoredSamples:
-    """Samples as they are stored, of the model's shape, with labels 0..K-1. Raises as `load_samples`."""
+def read_samples(
+    path: str | os.PathLike, input_shape: Sequence[int], *, num_classes: int | None = None, class_names: Sequence[str] = ()
+) -> StoredSamples:
+    """Samples as they are stored, of the model's shape.
+
+    Args:
+        path, input_shape: as for `load_samples`. Axes of length 1 may be there or not.
+        num_classes: that are known; None: the samples say which there are, and their labels are 0..K-1.
+        class_names: of the known classes: the labels of samples with class names are found by these.
+
+    Raises:
+        ValueError, FileNotFoundError: as `load_samples`, or a class is not known.
+    """
     path = pathlib.Path(path)
     if not path.exists():
         raise FileNotFoundError(f"There are no samples at {path}.")
-    stored = _from_folder(path, input_shape) if path.is_dir() else read_npz(path)
-    if stored.values.shape[1:] != tuple(input_shape):
-        raise ValueError(f"{path} holds samples of shape {stored.values.shape[1:]}, the model expects {tuple(input_shape)}.")
-    check_classes(stored.labels, source=str(path))
-    return stored
+    stored = _of_shape(_from_folder(path, input_shape) if path.is_dir() else read_npz(path), path, tuple(input_shape))
+    if num_classes is None:
+        check_classes(stored.labels, source=str(path))
+        return stored
+    return _of_known_classes(stored, path, num_classes, tuple(class_names))
+
+
+def _of_shape(stored, path, expected):
+    """`stored` with samples of the expected shape: a device takes features (33,) as an image (1, 1, 33)."""
+    shape = stored.values.shape[1:]
+    if [size for size in shape if size != 1] != [size for size in expected if size != 1]:
+        raise ValueError(f"{path} holds samples of shape {shape}, the model expects {expected}.")
+    return dataclasses.replace(stored, values=stored.values.reshape(-1, *expected))
+
+
+def _of_known_classes(stored, path, num_classes, class_names):
+    """`stored` with labels below `num_classes`, by the names of the classes where both have names."""
+    labels = stored.labels
+    if stored.class_names and class_names:
+        if unknown := set(stored.class_names).difference(class_names):
+            raise ValueError(f"{path} holds classes {sorted(unknown)}; those that are known: {', '.join(class_names)}.")
+        labels = np.array([class_names.index(name) for name in stored.class_names])[labels]
+    check_labels(labels, len(labels), num_classes, source=str(path))
+    return dataclasses.replace(stored, labels=labels, class_names=class_names or stored.class_names)
 
 
 def _from_folder(path, input_shape):

@@ -1,6 +1,7 @@
 """The C++ trainer over a bundle's tables: all that the ways of running a bundle have in common, except the forward pass."""
 
 import collections.abc
+import dataclasses
 import importlib
 import os
 import pathlib
@@ -73,8 +74,8 @@ class BundleRuntime:
     def plan(self) -> Plan:
         """The channels that are trained: as exported or, of a bundle with candidates, as chosen. No layers before a choice."""
         layers = tuple(LayerPlan(name, tuple(channels.tolist())) for name, channels in self.trainer.trained().items())
-        exported = self.bundle.plan
-        return Plan(layers, exported.budget, "fisher" if self.bundle.manifest.get("adaptive") else exported.strategy)
+        strategy = "fisher" if self.bundle.manifest.get("adaptive") else self.bundle.plan.strategy
+        return dataclasses.replace(self.bundle.plan, layers=layers, strategy=strategy)
 
     def select(self, budget: Budget | None = None) -> Plan:
         """Choose by the stored samples what to train. `train` does it by itself for a new task.
@@ -93,13 +94,28 @@ class BundleRuntime:
         return self.plan
 
     def add_samples(self, x: np.ndarray, y: np.ndarray) -> None:
-        """Store labelled samples: x (N, ...) in the model's own convention, y (N,) integers below num_classes."""
+        """Store labelled samples: x (N, ...) in the model's own convention, y (N,) integers below num_classes.
+
+        Raises:
+            ValueError: a shape, a value or a label is none of the bundle's. Nothing is stored then.
+            RuntimeError: there are not so many places left; `clear_samples` empties all of them.
+        """
         images, labels = self._quantised(x), np.asarray(y)
         if labels.shape != (len(images),):
             raise ValueError(f"y expects one label per sample, shape ({len(images)},). Received shape: {labels.shape}")
         check_labels(labels.astype(int), len(images), self._num_classes)
+        settings, stored = self.trainer.settings, self.trainer.num_samples
+        if stored + len(images) > settings["max_samples"]:
+            raise RuntimeError(
+                f"{stored} of at most {settings['max_samples']} samples (TrainingSettings.max_samples) are stored already, so "
+                f"{len(images)} more have no place: call clear_samples() first, or export the bundle for more."
+            )
         for image, label in zip(images, labels):
             self.trainer.add_sample(image, int(label))
+
+    def clear_samples(self) -> None:
+        """Forget the stored samples, to make room for others. What was learned stays."""
+        self.trainer.clear_samples()
 
     def train(self, progress: Progress | None = None) -> list[float]:
         """Train for the settings' iterations, or until `progress(iteration, loss)` returns False.
@@ -119,6 +135,10 @@ class BundleRuntime:
     def predict(self, x: np.ndarray) -> np.ndarray:
         """Logits (N, num_classes), float32, of x (N, ...) in the model's own convention."""
         return np.stack([self.trainer.predict(image)[1] for image in self._quantised(x)])
+
+    def predict_names(self, x: np.ndarray) -> list[str]:
+        """The name of the class of each sample, as `Bundle.class_names` has it; its number where classes have no names."""
+        return [self.bundle.class_name(label) for label in self.predict(x).argmax(axis=1)]
 
     def save_delta(self, path: str | os.PathLike, *, sequence: int = 0) -> None:
         """Write what was learned: changed channels and prototypes. `keras_tinytrain.Delta` reads the same file.

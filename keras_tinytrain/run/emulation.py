@@ -11,6 +11,7 @@ import typing
 
 import numpy as np
 
+from keras_tinytrain.data.labels import check_labels
 from keras_tinytrain.delta import Delta
 from keras_tinytrain.export.bundle_folder import Bundle
 from keras_tinytrain.export.tflite.macs import forward_macs
@@ -101,7 +102,8 @@ def emulate_task(
     """
     bundle = bundle if isinstance(bundle, Bundle) else Bundle.load(bundle)
     tell: Tell = progress or (lambda text: None)
-    images, labels = quantise_samples(bundle.input, x), np.asarray(y, np.uint8)
+    images, labels = quantise_samples(bundle.input, x), np.asarray(y)
+    check_labels(labels, len(images), bundle.manifest["training"]["num_classes"])
     check_tools()
     with tempfile.TemporaryDirectory(prefix="keras_tinytrain_") as folder:
         tell("compiling the firmware")

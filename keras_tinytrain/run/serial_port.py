@@ -7,6 +7,7 @@ import typing
 
 import numpy as np
 
+from keras_tinytrain.data.labels import check_labels
 from keras_tinytrain.export.bundle_folder import ModelInput
 from keras_tinytrain.run.bundle_runtime import Progress
 from keras_tinytrain.run.quantise import quantise_samples
@@ -74,10 +75,18 @@ class Device:
         """Add samples (N, ...) in the model's own convention, with labels (N,). Returns how many the board has now.
 
         Raises:
-            ValueError: the samples do not have the shape of the network's input.
+            ValueError: the samples do not have the shape of the network's input, the board does not know a label, or it has
+                no place for so many; it gets none of them then.
             RuntimeError: the board refuses one. The error has its own words.
         """
-        samples = zip(self._quantised(x), y, strict=True)
+        images, labels, status = self._quantised(x), list(y), self.status()
+        check_labels(np.asarray(labels, int), len(images), status["classes"])
+        if status["samples"] + len(labels) > status["max_samples"]:
+            raise ValueError(
+                f"The board keeps {status['max_samples']} samples and has {status['samples']}, so {len(labels)} more have no place: "
+                "send fewer, or forget those that it has (reset)."
+            )
+        samples = zip(images, labels, strict=True)
         counts = [int(self._ask(f"TEACH {int(label)}", image)[-1].split()[-1]) for image, label in samples]
         return counts[-1] if counts else self.status()["samples"]
 
