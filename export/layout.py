@@ -64,11 +64,9 @@ class Layout:
     @property
     def in_short(self) -> str:
         """One sentence for a user who has not exported yet."""
-        board = self.board
-        return (
-            f"Its export for board {board.name} takes {_share(self.sram['total'], board.available_sram_bytes)} of SRAM and "
-            f"{_share(self.flash['total'], board.flash_bytes)} of flash."
-        )
+        sram, flash = (f"{parts['total'] / 1000:,.0f}" for parts in (self.sram, self.flash))
+        free = f"{self.board.available_sram_bytes / 1000:,.0f} KB of SRAM that board {self.board.name} leaves free"
+        return f"Its export takes {sram} of the {free}, and {flash} of {self.board.flash_bytes / 1000:,.0f} KB of flash."
 
     def __str__(self) -> str:
         board = self.board

@@ -130,14 +130,17 @@ def _request(model, x, device):
         )
 
 
-def _within(plan, excess):
-    """The same choice within `excess` bytes less."""
+def _within(plan: Plan, excess: int) -> Plan:
+    """The same choice within `excess` bytes less than it had."""
     if plan.budget is None or plan.explanation is None:
         raise NothingFits(
             f"Strategy '{plan.strategy}' keeps to no budget, and its plan takes {excess:,} B more than there are. Take another "
             "strategy, such as 'fisher'."
         )
-    smaller = plan.budget.memory_bytes - excess
-    if smaller <= 0:
-        raise NothingFits(f"The export takes {excess:,} B more than the budget of {plan.budget.memory_bytes:,} B.")
-    return plan.explanation.choose(dataclasses.replace(plan.budget, memory=smaller))
+    try:
+        return plan.explanation.choose(dataclasses.replace(plan.budget, memory=max(plan.budget.memory_bytes - excess, 1)))
+    except NothingFits as error:
+        raise NothingFits(
+            f"An export takes {excess:,} B more than the estimate of its plan, and there is no smaller plan within "
+            f"{plan.budget.memory_bytes:,} B."
+        ) from error

@@ -17,6 +17,8 @@ from keras_tinytrain.run.emulation import EmulatedTask
 CYCLES_PER_INSTRUCTION = 1.4
 MILLIAMPERES = {"nano33ble": 3.3}  # nRF52840 Product Specification: CPU running from flash at 64 MHz, DC/DC regulator, 3 V
 VOLTS = 3.0
+_MEMORIES = {"sram": "SRAM", "flash": "Flash"}
+_NOT_PROMISED = {"other": "other variables", "image": "image of the serial port", "code": "code and constants"}
 _FORWARD = "_forward"  # at the end of the names of the parts that the host may have run
 _SMALLEST_SHARE = 0.001  # of all instructions: functions with less make one row
 
@@ -24,8 +26,8 @@ _SMALLEST_SHARE = 0.001  # of all instructions: functions with less make one row
 def show(bundle: Bundle, emulated: EmulatedTask, labels: np.ndarray | None) -> None:
     """Print everything; `labels` are those of the queries, None without."""
     board, console = bundle.manifest["board"], Console(file=sys.stdout)
-    for title, parts in (("SRAM in bytes", emulated.sram_bytes), ("Flash in bytes", emulated.flash_bytes)):
-        console.print(table(title, ("part", "bytes"), [(part, f"{count:,}") for part, count in parts.items()]))
+    for memory, used in (("sram", emulated.sram_bytes), ("flash", emulated.flash_bytes)):
+        console.print(memory_table(memory, bundle.promised_bytes[memory], used))
     console.print(memory_bars(emulated.sram_bytes["total"], emulated.flash_bytes["total"], board))
     console.print(instruction_table(emulated, board["clock_hz"]))
     console.print(f"time: an estimate, {CYCLES_PER_INSTRUCTION} cycles an instruction.")
@@ -41,6 +43,29 @@ def show(bundle: Bundle, emulated: EmulatedTask, labels: np.ndarray | None) -> N
     console.print(f"Delta: {len(emulated.delta):,} B, SHA-256 {emulated.delta_sha256}")
     if emulated.functions is not None:
         console.print(function_table(emulated.functions))
+
+
+def memory_table(memory: str, promised: dict[str, int], used: dict[str, int]) -> Table:
+    """Bytes of "sram" or "flash" in the words of the export, promised and used; then what no export promises.
+
+    Args:
+        promised: of the bundle, by part and "total".
+        used: as the board reports, by part and "total".
+    """
+    parts = _promised_parts(memory, promised)
+    rows = [(", ".join(names), sum(promised[name] for name in names), used[part]) for part, names in parts.items()]
+    rows.append(("promised total", promised["total"], sum(used[part] for part in parts)))
+    shown = [(name, f"{count:,}", f"{num_bytes:,}") for name, count, num_bytes in rows]
+    shown += [(_NOT_PROMISED.get(part, part), "-", f"{num_bytes:,}") for part, num_bytes in used.items() if part not in parts]
+    return table(f"{_MEMORIES[memory]} in bytes", ("part", "promised", "used"), shown)
+
+
+def _promised_parts(memory, promised):
+    """{part as the board reports it: parts of the promise}."""
+    if memory == "flash":
+        return {"weights": ["frozen_model", "trainable_model"], **{part: [part] for part in ("tables", "features", "deltas")}}
+    state = [part for part in promised if part not in ("samples", "model_arena", "total")]
+    return {"features": ["samples"], "training": state, "arena": ["model_arena"]}
 
 
 def instruction_table(emulated: EmulatedTask, clock_hz: int) -> Table:

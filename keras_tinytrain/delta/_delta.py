@@ -42,6 +42,10 @@ class Delta:
 
         return cls(before.base_hash, read_channels(model, before.plan), previous=before.records)
 
+    def __repr__(self) -> str:
+        held = ", ".join(f"{record.name} {len(record.channels)}" for record in self.records)
+        return f"<Delta of base model {self.base_hash.hex()[:12]}, sequence {self.sequence}; channels: {held}>"
+
     @property
     def plan(self) -> Plan:
         """The channels it holds."""

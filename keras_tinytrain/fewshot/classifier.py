@@ -47,7 +47,7 @@ class FewShotClassifier:
     its own embedding and prototypes. The frozen part runs once for both.
 
     Attributes:
-        plan: the trained channels; None where none were trained.
+        plan: the trained channels; None where none were trained, and after a revert.
         delta: the learned values, prototypes included.
         losses: training loss of every iteration.
         average: weight of the original network, 0 for none.
@@ -103,13 +103,14 @@ class FewShotClassifier:
             return Evaluation(after, before=before)
         self.revert()
         _LOG.warning(
-            "Learning made things worse on %d held-out samples, so it was reverted: accuracy %.3f, before learning %.3f.",
+            "Learning made things worse on %d held-out samples, so it was reverted: accuracy %.3f, before learning %.3f. "
+            "`plan` is None now: there is nothing to export.",
             len(x), after, before,
         )  # fmt: skip
         return Evaluation(before, before=before, reverted=True)
 
     def revert(self) -> None:
-        """Take the learned values back: the original network and its prototypes answer. Added classes stay."""
+        """Take the learned values back: the original network and its prototypes answer, and `plan` is None. Added classes stay."""
         self.plan, self.average = None, 0.0
         self._values, self._head, self._start = self._originals, self._original, self._original
         self.__dict__.pop("model", None)
