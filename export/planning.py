@@ -36,12 +36,13 @@ class Rehearsal:
     """What all exports of one model have in common.
 
     Args:
-        request: an export without a plan.
+        model, x: as `rehearse` takes them.
         whole: the int8 model.
         untrainable: {layer: why the device cannot train it}.
     """
 
-    request: ExportRequest
+    model: keras.Model
+    x: np.ndarray
     whole: bytes
     untrainable: dict[str, str]
 
@@ -58,9 +59,9 @@ class Rehearsal:
             NothingFits: no plan fits (a ValueError).
             ImportError: tflite-micro is not installed.
         """
-        request, plan = self.request.with_device(device), self.estimated(device, choose)
+        plan = self.estimated(device, choose)
         while True:
-            request = dataclasses.replace(request, plan=plan)
+            request = _request(self.model, self.x, plan)
             layout = lay_out(request, convert(request, self.whole))
             limit = plan.budget.memory_bytes if plan.budget else request.board.available_sram_bytes
             excess = layout.sram["total"] - limit
@@ -72,7 +73,7 @@ class Rehearsal:
 
     def estimated(self, device: DeviceSettings, choose: Choose) -> Plan:
         """As `plan`, with bytes that are estimated only."""
-        accounting = device_accounting(self.request.with_device(device))
+        accounting = device_accounting(_request(self.model, self.x, Plan((), device=device)))
         return dataclasses.replace(choose(accounting, self.untrainable), device=device)
 
 
@@ -87,9 +88,9 @@ def rehearse(model: keras.Model, x: np.ndarray, device: DeviceSettings) -> Rehea
     Raises:
         ValueError: the model cannot be exported; the layer is named.
     """
-    request = _request(model, x, device)
+    request = _request(model, x, Plan((), device=device))
     whole = quantised(request)
-    return Rehearsal(request, whole, untrainable(request, whole))
+    return Rehearsal(model, x, whole, untrainable(request, whole))
 
 
 def untrainable(request: ExportRequest, whole: bytes) -> dict[str, str]:
@@ -111,11 +112,12 @@ def untrainable(request: ExportRequest, whole: bytes) -> dict[str, str]:
     return reasons
 
 
-def _request(model, x, device):
+def _request(model: keras.Model, x: np.ndarray, plan: Plan) -> ExportRequest:
+    """Of a plan with a device, which says all the rest."""
     with tempfile.TemporaryDirectory() as folder:
         return check(
             model,
-            Plan((), device=device),
+            plan,
             calibration=x,
             out=pathlib.Path(folder, "bundle"),
             board=None,

@@ -36,7 +36,7 @@ def run(args: argparse.Namespace) -> int:
     from keras_tinytrain.choose.planner import choose
     from keras_tinytrain.cli.planned import budget_of, device_of, plan_for
     from keras_tinytrain.cli.samples import samples_of_model
-    from keras_tinytrain.fewshot.task_loss import classifier_and_loss, head_for
+    from keras_tinytrain.fewshot.task_loss import classifier_and_loss
 
     budget = budget_of(args)
     model = options.load_model(args.model)

@@ -58,7 +58,7 @@ def test_the_plan_says_all_that_an_export_needs(commands, tmp_path, capsys):
     ]
     assert plan(*options) == 0
     said = capsys.readouterr().out
-    settings = DeviceSettings("nano33ble", 12, 3, CLASSES, "softmax", "momentum", "int8", "flash", ((0, 1, False),), offset=0.5)
+    settings = DeviceSettings("nano33ble", 12, 3, CLASSES, "logits", "momentum", "int8", "flash", ((0, 1, False),), offset=0.5)
     assert Plan.load(tmp_path / "plan.json").device == settings
     assert export() == 0 and capsys.readouterr().err == ""
     bundle = Bundle.load(tmp_path / "bundle")
