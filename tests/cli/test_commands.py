@@ -131,6 +131,7 @@ def test_a_plan_is_for_a_board(folder, capsys, options, memory):
 
 def test_inspect_is_an_old_name_of_last_blocks(folder, capsys):
     command = ["plan", str(folder / "model.keras"), "--samples", str(folder / "task.npz"), "--compute", "0.4", "--json"]
+    command += ["--board", "none"]
     assert main([*command, "--last-blocks", "1"]) == 0
     new = capsys.readouterr()
     assert main([*command, "--inspect", "1"]) == 0
@@ -227,6 +228,8 @@ def test_chance_has_a_seed(folder, capsys):
         str(folder / "model.keras"),
         "--samples",
         str(folder / "task.npz"),
+        "--board",
+        "none",
         "--memory",
         "60KB",
         "--compute",

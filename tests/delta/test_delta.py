@@ -52,6 +52,12 @@ def test_revert_undoes_apply_bit_for_bit(learned, tmp_path):
         assert np.array_equal(weight, original)
 
 
+def test_a_delta_is_printed_in_one_line(learned):
+    delta = learned[1]
+    held = "project 2, depthwise 3, logits 1"
+    assert str(delta) == f"<Delta of base model {delta.base_hash.hex()[:12]}, sequence 0; channels: {held}>"
+
+
 def test_another_model_is_refused_and_left_alone(learned):
     _, delta = learned
     other = small_net(seed=1)

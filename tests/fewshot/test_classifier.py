@@ -135,6 +135,7 @@ def test_evaluate_keeps_what_helped_and_reverts_what_did_not(net, task, caplog):
     with caplog.at_level(logging.WARNING):
         result = learned.evaluate(x, original, revert=True)
     assert result.reverted and result == result.before == 1 and "reverted: accuracy" in caplog.text
+    assert learned.plan is None and "`plan` is None now" in caplog.text
     assert learned.plan is None and learned.average == 0
     assert np.array_equal(learned.predict(x), original)
     np.testing.assert_allclose(learned.logits(x), before.logits(x), atol=1e-5)

@@ -124,6 +124,16 @@ def test_the_model_arena_holds_both_turns(case):
     )
 
 
+def test_samples_make_room_for_others_and_a_full_memory_says_how(case, host):
+    with pytest.raises(RuntimeError, match=r"12 of at most 12 samples .* so 12 more have no place: call clear_samples\(\)"):
+        host.add_samples(case.x, case.y)
+    with pytest.raises(ValueError, match="labels 0..3. Received 0..4"):
+        host.add_samples(case.x[:2], [0, WAYS])
+    host.clear_samples()
+    host.add_samples(case.x, case.y)
+    assert host.trainer.num_samples == WAYS * SHOTS
+
+
 @pytest.mark.slow
 def test_features_in_flash_change_no_bit(tmp_path):
     hosts = {}
