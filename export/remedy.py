@@ -31,6 +31,8 @@ def _another_plan(request: ExportRequest, layout: Layout) -> str:
             f"The frozen part alone takes {frozen_bytes:,} B, so that no plan as late as this one fits: use smaller images "
             "or another board."
         )
+    if frozen_bytes + layout.memory.state["samples"] > available:
+        return ""  # what the samples leave holds no plan
     accounting = device_accounting(request)
     return f"Plan again with Budget(memory={available}) and accounting={accounting} (keras-tinytrain plan {_options(request)})."
 
