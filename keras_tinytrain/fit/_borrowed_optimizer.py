@@ -1,6 +1,7 @@
 """The user's optimizer, which stays the model's, and the one that trains the chosen channels in its place."""
 
 import contextlib
+import functools
 import numbers
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -9,6 +10,7 @@ import keras
 import tensorflow as tf
 
 from keras_tinytrain.fit._loan import Loan
+from keras_tinytrain.model.private_keras import step_counter
 
 
 class BorrowedOptimizer:
@@ -27,8 +29,8 @@ class BorrowedOptimizer:
         self._loan, self._model, self._own, self.channels = loan, model, model.optimizer, channels
         inner = getattr(self._own, "inner_optimizer", self._own)
         self._has_schedule = not isinstance(inner.get_config()["learning_rate"], numbers.Number)
-        first = int(self._own.iterations)
-        loan.at_end(lambda: self._own.iterations.assign(first))
+        self._steps = step_counter(self._own)
+        loan.at_end(functools.partial(self._steps.assign, int(self._steps)))
         if hasattr(channels, "finalize_variable_values"):  # `fit` calls it on the model's optimizer when it ends
             loan.replace(self._own, "finalize_variable_values", channels.finalize_variable_values)
 
@@ -37,9 +39,9 @@ class BorrowedOptimizer:
 
         def run(iterator):
             if not self._has_schedule:
-                self.channels.learning_rate = float(self._own.learning_rate)
+                self.channels.learning_rate.assign(float(self._own.learning_rate))
             logs = function(iterator)
-            self._own.iterations.assign(self.channels.iterations)
+            self._steps.assign(step_counter(self.channels))
             return logs
 
         return run

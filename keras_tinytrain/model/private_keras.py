@@ -103,6 +103,12 @@ def use_weight_decay_of(
         fresh._use_weight_decay = lambda variable: optimizer._use_weight_decay(source_of(variable))
 
 
+def step_counter(optimizer: keras.optimizers.Optimizer) -> Any:
+    """The variable that counts an optimizer's steps. `iterations` is computed from it where gradients are accumulated."""
+    inner = getattr(optimizer, "inner_optimizer", optimizer)
+    return inner.iterations if inner._iterations is None else inner._iterations  # a legacy optimizer makes it when asked
+
+
 def tracked_loss(model: keras.Model, x: Any, y: Any, y_pred: Any, sample_weight: Any) -> tf.Tensor:
     """The loss of a batch, its mean noted for the logs, as `Model.train_step` does it.
 
