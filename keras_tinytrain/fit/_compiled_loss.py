@@ -20,14 +20,13 @@ def compiled_loss(model: keras.Model, x: np.ndarray, y: Any) -> Loss:
         x: samples (N, ...).
         y: labels as `fit` takes them: an array, a structure of arrays, or None.
     """
-    (output_dtype,) = {tensor.dtype for tensor in model.outputs}
     mode = {"sample_weight": None} if is_keras2(model) else {"training": False}
 
     def labels(indices):
         return keras.tree.map_structure(lambda each: tf.convert_to_tensor(_as_in_fit(np.asarray(each)[indices])), y)
 
     def loss(outputs, indices):
-        outputs = keras.tree.map_structure(lambda each: tf.cast(each, output_dtype), outputs)
+        outputs = keras.tree.map_structure(lambda each: tf.cast(each, model.outputs[0].dtype), outputs)
         batch = {"x": x[indices], "y": None if y is None else labels(indices), "y_pred": outputs}
         return model.compute_loss(**batch, **mode) * len(indices)
 

@@ -17,7 +17,7 @@ def callback_list(callback: keras.callbacks.Callback) -> keras.callbacks.Callbac
 
     `fit` of Keras and of tf_keras has it in a variable `callbacks`; the list calls each callback from a method of its own.
     """
-    frame: types.FrameType | None = sys._getframe()
+    frame: types.FrameType | None = sys._getframe(1)  # its own frame would refer to itself, and keep all others alive
     while frame is not None:
         for name in ("callbacks", "self"):
             found = frame.f_locals.get(name)

@@ -177,8 +177,9 @@ class TinyTrainCallback(NoBatchHooks, keras.callbacks.Callback):
         x, y = keras.utils.unpack_x_y_sample_weight(first)[:2]
         build_sequential(self.model, keras.tree.flatten(x)[0])
         support = self.support and tuple(part if isinstance(part, dict) else np.asarray(part) for part in self.support)
+        inference = self_changing_layers(self.model, x)
         plan = self._begin(support or (x, y), resumed)
-        self._train = self._optimizer.following(self._sparse_train_function(plan, self_changing_layers(self.model, x)))
+        self._train = self._optimizer.following(self._sparse_train_function(plan, inference))
         rest = itertools.islice(iterator, steps_per_execution(self.model) - 1)
         return self._train(itertools.chain([first], rest))
 

@@ -5,10 +5,11 @@ import re
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from callbacks import callback, compiled
 from models import batch, small_net
 
-from keras_tinytrain import Budget, TinyTrainCallback
+from keras_tinytrain import Budget, LayerPlan, Plan, TinyTrainCallback
 
 
 def test_budget_too_small_names_the_smallest_that_suffices():
@@ -81,3 +82,58 @@ def test_settings_that_would_go_wrong_silently_are_refused():
     averaged = compiled(keras.optimizers.SGD(0.1, use_ema=True))
     with pytest.raises(ValueError, match="SwapEMAWeights does not go with"):
         averaged.fit(*batch(), callbacks=[callback(), keras.callbacks.SwapEMAWeights()], verbose=0)
+
+
+def dense_net(**options):
+    layers = [keras.Input((8,)), keras.layers.Dense(6, name="hidden"), keras.layers.Dense(3, name="head", **options)]
+    model = keras.Sequential(layers)
+    model.compile("sgd", "mse")
+    return model
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [(lambda layer: layer.enable_lora(2), "LoRA is enabled"), (lambda layer: layer.quantize("int8"), "int8")],
+)
+def test_layers_whose_kernel_is_no_variable_are_left_out_or_refused(change, reason):
+    model, x = dense_net(), np.ones((8, 8), np.float32)
+    change(model.get_layer("hidden"))
+    model.fit(x, x[:, :3], callbacks=[tiny := callback()], verbose=0)
+    assert [layer.name for layer in tiny.plan.layers] == ["head"]
+    with pytest.raises(ValueError, match=rf"trains layer 'hidden', which cannot be trained here: .*{reason}"):
+        model.fit(x, x[:, :3], callbacks=[callback(plan=Plan((LayerPlan("hidden", (0,)),)))], verbose=0)
+
+
+def test_distribution_strategies_are_refused_unless_they_mean_one_device():
+    x = np.ones((8, 8), np.float32)
+    with tf.distribute.OneDeviceStrategy("CPU:0").scope():
+        model = dense_net()
+    model.fit(x, x[:, :3], callbacks=[callback()], verbose=0)
+    with tf.distribute.MirroredStrategy(["CPU:0"]).scope():
+        model = dense_net()
+    with pytest.raises(ValueError, match=r"built under a MirroredStrategy.* outside of strategy.scope\(\)"):
+        model.fit(x, x[:, :3], callbacks=[callback()], verbose=0)
+
+
+def test_other_backends_are_named(monkeypatch):
+    monkeypatch.setattr(keras.backend, "backend", lambda: "torch")
+    with pytest.raises(ValueError, match="Keras runs on torch. Set the environment variable KERAS_BACKEND=tensorflow"):
+        compiled().fit(*batch(), callbacks=[callback()], verbose=0)
+
+
+def test_subclassed_model_is_named_and_trains_a_given_plan():
+    class Own(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.inner, self.head = keras.layers.BatchNormalization(), keras.layers.Dense(3, name="head")
+
+        def call(self, x, training=False):
+            return self.head(self.inner(x, training=training))
+
+    model, x = Own(), np.random.default_rng(0).normal(size=(8, 8)).astype(np.float32)
+    model.compile("sgd", "mse")
+    with pytest.raises(ValueError, match="a subclassed model whose layers cannot be seen"):
+        model.fit(x, x[:, :3], callbacks=[callback()], verbose=0)
+    before = model.get_weights()
+    model.fit(x, x[:, :3], callbacks=[callback(plan=Plan((LayerPlan("head", (0,)),)))], verbose=0)
+    assert [np.array_equal(a, b) for a, b in zip(before, model.get_weights())] == [True] * 2 + [False] * 2 + [True] * 2

@@ -1,0 +1,74 @@
+"""Constraints of trained weights hold in the chosen channels, and the others stay bit-identical."""
+
+import keras
+import numpy as np
+import pytest
+
+from keras_tinytrain import LayerPlan, Plan, TinyTrainCallback
+
+L, C = keras.layers, keras.constraints
+X = np.random.default_rng(0).normal(size=(48, 6, 6, 2)).astype(np.float32)
+Y = np.arange(48) % 3
+PLAN = Plan((LayerPlan("conv", (0, 2)), LayerPlan("depthwise", (1,)), LayerPlan("head", (0, 1))))
+
+
+class SumOfOne(C.Constraint):
+    """Divides by the sum over everything, so it mixes channels."""
+
+    def __call__(self, w):
+        return w / keras.ops.sum(keras.ops.abs(w))
+
+
+def fitted(plan=PLAN, *, conv=None, bias=None, depthwise=None, head=None, package=keras):
+    """(weights by name before, after) of a fit with a large learning rate."""
+    layers = package.layers
+    package.utils.set_random_seed(0)
+    model = package.Sequential(
+        [
+            package.Input(X.shape[1:]),
+            layers.Conv2D(4, 3, kernel_constraint=conv, bias_constraint=bias, name="conv"),
+            layers.DepthwiseConv2D(3, depthwise_constraint=depthwise, name="depthwise"),
+            layers.GlobalAveragePooling2D(),
+            layers.Dense(3, kernel_constraint=head, name="head"),
+        ]
+    )
+    loss = package.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(package.optimizers.Adam(0.3), loss)
+    before = [np.array(weight) for weight in model.weights]
+    model.fit(X, Y, epochs=2, batch_size=16, callbacks=[TinyTrainCallback(plan=plan, verbose=0)], verbose=0)
+    names = ["conv", "conv_bias", "depthwise", "depthwise_bias", "head", "head_bias"]
+    return dict(zip(names, before)), dict(zip(names, map(np.array, model.weights)))
+
+
+def norms(kernel):
+    return np.sqrt(np.square(kernel).sum(axis=0))
+
+
+@pytest.mark.parametrize("package", ["keras", "tf_keras"])
+def test_constraints_hold_in_the_chosen_channels_alone(package):
+    package = pytest.importorskip(package)
+    c = package.constraints
+    before, after = fitted(
+        conv=c.MaxNorm(0.3), bias=c.NonNeg(), depthwise=c.MaxNorm(0.2), head=c.MinMaxNorm(0.1, 0.4), package=package
+    )
+    assert norms(after["conv"])[..., [0, 2]].max() <= 0.3 + 1e-6
+    assert norms(after["depthwise"])[:, 1].max() <= 0.2 + 1e-6
+    assert after["conv_bias"].min() >= 0
+    assert 0.1 - 1e-5 <= norms(after["head"])[[0, 1]].min() <= norms(after["head"])[[0, 1]].max() <= 0.4 + 1e-5
+    assert np.array_equal(before["conv"][..., [1, 3]], after["conv"][..., [1, 3]])
+    assert np.array_equal(before["depthwise"][:, :, [0, 2, 3]], after["depthwise"][:, :, [0, 2, 3]])
+    assert np.array_equal(before["head"][:, 2], after["head"][:, 2])
+    assert not np.array_equal(before["conv"], after["conv"]) and norms(before["conv"])[..., [1, 3]].max() > 0.3
+
+
+@pytest.mark.parametrize("constraint", [C.UnitNorm(axis=-1), SumOfOne()])
+def test_constraint_that_mixes_channels_is_refused_by_name(constraint):
+    with pytest.raises(
+        ValueError, match=rf"The {type(constraint).__name__} of 'sequential.*/conv/kernel' computes each channel"
+    ):
+        fitted(conv=constraint)
+
+
+def test_constraint_that_mixes_channels_holds_in_a_layer_trained_whole():
+    _, after = fitted(Plan((LayerPlan("conv", (0, 1, 2, 3)),)), conv=C.UnitNorm(axis=-1))
+    np.testing.assert_allclose(np.sqrt(np.square(after["conv"]).sum(axis=-1)), 1, rtol=1e-5)
