@@ -40,10 +40,12 @@ class TinyTrainCallback(NoBatchHooks, keras.callbacks.Callback):
     """Makes `fit` train only the few channels that matter most for the task, within a memory and a compute budget.
 
     When the first batch arrives, it scores layers and channels by Fisher information on `support` and chooses within `budget`.
-    From then on `fit` updates the chosen channels and nothing else: every other weight stays bit-identical, BatchNorm runs in
-    inference mode, and the optimizer holds state for the chosen channels only. The backward pass stops at the earliest trained
-    layer; of a trained layer TensorFlow computes the whole filter gradient, from which the chosen channels are picked. When
-    training ends, the model has its own optimizer and train function again. Layers with `trainable = False` are never chosen.
+    From then on `fit` updates the chosen channels and nothing else: every other weight stays bit-identical, and optimizer state
+    exists for the chosen channels only. Layers that would change their own state, such as BatchNorm, run in inference mode; one
+    that changes it in that mode too is refused. Constraints hold in the chosen channels. The backward pass stops at the earliest
+    trained layer; of a trained layer TensorFlow computes the whole filter gradient, from which the chosen channels are picked.
+    The model keeps its own optimizer, and however training ends, its train function. Layers with `trainable = False` are never
+    chosen.
 
     It works with Keras 3 and tf_keras, and with other callbacks in any order. TensorBoard shows the plan and its scores. A
     training that BackupAndRestore resumes keeps its plan.

@@ -8,6 +8,7 @@ import tensorflow as tf
 from numpy.typing import ArrayLike
 
 from keras_tinytrain.model.graph import flatten, walk
+from keras_tinytrain.model.private_keras import all_layers
 from keras_tinytrain.model.split import split_model
 from keras_tinytrain.plan import Plan
 
@@ -78,5 +79,8 @@ def split_for_cache(model: keras.Model, plan: Plan) -> tuple[keras.Model, keras.
 
 
 def _differs_each_time(layer):
-    draws = any(isinstance(value, keras.random.SeedGenerator) for value in vars(layer).values())
-    return draws or getattr(layer, "activity_regularizer", None) is not None
+    if not isinstance(layer, keras.layers.Layer):
+        return False
+    inner = [layer, *all_layers(layer)]
+    draws = any(isinstance(value, keras.random.SeedGenerator) for each in inner for value in vars(each).values())
+    return draws or any(each.activity_regularizer is not None for each in inner)

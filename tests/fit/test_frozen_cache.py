@@ -74,3 +74,12 @@ def test_layers_that_draw_at_random_run_at_every_step():
     flipped = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.RandomFlip(name="flip"), *model.layers[1:]])
     with pytest.raises(ValueError, match="before layer 'flip', which must run at every step"):
         split_for_cache(flipped, Plan((LayerPlan("logits", (0,)),)))
+
+
+def test_layers_inside_a_layer_that_draw_at_random_run_at_every_step():
+    inner = keras.layers.TimeDistributed(keras.layers.Dropout(0.5), name="drops")
+    model = keras.Sequential(
+        [keras.Input((8, 3)), keras.layers.Dense(4, name="first"), inner, keras.layers.Dense(3, name="logits")]
+    )
+    frozen, trained = split_for_cache(model, Plan((LayerPlan("logits", (0,)),)))
+    assert frozen.layers[-1].name == "first" and "drops" in {layer.name for layer in trained.layers}
