@@ -86,7 +86,8 @@ def dequantised_weights(whole, model):
             kernel = np.moveaxis(kernel * scales, 0, 3)
         else:
             kernel = np.moveaxis(kernel * scales.reshape(-1, *[1] * (kernel.ndim - 1)), 0, -1)
-        weights[layer.name] = [tf.constant(kernel), tf.constant(np.asarray(layer.bias, np.float64))]
+        bias = np.zeros(kernel.shape[kernel_channel_axis(layer)]) if layer.bias is None else np.asarray(layer.bias, np.float64)
+        weights[layer.name] = [tf.constant(kernel), tf.constant(bias)]
     return weights
 
 

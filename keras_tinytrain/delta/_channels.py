@@ -7,8 +7,7 @@ import keras
 import numpy as np
 
 from keras_tinytrain.delta._records import ChannelValues
-from keras_tinytrain.model.channels import kernel_channel_axis
-from keras_tinytrain.model.graph import find_layer
+from keras_tinytrain.model.channels import find_weights
 from keras_tinytrain.model.private_keras import all_layers, own_weights
 from keras_tinytrain.plan import LayerPlan, Plan
 
@@ -38,10 +37,10 @@ def read_channels(model: keras.Model, plan: Plan) -> tuple[ChannelValues, ...]:
     """
     records = []
     for layer_plan in plan.layers:
-        layer = find_layer(model, layer_plan.name)
-        (_, kernel), channels = _kernel(layer), list(layer_plan.channels)
-        _check_range(layer, channels, len(kernel))
-        biases = _floats(layer.bias.numpy()[channels]) if layer.use_bias else None
+        weights = find_weights(model, layer_plan.name)
+        (_, kernel), channels = _kernel(weights), list(layer_plan.channels)
+        _check_range(weights, channels, len(kernel))
+        biases = _floats(weights.bias.numpy()[channels]) if weights.has_bias else None
         values = _floats(kernel[channels].reshape(len(channels), -1))
         records.append(ChannelValues(layer_plan.name, tuple(channels), values, biases))
     return tuple(records)
@@ -55,7 +54,7 @@ def write_channels(model: keras.Model, records: Sequence[ChannelValues]) -> None
     """
     if len({record.name for record in records}) < len(records):
         raise ValueError("This delta has two records of one layer, which this library never writes.")
-    new = [pair for record in records for pair in _assignments(find_layer(model, record.name), record)]
+    new = [pair for record in records for pair in _assignments(find_weights(model, record.name), record)]
     old = [variable.numpy() for variable, _ in new]
     try:
         for variable, value in new:
@@ -82,40 +81,39 @@ def equal_values(records: Sequence[ChannelValues], others: Sequence[ChannelValue
     return all(_equal(a.values, b.values) and _equal(a.biases, b.biases) for a, b in zip(records, others, strict=True))
 
 
-def _assignments(layer, record):
+def _assignments(weights, record):
     """[(variable, its new value)] of a record; raises ValueError where it does not fit the layer."""
     if not np.issubdtype(record.values.dtype, np.floating):
         raise ValueError(
             f"Layer '{record.name}' holds {record.values.dtype} values of a device; only the device can apply them."
         )
-    (whole, kernel), channels = _kernel(layer), list(record.channels)
-    _check_range(layer, channels, len(kernel))
+    (whole, kernel), channels = _kernel(weights), list(record.channels)
+    _check_range(weights, channels, len(kernel))
     expected = len(channels), int(np.prod(kernel.shape[1:]))
-    if record.values.shape != expected or (record.biases is None) == bool(layer.use_bias):
+    if record.values.shape != expected or (record.biases is None) == weights.has_bias:
         biases = "no biases" if record.biases is None else "biases"
         raise ValueError(
-            f"Layer '{layer.name}' takes values of shape {expected} {'with' if layer.use_bias else 'without'} biases. "
+            f"Layer '{weights.name}' takes values of shape {expected} {'with' if weights.has_bias else 'without'} biases. "
             f"Received: {record.values.shape} and {biases}"
         )
     kernel[channels] = record.values.reshape(len(channels), *kernel.shape[1:])
     if record.biases is None:
-        return [(layer.kernel, whole)]
-    bias = layer.bias.numpy().copy()
+        return [(weights.kernel, whole)]
+    bias = weights.bias.numpy().copy()
     bias[channels] = record.biases
-    return [(layer.kernel, whole), (layer.bias, bias)]
+    return [(weights.kernel, whole), (weights.bias, bias)]
 
 
-def _kernel(layer):
+def _kernel(weights):
     """(a copy of the layer's kernel, a view of it with the axis of its output channels in front)."""
-    axis = kernel_channel_axis(layer)
-    whole = layer.kernel.numpy().copy()
-    return whole, np.moveaxis(whole, axis, 0)
+    whole = weights.kernel.numpy().copy()
+    return whole, np.moveaxis(whole, weights.axis, 0)
 
 
-def _check_range(layer, channels, num_channels):
+def _check_range(weights, channels, num_channels):
     if channels != sorted({*channels}) or (channels and not 0 <= channels[0] <= channels[-1] < num_channels):
         raise ValueError(
-            f"Layer '{layer.name}' has {num_channels} channels; expected some of them, ascending, each once. Received: {channels[-5:]}"
+            f"Layer '{weights.name}' has {num_channels} channels; expected some of them, ascending, each once. Received: {channels[-5:]}"
         )
 
 

@@ -9,7 +9,8 @@ import numpy as np
 from keras_tinytrain.fewshot._heads import ORIGINAL, Head
 from keras_tinytrain.fewshot._trainable_part import Source, split_at
 from keras_tinytrain.fewshot.adapter import copy_model
-from keras_tinytrain.model.graph import find_layer, only, require_functional
+from keras_tinytrain.model.channels import find_weights
+from keras_tinytrain.model.graph import only, require_functional
 from keras_tinytrain.model.private_keras import run_graph
 
 
@@ -58,7 +59,7 @@ def classifier_model(
         embedding = features if trainable is None else _second_copy(trainable, features)
         logits = AverageLogits(average)(logits, original.layer(embedding, ORIGINAL))
     for source, weight in weights:
-        getattr(find_layer(own, source.layer), source.part).assign(weight)
+        getattr(find_weights(own, source.layer), source.part).assign(weight)
     return keras.Model(own.input, logits, name=name)
 
 

@@ -11,8 +11,8 @@ import keras
 import tensorflow as tf
 
 from keras_tinytrain.fewshot.training import Step, adam_step
-from keras_tinytrain.model.channels import kernel_channel_axis
-from keras_tinytrain.model.graph import find_layer, walk
+from keras_tinytrain.model.channels import find_weights
+from keras_tinytrain.model.graph import walk
 from keras_tinytrain.model.split import split_model
 from keras_tinytrain.plan import Plan
 
@@ -145,13 +145,12 @@ def split_at(model, names):
     if not names:
         return model, None
     order = [node.layer.name for node in walk(model)]
-    return split_model(model, min(names, key=order.index))
+    return split_model(model, min((find_weights(model, name).layer_name for name in names), key=order.index))
 
 
 def _sources(model, name, with_kernel):
-    layer = find_layer(model, name)
-    axis = kernel_channel_axis(layer)
-    if not (with_kernel or layer.use_bias):
+    weights = find_weights(model, name)
+    if not (with_kernel or weights.has_bias):
         raise ValueError(f"The plan trains biases of layer '{name}', which has none. Give it kernel=True.")
-    kernel = [Source(name, "kernel", layer.kernel, axis)] if with_kernel else []
-    return kernel + ([Source(name, "bias", layer.bias, -1)] if layer.use_bias else [])
+    kernel = [Source(name, "kernel", weights.kernel, weights.axis)] if with_kernel else []
+    return kernel + ([Source(name, "bias", weights.bias, -1)] if weights.has_bias else [])

@@ -20,8 +20,7 @@ from keras_tinytrain.fewshot.adapter import Adapter
 from keras_tinytrain.fewshot.augmentation import Augment, fixed_views, shift_views
 from keras_tinytrain.fewshot.classifier import FewShotClassifier
 from keras_tinytrain.fewshot.training import leave_one_out_loss, prototype_loss, softmax_loss, train
-from keras_tinytrain.model.channels import kernel_channel_axis
-from keras_tinytrain.model.graph import find_layer
+from keras_tinytrain.model.channels import find_weights
 from keras_tinytrain.model.head_kind import head_kind
 from keras_tinytrain.plan import Budget, LayerPlan, Plan
 
@@ -174,8 +173,7 @@ def _values(adapter, record):
     if record.values.dtype != np.float32:
         kind = record.values.dtype
         raise ValueError(f"Layer '{record.name}' holds {kind} values of a device; only the device can apply them.")
-    layer = find_layer(adapter.model, record.name)
-    axis = kernel_channel_axis(layer)
-    shape = np.moveaxis(np.empty(layer.kernel.shape, np.int8), axis, 0).shape[1:]
-    kernel = np.moveaxis(record.values.reshape(-1, *shape), 0, axis)
+    weights = find_weights(adapter.model, record.name)
+    shape = np.moveaxis(np.empty(weights.kernel.shape, np.int8), weights.axis, 0).shape[1:]
+    kernel = np.moveaxis(record.values.reshape(-1, *shape), 0, weights.axis)
     return [tf.constant(kernel)] + ([tf.constant(record.biases)] if record.biases is not None else [])

@@ -3,6 +3,7 @@
 import keras
 import tensorflow as tf
 
+from keras_tinytrain.model.channels import SEPARABLE_PARTS
 from keras_tinytrain.model.graph import named_operations
 from keras_tinytrain.model.keras_package import is_keras2, keras_package
 from keras_tinytrain.plan import Plan
@@ -64,5 +65,6 @@ def check_plan(plan: Plan, model: keras.Model) -> None:
 
 
 def frozen_layers(model: keras.Model) -> set[str]:
-    """Names of the layers that the user does not want trained."""
-    return {name for name, layer in named_operations(model).items() if not getattr(layer, "trainable", True)}
+    """Names of the layers that the user does not want trained, and of the two convolutions that a separable one is."""
+    names = {name for name, layer in named_operations(model).items() if not getattr(layer, "trainable", True)}
+    return names | {f"{name}.{part}" for name in names for part in SEPARABLE_PARTS}

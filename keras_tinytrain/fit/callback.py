@@ -26,6 +26,7 @@ from keras_tinytrain.fit._tensorboard import write_plan
 from keras_tinytrain.fit._train_function import keras3_train_function, steps_per_execution, train_function
 from keras_tinytrain.fit.frozen_cache import FrozenCache, split_for_cache
 from keras_tinytrain.fit.sparse import ChannelSlice, channel_optimizer, channel_slices, move_slices, sparse_train_step
+from keras_tinytrain.model.fold import canonical_form
 from keras_tinytrain.model.keras_package import build_sequential, copy_weights, is_keras2, keras_package, twin
 from keras_tinytrain.model.layers import layer_table
 from keras_tinytrain.model.private_keras import NoBatchHooks
@@ -151,7 +152,7 @@ class TinyTrainCallback(NoBatchHooks, keras.callbacks.Callback):
     def on_epoch_begin(self, epoch, logs=None):
         self._epoch = epoch
         if self.strategy == "redrawn" and self._slices and self.plan:
-            self.plan = redraw(self.plan, layer_table(self._described), epoch=epoch, seed=self.seed)
+            self.plan = redraw(self.plan, layer_table(canonical_form(self._described)), epoch=epoch, seed=self.seed)
             move_slices(self._slices, self.model, self.plan)
             self._optimizer.forget()
 
@@ -168,7 +169,7 @@ class TinyTrainCallback(NoBatchHooks, keras.callbacks.Callback):
         """Print how many weights are trained, and of how many. Raises ValueError before the first batch has arrived."""
         if self._described is None or self.plan is None:
             raise ValueError("The plan is not known before the first batch of `fit` has arrived. Call fit first.")
-        table = layer_table(self._described)
+        table = layer_table(canonical_form(self._described))
         trained = paper_cost.num_trained_weights(table, paper_cost.num_channels(self.plan))
         total = sum(row.num_weights for row in table)
         print(f"trained weights: {trained:,} of {total:,} ({100 * trained / total:.2f} %)")
@@ -193,7 +194,7 @@ class TinyTrainCallback(NoBatchHooks, keras.callbacks.Callback):
         check_plan(plan, model)
         redrawn = self.strategy == "redrawn"
         if redrawn:
-            plan = redraw(plan, layer_table(self._described), epoch=self._epoch, seed=self.seed)
+            plan = redraw(plan, layer_table(canonical_form(self._described)), epoch=self._epoch, seed=self.seed)
         self.plan, self._slices = plan, channel_slices(model, plan)
         self._before = before or snapshot(self._described, _whole_layers(self._described, plan) if redrawn else plan)
         self._optimizer = BorrowedOptimizer(self._loan, model, channel_optimizer(model.optimizer, self._slices))
@@ -268,7 +269,7 @@ def _with_features(cache, data):
 
 def _whole_layers(model, plan):
     """All channels of the layers of `plan`."""
-    table = layer_table(model)
+    table = layer_table(canonical_form(model))
     return Plan(tuple(LayerPlan(layer.name, tuple(range(table[layer.name].num_channels))) for layer in plan.layers))
 
 

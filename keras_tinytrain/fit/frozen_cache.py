@@ -7,6 +7,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import ArrayLike
 
+from keras_tinytrain.model.channels import find_weights
 from keras_tinytrain.model.graph import flatten, walk
 from keras_tinytrain.model.private_keras import all_layers
 from keras_tinytrain.model.split import split_model
@@ -67,7 +68,7 @@ def split_for_cache(model: keras.Model, plan: Plan) -> tuple[keras.Model, keras.
     Raises:
         ValueError: the frozen part is empty, or the model cannot be walked.
     """
-    flat, trained = flatten(model), {layer.name for layer in plan.layers}
+    flat, trained = flatten(model), {find_weights(model, layer.name).layer_name for layer in plan.layers}
     first = next(node.layer for node in walk(flat) if node.layer.name in trained or _differs_each_time(node.layer))
     frozen, trainable = split_model(flat, first.name)
     if frozen is None:

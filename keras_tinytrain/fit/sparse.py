@@ -14,10 +14,9 @@ import tensorflow as tf
 
 from keras_tinytrain.fit._constraints import channel_constraint
 from keras_tinytrain.fit._inference_mode import in_inference_mode, self_changing_layers
-from keras_tinytrain.model.channels import kernel_channel_axis
-from keras_tinytrain.model.graph import find_layer
+from keras_tinytrain.model.channels import find_weights
 from keras_tinytrain.model.keras_package import is_keras2
-from keras_tinytrain.model.layers import CHANNEL_AXIS, kernel_reason
+from keras_tinytrain.model.layers import kernel_reason
 from keras_tinytrain.model.private_keras import tracked_loss, use_weight_decay_of
 from keras_tinytrain.plan import Plan
 
@@ -104,14 +103,12 @@ def move_slices(slices: list[ChannelSlice], model: keras.Model, plan: Plan) -> N
 
 def _sources(model, layer_plan):
     """(variable, channel axis) of the weights of one layer that are trained."""
-    layer = find_layer(model, layer_plan.name)
-    axis = kernel_channel_axis(layer)
-    if reason := kernel_reason(layer):
-        raise ValueError(f"The plan trains layer '{layer.name}', which cannot be trained here: {reason}.")
-    if not (layer_plan.kernel or layer.use_bias):
-        raise ValueError(f"The plan trains biases of layer '{layer.name}', which has none.")
-    kernel = layer.depthwise_kernel if is_keras2(layer) and axis == CHANNEL_AXIS["depthwise"] else layer.kernel
-    return [(kernel, axis)] * layer_plan.kernel + ([(layer.bias, -1)] if layer.use_bias else [])
+    weights = find_weights(model, layer_plan.name)
+    if reason := kernel_reason(weights.layer):
+        raise ValueError(f"The plan trains layer '{layer_plan.name}', which cannot be trained here: {reason}.")
+    if not (layer_plan.kernel or weights.has_bias):
+        raise ValueError(f"The plan trains biases of layer '{layer_plan.name}', which has none.")
+    return [(weights.kernel, weights.axis)] * layer_plan.kernel + ([(weights.bias, -1)] if weights.has_bias else [])
 
 
 def channel_optimizer(optimizer: keras.optimizers.Optimizer, slices: list[ChannelSlice]) -> keras.optimizers.Optimizer:

@@ -1,9 +1,67 @@
-"""Where the output channels of a layer lie in its kernel."""
+"""The trained weights of a model's layers, by the names of the layer table, and where their output channels lie."""
+
+import dataclasses
+from typing import Any
 
 import keras
 
-from keras_tinytrain.model.keras_package import keras_package
+from keras_tinytrain.model.graph import find_layer, named_operations
+from keras_tinytrain.model.keras_package import is_keras2, keras_package
 from keras_tinytrain.model.layers import CHANNEL_AXIS, TRAINABLE_LAYERS
+
+SEPARABLE_PARTS = {
+    "depthwise": ("depthwise_kernel", "depthwise"),
+    "pointwise": ("pointwise_kernel", "conv"),
+}  # {part: (its kernel's attribute, its kind)}
+
+
+@dataclasses.dataclass(frozen=True)
+class LayerWeights:
+    """Kernel and bias of one layer of the canonical model, where they lie in the user's own model.
+
+    Args:
+        name: the canonical layer's, which a plan and a delta use.
+        layer_name, layer: of the user's model. "sep.depthwise" and "sep.pointwise" lie in a SeparableConv2D "sep".
+        kernel_name: the kernel's attribute of `layer`.
+        axis: of the output channels in the kernel, negative.
+        has_bias: whether `layer.bias` is this kernel's bias.
+    """
+
+    name: str
+    layer_name: str
+    layer: keras.layers.Layer
+    kernel_name: str
+    axis: int
+    has_bias: bool
+
+    @property
+    def kernel(self) -> Any:
+        """keras.Variable; of tf_keras a tf.Variable."""
+        return getattr(self.layer, self.kernel_name)
+
+    @property
+    def bias(self) -> Any:
+        """keras.Variable (tf_keras: tf.Variable), None where there is none."""
+        return self.layer.bias if self.has_bias else None
+
+
+def find_weights(model: keras.Model, name: str) -> LayerWeights:
+    """The weights of layer `name` of the canonical form of `model`, in `model` itself.
+
+    Raises:
+        ValueError: there is no such layer, or it has no channels.
+    """
+    whole, _, part = name.rpartition(".")
+    if part in SEPARABLE_PARTS and name not in (layers := named_operations(model)) and whole in layers:
+        layer = layers[whole]
+        package = keras_package(layer).layers
+        if isinstance(layer, (package.SeparableConv2D, package.SeparableConv1D)):
+            kernel_name, kind = SEPARABLE_PARTS[part]
+            return LayerWeights(name, whole, layer, kernel_name, CHANNEL_AXIS[kind], part == "pointwise" and bool(layer.use_bias))
+    layer = find_layer(model, name)
+    axis = kernel_channel_axis(layer)
+    kernel_name = "depthwise_kernel" if is_keras2(layer) and axis == CHANNEL_AXIS["depthwise"] else "kernel"
+    return LayerWeights(name, name, layer, kernel_name, axis, bool(layer.use_bias))
 
 
 def kernel_channel_axis(layer: keras.layers.Layer) -> int:

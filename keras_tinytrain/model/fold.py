@@ -10,6 +10,7 @@ import keras
 import numpy as np
 
 from keras_tinytrain._text import keras_reason
+from keras_tinytrain.model._separable import separate_convolutions
 from keras_tinytrain.model._two_dimensional import two_dimensional
 from keras_tinytrain.model.graph import flatten, rebuild, walk
 from keras_tinytrain.model.keras_package import set_weights
@@ -28,7 +29,8 @@ def fold_batch_norm(model: keras.Model) -> keras.Model:
         before a layer:  W BN(x) + b = (W s) x + (W t + b)
 
     A layer that does nothing outside training, such as RandomFlip, is left out (Dropout stays), and so is mixed precision.
-    Convolutions and pooling over sequences become those over images of height 1, under their names.
+    Convolutions and pooling over sequences become those over images of height 1, under their names. A
+    separable convolution becomes its two convolutions, "<name>.depthwise" and "<name>.pointwise".
 
     A BatchNormalization stays where folding is not exact: it touches no convolution, depthwise or dense layer directly,
     something else reads the tensor between the two, or it comes before a layer that pads with zeros.
@@ -42,7 +44,7 @@ def fold_batch_norm(model: keras.Model) -> keras.Model:
     Raises:
         ValueError: the model is not built, subclassed, has several inputs or a layer that is called twice.
     """
-    flat = two_dimensional(flatten(model))
+    flat = _unfolded(model)
     if any(_is_fused(layer) for layer in flat.layers):
         flat = _separate_activations(flat)
     after, before = _foldable_norms(flat)
@@ -64,11 +66,16 @@ def fold_batch_norm(model: keras.Model) -> keras.Model:
 
 def canonical_form(model: keras.Model) -> keras.Model:
     """`fold_batch_norm(model)`; where that would change nothing `model` flattened, which shares its layers: only to be read."""
-    flat = two_dimensional(flatten(model))
+    flat = _unfolded(model)
     changes = any(_is_fused(layer) or _wider(layer) for layer in flat.layers)
     if changes or any(_foldable_norms(flat)) or _idle_layers(flat):
         return fold_batch_norm(model)
     return flat
+
+
+def _unfolded(model):
+    """The flat model in the layers that the device knows, before norms are folded and activations separated."""
+    return two_dimensional(separate_convolutions(flatten(model)))
 
 
 def _idle_layers(flat):

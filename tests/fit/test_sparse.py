@@ -107,6 +107,32 @@ def test_channels_of_a_sequence_layer_alone_move(layer):
     assert all(np.array_equal(after, old) for after, old in zip(model.weights[2:], before[2:]))
 
 
+def test_parts_of_a_separable_convolution_are_trained_and_reverted():
+    model = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.SeparableConv2D(6, 3, activation="relu", name="sep")])
+    model.add(keras.layers.GlobalAveragePooling2D())
+    model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    before = model.get_weights()
+    callback = TinyTrainCallback(
+        Budget("1MB", 1.0), plan=Plan((LayerPlan("sep.depthwise", (1,)), LayerPlan("sep.pointwise", (0, 4)))), verbose=0
+    )
+    model.fit(*batch(), epochs=2, verbose=0, callbacks=[callback])
+    depthwise, pointwise, bias = (new != old for new, old in zip(model.get_weights(), before))
+    assert depthwise.any(axis=(0, 1))[:, 0].tolist() == [False, True, False]
+    assert pointwise.any(axis=(0, 1, 2)).tolist() == bias.tolist() == [True, False, False, False, True, False]
+    callback.delta.revert(model)
+    assert all(map(np.array_equal, model.get_weights(), before))
+
+
+def test_frozen_separable_convolution_stays():
+    model = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.SeparableConv2D(6, 3, name="sep", trainable=False)])
+    model.add(keras.layers.Conv2D(4, 1, name="conv"))
+    model.add(keras.layers.GlobalAveragePooling2D())
+    model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    callback = TinyTrainCallback(Budget("1MB", 1.0), verbose=0)
+    model.fit(*batch(), verbose=0, callbacks=[callback])
+    assert [layer.name for layer in callback.plan.layers] == ["conv"]
+
+
 def test_regularizers_pull_at_the_chosen_channels():
     def regularized():
         model = small_net()

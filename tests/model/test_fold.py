@@ -66,6 +66,7 @@ SEQUENCES = {
     ],
     "mean": lambda: [layers.Conv1D(4, 1), layers.GlobalAveragePooling1D(keepdims=True), layers.Dense(3)],
     "recurrent": lambda: [layers.Conv1D(4, 3), layers.LSTM(3, return_sequences=True), layers.Conv1D(2, 2)],
+    "separable": lambda: [layers.SeparableConv1D(4, 3, padding="same"), layers.BatchNormalization(), layers.Flatten()],
     "permuted": lambda: [layers.Conv1D(4, 3), layers.Permute((2, 1)), layers.Dense(3), layers.PReLU()],
 }
 
@@ -77,6 +78,21 @@ def test_layers_over_sequences_are_those_over_images_of_height_1(case):
     assert_same_outputs(model, folded)
     assert folded.output_shape == model.output_shape
     assert not any("1D" in type(layer).__name__ for layer in folded.layers)
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        layers.SeparableConv2D(5, 3, strides=2, padding="same", depth_multiplier=2, activation="relu", name="sep"),
+        layers.SeparableConv2D(5, 3, use_bias=False, name="sep"),
+        layers.SeparableConv2D(5, (3, 1), dilation_rate=2, name="sep"),
+    ],
+)
+def test_separable_convolution_is_its_two_convolutions(layer):
+    model = sequential(layer, layers.BatchNormalization())
+    folded = fold_batch_norm(model)
+    assert_same_outputs(model, folded)
+    assert [layer.name for layer in folded.layers][1:3] == ["sep.depthwise", "sep.pointwise"]
 
 
 def test_branches_over_sequences_stay_images():

@@ -54,6 +54,19 @@ def leaky_net():
     return keras.Model(image, keras.layers.GlobalAveragePooling2D(name="pool")(keras.layers.LeakyReLU(1.5, name="steep")(x)))
 
 
+def separated_net():
+    """Separable convolutions, which are trained as their two convolutions."""
+    keras.utils.set_random_seed(7)
+    layers = keras.layers
+    x = image = keras.Input((10, 10, 3))
+    x = layers.SeparableConv2D(8, 3, activation="relu", name="first")(x)
+    x = layers.ReLU()(layers.BatchNormalization()(layers.SeparableConv2D(6, 3, use_bias=False, name="second")(x)))
+    return keras.Model(image, layers.GlobalAveragePooling2D(name="pool")(x))
+
+
+SEPARATED = Plan(
+    (LayerPlan("first.pointwise", (0, 5)), LayerPlan("second.depthwise", (1, 2)), LayerPlan("second.pointwise", (3,)))
+)
 BLOCKS = plan_of(b1_project=(1, 3), b2_depthwise=(0, 5), b3_conv=(2, 11), logits=(0, 4))
 CASES = {  # model, plan, head, views, (optimizer, learning rate); "views" and "softmax" keep their features in flash
     "blocks": (tiny_net, BLOCKS, "prototypes", (), ("adam", 0.01)),
@@ -62,6 +75,7 @@ CASES = {  # model, plan, head, views, (optimizer, learning rate); "views" and "
     "picking": (picking_net, plan_of(first=(0, 5), second=(1, 2)), "prototypes", (), ("adam", 0.02)),
     "leaky": (leaky_net, plan_of(first=(0, 5), second=(1, 2), third=(3,)), "prototypes", ((0, 1),), ("rmsprop", 0.002)),
     "sequence": (sequence_net, plan_of(causal=(1, 6), depthwise=(0, 3), second=(2,)), "prototypes", (), ("adam", 0.01)),
+    "separated": (separated_net, SEPARATED, "prototypes", (), ("adam", 0.01)),
     "separable": (separable_net, plan_of(s1_pointwise=(2, 7), s3_depthwise=(0, 4)), "prototypes", (), ("adam", 0.01)),
     "softmax": (lambda: tiny_net(classes=WAYS), plan_of(b2_expand=(0, 1), logits=(0, 1, 2, 3)), "softmax", (), ("adam", 0.01)),
 }
