@@ -74,7 +74,7 @@ def real(tensor, q):
 
 def dequantised_weights(whole, model):
     """{layer: [kernel, bias]} as float64 tensors in Keras' layout."""
-    weighted = [layer for layer in model.layers if layer.get_weights()]
+    weighted = [layer for layer in model.layers if hasattr(layer, "kernel")]
     parsed = fb.read_model(whole)
     found = find_trained(parsed, model, Plan(tuple(LayerPlan(layer.name, (0,)) for layer in weighted)))
     weights = {}
@@ -88,18 +88,23 @@ def dequantised_weights(whole, model):
             kernel = np.moveaxis(kernel * scales.reshape(-1, *[1] * (kernel.ndim - 1)), 0, -1)
         bias = np.zeros(kernel.shape[kernel_channel_axis(layer)]) if layer.bias is None else np.asarray(layer.bias, np.float64)
         weights[layer.name] = [tf.constant(kernel), tf.constant(bias)]
+    for operator in (each for each in parsed.subgraphs[0].operators if fb.operator_name(parsed, each) == "PRELU"):
+        (scale,), (zero_point,) = fb.quantisation(parsed, operator.inputs[1])
+        slopes = np.float64(scale) * (fb.constant(parsed, operator.inputs[1]).astype(np.int64) - zero_point)
+        weights[fb.tensor_name(parsed, operator.outputs[0])] = slopes
     return weights
 
 
 def run_float64(model, first, features, weights, kept):
     """The flat output of the layers after layer `first`, given its output."""
-    outputs = {}
-    for index, node in enumerate(walk(model)):
+    outputs, nodes = {}, walk(model)
+    for index, node in enumerate(nodes):
         layer, name = node.layer, node.layer.name
         if name == first:
             outputs[index] = tf.constant(features.reshape(1, *node.output.shape[1:]))
         elif all(source in outputs for source in node.inputs) and node.inputs:
-            value = call_float64(layer, [outputs[source] for source in node.inputs], weights, kept.get(name))
+            of_inputs = [kept.get(nodes[source].layer.name) for source in node.inputs]
+            value = call_float64(layer, [outputs[source] for source in node.inputs], weights, kept.get(name), of_inputs)
             if name in kept:
                 known = tf.constant(real(*kept[name]).reshape(value.shape))
                 value += tf.stop_gradient(known - value)
@@ -107,7 +112,7 @@ def run_float64(model, first, features, weights, kept):
     return tf.reshape(outputs[max(outputs)], [-1])
 
 
-def call_float64(layer, inputs, weights, kept):
+def call_float64(layer, inputs, weights, kept, inputs_kept):
     x = inputs[0]
     if isinstance(layer, keras.layers.DepthwiseConv2D):
         kernel, bias = weights[layer.name]
@@ -117,9 +122,15 @@ def call_float64(layer, inputs, weights, kept):
         return tf.nn.conv2d(x, kernel, layer.strides, layer.padding.upper()) + bias
     if isinstance(layer, keras.layers.Dense):
         kernel, bias = weights[layer.name]
-        return x @ kernel + bias
+        return tf.linalg.matvec(kernel, x, transpose_a=True) + bias
     if isinstance(layer, keras.layers.Add):
         return inputs[0] + inputs[1]
+    if isinstance(layer, keras.layers.Multiply):
+        return inputs[0] * inputs[1]
+    if isinstance(layer, keras.layers.Concatenate):
+        return tf.concat(inputs, -1)
+    if isinstance(layer, (keras.layers.Activation, keras.layers.PReLU, keras.layers.ELU)):
+        return x * derivative(layer, kept, inputs_kept[0], x.shape, weights)
     if isinstance(layer, keras.layers.ReLU):
         return x * passes(layer, kept, x.shape)
     if isinstance(layer, keras.layers.LeakyReLU):
@@ -127,7 +138,7 @@ def call_float64(layer, inputs, weights, kept):
     if isinstance(layer, keras.layers.AveragePooling2D):
         return tf.nn.avg_pool2d(x, layer.pool_size, layer.strides, layer.padding.upper())
     if isinstance(layer, keras.layers.GlobalAveragePooling2D):
-        return tf.reduce_mean(x, axis=[1, 2])
+        return tf.reduce_mean(x, axis=[1, 2], keepdims=layer.keepdims)
     if isinstance(layer, keras.layers.MaxPooling2D):
         return first_maxima(x, layer.pool_size, layer.strides, layer.padding.upper())
     if isinstance(layer, keras.layers.GlobalMaxPooling2D):
@@ -140,6 +151,18 @@ def call_float64(layer, inputs, weights, kept):
         return tf.pad(x, [[0, 0], *layer.padding, [0, 0]])
     assert isinstance(layer, keras.layers.Dropout)
     return x
+
+
+def derivative(layer, kept, input_kept, shape, weights):
+    """Of an activation, from the int8 values that the device keeps: those of its output, of hard swish its input."""
+    name = getattr(getattr(layer, "activation", None), "__name__", type(layer).__name__)
+    if name == "hard_silu":
+        x = real(*input_kept).reshape(shape)
+        return np.where(x <= -3, 0, np.where(x >= 3, 1, (2 * x + 3) / 6))
+    y = real(*kept).reshape(shape)
+    if name == "PReLU":
+        return np.where(y > 0, 1, weights[layer.name])
+    return {"sigmoid": y * (1 - y), "tanh": 1 - y**2, "elu": np.where(y > 0, 1, y + 1), "ELU": np.where(y > 0, 1, y + 1)}[name]
 
 
 def first_maxima(x, size, strides, padding):

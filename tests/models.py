@@ -79,6 +79,38 @@ def sequence_net(*, steps=20, seed=0):
     return _calibrated(keras.Model(image, x, name="sequence_net"), seed)
 
 
+def gated_net(*, size=12, seed=0):
+    """Squeeze and excite, SiLU and hard swish, as in EfficientNet and MobileNetV3; (N, size, size, 3) -> (N, 6) embeddings."""
+    keras.utils.set_random_seed(seed)
+    x = image = keras.Input((size, size, 3), name="image")
+    x = layers.Conv2D(8, 3, strides=2, padding="same", activation="silu", name="stem")(x)
+    y = layers.Conv2D(16, 1, activation="hard_silu", name="expand")(x)
+    y = layers.DepthwiseConv2D(3, padding="same", activation="silu", name="depthwise")(y)
+    gate = layers.GlobalAveragePooling2D(keepdims=True, name="squeeze")(y)
+    gate = layers.Conv2D(4, 1, activation="relu", name="reduce")(gate)
+    gate = layers.Conv2D(16, 1, activation="sigmoid", name="gate")(gate)
+    y = layers.Conv2D(8, 1, name="project")(layers.Multiply(name="excite")([y, gate]))
+    x = layers.Activation("hard_silu", name="swish")(layers.Add(name="add")([x, y]))
+    x = layers.GlobalAveragePooling2D(name="pool")(x)
+    x = layers.Multiply(name="square")([x, x])
+    return _calibrated(keras.Model(image, layers.Dense(6, name="embedding")(x), name="gated_net"), seed)
+
+
+def joined_net(*, size=12, seed=0):
+    """Concatenate, PReLU, ELU, tanh and sigmoid, and dense layers along an axis; (N, size, size, 3) -> (N, 5) embeddings."""
+    keras.utils.set_random_seed(seed)
+    slopes = keras.initializers.RandomUniform(0.1, 0.6, seed=seed)
+    x = image = keras.Input((size, size, 3), name="image")
+    x = layers.PReLU(slopes, shared_axes=[1, 2], name="prelu")(layers.Conv2D(6, 3, strides=2, name="stem")(x))
+    x = layers.Conv2D(4, 1, activation="elu", name="squeeze")(x)
+    left = layers.Conv2D(4, 1, activation="relu", name="left")(x)
+    right = layers.Conv2D(6, 3, padding="same", activation="tanh", name="right")(x)
+    x = layers.Concatenate(name="join")([left, layers.Conv2D(6, 1, name="mix")(right)])
+    x = layers.Dense(7, activation="sigmoid", name="along")(x)
+    x = layers.Dense(5, name="embedding")(layers.Flatten(name="flat")(x))
+    return _calibrated(keras.Model(image, x, name="joined_net"), seed)
+
+
 def embedding_net(seed=0):
     """Stem and two inverted bottlenecks; (N, 12, 12, 1) -> (N, 12) embeddings."""
     keras.utils.set_random_seed(seed)
@@ -135,7 +167,7 @@ def _calibrated(model, seed):
     rng = np.random.default_rng(seed)
     x = images(model, 16, seed=seed + 100)
     for layer in model.layers:
-        if not layer.get_weights():
+        if not hasattr(layer, "kernel"):
             continue
         kernel, bias = layer.get_weights()
         layer.set_weights([kernel, np.zeros_like(bias)])

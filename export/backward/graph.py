@@ -14,7 +14,6 @@ import dataclasses
 from keras_tinytrain.choose.backward_pass import Step, interiors, place_gradients, values_read, with_gradient
 from keras_tinytrain.export.backward.operators import NONE, OPERATORS, Layer, pads_convolutions_only, read_operator, with_pad
 from keras_tinytrain.export.tflite import flatbuffer as fb
-from keras_tinytrain.export.tflite.flatbuffer import shape_of
 from keras_tinytrain.export.tflite.layer_names import layer_name
 from keras_tinytrain.plan import Plan
 from keras_tinytrain.tflm_runtime.headers import constant
@@ -169,7 +168,7 @@ def _trained_layer(layers, name, index, plan):
 
 def _read_tensor(model, tensor, **fields):
     (scale,), (zero_point,) = fb.quantisation(model, tensor)
-    height, width, channels = (1, 1, *shape_of(model, tensor)[1:])[-3:]
+    height, width, channels = (1, 1, *fb.activation_shape(model, tensor))[-3:]
     name = fb.tensor_name(model, tensor)
     return Tensor(name, height, width, channels, scale=float(scale), zero_point=int(zero_point), **fields)
 
@@ -184,7 +183,7 @@ def _renumber(layer, index_of):
 
 def _steps(model, layers, trained, order):
     """The layers as steps of the backward pass, and the shapes of the tensors `order` without the batch axis."""
-    shapes = {index: shape_of(model, tensor)[1:] for index, tensor in enumerate(order)}
+    shapes = {index: fb.activation_shape(model, tensor) for index, tensor in enumerate(order)}
     steps = [
         Step(
             inputs=layer.inputs,
@@ -192,6 +191,7 @@ def _steps(model, layers, trained, order):
             trained=index in trained,
             reads_input=OPERATORS[layer.op].reads_input,
             reads_output=layer.reads_output,
+            reads_other=OPERATORS[layer.op].reads_other,
             elementwise=OPERATORS[layer.op].in_place,
             depthwise=layer.op == "kDepthwiseConv2D",
             pointwise=_is_pointwise(layer, shapes),

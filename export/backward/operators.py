@@ -31,9 +31,9 @@ class Layer:
     kernel_size: tuple[int, int] = (1, 1)
     strides: tuple[int, int] = (1, 1)
     pads: tuple[int, int] = (0, 0)  # top, left
-    slope: float = 0.0  # of LeakyReLU's negative half
+    slope: float = 0.0  # of LeakyReLU's negative half; the factor of kScale
     kernel: np.ndarray | None = None  # int8: [out][kh][kw][in], [kh][kw][channels] or [out][in]; split: the others' only
-    kernel_scales: np.ndarray | None = None  # float32 [output channels]
+    kernel_scales: np.ndarray | None = None  # float32 [output channels]; slopes of PReLU
     bias: np.ndarray | None = None  # int32 [output channels]; split: the others' only
     kernel_tensor: int = NONE  # tensor indices in trainable.tflite
     bias_tensor: int = NONE
@@ -135,9 +135,9 @@ def _read_convolution(model, operator, name, op):
 
 
 def _read_dense(model, operator, name, op):
-    kernel = fb.constant(model, operator.inputs[1])
-    if kernel is None or int(np.prod(shape_of(model, operator.inputs[0]))) != kernel.shape[1]:
-        raise ValueError(f"Layer '{name}' is applied along an axis; flatten its input, or use Conv2D with kernel_size=1.")
+    kernel = _constant(model, operator.inputs[1], name)
+    if math.prod(shape_of(model, operator.inputs[0])) != kernel.shape[1]:
+        op = "kDenseAlong"
     return Layer(
         name=name,
         op=op,
@@ -204,6 +204,70 @@ def _read_leaky_relu(model, operator, name, op):
     return Layer(name=name, op=op, slope=slope, **_ends(operator))
 
 
+def _read_prelu(model, operator, name, op):
+    slopes = fb.constant(model, operator.inputs[1])
+    num_channels = shape_of(model, operator.outputs[0])[-1]
+    if slopes is None or slopes.size not in (1, num_channels):
+        raise ValueError(
+            f"Layer '{name}' has a slope of its own at every position; the runtime goes backwards through one a channel: "
+            "rebuild it with shared_axes=[1, 2]."
+        )
+    real = _real(model, operator.inputs[1], slopes)
+    if real.min() < 0:
+        raise ValueError(f"Layer '{name}' has slopes below 0, {real.min():g}; the runtime goes backwards through 0 and above.")
+    return Layer(
+        name=name, op=op, kernel_scales=np.broadcast_to(real.ravel(), num_channels).astype(np.float32), **_ends(operator)
+    )
+
+
+def _read_multiply(model, operator, name, op):
+    first, second = (int(tensor) for tensor in operator.inputs)
+    constants = [fb.constant(model, tensor) for tensor in (first, second)]
+    activation = _activation(operator.builtinOptions, name)
+    if constants == [None, None] and _is_product(*(shape_of(model, tensor) for tensor in (first, second))):
+        return Layer(name=name, op=op, activation=activation, input2=second, **_ends(operator))
+    found = [(tensor, value) for tensor, value in zip((first, second), constants) if value is not None and value.size == 1]
+    if len(found) != 1:
+        raise ValueError(
+            f"Layer '{name}' multiplies shapes that the runtime does not go backwards through: equal shapes, a map and one "
+            "value a channel, or a tensor and a constant."
+        )
+    (constant_tensor, value), ends = found[0], _ends(operator)
+    ends["input"] = second if constant_tensor == first else first
+    return Layer(name=name, op="kScale", activation=activation, slope=_real(model, constant_tensor, value).item(), **ends)
+
+
+def _is_product(first, second):
+    """Whether shapes are equal, or one has one position and as many channels."""
+    return first == second or (first[-1] == second[-1] and (math.prod(first[:-1]) == 1 or math.prod(second[:-1]) == 1))
+
+
+def _read_concatenation(model, operator, name, op):
+    rank = len(shape_of(model, operator.outputs[0]))
+    if len(operator.inputs) != 2 or operator.builtinOptions.axis % rank != rank - 1:
+        raise ValueError(
+            f"Layer '{name}' concatenates {len(operator.inputs)} tensors on axis {operator.builtinOptions.axis}. The runtime goes "
+            "backwards through two at a time, on the channels' axis: rebuild it so, or train only layers after it."
+        )
+    return Layer(
+        name=name,
+        op=op,
+        activation=_activation(operator.builtinOptions, name),
+        input2=int(operator.inputs[1]),
+        **_ends(operator),
+    )
+
+
+def _read_elementwise(model, operator, name, op):
+    return Layer(name=name, op=op, **_ends(operator))
+
+
+def _real(model: fb.schema.ModelT, tensor: int, value: np.ndarray) -> np.ndarray:
+    """Real values of a constant int8 tensor, float64."""
+    (scale,), (zero_point,) = fb.quantisation(model, tensor)
+    return np.float64(scale) * (value.astype(np.int64) - zero_point)
+
+
 def _read_reshape(model, operator, name, op):
     return Layer(name=name, op=op, **_ends(operator))
 
@@ -257,6 +321,7 @@ class Operator:
         in_place: the gradient of its input may lie where that of its output lies.
         reads_input, reads_output: the gradient of its input depends on the values of its input, or of its output. They are
             kept. (An activation that is fused into an operator reads its output in any case.)
+        reads_other: the gradient of each of its two inputs depends on the values of the other.
     """
 
     keras: str
@@ -264,6 +329,7 @@ class Operator:
     in_place: bool = False
     reads_input: bool = False
     reads_output: bool = False
+    reads_other: bool = False
 
 
 OPERATORS: dict[str, Operator] = {
@@ -281,4 +347,13 @@ OPERATORS: dict[str, Operator] = {
     ),
     "kPad": Operator("ZeroPadding2D", {"PAD": _read_pad}),
     "kLeakyRelu": Operator("LeakyReLU", {"LEAKY_RELU": _read_leaky_relu}, in_place=True, reads_output=True),
+    "kMultiply": Operator("Multiply", {"MUL": _read_multiply}, reads_other=True),
+    "kScale": Operator("hard sigmoid", {}, in_place=True),
+    "kLogistic": Operator("sigmoid, SiLU", {"LOGISTIC": _read_elementwise}, in_place=True, reads_output=True),
+    "kHardSwish": Operator("hard swish", {"HARD_SWISH": _read_elementwise}, in_place=True, reads_input=True),
+    "kConcatenate": Operator("Concatenate of two tensors' channels", {"CONCATENATION": _read_concatenation}),
+    "kTanh": Operator("tanh", {"TANH": _read_elementwise}, in_place=True, reads_output=True),
+    "kElu": Operator("ELU", {"ELU": _read_elementwise}, in_place=True, reads_output=True),
+    "kDenseAlong": Operator("Dense along the last axis", {}),
+    "kPrelu": Operator("PReLU (one slope a channel)", {"PRELU": _read_prelu}, in_place=True, reads_output=True),
 }

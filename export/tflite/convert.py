@@ -7,6 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_tinytrain._quiet import quiet
+from keras_tinytrain.export.tflite._islands import without_islands
 from keras_tinytrain.export.tflite.checks import check_int8, check_no_loops, check_scales
 from keras_tinytrain.export.tflite.flatbuffer import operator_name, read_model, schema, tensor_name, write_model
 from keras_tinytrain.export.tflite.layer_names import layers_in
@@ -58,7 +59,7 @@ def finished(model_bytes: bytes, layer_names: list[str], layers_of: LayersOf) ->
         layer_names: in execution order.
         layers_of: (model, operator) -> the layers that an operator computes, by the converter's names, in any order.
     """
-    model_bytes = _name_tensors(model_bytes, layer_names, layers_of)
+    model_bytes = _name_tensors(without_islands(model_bytes), layer_names, layers_of)
     check_int8(model_bytes)
     check_scales(model_bytes)
     return model_bytes

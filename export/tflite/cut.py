@@ -89,12 +89,28 @@ def _operator_of(whole: fb.schema.ModelT, layer: keras.layers.Layer) -> int:
     if len(found) > 1:  # equal weights: only the name tells the operators apart
         names = {index: fb.tensor_name(whole, operators[index].outputs[0]).split(";") for index in found}
         found = [index for index in found if layer.name in names[index]]
-    if len(found) != 1:
+    if len(found) == 1:
+        _check_bias(whole, found[0], layer)
+    else:
         raise ValueError(
             f"Layer '{layer.name}' was not found in the converted model: {len(found)} operators hold its weights. It may "
             "have been merged with a neighbour; plan another layer."
         )
     return found[0]
+
+
+def _check_bias(whole: fb.schema.ModelT, index: int, layer: keras.layers.Layer) -> None:
+    """Raise ValueError where the converter has added a constant to the layer's bias, as that of a hard sigmoid after it."""
+    operator = whole.subgraphs[0].operators[index]
+    bias = fb.constant(whole, int(operator.inputs[2])) if len(operator.inputs) > 2 else None
+    steps = fb.quantisation(whole, operator.inputs[0])[0] * fb.quantisation(whole, operator.inputs[1])[0].astype(np.float64)
+    expected = np.asarray(layer.bias, np.float64) if layer.use_bias else 0.0
+    actual = 0.0 if bias is None else bias * steps
+    if np.any(np.abs(actual - expected) > steps + 1e-5 * np.abs(expected)):
+        raise ValueError(
+            f"Layer '{layer.name}' has another bias in the converted model: the constant of the layer after it, such as a hard "
+            "sigmoid, became part of it, so that the device cannot train it. Plan another layer."
+        )
 
 
 def _holds_kernel(whole: fb.schema.ModelT, index: int, kernel: np.ndarray) -> bool:

@@ -72,6 +72,12 @@ def shape_of(model: schema.ModelT, tensor_index: int) -> tuple[int, ...]:
     return tuple(int(size) for size in model.subgraphs[0].tensors[tensor_index].shape)
 
 
+def activation_shape(model: schema.ModelT, tensor_index: int) -> tuple[int, ...]:
+    """The shape of an activation without its batch axis of 1, which a dense layer that ends a Reshape does not have."""
+    shape = shape_of(model, tensor_index)
+    return shape[1:] if shape[0] == 1 else shape
+
+
 def tensor_name(model: schema.ModelT, tensor_index: int) -> str:
     return model.subgraphs[0].tensors[tensor_index].name.decode()
 

@@ -26,6 +26,7 @@ class Step:
         trained: it has weights that are trained.
         reads_input: its backward step reads the input's values: max pooling, to find the maximum again.
         reads_output: its backward step reads the output's values: a ReLU, to know where it is open.
+        reads_other: it has two inputs, and the gradient of each reads the values of the other: a product.
         elementwise: the gradient of its first input may lie where the gradient of its output lies.
         depthwise: a depthwise convolution.
         pointwise: a 1 x 1 convolution that keeps height and width.
@@ -36,6 +37,7 @@ class Step:
     trained: bool = False
     reads_input: bool = False
     reads_output: bool = False
+    reads_other: bool = False
     elementwise: bool = False
     depthwise: bool = False
     pointwise: bool = False
@@ -69,7 +71,14 @@ def values_read(steps: Sequence[Step]) -> set[int]:
     """Tensors whose values the backward pass reads, so that the forward pass must keep them."""
     flows = with_gradient(steps)
     inputs = {step.inputs[0] for step in steps if step.trained or (step.reads_input and step.inputs[0] in flows)}
-    return inputs | {step.output for step in steps if step.reads_output and step.output in flows}
+    outputs = {step.output for step in steps if step.reads_output and step.output in flows}
+    return inputs | outputs | {other for step in steps if step.reads_other for other in _others(step, flows)}
+
+
+def _others(step: Step, flows: set[int]) -> set[int]:
+    """The inputs of a product that the gradients of the others read."""
+    first, second = step.inputs
+    return {other for tensor, other in ((first, second), (second, first)) if tensor in flows}
 
 
 def interiors(steps: Sequence[Step], shapes: Shapes) -> dict[int, int]:

@@ -10,7 +10,15 @@ from collections.abc import Iterable
 from keras_tinytrain.choose.backward_pass import Step, with_gradient
 from keras_tinytrain.model.layers import LayerInfo, LayerTable
 
-_FUSED_INTO = ("conv", "depthwise", "dense", "add", "pool", "max_pool")  # operators that apply an activation themselves
+_FUSED_INTO = (
+    "conv",
+    "depthwise",
+    "dense",
+    "add",
+    "multiply",
+    "pool",
+    "max_pool",
+)  # operators that apply an activation themselves
 
 
 @functools.lru_cache(maxsize=64)
@@ -60,14 +68,15 @@ def _pads_by_itself(row: LayerInfo, pad: LayerInfo) -> bool:
 def table_steps(table: LayerTable, trained: Iterable[str]) -> list[Step]:
     """The rows with memory of their own as steps of the backward pass; tensors are numbered by their homes."""
     home, trained = homes(table), set(trained)
-    activated = {home[index] for index, row in enumerate(table) if row.kind == "activation"}
+    activated = {home[index] for index, row in enumerate(table) if row.kind == "activation" and not row.reads_input}
     return [
         Step(
             inputs=tuple(home[source] for source in row.inputs),
             output=index,
             trained=row.name in trained,
-            reads_input=row.kind == "max_pool",
+            reads_input=row.kind == "max_pool" or row.reads_input,
             reads_output=index in activated,
+            reads_other=row.kind == "multiply" and len(row.inputs) == 2,
             elementwise=row.kind in ("add", "activation", "identity"),
             depthwise=row.kind == "depthwise",
             pointwise=row.kind == "conv" and row.pointwise and row.input_shape[:2] == row.output_shape[:2],

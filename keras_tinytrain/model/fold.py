@@ -11,6 +11,7 @@ import numpy as np
 
 from keras_tinytrain._text import keras_reason
 from keras_tinytrain.model._separable import separate_convolutions
+from keras_tinytrain.model._silu import is_silu, separate_silu
 from keras_tinytrain.model._two_dimensional import two_dimensional
 from keras_tinytrain.model.graph import flatten, rebuild, walk
 from keras_tinytrain.model.keras_package import set_weights
@@ -30,7 +31,8 @@ def fold_batch_norm(model: keras.Model) -> keras.Model:
 
     A layer that does nothing outside training, such as RandomFlip, is left out (Dropout stays), and so is mixed precision.
     Convolutions and pooling over sequences become those over images of height 1, under their names. A
-    separable convolution becomes its two convolutions, "<name>.depthwise" and "<name>.pointwise".
+    separable convolution becomes its two convolutions, "<name>.depthwise" and "<name>.pointwise", and SiLU a product with
+    "<name>.sigmoid".
 
     A BatchNormalization stays where folding is not exact: it touches no convolution, depthwise or dense layer directly,
     something else reads the tensor between the two, or it comes before a layer that pads with zeros.
@@ -47,6 +49,7 @@ def fold_batch_norm(model: keras.Model) -> keras.Model:
     flat = _unfolded(model)
     if any(_is_fused(layer) for layer in flat.layers):
         flat = _separate_activations(flat)
+    flat = separate_silu(flat)
     after, before = _foldable_norms(flat)
     left_out = [*after.values(), *before.values(), *_idle_layers(flat)]
     copies = {}
@@ -67,7 +70,7 @@ def fold_batch_norm(model: keras.Model) -> keras.Model:
 def canonical_form(model: keras.Model) -> keras.Model:
     """`fold_batch_norm(model)`; where that would change nothing `model` flattened, which shares its layers: only to be read."""
     flat = _unfolded(model)
-    changes = any(_is_fused(layer) or _wider(layer) for layer in flat.layers)
+    changes = any(_is_fused(layer) or is_silu(layer) or _wider(layer) for layer in flat.layers)
     if changes or any(_foldable_norms(flat)) or _idle_layers(flat):
         return fold_batch_norm(model)
     return flat

@@ -8,47 +8,12 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 import keras
 
 from keras_tinytrain.model._blocks import find_blocks, last_bottleneck
+from keras_tinytrain.model._kinds import CHANNEL_AXIS, TRAINABLE_LAYERS, can_fuse, has_constant, kind_of, reads_input
 from keras_tinytrain.model._macs import traced_macs
 from keras_tinytrain.model.graph import Node, flatten, walk
 
 FROZEN = "its trainable flag is False"  # the `reason` of a layer that its user has frozen
-TRAINABLE_LAYERS = "Conv1D, Conv2D, DepthwiseConv1D, DepthwiseConv2D and Dense"
-CHANNEL_AXIS = {"conv": -1, "depthwise": -2, "dense": -1}  # of the kernel, as Keras lays it out
-_FUSED = (keras.layers.Activation, keras.layers.ReLU, keras.layers.Softmax)  # activations that operators apply themselves
-_POOLS = (
-    keras.layers.GlobalAveragePooling2D,
-    keras.layers.AveragePooling2D,
-    keras.layers.GlobalAveragePooling1D,
-    keras.layers.AveragePooling1D,
-)
-_MAX_POOLS = (
-    keras.layers.GlobalMaxPooling2D,
-    keras.layers.MaxPooling2D,
-    keras.layers.GlobalMaxPooling1D,
-    keras.layers.MaxPooling1D,
-)
-_ONLY_IN_TRAINING = (
-    keras.layers.Identity,
-    keras.layers.Dropout,
-    keras.layers.SpatialDropout1D,
-    keras.layers.SpatialDropout2D,
-    keras.layers.GaussianDropout,
-    keras.layers.GaussianNoise,
-    keras.layers.AlphaDropout,
-)
-_KINDS: dict[str, tuple[type, ...]] = {
-    "conv": (keras.layers.Conv2D, keras.layers.Conv1D),
-    "depthwise": (keras.layers.DepthwiseConv2D, keras.layers.DepthwiseConv1D),
-    "dense": (keras.layers.Dense,),
-    "add": (keras.layers.Add,),
-    "batch_norm": (keras.layers.BatchNormalization,),
-    "pad": (keras.layers.ZeroPadding2D, keras.layers.ZeroPadding1D),
-    "input": (keras.layers.InputLayer,),
-    "activation": (*_FUSED, keras.layers.LeakyReLU),
-    "pool": _POOLS,
-    "max_pool": _MAX_POOLS,
-    "identity": (keras.layers.Flatten, keras.layers.Reshape, *_ONLY_IN_TRAINING),
-}
+_MERGED = "a hard sigmoid follows, whose constant becomes part of its bias on the device"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,8 +22,8 @@ class LayerInfo:
 
     Args:
         name: the layer's name in the user's model.
-        kind: "conv", "depthwise" or "dense" for layers with channels; "add", "pool", "max_pool", "activation",
-            "batch_norm", "pad", "identity", "input" or "other" for the rest.
+        kind: "conv", "depthwise" or "dense" for layers with channels; "add", "multiply", "concatenate", "pool",
+            "max_pool", "activation", "batch_norm", "pad", "identity", "input" or "other" for the rest.
         block: number of the block it belongs to, from 0.
         inputs: indices of the rows it reads.
         input_shape: of its first input, without the batch axis.
@@ -69,6 +34,7 @@ class LayerInfo:
         reason: why its weights cannot be trained here; "" where they can, or where it has none.
         can_fuse: whether the device's operator before it applies it, if it is an activation.
         left_out: why it is no candidate; "" where it is one, or where nobody has asked (see `choose.candidates`).
+        reads_input: whether the gradient of an activation reads its input, not its output.
     """
 
     name: str
@@ -83,6 +49,7 @@ class LayerInfo:
     reason: str
     can_fuse: bool = True
     left_out: str = ""
+    reads_input: bool = False
 
     @property
     def has_channels(self) -> bool:
@@ -219,6 +186,9 @@ def layer_table(model: keras.Model) -> LayerTable:
     """
     nodes = walk(flatten(model))
     rows = [_row(node, nodes) for node in nodes]
+    for node, row in zip(nodes, rows):
+        if has_constant(node.layer) and rows[row.inputs[0]].has_channels:
+            rows[row.inputs[0]] = dataclasses.replace(rows[row.inputs[0]], reason=_MERGED)
     blocks = find_blocks(rows)
     return LayerTable(model.name, tuple(dataclasses.replace(row, block=block) for row, block in zip(rows, blocks)))
 
@@ -226,7 +196,7 @@ def layer_table(model: keras.Model) -> LayerTable:
 def _row(node: Node, nodes: Sequence[Node]) -> LayerInfo:
     layer, output_shape = node.layer, _shape(node.output, node.layer)
     input_shape = _shape(nodes[node.inputs[0]].output, node.layer) if node.inputs else output_shape
-    kind = _kind(layer)
+    kind = kind_of(layer)
     kernel_shape = tuple(layer.kernel.shape) if kind in CHANNEL_AXIS else ()
     return LayerInfo(
         name=layer.name,
@@ -239,7 +209,8 @@ def _row(node: Node, nodes: Sequence[Node]) -> LayerInfo:
         has_bias=bool(kernel_shape) and bool(layer.use_bias),
         macs=_macs(node, nodes, kind, kernel_shape),
         reason=_reason(layer, kind),
-        can_fuse=type(layer) in _FUSED,
+        can_fuse=can_fuse(layer),
+        reads_input=reads_input(layer),
     )
 
 
@@ -251,10 +222,6 @@ def _shape(tensor, layer):
             "Give the model an input of fixed height and width: keras.Input(shape=(height, width, channels))."
         )
     return shape
-
-
-def _kind(layer):
-    return next((kind for kind, classes in _KINDS.items() if type(layer) in classes), "other")
 
 
 def _reason(layer, kind):

@@ -40,7 +40,7 @@ def dequantised_model(model: keras.Model, bundle: Bundle) -> keras.Model:
     copy = keras.models.clone_model(canonical)
     copy.set_weights(canonical.get_weights())
     found = _kernels(bundle.frozen) | _kernels(bundle.trainable)
-    for layer in (layer for layer in copy.layers if layer.get_weights()):
+    for layer in (layer for layer in copy.layers if hasattr(layer, "kernel")):
         if layer.name not in found:
             raise ValueError(
                 f"Bundle {bundle.path} holds no layer '{layer.name}': it was exported from another model. Pass that model."

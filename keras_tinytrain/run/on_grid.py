@@ -1,5 +1,7 @@
 """A Keras model that computes in float what the int8 model of a bundle computes, and learns on the same grid as the device."""
 
+import collections.abc
+import math
 import typing
 
 import keras
@@ -8,8 +10,10 @@ import tensorflow as tf
 
 from keras_tinytrain.export.bundle import Bundle
 from keras_tinytrain.export.tflite import flatbuffer as fb
+from keras_tinytrain.export.tflite.arena import smallest_arena
 from keras_tinytrain.model.graph import rebuild
 from keras_tinytrain.run.dequantise import dequantised_model
+from keras_tinytrain.run.micro_model import MicroModel
 
 _RELU, _RELU6 = 1, 3  # fusedActivationFunction
 
@@ -75,6 +79,10 @@ class Grid:
         *self.input_zero_points, self.zero_point = (int(zero_point[0]) for zero_point in zero_points)
         weight = operator.inputs[1:2]  # none of an operator without a kernel
         self.kernel_scales = fb.quantisation(model, int(weight[0]))[0] if len(weight) else np.zeros(0, np.float32)
+        if self.kind == "PRELU":
+            self.slopes = fb.known(model, int(weight[0])).astype(np.float64) - fb.quantisation(model, int(weight[0]))[1]
+            self.slope_scale = np.float32(self.kernel_scales[0])
+        self.answers = np.zeros(0)  # of an operator of one int8 value: see `_answers`
         activation = getattr(operator.builtinOptions, "fusedActivationFunction", 0)
         activation = {"RELU": _RELU, "RELU6": _RELU6}.get(self.kind, activation)
         self.lowest, self.highest = -128, 127
@@ -196,6 +204,45 @@ class GridLeakyReLU(_OnGrid, keras.layers.LeakyReLU):
         return grid.write(x * factor * tf.where(above, np.float64(1), slope), rounded)
 
 
+class GridMultiply(_OnGrid, keras.layers.Multiply):
+    def call(self, inputs):
+        grid = self.grid
+        product = grid.read(inputs[0], 0) * grid.read(inputs[1], 1)
+        factor = np.prod(np.asarray(grid.input_scales, np.float64)) / np.float64(grid.scale)
+        return grid.write(product * factor, multiply(tf.round(product), factor))
+
+
+class GridActivation(_OnGrid, keras.layers.Activation):
+    def call(self, inputs):
+        """TensorFlow Lite Micro's own answers. The derivative is that of the int8 values that the device keeps."""
+        grid = self.grid
+        x = grid.read(inputs)
+        rounded = tf.gather(grid.answers, tf.cast(tf.round(x), tf.int32) + grid.input_zero_points[0] + 128)
+        y, factor = rounded * np.float64(grid.scale), np.float64(grid.input_scales[0]) / np.float64(grid.scale)
+        slope = _DERIVATIVES[grid.kind](tf.stop_gradient(x) * np.float64(grid.input_scales[0]), y)
+        return grid.write(x * factor * slope, rounded)
+
+
+class GridPReLU(_OnGrid, keras.layers.PReLU):
+    def call(self, inputs):
+        """As GridLeakyReLU, with a slope of each channel, int8."""
+        grid, x = self.grid, self.grid.read(inputs)
+        slopes, factor = grid.slopes, np.float64(grid.input_scales[0]) / np.float64(grid.scale)
+        whole = tf.round(x)
+        below = multiply(whole * slopes, factor * np.float64(grid.slope_scale))
+        rounded = tf.where(whole >= 0, multiply(whole, factor), below)
+        slope = np.float32(slopes * np.float64(grid.slope_scale)).astype(np.float64)
+        return grid.write(x * factor * tf.where(rounded > 0, np.float64(1), slope), rounded)
+
+
+# {operator: (real input, real output) -> derivative}, as in tinytrain/backward/operators.cpp
+_DERIVATIVES: dict[str, collections.abc.Callable[[tf.Tensor, tf.Tensor], tf.Tensor]] = {
+    "LOGISTIC": lambda x, y: y * (1 - y),
+    "TANH": lambda x, y: 1 - y * y,
+    "ELU": lambda x, y: tf.where(y > 0, tf.ones_like(y), y + 1),
+    "HARD_SWISH": lambda x, y: tf.where(x <= -3, tf.zeros_like(x), tf.where(x >= 3, tf.ones_like(x), (2 * x + 3) / 6)),
+}
+
 # {TensorFlow Lite's operator: the Keras layer that computes it}, of all that export/backward/operators.py declares.
 _ON_GRID: dict[str, type[keras.layers.Layer]] = {
     "CONV_2D": GridConv2D,
@@ -209,23 +256,41 @@ _ON_GRID: dict[str, type[keras.layers.Layer]] = {
     "RELU": GridReLU,
     "RELU6": GridReLU,
     "LEAKY_RELU": GridLeakyReLU,
+    "PRELU": GridPReLU,
+    "MUL": GridMultiply,
+    **dict.fromkeys(_DERIVATIVES, GridActivation),
 }
-_AS_IT_IS = ("PAD", "RESHAPE")  # their output is on the grid of their input
+_AS_IT_IS = ("PAD", "RESHAPE", "CONCATENATION")  # their output is on the grid of their inputs
 
 
 def _grids(model, files):
     """{name: Grid} of the layers of a canonical model that round. After a fused activation, a ReLU layer changes nothing more."""
     kinds = {layer.name: type(layer) for layer in model.layers}
     found: dict[str, Grid] = {}
-    for tflite in (fb.read_model(file) for file in files if file is not None):
-        for operator in tflite.subgraphs[0].operators:
+    for file in (file for file in files if file is not None):
+        tflite = fb.read_model(file)
+        for index, operator in enumerate(tflite.subgraphs[0].operators):
             names, kind = fb.tensor_name(tflite, int(operator.outputs[0])).split(";"), fb.operator_name(tflite, operator)
             own = [name for name in names if kind in _ON_GRID and kinds.get(name) in _ON_GRID[kind].__bases__]
             if kind not in _AS_IT_IS and len(own) != 1:
                 known = ", ".join([*_ON_GRID, *_AS_IT_IS])
                 raise ValueError(f"{kind} of layer '{names[0]}' is not known on the grid. Known: {known}.")
             found |= {name: Grid(tflite, operator) for name in own}
+            if kind in _DERIVATIVES:
+                found[own[0]].answers = _answers(file, index) - found[own[0]].zero_point
     return found
+
+
+def _answers(file: bytes, index: int) -> np.ndarray:
+    """What operator `index` of one input answers to each int8 value from -128 to 127, float64: asked of TensorFlow Lite Micro."""
+    model = fb.read_model(file)
+    operator = model.subgraphs[0].operators[index]
+    ends = [[int(tensor) for tensor in tensors] for tensors in (operator.inputs, operator.outputs)]
+    shape = fb.shape_of(model, ends[0][0])
+    part = fb.part_of(model, [index], *ends)
+    micro = MicroModel(part, smallest_arena(part))
+    values = np.resize(np.arange(-128, 128, dtype=np.int8), (-(-256 // math.prod(shape)), *shape))
+    return np.concatenate([micro(value)[0].ravel() for value in values])[:256].astype(np.float64)
 
 
 def _first_maxima(steps, size, strides, padding):

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from keras import layers
-from models import images, pooled_net, separable_net, sequence_net, tiny_net
+from models import gated_net, images, joined_net, pooled_net, separable_net, sequence_net, tiny_net
 
 from keras_tinytrain.choose.arena import placed_bytes
 from keras_tinytrain.choose.backward_pass import interiors, place_gradients, values_read
@@ -62,6 +62,10 @@ BLOCKS = (
     "average",
     "relu",
     "leaky",
+    "swish",
+    "excite",
+    "join",
+    "parametric",
     "residual",
     "forked",
     "shortcut",
@@ -120,6 +124,15 @@ def block_output(block, x):
         return layers.ReLU()(x)
     if kind == "leaky":
         return layers.LeakyReLU(0.2)(conv(channels, 1)(x))
+    if kind == "swish":
+        return layers.Activation("hard_silu" if block.activation else "silu")(conv(channels, 3)(x))
+    if kind == "excite":
+        gate = conv(x.shape[-1], 1, activation="sigmoid")(layers.GlobalAveragePooling2D(keepdims=True)(x))
+        return layers.Multiply()([x, gate])
+    if kind == "join":
+        return layers.Activation(relu)(layers.Concatenate()([x, conv(channels, 1, activation=relu)(x)]))
+    if kind == "parametric":
+        return layers.PReLU(shared_axes=[1, 2])(layers.Dense(channels, activation="tanh")(x))
     if kind == "residual":
         return layers.Add()([x, conv(x.shape[-1], 3, activation=relu)(x)])
     if kind == "forked":  # the ReLU cannot be fused: its input is read once more
@@ -215,7 +228,7 @@ def _converted(build):
 
 
 @pytest.mark.parametrize("split", [False, True])
-@pytest.mark.parametrize("build", [tiny_net, separable_net, pooled_net, linear_net, sequence_net])
+@pytest.mark.parametrize("build", [tiny_net, separable_net, pooled_net, linear_net, sequence_net, gated_net, joined_net])
 def test_parts_are_those_of_the_exported_graph(build, split):
     """The layer table and the exported graph fill one formula; only gradients may be estimated too high, of additions."""
     model = fold_batch_norm(build())
@@ -237,7 +250,7 @@ def test_parts_are_those_of_the_exported_graph(build, split):
     assert {**estimated.training, "activation_gradients": gradients[1]} == exported.training
 
 
-@pytest.mark.parametrize("build", [tiny_net, separable_net, pooled_net, linear_net, sequence_net])
+@pytest.mark.parametrize("build", [tiny_net, separable_net, pooled_net, linear_net, sequence_net, gated_net, joined_net])
 def test_kept_values_and_gradients_are_those_of_the_exported_graph(build):
     model = fold_batch_norm(build())
     table = layer_table(model)

@@ -221,11 +221,23 @@ def test_adding_a_tensor_to_itself_accumulates():
 @pytest.mark.parametrize(
     ("build", "message"),
     [
-        (lambda x: layers.Multiply(name="culprit")([x, layers.ReLU(6.0)(x)]), "MUL of layer 'culprit'"),
-        (lambda x: layers.Conv2D(4, 1, activation="tanh", name="culprit")(x), "TANH of layer 'culprit"),
+        (lambda x: layers.Subtract(name="culprit")([x, layers.ReLU(6.0)(x)]), "SUB of layer 'culprit'"),
+        (lambda x: layers.Multiply(name="culprit")([x, layers.Conv2D(1, 1)(x)]), "'culprit' multiplies shapes"),
+        (
+            lambda x: layers.Concatenate(name="culprit")([x, layers.ReLU(6.0)(x), x]),
+            "'culprit' concatenates 3 tensors on axis -1",
+        ),
+        (
+            lambda x: layers.Concatenate(1, name="culprit")([x, layers.ReLU(6.0)(x)]),
+            "'culprit' concatenates 2 tensors on axis 1",
+        ),
+        (lambda x: layers.PReLU("uniform", name="culprit")(x), "'culprit' has a slope of its own at every position"),
+        (
+            lambda x: layers.PReLU(keras.initializers.RandomUniform(-1, -0.5), shared_axes=[1, 2], name="culprit")(x),
+            "'culprit' has slopes below 0",
+        ),
         (lambda x: layers.DepthwiseConv2D(3, depth_multiplier=2, name="culprit")(x), "'culprit' has groups or a depth mult"),
         (lambda x: layers.Conv2D(4, 3, dilation_rate=2, name="culprit")(x), "'culprit' is dilated"),
-        (lambda x: layers.Dense(4, name="culprit")(x), "'culprit' is applied along an axis"),
     ],
 )
 def test_what_cannot_go_backwards_is_named(build, message):
@@ -236,6 +248,35 @@ def test_what_cannot_go_backwards_is_named(build, message):
     with pytest.raises(ValueError, match=message):
         exported.cut("trained")
     exported.cut("head")  # after it, nothing is wrong
+
+
+def test_dense_layer_along_an_axis():
+    image = keras.Input((6, 6, 2))
+    x = layers.Dense(4, activation="relu", name="trained")(layers.Reshape((36, 2))(image))
+    x = layers.Dense(3, name="along")(layers.Reshape((6, 6, 4), name="map")(x))
+    _, _, graph = Exported(keras.Model(image, layers.Flatten(name="flat")(x))).cut("trained")
+    assert [layer.op for layer in graph.layers if layer.kernel is not None] == ["kDenseAlong", "kDenseAlong"]
+    assert [tensor.size // tensor.channels for tensor in graph.tensors[:-1]] == [36] * (len(graph.tensors) - 1)
+
+
+def test_squeeze_and_excite():
+    image = keras.Input((6, 6, 2))
+    x = layers.Conv2D(4, 1, activation="relu", name="trained")(image)
+    gate = layers.Conv2D(4, 1, activation="sigmoid", name="gate")(layers.GlobalAveragePooling2D(keepdims=True, name="mean")(x))
+    x = layers.Activation("silu", name="silu")(layers.Multiply(name="excite")([x, gate]))
+    _, _, graph = Exported(keras.Model(image, layers.Flatten(name="flat")(x))).cut("trained")
+    assert [(layer.name, layer.op) for layer in graph.layers] == [
+        ("trained", "kConv2D"),
+        ("mean", "kAveragePool2D"),
+        ("gate", "kConv2D"),
+        ("gate.activation", "kLogistic"),
+        ("excite", "kMultiply"),
+        ("silu.sigmoid", "kLogistic"),
+        ("silu", "kMultiply"),
+        ("flat", "kReshape"),
+    ]
+    # Factors of both products, and what the sigmoids' derivatives read: their outputs.
+    assert kept_layers(graph) == ["trained.activation", "gate.activation", "excite", "silu.sigmoid"]
 
 
 def test_max_pooling_and_padding():

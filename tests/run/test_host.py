@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 from bundle_reference import reference_gradients
-from models import images, labelled_images, pooled_net, separable_net, sequence_net, tiny_net
+from models import gated_net, images, joined_net, labelled_images, pooled_net, separable_net, sequence_net, tiny_net
 
 from keras_tinytrain import _runtime
 from keras_tinytrain.choose.backward_pass import with_gradient
@@ -76,6 +76,8 @@ CASES = {  # model, plan, head, views, (optimizer, learning rate); "views" and "
     "leaky": (leaky_net, plan_of(first=(0, 5), second=(1, 2), third=(3,)), "prototypes", ((0, 1),), ("rmsprop", 0.002)),
     "sequence": (sequence_net, plan_of(causal=(1, 6), depthwise=(0, 3), second=(2,)), "prototypes", (), ("adam", 0.01)),
     "separated": (separated_net, SEPARATED, "prototypes", (), ("adam", 0.01)),
+    "gated": (gated_net, plan_of(stem=(1, 6), expand=(3,), gate=(0, 9), project=(2,)), "prototypes", (), ("adam", 0.01)),
+    "joined": (joined_net, plan_of(stem=(0, 5), left=(1,), right=(2, 3), along=(4,)), "prototypes", (), ("adam", 0.01)),
     "separable": (separable_net, plan_of(s1_pointwise=(2, 7), s3_depthwise=(0, 4)), "prototypes", (), ("adam", 0.01)),
     "softmax": (lambda: tiny_net(classes=WAYS), plan_of(b2_expand=(0, 1), logits=(0, 1, 2, 3)), "softmax", (), ("adam", 0.01)),
 }

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from bundle_reference import by_channel
-from models import images, labelled_images, pooled_net, sequence_net, tiny_net
+from models import gated_net, images, joined_net, labelled_images, pooled_net, sequence_net, tiny_net
 
 from keras_tinytrain.benchmark.device import EPSILON, curve_difference
 from keras_tinytrain.export import Board, TrainingSettings, export_tflm
@@ -32,6 +32,8 @@ CASES = {
     "pooled": (pooled_net, plan_of(first=(0, 5), second=(1,), hidden=(0, 7))),
     "picking": (picking_net, plan_of(first=(0, 5), second=(1, 2))),
     "sequence": (sequence_of_image, plan_of(first=(0, 7), causal=(1, 6), depthwise=(0, 3), embedding=(2,))),
+    "gated": (gated_net, plan_of(stem=(1, 6), expand=(3,), gate=(0, 9), project=(2,))),
+    "joined": (joined_net, plan_of(stem=(0, 5), left=(1,), right=(2, 3), along=(4,))),
     "leaky": (leaky_net, plan_of(first=(0, 5), second=(1, 2), third=(3,))),
 }
 
@@ -104,9 +106,9 @@ def test_a_whole_run_follows_the_device(case):
 def test_an_operator_that_is_not_known_is_named(tmp_path):
     image = keras.Input((8, 8, 2))
     x = keras.layers.Conv2D(4, 3, activation="relu", name="first")(image)
-    x = keras.layers.Multiply(name="product")([x, keras.layers.Conv2D(4, 1, name="gate")(x)])
+    x = keras.layers.Subtract(name="difference")([x, keras.layers.Conv2D(4, 1, name="gate")(x)])
     model = keras.Model(image, keras.layers.Dense(5, name="embedding")(keras.layers.GlobalAveragePooling2D(name="pool")(x)))
     plan = plan_of(embedding=(0, 1))
-    bundle = export_tflm(model, plan, calibration=images(model, 8), out=tmp_path / "gated", weights_in_ram="whole")
-    with pytest.raises(ValueError, match="MUL of layer 'product' is not known on the grid"):
+    bundle = export_tflm(model, plan, calibration=images(model, 8), out=tmp_path / "difference", weights_in_ram="whole")
+    with pytest.raises(ValueError, match="SUB of layer 'difference' is not known on the grid"):
         on_grid_model(model, bundle)

@@ -28,6 +28,17 @@ def rescale(x, real):
     return (high >> right) + ((high & mask) > (mask >> 1) + (high < 0))
 
 
+ELEMENTWISE = {  # the function, and its derivative from real input and output
+    "logistic": (lambda x: 1 / (1 + np.exp(-x)), lambda x, y: y * (1 - y)),
+    "tanh": (np.tanh, lambda x, y: 1 - y * y),
+    "elu": (lambda x: np.where(x > 0, x, np.expm1(np.minimum(x, 0))), lambda x, y: np.where(y > 0, 1, y + 1)),
+    "hard_swish": (
+        lambda x: x * np.clip(x + 3, 0, 6) / 6,
+        lambda x, y: np.where(x <= -3, 0, np.where(x >= 3, 1, (2 * x + 3) / 6)),
+    ),
+}
+
+
 @dataclass
 class Tensor:
     shape: tuple  # height, width, channels
@@ -104,6 +115,8 @@ class Net:
         if layer.op == "dense":
             sums = kernel.astype(np.int64) @ x.reshape(-1)
             sums = sums.reshape(1, 1, -1)
+        elif layer.op == "along":
+            sums = x @ kernel.astype(np.int64).T
         else:
             taken = patches(x, layer, self.tensors[layer.output].shape)[0]
             sums = np.einsum("yxabc,abc->yxc" if layer.op == "depthwise" else "yxabi,oabi->yxo", taken, kernel.astype(np.int64))
@@ -114,7 +127,11 @@ class Net:
         x, output, first = values[layer.input], self.tensors[layer.output], self.tensors[layer.input]
         if layer.op == "reshape":
             return x.reshape(output.shape)
-        if layer.op in ("conv", "depthwise", "dense"):
+        if layer.op in ELEMENTWISE or layer.op in ("multiply", "concatenate", "prelu", "scale"):  # any rounding will do
+            return np.clip(np.rint(self.real_output(layer, values) / output.scale) + output.zero_point, -128, 127).astype(
+                np.int8
+            )
+        if layer.op in ("conv", "depthwise", "dense", "along"):
             sums = self.accumulators(index, values)
             real = [float(first.scale) * float(s) / float(output.scale) for s in layer.scales]
             q = rescale(sums, real)
@@ -140,6 +157,18 @@ class Net:
             if layer.op == "leaky":
                 q = np.where(steps >= 0, q, rescale(steps, float(np.float32(layer.slope)) * factor))
         return np.clip(q + output.zero_point, *self.clamps(layer)).astype(np.int8)
+
+    def real_output(self, layer, values):
+        """Of an operator with one or two inputs and no window, float64."""
+        x = self.real(layer.input, values[layer.input])
+        other = self.real(layer.input2, values[layer.input2]) if layer.input2 != NONE else None
+        if layer.op == "multiply":
+            return x * other
+        if layer.op == "concatenate":
+            return np.concatenate([x, other], axis=-1)
+        if layer.op == "prelu":
+            return np.where(x > 0, x, layer.scales * x)
+        return layer.slope * x if layer.op == "scale" else ELEMENTWISE[layer.op][0](x)
 
     def clamps(self, layer):
         output = self.tensors[layer.output]
@@ -206,7 +235,9 @@ class Net:
     def weight_gradients(self, index, values, d_output):
         layer = self.layers[index]
         x = self.real(layer.input, values[layer.input])
-        if layer.op == "dense":
+        if layer.op == "along":
+            rows = np.einsum("yxo,yxi->oi", d_output, x)
+        elif layer.op == "dense":
             rows = np.outer(d_output.reshape(-1), x.reshape(-1))
         else:
             taken = patches(x, layer, d_output.shape)[0]
@@ -219,6 +250,22 @@ class Net:
         layer, shape = self.layers[index], self.tensors[tensor].shape
         if layer.op in ("add", "activation", "reshape"):
             return d_output.reshape(shape)
+        if layer.op in ELEMENTWISE:
+            x, y = (self.real(place, values[place]) for place in (layer.input, layer.output))
+            return d_output * ELEMENTWISE[layer.op][1](x, y)
+        if layer.op == "scale":
+            return d_output * np.float64(np.float32(layer.slope))
+        if layer.op == "multiply":
+            other = layer.input2 if tensor == layer.input else layer.input
+            product = d_output * self.real(other, values[other])
+            return product if shape == d_output.shape else product.sum((0, 1), keepdims=True)
+        if layer.op == "concatenate":
+            return d_output[..., : shape[2]] if tensor == layer.input else d_output[..., -shape[2] :]
+        if layer.op == "prelu":
+            above = values[layer.output] > self.tensors[layer.output].zero_point
+            return d_output * np.where(above, 1, layer.scales.astype(np.float64))
+        if layer.op == "along":
+            return (d_output * layer.scales.astype(np.float64)) @ self.weights(index)[0].astype(np.float64)
         if layer.op == "leaky":
             above = values[layer.output] > self.tensors[layer.output].zero_point
             return d_output * np.where(above, 1, np.float64(np.float32(layer.slope)))

@@ -20,6 +20,15 @@ OPERATORS = {
     "max": "kMaxPool2D",
     "pad": "kPad",
     "leaky": "kLeakyRelu",
+    "multiply": "kMultiply",
+    "scale": "kScale",
+    "logistic": "kLogistic",
+    "hard_swish": "kHardSwish",
+    "concatenate": "kConcatenate",
+    "tanh": "kTanh",
+    "elu": "kElu",
+    "prelu": "kPrelu",
+    "along": "kDenseAlong",
 }
 ACTIVATIONS = {"linear": "kLinear", "relu": "kRelu", "relu6": "kRelu6"}
 
@@ -42,6 +51,7 @@ def render_tables(net, symbol="tinytrain_tables"):
         others = np.delete(np.arange(layer.kernel.shape[0]), net.trained[i]) if i in net.split else ...
         if layer.kernel is not None:
             code.append(array("std::int8_t", f"kernel_{i}", layer.kernel[others].reshape(-1)))
+        if layer.scales is not None:
             code.append(array("float", f"scales_{i}", layer.scales))
         if layer.bias is not None:
             code.append(array("std::int32_t", f"bias_{i}", layer.bias[others]))
@@ -73,13 +83,17 @@ def render_tensor(t):
 
 def render_layer(net, i):
     x = net.layers[i]
-    pointers = f"kernel_{i}, scales_{i}" if x.kernel is not None else "nullptr, nullptr"
+    pointers = ", ".join(f"{name}_{i}" if has else "nullptr" for name, has in _arrays(x))
     bias = f"bias_{i}" if x.bias is not None else "nullptr"
     flags = ", ".join(str(a).lower() for a in x.accumulate)
     return (
         f"{{Operator::{OPERATORS[x.op]}, Activation::{ACTIVATIONS[x.activation]}, {flags}, {x.input}, {x.input2}, "
         f"{x.output}, {', '.join(map(str, x.window))}, {number(x.slope)}, {pointers}, {bias}}}"
     )
+
+
+def _arrays(layer):
+    return ("kernel", layer.kernel is not None), ("scales", layer.scales is not None)
 
 
 def render_trained(net, i):

@@ -9,6 +9,7 @@ from keras_tinytrain import _runtime
 from keras_tinytrain.export import board
 from keras_tinytrain.run.emulator import COMMAND
 from keras_tinytrain.run.firmware import ARDUINO, build_program, compile_sources
+from tests.runtime.gated_net import gated_net
 from tests.runtime.net_tables import load_tables
 from tests.runtime.paths import ROOT, SOURCES
 from tests.runtime.small_net import SPLIT, samples, small_net
@@ -87,7 +88,7 @@ def runtime(request, tmp_path_factory):
 
 @pytest.mark.parametrize("name", SETTINGS)
 def test_training_is_the_same_on_the_board(name, runtime, tmp_path):
-    net = small_net(by_channel={"adam": 3, "int8": 5}.get(name, 0), picking=name == "sgd")
+    net = gated_net() if name == "rmsprop" else small_net(by_channel={"adam": 3, "int8": 5}.get(name, 0), picking=name == "sgd")
     net.split = SPLIT if name in ("momentum", "int8") else ()
     net.image_shape = net.tensors[0].shape  # no frozen part: images are features
     net.views = ((0, 1, False), (-1, 0, True))

@@ -8,6 +8,7 @@ from models import images, separable_net, tiny_net
 from keras_tinytrain.export import TrainingSettings, export_tflm
 from keras_tinytrain.export.templates import render
 from keras_tinytrain.plan import LayerPlan, Plan
+from tests.runtime.gated_net import gated_net
 from tests.runtime.net_tables import render_tables
 from tests.runtime.paths import ROOT, SOURCES
 from tests.runtime.small_net import SPLIT, small_net
@@ -47,12 +48,15 @@ def run(runtime, tables, folder):
         ("prototypes", (), 3, ""),
         ("prototypes", ((1, 0, False), (-40, 3, True)), 0, "picking"),
         ("softmax", (), 5, "split"),
+        ("prototypes", ((1, 0, True),), 0, "gated"),
         ("prototypes", ((1, 0, True),), 1, "candidates"),
     ],
 )
 def test_random_data_cause_no_undefined_behaviour(head, views, by_channel, variant, runtime, tmp_path):
     candidates = ("kPerWeightAndMac", 10**6) if variant == "candidates" else ()
     net = small_net(head, by_channel=by_channel, picking=variant == "picking", candidates=candidates)
+    if variant == "gated":
+        net = gated_net()
     net.views, net.split = views, SPLIT if variant == "split" else ()
     (tmp_path / "tables.cpp").write_text(render_tables(net))
     assert run(runtime, [tmp_path / "tables.cpp"], tmp_path).startswith(b"TTDL")

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from keras_tinytrain import _runtime
+from tests.runtime.gated_net import gated_net
 from tests.runtime.int8_net import NONE, STORED_SAMPLE
 from tests.runtime.net_tables import load_tables
 from tests.runtime.reference import keras_change, views_of
@@ -54,10 +55,15 @@ def picking(tmp_path_factory):
     return Setup(small_net(picking=True), tmp_path_factory.mktemp("picking"))
 
 
+@pytest.fixture(scope="module")
+def gated(tmp_path_factory):
+    return Setup(gated_net(), tmp_path_factory.mktemp("gated"))
+
+
 # ---- gradients -----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("which", ["setup", "by_channel", "with_views", "softmax", "split", "picking"])
+@pytest.mark.parametrize("which", ["setup", "by_channel", "with_views", "softmax", "split", "picking", "gated"])
 def test_mean_gradients_equal_float64(which, request):
     """1e-5 of the largest magnitude in each tensor."""
     setup = request.getfixturevalue(which)

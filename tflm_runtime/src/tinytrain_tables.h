@@ -28,6 +28,15 @@ enum class Operator : std::uint8_t {
   kMaxPool2D = 7,        // window kernel_height x kernel_width; the first of equal maxima, row by row, has the gradient
   kPad = 8,              // pad_top rows above, pad_left columns to the left, the others below and to the right
   kLeakyRelu = 9,        // input where it is positive, else slope * input
+  kMultiply = 10,        // input * input2, equal shapes, or one of them 1 x 1 x channels
+  kScale = 11,           // slope * input
+  kLogistic = 12,        // 1 / (1 + e^-input)
+  kHardSwish = 13,       // input * min(max(input + 3, 0), 6) / 6
+  kConcatenate = 14,     // the channels of input, then those of input2
+  kTanh = 15,
+  kElu = 16,         // input where it is positive, else e^input - 1
+  kPrelu = 17,       // input where it is positive, else kernel_scales[channel] * input
+  kDenseAlong = 18,  // kernel [out][in], at each of height x width positions
 };
 
 enum class Activation : std::uint8_t { kLinear = 0, kRelu = 1, kRelu6 = 2 };  // fused into the layer: applied to its output
@@ -88,7 +97,7 @@ struct Layer {
   bool accumulate_input;   // add to d_input, which a later layer has written already; false: overwrite it
   bool accumulate_input2;  // the same for input2
   std::int32_t input;      // index into Tables::tensors
-  std::int32_t input2;     // kAdd; kNone for others
+  std::int32_t input2;     // kAdd, kMultiply, kConcatenate; kNone for others
   std::int32_t output;
   std::int32_t kernel_height;  // 1 if the operator has no window
   std::int32_t kernel_width;
@@ -96,9 +105,9 @@ struct Layer {
   std::int32_t stride_width;
   std::int32_t pad_top;
   std::int32_t pad_left;
-  float slope;                 // kLeakyRelu: at least 0
+  float slope;                 // kLeakyRelu: at least 0; kScale
   const std::int8_t* kernel;   // initial weights, in flash; nullptr: the operator has none. See TrainedLayer::kernel
-  const float* kernel_scales;  // [output channels], symmetric; dense: the one scale, repeated
+  const float* kernel_scales;  // [output channels], symmetric; dense: the one scale, repeated; kPrelu: slopes, at least 0
   const std::int32_t* bias;    // [output channels], scale = input scale * kernel scale; nullptr: none
 };
 

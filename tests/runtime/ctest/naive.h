@@ -103,6 +103,28 @@ inline Doubles LeakyRelu(Doubles values, double slope) {
   return values;
 }
 
+template <typename Function>
+Doubles Map(const Doubles& values, const Function& function) {
+  Doubles output(values.size());
+  for (std::size_t i = 0; i < values.size(); ++i) output[i] = function(values[i], static_cast<std::int32_t>(i));
+  return output;
+}
+
+inline Doubles Product(const Doubles& a, const Doubles& b) {
+  return Map(a, [&b](double x, std::int32_t i) { return x * b[static_cast<std::size_t>(i)]; });
+}
+
+// The input as the channels of the output that begin with `first`; the others are 0.
+inline Doubles Part(const Doubles& input, const WindowShape& s, std::int32_t first) {
+  Doubles output(static_cast<std::size_t>(s.output_height * s.output_width * s.output_channels), 0.0);
+  for (std::size_t i = 0; i < input.size(); ++i) {
+    const std::size_t pixel = i / static_cast<std::size_t>(s.input_channels),
+                      c = i % static_cast<std::size_t>(s.input_channels);
+    output[pixel * static_cast<std::size_t>(s.output_channels) + static_cast<std::size_t>(first) + c] = input[i];
+  }
+  return output;
+}
+
 inline double Dot(const Doubles& a, const Doubles& b) {
   double sum = 0.0;
   for (std::size_t i = 0; i < a.size(); ++i) sum += a[i] * b[i];

@@ -50,11 +50,20 @@ WindowShape WindowOf(Random* random, Operator op) {
     case Operator::kAveragePool2D:
     case Operator::kMaxPool2D: return operands::AnyWindow(random, true);
     case Operator::kDense: return {2, 3, 4, 1, 1, 5, 1, 1, 1, 1, 0, 0};
+    case Operator::kDenseAlong: return {2, 3, 4, 1, 6, 5, 1, 1, 1, 1, 0, 0};
     case Operator::kReshape: return {2, 3, 4, 1, 1, 24, 1, 1, 1, 1, 0, 0};
     case Operator::kPad: return {2, 3, 4, 5, 4, 4, 1, 1, 1, 1, 2, 1};
+    case Operator::kConcatenate: return {2, 3, 4, 2, 3, 6, 1, 1, 1, 1, 0, 0};
     case Operator::kAdd:
     case Operator::kActivation:
-    case Operator::kLeakyRelu: return same;
+    case Operator::kLeakyRelu:
+    case Operator::kMultiply:
+    case Operator::kScale:
+    case Operator::kLogistic:
+    case Operator::kHardSwish:
+    case Operator::kTanh:
+    case Operator::kElu:
+    case Operator::kPrelu: return same;
   }
   return same;
 }
@@ -65,12 +74,26 @@ Doubles Forward(const Case& c, const Doubles& input) {
   switch (c.layer.op) {
     case Operator::kDense: s = operands::PointwiseWindow(1, 1, static_cast<std::int32_t>(input.size()), s.output_channels);
     // falls through
+    case Operator::kDenseAlong:
     case Operator::kConv2D:
     case Operator::kDepthwiseConv2D: return naive::Convolution(input, c.o.RealKernel(), s, c.o.depthwise);
     case Operator::kAveragePool2D: return naive::AveragePool(input, s);
     case Operator::kMaxPool2D: return naive::MaxPool(input, s);
     case Operator::kPad: return naive::Pad(input, s);
     case Operator::kLeakyRelu: return naive::LeakyRelu(input, static_cast<double>(c.layer.slope));
+    case Operator::kMultiply: return naive::Product(input, c.o.RealInput());  // the other factor: the same, but constant
+    case Operator::kConcatenate: return naive::Part(input, s, s.output_channels - s.input_channels);  // the second part
+    case Operator::kScale:
+      return naive::Map(input, [&c](double x, std::int32_t) { return static_cast<double>(c.layer.slope) * x; });
+    case Operator::kLogistic: return naive::Map(input, [](double x, std::int32_t) { return 1.0 / (1.0 + std::exp(-x)); });
+    case Operator::kTanh: return naive::Map(input, [](double x, std::int32_t) { return std::tanh(x); });
+    case Operator::kElu: return naive::Map(input, [](double x, std::int32_t) { return x > 0.0 ? x : std::exp(x) - 1.0; });
+    case Operator::kHardSwish:
+      return naive::Map(input, [](double x, std::int32_t) { return x * std::fmax(0.0, std::fmin(6.0, x + 3.0)) / 6.0; });
+    case Operator::kPrelu:
+      return naive::Map(input, [&c](double x, std::int32_t i) {
+        return x > 0.0 ? x : x * static_cast<double>(c.o.scales[static_cast<std::size_t>(i % c.o.s.output_channels)]);
+      });
     case Operator::kAdd:  // of one input; the other is a constant
     case Operator::kActivation:
     case Operator::kReshape: return input;
@@ -80,6 +103,7 @@ Doubles Forward(const Case& c, const Doubles& input) {
 
 // The dense layer's kernel is [out][in], whatever the input's shape.
 WindowShape OperandShape(Operator op, const WindowShape& s) {
+  if (op == Operator::kDenseAlong) return operands::PointwiseWindow(1, s.output_width, s.input_channels, s.output_channels);
   if (op != Operator::kDense) return s;
   return operands::PointwiseWindow(1, 1, s.input_height * s.input_width * s.input_channels, s.output_channels);
 }
@@ -89,8 +113,10 @@ void InputGradient(const std::string& name, const Case& c, const tinytrain::Oper
   const tinytrain::TrainedState untrained{};
   const tinytrain::KernelRows kernel(c.tables, c.layer, untrained);
   std::vector<std::int8_t> output;
-  for (const double value : Forward(c, input))
-    output.push_back(static_cast<std::int8_t>(std::fmax(-128, std::fmin(127, value))));
+  for (const double value : Forward(c, input)) {
+    const double q = std::round(value / static_cast<double>(c.tensors[1].scale)) + c.tensors[1].zero_point;
+    output.push_back(static_cast<std::int8_t>(std::fmax(-128, std::fmin(127, q))));
+  }
   for (const bool accumulate : {false, true}) {
     auto d_output = c.o.d_output;
     std::vector<float> d_input(input.size(), accumulate ? 0.5f : 0.0f);
@@ -99,15 +125,16 @@ void InputGradient(const std::string& name, const Case& c, const tinytrain::Oper
     for (double& value : sum) value += accumulate ? 0.5 : 0.0;
     row.input_backward({c.layer, c.tensors[0], c.tensors[1], kernel, tinytrain::ShapeOf(c.layer, c.tensors[0], c.tensors[1]),
                         row.Has(tinytrain::kReadsInput) ? c.o.input.data() : nullptr,
-                        row.Has(tinytrain::kReadsOutput) ? output.data() : nullptr, d_input.data(), d_output.data(),
-                        accumulate});
+                        row.Has(tinytrain::kReadsOutput) ? output.data() : nullptr, d_input.data(), d_output.data(), accumulate,
+                        &c.tensors[0], c.o.input.data(), true});
     Near(name + (accumulate ? ", added" : ""), d_input, sum);
   }
   if (!row.Has(tinytrain::kInPlace)) return;
   auto both = c.o.d_output;
   row.input_backward({c.layer, c.tensors[0], c.tensors[1], kernel, tinytrain::ShapeOf(c.layer, c.tensors[0], c.tensors[1]),
                       row.Has(tinytrain::kReadsInput) ? c.o.input.data() : nullptr,
-                      row.Has(tinytrain::kReadsOutput) ? output.data() : nullptr, both.data(), both.data(), false});
+                      row.Has(tinytrain::kReadsOutput) ? output.data() : nullptr, both.data(), both.data(), false,
+                      &c.tensors[0], c.o.input.data(), true});
   Near(name + ", in place", both, expected);
 }
 
@@ -128,6 +155,34 @@ void KernelGradient(const std::string& name, const Case& c, const tinytrain::Ope
   Near(name + "'s bias", d_bias, c.o.BiasRows());
 }
 
+// For an operator whose gradient reads values that are not whole: scales that suit it, and an input from which these values
+// are exact in int8. Returns whether it is such an operator.
+bool PutOnGrid(Case* c, Doubles* input) {
+  tinytrain::Tensor& output = c->tensors[1];
+  const auto inverse = [&](float scale, std::int32_t zero_point, double (*function)(double)) {
+    output.scale = scale;
+    output.zero_point = zero_point;
+    for (double& x : *input) {
+      const double q = std::fmod(x, 60.0) - (zero_point < 0 ? 0.0 : 0.5);  // from -60 to 60; -0.5: no output is 0
+      x = function(static_cast<double>(scale) * (std::ceil(q) + (zero_point < 0 ? 128.0 : std::ceil(q) < 1.0 ? -1.0 : 0.0)));
+    }
+    return true;
+  };
+  switch (c->layer.op) {
+    case Operator::kLogistic: return inverse(1.0f / 256, -128, [](double y) { return std::log(y / (1.0 - y)); });
+    case Operator::kTanh: return inverse(1.0f / 128, 0, [](double y) { return std::atanh(y); });
+    case Operator::kElu: return inverse(1.0f / 64, 0, [](double y) { return y > 0.0 ? y : std::log(1.0 + y); });
+    case Operator::kHardSwish:
+      c->tensors[0].scale = 1.0f / 16;
+      for (std::size_t i = 0; i < input->size(); ++i) {
+        if (std::fabs((*input)[i]) == 48.0) c->o.input[i] = static_cast<std::int8_t>(c->o.zero_point);  // there is no gradient
+        (*input)[i] = (c->o.input[i] - c->o.zero_point) / 16.0;
+      }
+      return true;
+    default: return false;
+  }
+}
+
 void RunOperator(Operator op, std::uint32_t seed) {
   Random random(seed);
   const tinytrain::OperatorRow& row = tinytrain::RowOf(op);
@@ -144,11 +199,13 @@ void RunOperator(Operator op, std::uint32_t seed) {
   }
   const Doubles d_output = InDouble(c.o.d_output);
   Doubles input = c.o.RealInput();
-  if (op == Operator::kLeakyRelu) {  // away from 0, where there is no gradient, and within the int8 range of the output
+  if (op == Operator::kLeakyRelu ||
+      op == Operator::kPrelu) {  // away from 0, where there is no gradient, and within the int8 range of the output
     for (double& value : input) value = (value < 0.0 ? -1.0 : 1.0) * (1.0 + std::fmod(std::fabs(value), 50.0));
   }
+  const bool is_curved = PutOnGrid(&c, &input);
   const auto loss = [&](const Doubles& x) { return naive::Dot(d_output, Forward(c, x)); };
-  InputGradient(name, c, row, input, check::CentralDifferences(loss, input, 0.25));
+  InputGradient(name, c, row, input, check::CentralDifferences(loss, input, is_curved ? 1e-4 : 0.25));
   if (row.kernel_backward != nullptr) KernelGradient(name, c, row);
 }
 

@@ -86,7 +86,7 @@ void Mutate(Copy* copy, const std::uint8_t* edit) {
                                       &layer.stride_width,  &layer.pad_top,      &layer.pad_left};
       const std::size_t field = value[3] % 14;
       if (field < 9) *fields[field] = static_cast<std::int8_t>(value[0]) * (value[1] % 4 == 0 ? 65537 : 1);
-      if (field == 9) layer.op = static_cast<tinytrain::Operator>(Modulo(value[0], 16));
+      if (field == 9) layer.op = static_cast<tinytrain::Operator>(Modulo(value[0], 24));
       if (field == 10) layer.activation = static_cast<tinytrain::Activation>(Modulo(value[0], 4));
       if (field == 11) layer.accumulate_input = value[0] % 2 == 1;
       if (field == 12) layer.accumulate_input2 = value[0] % 2 == 1;

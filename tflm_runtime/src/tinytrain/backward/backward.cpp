@@ -48,9 +48,9 @@ class Walk {
   }
 
   void InputsBackward(const Layer& layer, const KernelRows& kernel) const {
-    if (pass_.HasGradient(layer.input)) InputBackward(layer, layer.input, layer.accumulate_input, kernel);
+    if (pass_.HasGradient(layer.input)) InputBackward(layer, false, layer.accumulate_input, kernel);
     if (layer.input2 != kNone && pass_.HasGradient(layer.input2)) {
-      InputBackward(layer, layer.input2, layer.accumulate_input2, kernel);
+      InputBackward(layer, true, layer.accumulate_input2, kernel);
     }
   }
 
@@ -65,8 +65,9 @@ class Walk {
                                      d_output});
   }
 
-  void InputBackward(const Layer& layer, std::int32_t tensor, bool accumulate, const KernelRows& kernel) const {
+  void InputBackward(const Layer& layer, bool is_second, bool accumulate, const KernelRows& kernel) const {
     const OperatorRow& row = RowOf(layer.op);
+    const std::int32_t tensor = is_second ? layer.input2 : layer.input, other = is_second ? layer.input : layer.input2;
     const Tensor& input = tables_.tensors[tensor];
     const Tensor& output = tables_.tensors[layer.output];
     float* d_input = pass_.Gradient(tensor);
@@ -76,7 +77,8 @@ class Walk {
     row.input_backward({layer, input, output, kernel, ShapeOf(layer, input, output),
                         row.Has(kReadsInput) ? pass_.Activations(tensor) : nullptr,
                         row.Has(kReadsOutput) ? pass_.Activations(layer.output) : nullptr, d_input,
-                        pass_.Gradient(layer.output), accumulate});
+                        pass_.Gradient(layer.output), accumulate, other == kNone ? nullptr : &tables_.tensors[other],
+                        row.Has(kReadsOther) ? pass_.Activations(other) : nullptr, is_second});
   }
 
   const Pass& pass_;

@@ -40,12 +40,37 @@ bool PadFits(const Layer& layer, const Tensor& input, const Tensor& output) {
 
 bool OutputIsOnePixel(const Layer&, const Tensor&, const Tensor& output) { return output.height == 1 && output.width == 1; }
 
+bool PositionsAreEqual(const Layer&, const Tensor& input, const Tensor& output) {
+  return input.height * input.width == output.height * output.width;
+}
+
 bool ShapesAreEqual(const Layer&, const Tensor& input, const Tensor& output) {
   return input.height == output.height && input.width == output.width && input.channels == output.channels;
 }
 
 bool LeakyReluFits(const Layer& layer, const Tensor& input, const Tensor& output) {
   return ShapesAreEqual(layer, input, output) && layer.slope >= 0.0f && IsFinite(layer.slope);
+}
+
+bool ScaleFits(const Layer& layer, const Tensor& input, const Tensor& output) {
+  return ShapesAreEqual(layer, input, output) && IsFinite(layer.slope);
+}
+
+bool PreluFits(const Layer& layer, const Tensor& input, const Tensor& output) {
+  if (!ShapesAreEqual(layer, input, output) || layer.kernel_scales == nullptr) return false;
+  for (std::int32_t c = 0; c < output.channels; ++c) {
+    if (!(layer.kernel_scales[c] >= 0.0f) || !IsFinite(layer.kernel_scales[c])) return false;
+  }
+  return true;
+}
+
+// One factor of a product: as large as the output, or one value a channel.
+bool FactorFits(const Layer& layer, const Tensor& input, const Tensor& output) {
+  return ShapesAreEqual(layer, input, output) || (input.height == 1 && input.width == 1 && input.channels == output.channels);
+}
+
+bool PartFits(const Layer&, const Tensor& input, const Tensor& output) {
+  return input.height == output.height && input.width == output.width && input.channels < output.channels;
 }
 
 bool SizesAreEqual(const Layer&, const Tensor& input, const Tensor& output) {
@@ -62,11 +87,19 @@ std::int64_t ConvWeights(const Layer& layer, const Tensor& input) { return Windo
 
 std::int64_t DenseWeights(const Layer&, const Tensor& input) { return NumElements(input); }
 
+std::int64_t ChannelWeights(const Layer&, const Tensor& input) { return input.channels; }
+
 // ---- kernel_backward -------------------------------------------------------------------------------------------------------
 
 // A dense layer as a 1 x 1 convolution.
 WindowShape OnePixel(const WindowShape& s) {
   return {1, 1, s.input_height * s.input_width * s.input_channels, 1, 1, s.output_channels, 1, 1, 1, 1, 0, 0};
+}
+
+// A dense layer along the channels, as a 1 x 1 convolution.
+WindowShape OneRow(const WindowShape& s) {
+  const std::int32_t width = s.input_height * s.input_width;
+  return {1, width, s.input_channels, 1, width, s.output_channels, 1, 1, 1, 1, 0, 0};
 }
 
 void PointwiseKernel(const KernelStep& step, const WindowShape& s) {
@@ -87,6 +120,8 @@ void DepthwiseKernel(const KernelStep& step) {
 
 void DenseKernel(const KernelStep& step) { PointwiseKernel(step, OnePixel(step.shape)); }
 
+void DenseAlongKernel(const KernelStep& step) { PointwiseKernel(step, OneRow(step.shape)); }
+
 // ---- input_backward --------------------------------------------------------------------------------------------------------
 
 void ConvInput(const InputStep& step, const WindowShape& s) {
@@ -106,6 +141,8 @@ void ConvInput(const InputStep& step) { ConvInput(step, step.shape); }
 
 void DenseInput(const InputStep& step) { ConvInput(step, OnePixel(step.shape)); }
 
+void DenseAlongInput(const InputStep& step) { ConvInput(step, OneRow(step.shape)); }
+
 void DepthwiseInput(const InputStep& step) {
   DepthwiseBackwardInput(step.d_input, step.d_output, step.kernel.whole(), step.layer.kernel_scales, step.shape);
 }
@@ -118,11 +155,84 @@ void AveragePoolInput(const InputStep& step) { AveragePoolBackward(step.d_input,
 
 void MaxPoolInput(const InputStep& step) { MaxPoolBackward(step.d_input, step.d_output, step.input, step.shape); }
 
-// output = input where input > 0, else slope * input;  d_input = d_output where output > 0, else slope * d_output
-void LeakyReluInput(const InputStep& step) {
+float RealValue(const Tensor& tensor, std::int8_t q) { return tensor.scale * static_cast<float>(q - tensor.zero_point); }
+
+// output[i] = f(input[i]);  d_input[i] = derivative(i) * d_output[i]
+template <typename Derivative>
+void Elementwise(const InputStep& step, const Derivative& derivative) {
   for (std::int32_t i = 0; i < NumElements(step.input_tensor); ++i) {
-    const float slope = step.output[i] > step.output_tensor.zero_point ? 1.0f : step.layer.slope;
-    step.d_input[i] = slope * step.d_output[i] + (step.accumulate ? step.d_input[i] : 0.0f);
+    step.d_input[i] = derivative(i) * step.d_output[i] + (step.accumulate ? step.d_input[i] : 0.0f);
+  }
+}
+
+// output = input where input > 0, else slope * input;  derivative: 1 where output > 0, else slope
+void LeakyReluInput(const InputStep& step) {
+  Elementwise(step,
+              [&step](std::int32_t i) { return step.output[i] > step.output_tensor.zero_point ? 1.0f : step.layer.slope; });
+}
+
+void PreluInput(const InputStep& step) {
+  Elementwise(step, [&step](std::int32_t i) {
+    return step.output[i] > step.output_tensor.zero_point ? 1.0f : step.layer.kernel_scales[i % step.output_tensor.channels];
+  });
+}
+
+void ScaleInput(const InputStep& step) {
+  Elementwise(step, [&step](std::int32_t) { return step.layer.slope; });
+}
+
+// output = 1 / (1 + e^-input);  derivative: output (1 - output)
+void LogisticInput(const InputStep& step) {
+  Elementwise(step, [&step](std::int32_t i) {
+    const float output = RealValue(step.output_tensor, step.output[i]);
+    return output * (1.0f - output);
+  });
+}
+
+// output = tanh(input);  derivative: 1 - output^2
+void TanhInput(const InputStep& step) {
+  Elementwise(step, [&step](std::int32_t i) {
+    const float output = RealValue(step.output_tensor, step.output[i]);
+    return 1.0f - output * output;
+  });
+}
+
+// output = input where input > 0, else e^input - 1;  derivative: 1 where output > 0, else output + 1
+void EluInput(const InputStep& step) {
+  Elementwise(step, [&step](std::int32_t i) {
+    const float output = RealValue(step.output_tensor, step.output[i]);
+    return output > 0.0f ? 1.0f : output + 1.0f;
+  });
+}
+
+// output = input (input + 3) / 6 for input from -3 to 3, 0 below, input above;  derivative: (2 input + 3) / 6, 0, 1
+void HardSwishInput(const InputStep& step) {
+  Elementwise(step, [&step](std::int32_t i) {
+    const float input = RealValue(step.input_tensor, step.input[i]);
+    if (input <= -3.0f) return 0.0f;
+    return input >= 3.0f ? 1.0f : (2.0f * input + 3.0f) / 6.0f;
+  });
+}
+
+// output[p][c] = input[p][c] * other[p][c], where a factor of 1 x 1 has one p;  d_input[p][c] += other[p][c] * d_output[p][c]
+void MultiplyInput(const InputStep& step) {
+  const std::int32_t num_channels = step.output_tensor.channels, size = NumElements(step.output_tensor);
+  const std::int32_t step_input = NumElements(step.input_tensor) == size ? num_channels : 0;
+  const std::int32_t step_other = NumElements(*step.other_tensor) == size ? num_channels : 0;
+  const float* d_output = step.d_output;
+  for (std::int32_t p = 0; p < size / num_channels; ++p) {
+    for (std::int32_t c = 0; c < num_channels; ++c) {
+      step.d_input[p * step_input + c] += RealValue(*step.other_tensor, step.other[p * step_other + c]) * *d_output++;
+    }
+  }
+}
+
+// output[p] = {input[p], input2[p]};  d_input[p][c] += d_output[p][first + c]
+void ConcatenateInput(const InputStep& step) {
+  const std::int32_t num_channels = step.input_tensor.channels, all = step.output_tensor.channels;
+  const float* d_output = step.d_output + (step.is_second ? all - num_channels : 0);
+  for (std::int32_t p = 0; p < NumElements(step.input_tensor) / num_channels; ++p) {
+    for (std::int32_t c = 0; c < num_channels; ++c) step.d_input[p * num_channels + c] += d_output[p * all + c];
   }
 }
 
@@ -141,6 +251,15 @@ constexpr OperatorRow kReshape = {kInPlace, &SizesAreEqual, nullptr, &IdentityIn
 constexpr OperatorRow kMaxPool2D = {kReadsInput, &ChannelWindowsFit, nullptr, &MaxPoolInput, nullptr};
 constexpr OperatorRow kPad = {kNoProperty, &PadFits, nullptr, &PadInput, nullptr};
 constexpr OperatorRow kLeakyRelu = {kInPlace | kReadsOutput, &LeakyReluFits, nullptr, &LeakyReluInput, nullptr};
+constexpr OperatorRow kMultiply = {kTwoInputs | kReadsOther, &FactorFits, nullptr, &MultiplyInput, nullptr};
+constexpr OperatorRow kScale = {kInPlace, &ScaleFits, nullptr, &ScaleInput, nullptr};
+constexpr OperatorRow kLogistic = {kInPlace | kReadsOutput, &ShapesAreEqual, nullptr, &LogisticInput, nullptr};
+constexpr OperatorRow kHardSwish = {kInPlace | kReadsInput, &ShapesAreEqual, nullptr, &HardSwishInput, nullptr};
+constexpr OperatorRow kConcatenate = {kTwoInputs, &PartFits, nullptr, &ConcatenateInput, nullptr};
+constexpr OperatorRow kTanh = {kInPlace | kReadsOutput, &ShapesAreEqual, nullptr, &TanhInput, nullptr};
+constexpr OperatorRow kElu = {kInPlace | kReadsOutput, &ShapesAreEqual, nullptr, &EluInput, nullptr};
+constexpr OperatorRow kPrelu = {kInPlace | kReadsOutput, &PreluFits, nullptr, &PreluInput, nullptr};
+constexpr OperatorRow kDenseAlong = {kNoProperty, &PositionsAreEqual, &ChannelWeights, &DenseAlongInput, &DenseAlongKernel};
 constexpr OperatorRow kUnknown = {};
 
 }  // namespace
@@ -157,6 +276,15 @@ const OperatorRow& RowOf(Operator op) {
     case Operator::kMaxPool2D: return kMaxPool2D;
     case Operator::kPad: return kPad;
     case Operator::kLeakyRelu: return kLeakyRelu;
+    case Operator::kMultiply: return kMultiply;
+    case Operator::kScale: return kScale;
+    case Operator::kLogistic: return kLogistic;
+    case Operator::kHardSwish: return kHardSwish;
+    case Operator::kConcatenate: return kConcatenate;
+    case Operator::kTanh: return kTanh;
+    case Operator::kElu: return kElu;
+    case Operator::kPrelu: return kPrelu;
+    case Operator::kDenseAlong: return kDenseAlong;
   }
   return kUnknown;
 }

@@ -18,11 +18,12 @@ struct TrainedState;
 // Properties of an operator, one bit each.
 enum OperatorProperty : std::uint8_t {
   kNoProperty = 0,
-  kTwoInputs = 1,       // Layer::input2 is an input, too
-  kInPlace = 2,         // d_input may lie where d_output lies; the step itself obeys `accumulate`
-  kReadsInput = 4,      // d_input depends on the values of the input
-  kReadsOutput = 8,     // d_input depends on the values of the output
-  kColumnChannels = 16  // kernel [weights][output channels]; without it [output channels][weights]
+  kTwoInputs = 1,        // Layer::input2 is an input, too
+  kInPlace = 2,          // d_input may lie where d_output lies; the step itself obeys `accumulate`
+  kReadsInput = 4,       // d_input depends on the values of the input
+  kReadsOutput = 8,      // d_input depends on the values of the output
+  kColumnChannels = 16,  // kernel [weights][output channels]; without it [output channels][weights]
+  kReadsOther = 32       // kTwoInputs: d_input depends on the values of the other input
 };
 
 // From the gradient of an output to the gradient of one input.
@@ -32,11 +33,14 @@ struct InputStep {
   const Tensor& output_tensor;
   const KernelRows& kernel;
   WindowShape shape;
-  const std::int8_t* input;   // values; nullptr without kReadsInput
-  const std::int8_t* output;  // values; nullptr without kReadsOutput
-  float* d_input;             // zeros, or a gradient to add to; kInPlace: see `accumulate`
-  float* d_output;            // may be overwritten
-  bool accumulate;            // kInPlace: add to d_input; false: overwrite it
+  const std::int8_t* input;    // values; nullptr without kReadsInput
+  const std::int8_t* output;   // values; nullptr without kReadsOutput
+  float* d_input;              // zeros, or a gradient to add to; kInPlace: see `accumulate`
+  float* d_output;             // may be overwritten
+  bool accumulate;             // kInPlace: add to d_input; false: overwrite it
+  const Tensor* other_tensor;  // the other input; nullptr without kTwoInputs
+  const std::int8_t* other;    // its values; nullptr without kReadsOther
+  bool is_second;              // the input is Layer::input2
 };
 
 // From the gradient of an output to the gradients of the trained channels' kernel and bias.

@@ -94,6 +94,8 @@ bool ValuesAreKept(const Tables& tables, const Layer& layer) {
   const bool goes_on = HasGradient(tables, layer.input);
   const bool reads_output = layer.activation != Activation::kLinear || (goes_on && row.Has(kReadsOutput));
   if (reads_output && tables.tensors[layer.output].kept == kNone) return false;
+  if (row.Has(kReadsOther) && goes_on && tables.tensors[layer.input2].kept == kNone) return false;
+  if (row.Has(kReadsOther) && HasGradient(tables, layer.input2) && tables.tensors[layer.input].kept == kNone) return false;
   return !(goes_on && row.Has(kReadsInput)) || tables.tensors[layer.input].kept != kNone;
 }
 
