@@ -127,7 +127,7 @@ def test_what_an_export_that_does_not_fit_advises_succeeds(commands, tmp_path, c
     plan, export = commands
     assert plan("--max-samples", "200", "--board", "rp2040") == 0 and export("--json") == 0
     sram = json.loads(capsys.readouterr().out.splitlines()[-1])["sram"]
-    (tmp_path / "small.toml").write_text(SMALL.format(sram["total"] - sram["samples"] * 2 // 3))
+    (tmp_path / "small.toml").write_text(SMALL.format(sram["total"] - 64))
     small = ["--board", str(tmp_path / "small.toml")]
     assert export(*small) == 2
     said = capsys.readouterr().err
