@@ -58,7 +58,7 @@ def run(args: argparse.Namespace) -> int:
     from keras_tinytrain.export import export_tflm
     from keras_tinytrain.plan import Plan
 
-    model, plan = options.load_model(args.model), None if args.adaptive else Plan.load(args.plan)
+    model, plan = options.load_model(args), None if args.adaptive else Plan.load(args.plan)
     planned = plan.device if plan else None
     samples = samples_of_model(args, args.calibration, model, planned=planned)
     device = dataclasses.replace(planned or _device_of(args, model, samples), **_given(args, planned))

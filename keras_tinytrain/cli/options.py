@@ -1,10 +1,11 @@
 """Options that several commands of `keras-tinytrain` have in common. Loads no TensorFlow."""
 
 import argparse
+import importlib
+import os
 import sys
 import typing
 
-from keras_tinytrain._text import first_paragraph
 from keras_tinytrain.backbones.names import BACKBONES
 from keras_tinytrain.choose.training_memory import OPTIMIZERS, WEIGHTS
 from keras_tinytrain.device_settings import DeviceSettings
@@ -19,7 +20,10 @@ if typing.TYPE_CHECKING:
 
 def model_arguments(parser: argparse.ArgumentParser) -> None:
     """A model, and how stored samples become its inputs."""
-    parser.add_argument("model", help="a .keras file: a backbone (images to embeddings) or a classifier")
+    text = "a Keras model, of Keras 2 or 3: a .keras or .h5 file, or a SavedModel; a backbone (images to embeddings) or a classifier"
+    parser.add_argument("model", help=text)
+    text = "a class or function of yours that the model holds, as module:Name. Give the option once for each (none)"
+    parser.add_argument("--custom", action="append", default=[], metavar="MODULE:NAME", help=text)
     value_arguments(parser)
 
 
@@ -154,14 +158,31 @@ def _num_blocks(text):
         ) from error
 
 
-def load_model(path: str) -> "keras.Model":
-    """The Keras model in a file. Raises ValueError where Keras cannot load it."""
-    import keras
+def load_model(args: argparse.Namespace) -> "keras.Model":
+    """The model of a command, with one input and one output; see `model.load_model`.
 
+    Raises:
+        ValueError: it cannot be loaded, is not Functional or Sequential, or has several inputs or outputs.
+    """
+    from keras_tinytrain.model import load_model
+    from keras_tinytrain.model.graph import check_ends
+
+    model = load_model(args.model, custom_objects=dict(_own_object(name) for name in args.custom))
+    check_ends(model)
+    return model
+
+
+def _own_object(text):
+    """(name, class or function) of "module:Name"; a module in the folder of the command is found too."""
+    module, _, name = text.partition(":")
+    sys.path.append(os.getcwd())
     try:
-        return keras.models.load_model(path, compile=False)
-    except Exception as error:  # a damaged file makes Keras, zipfile, h5py and json fail in many ways
-        raise ValueError(f"{path} is not a model that Keras can load: {first_paragraph(error)}") from error
+        found = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ValueError(f"--custom expects module:Name, such as my_layers:Scale. Received {text}: {error}") from error
+    finally:
+        sys.path.pop()
+    return name, found
 
 
 def spinner(text: str) -> "Status":

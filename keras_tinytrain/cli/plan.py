@@ -39,7 +39,7 @@ def run(args: argparse.Namespace) -> int:
     from keras_tinytrain.fewshot.task_loss import classifier_and_loss
 
     budget = budget_of(args)
-    model = options.load_model(args.model)
+    model = options.load_model(args)
     samples = samples_of_model(args, args.samples, model)
     device = device_of(args, model, samples)
     choice = {name: getattr(args, name) for name in ("strategy", "seed", "last_blocks", "kinds", "layers")}

@@ -5,6 +5,7 @@ import typing
 from keras_tinytrain._public import lazy_names
 
 if typing.TYPE_CHECKING:
+    from keras_tinytrain.model.files import load_model
     from keras_tinytrain.model.fold import canonical_form, fold_batch_norm
     from keras_tinytrain.model.keras_package import copy_weights, twin
     from keras_tinytrain.model.layers import LayerInfo, LayerTable, layer_table
@@ -17,6 +18,7 @@ _HOMES = {
     "copy_weights": "keras_package",
     "fold_batch_norm": "fold",
     "layer_table": "layers",
+    "load_model": "files",
     "split_model": "split",
     "twin": "keras_package",
 }
@@ -27,6 +29,7 @@ __all__ = [
     "copy_weights",
     "fold_batch_norm",
     "layer_table",
+    "load_model",
     "split_model",
     "twin",
 ]

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 
 # By TensorFlow's name, with its argument names; `keras.applications` and arithmetic on tensors come to these.
@@ -70,10 +71,15 @@ def function_of(layer_config: dict) -> Callable[..., keras.KerasTensor]:
         )
 
     def call(first, **arguments):
-        given = {key: value for key, value in arguments.items() if key not in _IGNORED and value is not None}
+        given = {key: _operand(key, value) for key, value in arguments.items() if key not in _IGNORED and value is not None}
         return _FUNCTIONS[name](first, **given)
 
     return call
+
+
+def _operand(key, value):
+    """A constant to compute with, which a configuration holds as a list, as an array; other arguments as they are."""
+    return np.asarray(value, np.float32) if key in ("x", "y", "bias") and isinstance(value, (list, tuple)) else value
 
 
 def _indices(spec):

@@ -6,7 +6,7 @@ from typing import Any
 import keras
 
 from keras_tinytrain.model._keras2_functions import function_of
-from keras_tinytrain.model._keras2_layers import keras3_layer
+from keras_tinytrain.model._keras2_layers import keras3_layer, keras3_name
 from keras_tinytrain.model.private_keras import name_operation
 
 _FUNCTIONS = ("TFOpLambda", "SlicingOpLambda")
@@ -37,7 +37,7 @@ def _sequential(config):
     first = config["layers"][0]
     if first["class_name"] != "InputLayer" and "batch_input_shape" in first["config"]:
         layers.insert(0, keras.Input(batch_shape=first["config"]["batch_input_shape"]))
-    model = keras.Sequential(layers, name=config.get("name"), trainable=config.get("trainable", True))
+    model = keras.Sequential(layers, name=keras3_name(config.get("name", "model")), trainable=config.get("trainable", True))
     if not model.built and config.get("build_input_shape"):
         model.build(tuple(config["build_input_shape"]))
     return model
@@ -61,10 +61,10 @@ def _functional(config):
         arguments, options = _call(node, made)
         output = layers[name](*arguments, **options)
         if not isinstance(layers[name], keras.layers.Layer) and output is not arguments[0]:
-            name_operation(output, name)
+            name_operation(output, keras3_name(name))
         made.setdefault(name, []).append(output)
     inputs, outputs = (_tensors(config[end], made) for end in ("input_layers", "output_layers"))
-    return keras.Model(inputs, outputs, name=config.get("name"), trainable=config.get("trainable", True))
+    return keras.Model(inputs, outputs, name=keras3_name(config.get("name", "model")), trainable=config.get("trainable", True))
 
 
 def _counts_its_own_input(config):

@@ -8,6 +8,10 @@ import keras
 from keras_tinytrain._text import keras_reason
 from keras_tinytrain.model.private_keras import FUNCTIONAL_MODULE
 
+NO_LAMBDA = (
+    "A Lambda is Python code, and code in a file is not run. Build that step from a layer, such as Rescaling or one of your own "
+    "with a name, and save the model again."
+)
 # Arguments that every layer of Keras 3 takes besides those of its own class.
 _COMMON = {"name", "dtype", "trainable", "activity_regularizer"}
 # Arguments of Keras 2 that decide nothing about a trained layer's output.
@@ -24,15 +28,21 @@ _WITHOUT_EFFECT = {
 _RENAMED = {"batch_input_shape": "batch_shape", "alpha": "negative_slope"}
 
 
+def keras3_name(name: str) -> str:
+    """The name of a layer of Keras 2 in Keras 3, where it cannot contain "/"."""
+    return name.replace("/", ".")
+
+
 def keras3_layer(layer_config: dict) -> keras.layers.Layer:
     """The layer that `layer_config`, {"class_name", "config"} as Keras 2 writes it, describes.
 
     Raises:
         ValueError: its class is not known, or has an argument with an effect that Keras 3 does not have.
     """
-    mended = _mended(layer_config)
+    if layer_config["class_name"] == "Lambda":
+        raise ValueError(f"Layer '{layer_config['config']['name']}' cannot be read. {NO_LAMBDA}")
     try:
-        return keras.saving.deserialize_keras_object(mended)
+        return keras.saving.deserialize_keras_object(_mended(layer_config))
     except (TypeError, ValueError, NotImplementedError, AttributeError, KeyError) as error:
         name = layer_config["config"].get("name", "")
         raise ValueError(f"Layer '{name}', a {layer_config['class_name']} of Keras 2: {keras_reason(error)}") from error
@@ -69,6 +79,7 @@ def _arguments(layer_class, config):
                 f"Layer '{config.get('name')}', a {layer_class.__name__} of Keras 2, has {key}={value!r}, which Keras 3 "
                 "does not have. Build it without and save the model again."
             )
+    arguments["name"] = keras3_name(arguments["name"])
     if layer_class is keras.layers.BatchNormalization and isinstance(arguments["axis"], list):
         (arguments["axis"],) = arguments["axis"]
     return arguments

@@ -14,7 +14,7 @@ from keras_tinytrain.model._separable import separate_convolutions
 from keras_tinytrain.model._silu import is_silu, separate_silu
 from keras_tinytrain.model._two_dimensional import two_dimensional
 from keras_tinytrain.model.graph import flatten, rebuild, walk
-from keras_tinytrain.model.keras_package import set_weights
+from keras_tinytrain.model.keras_package import finalize
 from keras_tinytrain.model.private_keras import renamed
 
 _FOLDABLE = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D, keras.layers.Dense)
@@ -156,7 +156,8 @@ def _weights(layer):
 
 def _set_weights(layer, weights):
     if weights:
-        set_weights(layer, weights)
+        layer.set_weights(weights)
+        finalize(layer)
 
 
 def _foldable_norms(flat):

@@ -7,6 +7,7 @@ from typing import Any
 
 import keras
 
+from keras_tinytrain.model._keras2_layers import keras3_name
 from keras_tinytrain.model.private_keras import (
     functional_of,
     graph_nodes,
@@ -135,8 +136,8 @@ def named_operations(model: Any) -> dict[str, Any]:
     "outer.inner.layer".
     """
     paths = {id(operation): (path, operation) for path, operation in reversed([*_paths(model)])}
-    counts = collections.Counter(operation.name for _, operation in paths.values())
-    named = [(path if counts[operation.name] > 1 else path[-1:], operation) for path, operation in reversed(paths.values())]
+    counts = collections.Counter(path[-1] for path, _ in paths.values())
+    named = [(path if counts[path[-1]] > 1 else path[-1:], operation) for path, operation in reversed(paths.values())]
     return {".".join(path): operation for path, operation in named}
 
 
@@ -156,7 +157,7 @@ def only(outputs: Any) -> Any:
 def _paths(model, path=()):
     """(names from the outermost model to the operation, operation); a nested model's own inputs are not in the flat model."""
     for operation in operations_of(model):
-        here = (*path, operation.name)
+        here = (*path, keras3_name(operation.name))
         if hasattr(operation, "layers") and hasattr(operation, "fit"):
             yield from _paths(operation, here)
         elif not path or type(operation).__name__ != "InputLayer":

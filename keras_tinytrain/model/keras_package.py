@@ -2,7 +2,6 @@
 
 import sys
 import types
-from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -11,6 +10,7 @@ from numpy.typing import ArrayLike
 
 from keras_tinytrain._text import first_paragraph
 from keras_tinytrain.model._keras2_graph import keras3_model
+from keras_tinytrain.model._keras2_layers import keras3_name
 
 
 def keras_package(thing: Any) -> types.ModuleType:
@@ -49,16 +49,17 @@ def build_sequential(model: Any, x: ArrayLike) -> None:
 
 def copy_weights(source: Any, target: Any) -> None:
     """Copy the weights of all layers by name between a model and its twin, in either direction."""
-    others = {layer.name: layer for layer in target.layers}
+    others = {keras3_name(layer.name): layer for layer in target.layers}
     for layer in source.layers:
         if isinstance(layer, keras_package(layer).Model):
-            copy_weights(layer, others[layer.name])
+            copy_weights(layer, others[keras3_name(layer.name)])
         elif layer.get_weights():
-            set_weights(others[layer.name], layer.get_weights())
+            others[keras3_name(layer.name)].set_weights(layer.get_weights())
+            finalize(others[keras3_name(layer.name)])
 
 
-def set_weights(layer: Any, weights: Sequence[np.ndarray]) -> None:
-    """`layer.set_weights`, after which a Normalization or Discretization also computes by them."""
-    layer.set_weights(weights)
-    if hasattr(layer, "finalize_state"):
-        layer.finalize_state()
+def finalize(layer: Any) -> None:
+    """To be called once weights of a layer were assigned: a Normalization or Discretization computes by values made of them."""
+    for part in getattr(layer, "layers", [layer]):
+        if hasattr(part, "finalize_state"):
+            part.finalize_state()

@@ -1,0 +1,125 @@
+"""Load a Keras model from a file, whoever wrote it: Keras 3, Keras 2 and tf_keras; .keras, .h5 and SavedModel."""
+
+import io
+import json
+import os
+import pathlib
+import zipfile
+from collections.abc import Mapping
+from typing import Any
+
+import h5py
+import keras
+import tensorflow as tf
+
+from keras_tinytrain._text import keras_reason
+from keras_tinytrain.model._keras2_graph import keras3_model
+from keras_tinytrain.model._keras2_layers import NO_LAMBDA
+from keras_tinytrain.model._keras2_saved_model import load_saved_model
+from keras_tinytrain.model._keras2_weights import load_h5_weights, load_keras_weights
+
+_ERRORS = (ValueError, TypeError, OSError, KeyError, AttributeError, NotImplementedError, IndexError, tf.errors.OpError)
+
+
+def load_model(path: str | os.PathLike, *, custom_objects: Mapping[str, Any] | None = None) -> keras.Model:
+    """The Keras 3 model in a file, not compiled.
+
+    A file of Keras 2 or tf_keras is read without either: its configuration is translated layer by layer. A SavedModel holds
+    a Keras model only where Keras 2 or tf_keras saved it. No Python code in the file is run.
+
+    Args:
+        path: a .keras or .h5 file of a whole model, or the folder of a SavedModel.
+        custom_objects: {name in the file: class or function} of layers of your own.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is no model, damaged, or holds a layer that is not known here; with the layer's name and the remedy.
+
+    Example:
+        >>> model = load_model("keras_model.h5")  # as Teachable Machine exports it
+    """
+    path = pathlib.Path(path)
+    if not path.exists():
+        raise FileNotFoundError(f"There is no model at {path}.")
+    load = _saved_model if path.is_dir() else _reader_of(path)
+    try:
+        with keras.saving.custom_object_scope(dict(custom_objects or {})):
+            return load(path)
+    except _ERRORS as error:
+        raise ValueError(f"{path} cannot be loaded: {_reason(error)}{_if_newer(path)}") from error
+
+
+def _reader_of(path):
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+        if "config.json" in names:
+            return _keras_file
+        arrays = all(name.endswith(".npy") for name in names)
+        raise ValueError(f"{path} is no model but {'an .npz file of arrays, such as samples' if arrays else 'an archive'}.")
+    if h5py.is_hdf5(path):
+        return _h5_file
+    begins = path.read_bytes()[:8]
+    if begins[4:] == b"TFL3":
+        raise ValueError(f"{path} is a .tflite file, which cannot be trained. Give the Keras model that it was converted from.")
+    cut = " It begins like one and is cut off." if begins[:2] == b"PK" else ""
+    raise ValueError(f"{path} is no model: expected a .keras or .h5 file, or the folder of a SavedModel.{cut}")
+
+
+def _keras_file(path):
+    with zipfile.ZipFile(path) as archive:
+        config = json.loads(archive.read("config.json"))
+        if not _is_keras2(json.loads(archive.read("metadata.json"))["keras_version"]):
+            return keras.models.load_model(path, compile=False)
+        model = keras3_model(config["class_name"], config["config"])
+        with h5py.File(io.BytesIO(archive.read("model.weights.h5"))) as weights:
+            load_keras_weights(model, config["config"], weights)
+    return model
+
+
+def _h5_file(path):
+    with h5py.File(path) as file:
+        if "model_config" not in file.attrs:
+            raise ValueError(
+                "it holds weights without a model. Build the model, call model.load_weights(...) and save it with "
+                'model.save("model.keras").'
+            )
+        if not _is_keras2(file.attrs.get("keras_version", "2")):
+            return keras.models.load_model(path, compile=False)
+        config = json.loads(file.attrs["model_config"])
+        model = keras3_model(config["class_name"], config["config"])
+        load_h5_weights(model, file["model_weights"])
+    return model
+
+
+def _saved_model(path):
+    if not (path / "saved_model.pb").exists():
+        raise ValueError("a folder is expected to be a SavedModel, with a file saved_model.pb; this one has none.")
+    return load_saved_model(path)
+
+
+def _is_keras2(version):
+    return int((version.decode() if isinstance(version, bytes) else version).split(".")[0]) < 3
+
+
+def _reason(error):
+    reason = keras_reason(error)
+    if "Lambda" in reason and "safe" in reason:
+        return NO_LAMBDA
+    if "Could not locate" in reason or "Unknown layer" in reason:
+        return (
+            f"{reason.split('. ')[0]}. If it is a class of your own, name it: custom_objects={{'Name': Name}}, on the command line "
+            "--custom module:Name."
+        )
+    return reason
+
+
+def _if_newer(path):
+    """A word on a file that a newer Keras wrote."""
+    if not zipfile.is_zipfile(path):
+        return ""
+    with zipfile.ZipFile(path) as archive:
+        written = json.loads(archive.read("metadata.json")).get("keras_version", "")
+    if [*map(int, written.split(".")[:2])] <= [*map(int, keras.__version__.split(".")[:2])]:
+        return ""
+    return f" It was written by Keras {written}, this is {keras.__version__}: pip install -U keras."
