@@ -16,12 +16,11 @@ import zipfile
 import numpy as np
 
 from keras_tinytrain._npz import opened_npz
+from keras_tinytrain.data._pictures import find_pictures, read_picture
 from keras_tinytrain.data.labels import check_labels
 from keras_tinytrain.data.motion import is_motion, network_motion
 
 _VALUES, _LABELS = ("x", "images"), ("y", "labels", "class_id")
-_PICTURES = (".bmp", ".gif", ".jpeg", ".jpg", ".png")
-_COLOURS = {1: "grayscale", 3: "rgb", 4: "rgba"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,43 +89,19 @@ def read_folder(path: str | os.PathLike, *, height: int, width: int, channels: i
     """Read a folder that holds one folder of pictures per class; labels follow the alphabet.
 
     Args:
-        path: of the folder. PNG, JPEG, BMP and GIF are read, by Keras.
+        path: of the folder. PNG, JPEG, BMP and GIF are read, at any depth below a class; hidden files are passed over.
         height, width: pictures are resized bilinearly to so many pixels.
         channels: 1 grey, 3 red, green and blue, 4 with transparency.
 
     Raises:
-        ValueError: there are fewer than two classes, or no pictures.
+        ValueError: there are fewer than two classes, one has no pictures, or a file is no picture that can be read.
     """
-    import keras
-
-    path = pathlib.Path(path)
-    odd = [entry for entry in path.rglob("*") if entry.suffix.lower() in _PICTURES and not entry.is_file()]
-    if odd:
-        raise ValueError(f"{odd[0]} is no ordinary file. Remove it from the samples.")
-    num_classes = sum(entry.is_dir() for entry in path.iterdir())
-    if num_classes < 2:
-        raise ValueError(f"{path} needs one folder of pictures per class, at least two. Received: {num_classes}")
-    pairs = keras.utils.image_dataset_from_directory(
-        path,
-        image_size=(height, width),
-        color_mode=_COLOURS[channels],
-        batch_size=None,
-        shuffle=False,
-        verbose=False,
-    )
-    images, labels = zip(*_decoded(pairs), strict=True)
-    return StoredSamples(np.clip(np.stack(images), 0, 255), np.array(labels), white=255, class_names=tuple(pairs.class_names))
-
-
-def _decoded(pairs):
-    """(image, label) of each picture; of a damaged one an error that names it."""
-    files = iter(pairs.file_paths)
-    try:
-        for image, label in pairs:
-            yield image.numpy(), label.numpy()
-            next(files)
-    except Exception as error:  # TensorFlow's own kinds
-        raise ValueError(f"{next(files)} is no picture that can be read. Remove it, or save it anew as PNG.") from error
+    pictures = find_pictures(pathlib.Path(path))
+    labels = [label for label, found in enumerate(pictures.values()) for _ in found]
+    images = [
+        read_picture(file, height=height, width=width, channels=channels) for found in pictures.values() for file in found
+    ]
+    return StoredSamples(np.stack(images), np.array(labels, np.int32), white=255, class_names=tuple(pictures))
 
 
 def _values_of(arrays, path):

@@ -73,7 +73,7 @@ def _counts_its_own_input(config):
     return first["class_name"] == "InputLayer"
 
 
-def _in_order(entries, made) -> Iterator[tuple[str, Any]]:
+def _in_order(entries: list, made: dict) -> Iterator[tuple[str, Any]]:
     """(layer name, call) for all calls, each after those whose outputs it reads."""
     waiting = [(entry["name"], node) for entry in entries for node in entry.get("inbound_nodes", [])]
     while waiting:

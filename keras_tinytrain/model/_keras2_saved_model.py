@@ -57,7 +57,7 @@ def _layers_in_order(model, config):
     return [named.get(keras3_name(entry["config"]["name"])) for entry in config["layers"][int(first) :]]
 
 
-def _weights_by_layer(folder) -> Iterator[list[np.ndarray]]:
+def _weights_by_layer(folder: pathlib.Path) -> Iterator[list[np.ndarray]]:
     """The weights of layer-0, layer-1, ... of the checkpoint, those of a nested model in one list."""
     checkpoint = tf.train.load_checkpoint(str(folder / "variables" / "variables"))
     nodes = TrackableObjectGraph.FromString(checkpoint.get_tensor("_CHECKPOINTABLE_OBJECT_GRAPH")).nodes

@@ -7,6 +7,7 @@ import sys
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from keras_tinytrain.data import load_folder, load_npz, load_samples
 
@@ -141,3 +142,48 @@ def test_reading_samples_takes_no_tensorflow(tmp_path):
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
     assert done.stdout == "[]\n", done.stderr
+
+
+def picture(path, pixels):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(tf.io.encode_png(np.asarray(pixels)).numpy())
+    return path
+
+
+def test_a_broken_picture_is_named(tmp_path):
+    for name in ("cat", "dog"):
+        picture(tmp_path / name / "0.png", np.zeros((6, 5, 3), np.uint8))
+    (tmp_path / "dog" / "1.jpg").write_bytes(b"no jpeg")
+    with pytest.raises(ValueError, match=r"dog/1.jpg is not an image that can be read"):
+        load_samples(tmp_path, (6, 5, 3))
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_pictures_of_any_depth_get_the_channels_of_the_model(tmp_path, channels):
+    rng = np.random.default_rng(0)
+    for number, depth in enumerate((1, 2, 3, 4)):
+        picture(tmp_path / "cat" / f"{depth}.png", rng.integers(0, 256, (6, 5, depth)).astype(np.uint8))
+        grey = rng.integers(0, 65536, (6, 5, 1)).astype(np.uint16)
+        picture(tmp_path / "dog" / f"{number}.png", grey)
+    x, y = load_samples(tmp_path, (6, 5, channels))
+    assert x.shape == (8, 6, 5, channels) and y.tolist() == [0] * 4 + [1] * 4
+    assert 0 <= x.min() and 0.5 < x.max() <= 1
+
+
+def test_hidden_files_and_folders_are_passed_over(tmp_path):
+    for name in ("cat", "dog"):
+        picture(tmp_path / name / "0.png", np.zeros((6, 5, 1), np.uint8))
+        (tmp_path / name / "._0.png").write_bytes(b"what another system left")
+    (tmp_path / ".thumbnails").mkdir()
+    assert load_samples(tmp_path, SHAPE)[1].tolist() == [0, 1]
+
+
+def test_a_class_without_pictures_and_a_format_that_is_not_read_are_named(tmp_path):
+    for name in ("cat", "dog"):
+        picture(tmp_path / name / "0.png", np.zeros((6, 5, 1), np.uint8))
+    (tmp_path / "emu").mkdir()
+    with pytest.raises(ValueError, match="emu holds no pictures"):
+        load_samples(tmp_path, SHAPE)
+    (tmp_path / "emu" / "0.webp").write_bytes(b"")
+    with pytest.raises(ValueError, match="0.webp is of a format that is not read. Save it as PNG or JPEG"):
+        load_samples(tmp_path, SHAPE)

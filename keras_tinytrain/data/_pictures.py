@@ -1,0 +1,70 @@
+"""Pictures in a folder of class folders, found and read one by one, so that one that cannot be read is named."""
+
+import pathlib
+
+import numpy as np
+
+_READ = (".bmp", ".gif", ".jpeg", ".jpg", ".png")
+_NOT_READ = (".avif", ".heic", ".tif", ".tiff", ".webp")  # pictures all the same: to be converted, not to be passed over
+
+
+def find_pictures(folder: pathlib.Path) -> dict[str, list[pathlib.Path]]:
+    """{class name: its pictures at any depth}, in alphabetical order, without hidden files and folders.
+
+    Raises:
+        ValueError: there are fewer than two classes, one without pictures, or pictures of a format that is not read.
+    """
+    classes = sorted(entry for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+    if len(classes) < 2:
+        raise ValueError(f"{folder} needs one folder of pictures per class, at least two. Received: {len(classes)}")
+    return {entry.name: _pictures(entry) for entry in classes}
+
+
+def read_picture(path: pathlib.Path, *, height: int, width: int, channels: int) -> np.ndarray:
+    """A picture as float32 (height, width, channels), 0..255; of an animation the first frame.
+
+    It is resized bilinearly; grey, colour and transparency become as many channels as asked for.
+
+    Raises:
+        ValueError: it is no picture that can be read.
+    """
+    import tensorflow as tf
+
+    suffix = path.suffix.lower()  # TensorFlow gives some formats in their own channels only
+    own = suffix in (".bmp", ".gif") or (channels == 4 and suffix != ".png")
+    try:
+        pixels = tf.io.decode_image(path.read_bytes(), channels=0 if own else channels, expand_animations=False)
+    except tf.errors.OpError as error:
+        raise ValueError(
+            f"{path} is not an image that can be read: it is damaged, or not what its name says. Remove it, or save it again as "
+            "PNG or JPEG."
+        ) from error
+    pixels = _with_channels(pixels.numpy(), channels) if own else pixels
+    return np.clip(tf.image.resize(pixels, (height, width)).numpy(), 0, 255)
+
+
+def _with_channels(pixels, channels):
+    """uint8 pixels (height, width, 1, 3 or 4) with another number of channels; grey is 0.299 R + 0.587 G + 0.114 B."""
+    colours = pixels[..., :3] if pixels.shape[-1] >= 3 else pixels.repeat(3, axis=-1)
+    if channels == 1:
+        return np.round(colours @ np.array([[0.299], [0.587], [0.114]])).astype(np.uint8)
+    opaque = pixels[..., 3:] if pixels.shape[-1] == 4 else np.full_like(colours[..., :1], 255)
+    return colours if channels == 3 else np.concatenate([colours, opaque], axis=-1)
+
+
+def _pictures(folder):
+    files = sorted(path for path in folder.rglob("*") if path.suffix and not _is_hidden(path.relative_to(folder)))
+    odd = [path for path in files if path.suffix.lower() in _READ and not path.is_file()]
+    if odd:
+        raise ValueError(f"{odd[0]} is no ordinary file. Remove it from the samples.")
+    foreign = [path for path in files if path.suffix.lower() in _NOT_READ]
+    if foreign:
+        raise ValueError(f"{foreign[0]} is of a format that is not read. Save it as PNG or JPEG. Read are {', '.join(_READ)}.")
+    found = [path for path in files if path.suffix.lower() in _READ]
+    if not found:
+        raise ValueError(f"{folder} holds no pictures ({', '.join(_READ)}). Put some there, or remove the folder.")
+    return found
+
+
+def _is_hidden(path):
+    return any(part.startswith(".") for part in path.parts)
