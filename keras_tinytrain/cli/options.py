@@ -167,12 +167,17 @@ def load_model(args: argparse.Namespace) -> "keras.Model":
     from keras_tinytrain.model import load_model
     from keras_tinytrain.model.graph import check_ends
 
-    model = load_model(args.model, custom_objects=dict(_own_object(name) for name in args.custom))
+    model = load_model(args.model, custom_objects=dict(own_object(name) for name in args.custom))
     check_ends(model)
+    if model.output_shape == model.input_shape:
+        remark(
+            f"'{model.name}' gives an output of its input's shape, {model.output_shape[1:]}, as an autoencoder does. It is taken as a "
+            "backbone, whose output is compared with the mean output of each class; the encoder alone may do better."
+        )
     return model
 
 
-def _own_object(text):
+def own_object(text):
     """(name, class or function) of "module:Name"; a module in the folder of the command is found too."""
     module, _, name = text.partition(":")
     sys.path.append(os.getcwd())

@@ -52,15 +52,16 @@ def command_samples(
 def samples_of_model(
     args: argparse.Namespace, path: str, model: "keras.Model", *, planned: DeviceSettings | None = None
 ) -> LabelledSamples:
-    """As `command_samples`, with the values that a plan has. Raises ValueError where the model begins with a Rescaling that leaves
+    """As `command_samples`, with the values that a plan has. Raises ValueError where the model begins with a scaling that leaves
     next to nothing of them."""
     values = None if planned is None else (planned.scale, planned.offset)
     samples = command_samples(args, path, model.input_shape[1:], values=values)
-    factor, largest = _first_rescaling(model), float(np.abs(samples.x).max())
+    factor, largest = _first_scaling(model, samples.x), float(np.abs(samples.x).max())
     if largest * factor < _SMALL_SHARE:
+        expected = 255 if 100 < 1 / factor < 256 else round(1 / factor)  # pixels, which may become 0..1 or -1..1
         raise ValueError(
-            f"The model begins with Rescaling({factor:.3g}), so it takes values up to {1 / factor:.0f}, but those of {path} "
-            f"reach {largest:.3g}: add --scale {1 / factor:.0f}."
+            f"The model begins with a scaling by {factor:.3g}, so it takes values up to {expected}, but those of {path} "
+            f"reach {largest:.3g}: add --scale {expected}."
         )
     return samples
 
@@ -96,15 +97,16 @@ def remark_on_range(x: np.ndarray, quantised_input: Mapping, path: str) -> None:
         remark(f"the values of {path} reach {largest:.3g}, the exported model takes up to {expected:.3g}. Is --scale right?")
 
 
-def _first_rescaling(model):
-    """The factor of a Rescaling before the first layer with weights; 1 where there is none."""
+def _first_scaling(model, x):
+    """The factor by which the model scales its input before the first layer with weights: Rescaling, or arithmetic on tensors."""
     import keras
 
     from keras_tinytrain.model.graph import flatten, walk
 
-    for node in walk(flatten(model)):
-        if isinstance(node.layer, keras.layers.Rescaling):
-            return float(np.max(np.abs(node.layer.scale)))
-        if node.layer.weights:
-            break
-    return 1.0
+    flat = flatten(model)
+    nodes = walk(flat)
+    first = next((node for node in nodes if getattr(node.layer, "weights", [])), None)
+    if first is None or first.inputs == (0,) or not np.ptp(x):
+        return 1.0
+    scaled = keras.Model(flat.inputs[0], nodes[first.inputs[0]].output)(x[:8], training=False)
+    return float(np.ptp(scaled) / np.ptp(x[:8]))

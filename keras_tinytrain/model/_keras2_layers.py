@@ -41,8 +41,9 @@ def keras3_layer(layer_config: dict) -> keras.layers.Layer:
     """
     if layer_config["class_name"] == "Lambda":
         raise ValueError(f"Layer '{layer_config['config']['name']}' cannot be read. {NO_LAMBDA}")
+    mended = _mended(layer_config)
     try:
-        return keras.saving.deserialize_keras_object(_mended(layer_config))
+        return keras.saving.deserialize_keras_object(mended)
     except (TypeError, ValueError, NotImplementedError, AttributeError, KeyError) as error:
         name = layer_config["config"].get("name", "")
         raise ValueError(f"Layer '{name}', a {layer_config['class_name']} of Keras 2: {keras_reason(error)}") from error
@@ -74,7 +75,7 @@ def _arguments(layer_class, config):
         name = key if key in known else _RENAMED.get(key)
         if name in known:
             arguments[name] = value
-        elif not (key in _WITHOUT_EFFECT or key.endswith("_initializer") or value in (None, False, 1)):
+        elif not (key in _WITHOUT_EFFECT or key.endswith("_initializer") or _is_neutral(value)):
             raise ValueError(
                 f"Layer '{config.get('name')}', a {layer_class.__name__} of Keras 2, has {key}={value!r}, which Keras 3 "
                 "does not have. Build it without and save the model again."
@@ -83,3 +84,8 @@ def _arguments(layer_class, config):
     if layer_class is keras.layers.BatchNormalization and isinstance(arguments["axis"], list):
         (arguments["axis"],) = arguments["axis"]
     return arguments
+
+
+def _is_neutral(value):
+    """Whether an argument with this value asks for nothing, as groups=1 and ragged=False do."""
+    return not value or (value == 1 and value is not True)

@@ -4,6 +4,7 @@ import io
 import json
 import os
 import pathlib
+import tarfile
 import zipfile
 from collections.abc import Mapping
 from typing import Any
@@ -55,8 +56,14 @@ def _reader_of(path):
             names = archive.namelist()
         if "config.json" in names:
             return _keras_file
-        arrays = all(name.endswith(".npy") for name in names)
-        raise ValueError(f"{path} is no model but {'an .npz file of arrays, such as samples' if arrays else 'an archive'}.")
+        what = (
+            "an .npz file of arrays, such as samples"
+            if all(name.endswith(".npy") for name in names)
+            else "an archive: unpack it"
+        )
+        raise ValueError(f"{path} is no model but {what}.")
+    if tarfile.is_tarfile(path):
+        raise ValueError(f"{path} is no model but an archive: unpack it, and give the .keras or .h5 file or the folder in it.")
     if h5py.is_hdf5(path):
         return _h5_file
     begins = path.read_bytes()[:8]

@@ -13,7 +13,7 @@ from models import labelled_images, tiny_net
 
 from keras_tinytrain import Plan, __version__
 from keras_tinytrain.backbones.images import network_images
-from keras_tinytrain.cli import main
+from keras_tinytrain.cli import main, options
 from keras_tinytrain.cli.samples import remark_on_range
 from keras_tinytrain.data import load_npz, load_samples
 from keras_tinytrain.export import Bundle
@@ -205,6 +205,22 @@ def test_pixels_of_0_to_1_are_refused_by_a_model_with_rescaling(folder, tmp_path
     assert main(command) == 2
     assert "takes values up to 255" in (said := capsys.readouterr().err) and "add --scale 255" in said
     assert main([*command, "--scale", "255"]) == 0 and json.loads(capsys.readouterr().out)["layers"]
+
+
+def test_a_class_of_the_users_own_is_found_beside_the_command(folder, tmp_path, monkeypatch, capsys):
+    code = "import keras\nclass Twice(keras.layers.Layer):\n    def call(self, x):\n        return 2 * x\n"
+    (tmp_path / "own_layers_of_a_user.py").write_text(code)
+    monkeypatch.chdir(tmp_path)
+    model = keras.models.load_model(folder / "model.keras")
+    twice = options.own_object("own_layers_of_a_user:Twice")[1]
+    inputs = keras.Input(model.input_shape[1:])
+    keras.Model(inputs, model(twice()(inputs))).save("own.keras")
+    command = ["plan", "own.keras", "--samples", str(folder / "task.npz"), "--compute", "0.4", "--json"]
+    assert main(command) == 2
+    assert "--custom module:Name" in capsys.readouterr().err
+    assert main([*command, "--custom", "own_layers_of_a_user:Twice"]) == 0
+    assert main([*command, "--custom", "own_layers_of_a_user:Thrice"]) == 2
+    assert "--custom expects module:Name" in capsys.readouterr().err
 
 
 def test_values_far_from_the_exported_range_are_remarked_on(capsys):

@@ -167,7 +167,7 @@ def test_pictures_of_any_depth_get_the_channels_of_the_model(tmp_path, channels)
         picture(tmp_path / "dog" / f"{number}.png", grey)
     x, y = load_samples(tmp_path, (6, 5, channels))
     assert x.shape == (8, 6, 5, channels) and y.tolist() == [0] * 4 + [1] * 4
-    assert 0 <= x.min() and 0.5 < x.max() <= 1
+    assert x.min() >= 0 and 0.5 < x.max() <= 1
 
 
 def test_hidden_files_and_folders_are_passed_over(tmp_path):

@@ -137,3 +137,36 @@ def test_subclassed_model_is_named_and_trains_a_given_plan():
     before = model.get_weights()
     model.fit(x, x[:, :3], callbacks=[callback(plan=Plan((LayerPlan("head", (0,)),)))], verbose=0)
     assert [np.array_equal(a, b) for a, b in zip(before, model.get_weights())] == [True] * 4 + [False] * 2
+
+
+def test_a_sequential_without_an_input_is_built_by_the_first_batch():
+    layers = [keras.layers.Conv2D(4, 3, activation="relu"), keras.layers.GlobalAveragePooling2D(), keras.layers.Dense(3)]
+    model = keras.Sequential(layers)
+    model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    model.fit(*batch(), callbacks=[fitted := callback(kinds="all")], verbose=0)
+    assert fitted.plan.layers and fitted.delta is not None
+
+
+def test_several_inputs_are_named():
+    inputs = [keras.Input((8, 8, 3), name="image"), keras.Input((8, 8, 3), name="depth")]
+    model = keras.Model(inputs, keras.layers.Dense(3)(keras.layers.Flatten()(keras.layers.Add()(inputs))))
+    model.compile("sgd", "mse")
+    x, y = batch()
+    with pytest.raises(ValueError, match=r"one input. Received '.*' with 2: \['image', 'depth'\]"):
+        model.fit([x, x], y, callbacks=[callback()], verbose=0)
+
+
+def test_layers_of_one_name_in_nested_models_are_trained_apart():
+    base = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Conv2D(4, 1, name="same")], name="base")
+    head = [keras.layers.Conv2D(4, 1, name="same"), keras.layers.GlobalAveragePooling2D(), keras.layers.Dense(3)]
+    model = keras.Sequential([keras.Input((8, 8, 3)), base, *head])
+    model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    plan = Plan((LayerPlan("base.same", (1,)),))
+    before = [layer.get_weights()[0] for layer in (base.layers[0], head[0])]
+    model.fit(*batch(), callbacks=[fitted := callback(plan=plan)], verbose=0)
+    moved = [
+        np.flatnonzero((layer.kernel.numpy() != old).any((0, 1, 2))) for layer, old in zip((base.layers[0], head[0]), before)
+    ]
+    assert [list(channels) for channels in moved] == [[1], []]
+    fitted.delta.revert(model)
+    assert np.array_equal(base.layers[0].kernel, before[0])

@@ -214,3 +214,59 @@ def test_canonical_form_copies_only_what_it_must():
         canonical = canonical_form(model)
         assert_same_outputs(model, canonical)
         assert canonical.layers[1] is not model.layers[0]
+
+
+def test_layers_that_do_nothing_outside_training_are_left_out():
+    class Noise(layers.Layer):
+        def call(self, x, training=False):
+            return x + keras.random.normal(keras.ops.shape(x)) if training else x
+
+    idle = [layers.RandomFlip(), layers.RandomContrast(0.2), layers.GaussianNoise(0.1), Noise()]
+    kept = [layers.Rescaling(2.0, -1.0), layers.CenterCrop(6, 6), layers.Conv2D(4, 3), layers.Dropout(0.2), layers.Flatten()]
+    model = keras.Sequential([keras.Input((8, 8, 3)), *idle, *kept])
+    folded = canonical_form(model)
+    assert [type(layer) for layer in folded.layers[1:]] == [type(layer) for layer in kept]
+    x = np.random.default_rng(0).normal(size=(4, 8, 8, 3))
+    np.testing.assert_allclose(folded(x, training=False), model(x, training=False), atol=1e-5)
+
+
+def test_mixed_precision_is_computed_in_float32():
+    steps = [layers.Conv2D(4, 3, dtype="mixed_float16"), layers.BatchNormalization(dtype="mixed_float16"), layers.Flatten()]
+    model = keras.Sequential([keras.Input((8, 8, 3)), *steps])
+    folded = fold_batch_norm(model)
+    assert {layer.compute_dtype for layer in folded.layers} == {"float32"}
+    x = np.random.default_rng(0).normal(size=(4, 8, 8, 3))
+    np.testing.assert_allclose(folded(x), model(x), atol=1e-2)
+
+
+def test_an_adapted_normalization_is_copied_with_its_statistics():
+    norm = layers.Normalization()
+    norm.adapt(np.random.default_rng(0).normal(5, 3, (20, 8, 8, 3)))
+    model = keras.Sequential([keras.Input((8, 8, 3)), norm, layers.Conv2D(4, 3, activation="relu")])
+    assert_same_outputs(model, fold_batch_norm(model))
+
+
+def test_code_of_the_users_own_is_folded_where_it_need_not_be_copied():
+    regulariser = type(
+        "Own", (keras.regularizers.Regularizer,), {"__call__": lambda self, x: 0.0, "get_config": lambda self: {}}
+    )
+    steps = [layers.Lambda(lambda x: 2 * x), layers.Conv2D(4, 3, activation=lambda x: x * x, kernel_regularizer=regulariser())]
+    model = keras.Sequential([keras.Input((8, 8, 3)), *steps, layers.BatchNormalization()])
+    assert_same_outputs(model, fold_batch_norm(model))
+
+
+def test_a_layer_that_cannot_be_copied_is_named():
+    class Own(layers.Layer):
+        def __init__(self, units):
+            super().__init__(name="mine")
+            self.units = units
+
+        def build(self, shape):
+            self.kernel = self.add_weight(shape=(shape[-1], self.units))
+
+        def call(self, x):
+            return x @ self.kernel
+
+    model = keras.Sequential([keras.Input((4,)), Own(3), layers.Dense(2, activation="relu")])
+    with pytest.raises(ValueError, match=r"Layer 'mine', a Own, cannot be copied by its get_config\(\)"):
+        fold_batch_norm(model)

@@ -71,11 +71,42 @@ def test_nested_model_that_is_called_twice_is_named():
         flatten(keras.Model(image, inner(inner(image)), name="net"))
 
 
-def test_names_that_collide_in_the_flat_model_are_named():
-    inner = keras.Sequential([keras.Input((4,)), layers.Dense(4, name="same")], name="inner")
-    model = keras.Sequential([keras.Input((4,)), inner, layers.Dense(4, name="same")], name="net")
-    with pytest.raises(ValueError, match="'net' are called 'same'.*rename"):
-        flatten(model)
+def test_layers_of_one_name_in_several_models_go_by_their_path():
+    inner = keras.Sequential([keras.Input((4,)), layers.Dense(4, name="same"), layers.Dense(4, name="own")], name="inner")
+    outer = keras.Sequential([keras.Input((4,)), inner, layers.Dense(4, name="same")], name="outer")
+    model = keras.Sequential([keras.Input((4,)), outer, layers.Dense(4, name="same")], name="net")
+    flat, x = flatten(model), np.random.default_rng(0).normal(size=(3, 4))
+    assert [node.layer.name for node in walk(flat)][1:] == ["outer.inner.same", "own", "outer.same", "same"]
+    np.testing.assert_array_equal(flat(x), model(x))
+    assert find_layer(model, "outer.inner.same") is inner.layers[0] and find_layer(model, "same") is model.layers[-1]
+    assert flat.get_layer("outer.inner.same").kernel is inner.layers[0].kernel and inner.layers[0].name == "same"
+
+
+def test_a_layer_without_weights_may_be_called_at_several_places():
+    image, relu = keras.Input((4,)), layers.ReLU(name="relu")
+    model = keras.Model(image, relu(layers.Dense(3, name="last")(relu(layers.Dense(4, name="first")(image)))))
+    flat, x = flatten(model), np.random.default_rng(0).normal(size=(3, 4))
+    assert [node.layer.name for node in walk(flat)][1:] == ["first", "relu", "last", "relu.2"]
+    np.testing.assert_array_equal(flat(x), model(x))
+
+
+def test_a_layer_inside_a_wrapper_does_not_hide_one_of_its_name():
+    wrapped = layers.TimeDistributed(layers.Dense(3, name="dense"))
+    model = keras.Sequential([keras.Input((5, 4)), wrapped, layers.Flatten(), layers.Dense(2, name="dense")])
+    assert find_layer(model, "dense") is model.layers[-1]
+
+
+@pytest.mark.parametrize("outputs", [lambda x: [x], lambda x: {"embedding": x}], ids=["list", "dict"])
+def test_a_single_output_in_a_structure_comes_without_it(outputs):
+    plain = tiny_net()
+    flat = flatten(keras.Model([plain.input], outputs(plain.output)))
+    assert flat.output_shape == (None, 5)
+
+
+def test_several_outputs_are_named():
+    image = keras.Input((4,))
+    with pytest.raises(ValueError, match=r"'net' has 2 outputs \['a', 'b'\]"):
+        walk(keras.Model(image, [layers.Dense(2, name=name)(image) for name in "ab"], name="net"))
 
 
 def test_several_inputs_are_named():

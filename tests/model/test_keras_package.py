@@ -75,6 +75,43 @@ def test_twin_answers_alike_and_weights_go_both_ways():
     assert np.array_equal(model.get_layer("logits").kernel, kernel)
 
 
+def everyday_models():
+    """{what is peculiar: a model of (N, 8, 8, 3)}."""
+    image = tf_keras.Input((8, 8, 3))
+    base = tf_keras.Sequential([LAYERS.InputLayer((8, 8, 3)), LAYERS.Conv2D(4, 3)])
+    base = tf_keras.Model(base.input, base.output)
+    base.trainable = False
+    ends = [LAYERS.GlobalAveragePooling2D(), LAYERS.Dense(3, dtype="float32")]
+    half = LAYERS.Conv2D(4, 3, dtype="mixed_float16")
+    first = {
+        "input_shape": LAYERS.Conv2D(4, 3, input_shape=(8, 8, 3)),
+        "training=False": tf_keras.Model(image, base(image, training=False)),
+        "preprocess_input": tf_keras.Model(image, base(tf_keras.applications.resnet50.preprocess_input(image))),
+        "mixed precision": tf_keras.Sequential([LAYERS.InputLayer((8, 8, 3)), half]),
+        "arithmetic": tf_keras.Model(image, base(2.0 * image - 1.0)),
+    }
+    return {name: tf_keras.Sequential([layer, *map(_fresh, ends)]) for name, layer in first.items()}
+
+
+def _fresh(layer):
+    return type(layer).from_config({**layer.get_config(), "name": None})
+
+
+def test_everyday_models_have_a_twin():
+    x = np.random.default_rng(0).normal(size=(4, 8, 8, 3)).astype(np.float32)
+    for name, model in everyday_models().items():
+        tolerance = 1e-2 if name == "mixed precision" else 1e-5
+        np.testing.assert_allclose(twin(model)(x), model(x), atol=tolerance, rtol=tolerance, err_msg=name)
+
+
+def test_a_sequential_of_tf_keras_without_input_is_built_by_the_first_batch():
+    model = tf_keras.Sequential([LAYERS.Conv2D(4, 3, activation="relu"), LAYERS.GlobalAveragePooling2D(), LAYERS.Dense(3)])
+    model.compile("adam", tf_keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    tiny = TinyTrainCallback(Budget(memory="64KB", compute=0.5), kinds="all", verbose=0)
+    model.fit(*batch(), callbacks=[tiny], verbose=0)
+    assert tiny.plan.layers
+
+
 def test_model_without_twin_is_named():
     image = tf_keras.Input((8,))
     with pytest.raises(ValueError, match="has no twin in Keras 3"):
