@@ -13,7 +13,8 @@ from models import labelled_images, tiny_net
 
 from keras_tinytrain import Plan, __version__
 from keras_tinytrain.backbones.images import network_images
-from keras_tinytrain.cli import main, options
+from keras_tinytrain.cli import main
+from keras_tinytrain.cli.options import own_object
 from keras_tinytrain.cli.samples import remark_on_range
 from keras_tinytrain.data import load_npz, load_samples
 from keras_tinytrain.export import Bundle
@@ -212,7 +213,7 @@ def test_a_class_of_the_users_own_is_found_beside_the_command(folder, tmp_path, 
     (tmp_path / "own_layers_of_a_user.py").write_text(code)
     monkeypatch.chdir(tmp_path)
     model = keras.models.load_model(folder / "model.keras")
-    twice = options.own_object("own_layers_of_a_user:Twice")[1]
+    twice = own_object("own_layers_of_a_user:Twice")[1]
     inputs = keras.Input(model.input_shape[1:])
     keras.Model(inputs, model(twice()(inputs))).save("own.keras")
     command = ["plan", "own.keras", "--samples", str(folder / "task.npz"), "--compute", "0.4", "--json"]

@@ -81,20 +81,16 @@ def everyday_models():
     base = tf_keras.Sequential([LAYERS.InputLayer((8, 8, 3)), LAYERS.Conv2D(4, 3)])
     base = tf_keras.Model(base.input, base.output)
     base.trainable = False
-    ends = [LAYERS.GlobalAveragePooling2D(), LAYERS.Dense(3, dtype="float32")]
-    half = LAYERS.Conv2D(4, 3, dtype="mixed_float16")
-    first = {
-        "input_shape": LAYERS.Conv2D(4, 3, input_shape=(8, 8, 3)),
-        "training=False": tf_keras.Model(image, base(image, training=False)),
-        "preprocess_input": tf_keras.Model(image, base(tf_keras.applications.resnet50.preprocess_input(image))),
-        "mixed precision": tf_keras.Sequential([LAYERS.InputLayer((8, 8, 3)), half]),
-        "arithmetic": tf_keras.Model(image, base(2.0 * image - 1.0)),
+    half = tf_keras.Sequential([LAYERS.InputLayer((8, 8, 3)), LAYERS.Conv2D(4, 3, dtype="mixed_float16")])
+    outputs = {
+        "training=False": base(image, training=False),
+        "preprocess_input": base(tf_keras.applications.resnet50.preprocess_input(image)),
+        "arithmetic": base(2.0 * image - 1.0),
+        "mixed precision": half(image),
     }
-    return {name: tf_keras.Sequential([layer, *map(_fresh, ends)]) for name, layer in first.items()}
-
-
-def _fresh(layer):
-    return type(layer).from_config({**layer.get_config(), "name": None})
+    models = {name: tf_keras.Model(image, LAYERS.Dense(3, dtype="float32")(output)) for name, output in outputs.items()}
+    ends = [LAYERS.GlobalAveragePooling2D(), LAYERS.Dense(3)]
+    return {"input_shape": tf_keras.Sequential([LAYERS.Conv2D(4, 3, input_shape=(8, 8, 3)), *ends]), **models}
 
 
 def test_everyday_models_have_a_twin():
