@@ -20,7 +20,8 @@ def traced_macs(inputs: Iterable[keras.KerasTensor], output: keras.KerasTensor) 
     Matrix products and convolutions count; additions, activations and pooling do not. The body of a loop counts as often as
     the loop runs.
     """
-    part = keras.Model(list(inputs), output)
+    inputs = list({id(tensor): tensor for tensor in inputs}.values())  # a layer may read one tensor twice, as x * x does
+    part = keras.Model(inputs, output)
     specs = [tf.TensorSpec((1, *tensor.shape[1:]), tensor.dtype) for tensor in inputs]
     return _graph_macs(tf.function(lambda *tensors: part(list(tensors))).get_concrete_function(*specs).graph)
 

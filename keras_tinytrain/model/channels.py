@@ -57,7 +57,9 @@ def find_weights(model: keras.Model, name: str) -> LayerWeights:
         package = keras_package(layer).layers
         if isinstance(layer, (package.SeparableConv2D, package.SeparableConv1D)):
             kernel_name, kind = SEPARABLE_PARTS[part]
-            return LayerWeights(name, whole, layer, kernel_name, CHANNEL_AXIS[kind], part == "pointwise" and bool(layer.use_bias))
+            return LayerWeights(
+                name, whole, layer, kernel_name, CHANNEL_AXIS[kind], part == "pointwise" and bool(layer.use_bias)
+            )
     layer = find_layer(model, name)
     axis = kernel_channel_axis(layer)
     kernel_name = "depthwise_kernel" if is_keras2(layer) and axis == CHANNEL_AXIS["depthwise"] else "kernel"

@@ -11,15 +11,12 @@ from typing import Any
 
 import h5py
 import keras
-import tensorflow as tf
 
 from keras_tinytrain._text import keras_reason
 from keras_tinytrain.model._keras2_graph import keras3_model
 from keras_tinytrain.model._keras2_layers import NO_LAMBDA
 from keras_tinytrain.model._keras2_saved_model import load_saved_model
 from keras_tinytrain.model._keras2_weights import load_h5_weights, load_keras_weights
-
-_ERRORS = (ValueError, TypeError, OSError, KeyError, AttributeError, NotImplementedError, IndexError, tf.errors.OpError)
 
 
 def load_model(path: str | os.PathLike, *, custom_objects: Mapping[str, Any] | None = None) -> keras.Model:
@@ -41,12 +38,12 @@ def load_model(path: str | os.PathLike, *, custom_objects: Mapping[str, Any] | N
     """
     path = pathlib.Path(path)
     if not path.exists():
-        raise FileNotFoundError(f"There is no model at {path}.")
+        raise FileNotFoundError(f"{path} is not a model that Keras can load: there is no such file.")
     load = _saved_model if path.is_dir() else _reader_of(path)
     try:
         with keras.saving.custom_object_scope(dict(custom_objects or {})):
             return load(path)
-    except _ERRORS as error:
+    except Exception as error:  # a damaged file makes Keras, zipfile, h5py and json fail in many ways
         raise ValueError(f"{path} cannot be loaded: {_reason(error)}{_if_newer(path)}") from error
 
 

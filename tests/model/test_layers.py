@@ -174,3 +174,10 @@ def test_blocks_of_the_backbones(build, num_blocks):
 def test_mix_layer_counts_to_the_last_block(build):
     plain, mixed = (layer_table(build(weights=None, mix=mix)).candidates(6) for mix in (False, True))
     assert [row.name for row in mixed] == [row.name for row in plain] + ["mix"]
+
+
+def test_a_layer_that_reads_one_tensor_twice_is_counted():
+    image = keras.Input((4, 6))
+    x = keras.layers.MultiHeadAttention(2, 3, name="attention")(image, image)
+    table = layer_table(keras.Model(image, keras.layers.Multiply(name="square")([x, x])))
+    assert table["attention"].macs > 0 and table["square"].macs == 0
