@@ -7,6 +7,7 @@ import operator
 import os
 import re
 from collections.abc import Callable
+import sys
 from typing import Protocol
 
 from keras_tinytrain._files import write_file
@@ -23,6 +24,7 @@ class Budget:
 
     Args:
         memory: bytes, or text such as "256KB" (1 KB = 1024 bytes). `choose.sram` and `choose.paper_cost` say what is counted.
+            None sets no memory limit; where a board is named, its memory is the limit.
         compute: a fraction in (0, 1] of the multiply-accumulates of a full backward pass, or, above 1, a number of
             multiply-accumulates per sample.
 
@@ -30,11 +32,11 @@ class Budget:
         ValueError: a limit is not positive or cannot be read.
     """
 
-    memory: int | str = "256KB"
+    memory: int | str | None = None
     compute: float = 0.15
 
     def __post_init__(self):
-        object.__setattr__(self, "memory", parse_bytes(self.memory))
+        object.__setattr__(self, "memory", None if self.memory is None else parse_bytes(self.memory))
         if not (isinstance(self.compute, (int, float)) and 0 < self.compute < math.inf):
             raise ValueError(
                 f"Budget(compute=...) expects a fraction in (0, 1] or a number of MACs above 1. Received: {self.compute!r}"
@@ -42,7 +44,8 @@ class Budget:
 
     @property
     def memory_bytes(self) -> int:
-        return int(self.memory)  # a number since __post_init__
+        """The memory limit in bytes; `sys.maxsize` where there is none."""
+        return sys.maxsize if self.memory is None else int(self.memory)  # a number since __post_init__
 
     def backward_macs(self, full_backward_macs: int) -> int:
         """The compute limit in multiply-accumulates, given those of a full backward pass."""

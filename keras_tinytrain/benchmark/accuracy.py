@@ -51,7 +51,7 @@ def settings_from(args: argparse.Namespace) -> Settings:
         seed=args.seed,
         iterations=args.iterations,
         budget=None if args.memory is None else Budget(args.memory, args.compute),
-        learning_rates=tuple(map(_rate, args.learning_rate)),
+        learning_rates=tuple(map(parse_rate, args.learning_rate)),
     )
     for name in [*args.methods, *dict(settings.learning_rates)]:
         settings.method(name)
@@ -64,7 +64,7 @@ def _run_jobs(args, settings, jobs):
     return engines.run_local(settings, jobs)
 
 
-def _rate(text):
+def parse_rate(text: str) -> tuple[str, float]:
     """("tinytrain", 0.001) of "tinytrain=1e-3"."""
     name, _, rate = text.partition("=")
     try:

@@ -2,9 +2,6 @@
 
 import argparse
 import json
-import os
-import subprocess
-import sys
 
 import keras
 import numpy as np
@@ -12,6 +9,7 @@ import tensorflow as tf
 
 from keras_tinytrain import backbones
 from keras_tinytrain._text import aligned, duration
+from keras_tinytrain.benchmark import allocator
 from keras_tinytrain.benchmark.cost import method_plans
 from keras_tinytrain.benchmark.stopwatch import median_seconds
 from keras_tinytrain.fit.frozen_cache import FrozenCache, split_for_cache
@@ -22,7 +20,6 @@ from keras_tinytrain.plan import Plan
 
 NUM_SAMPLES, NUM_CLASSES, IMAGE_SIZE = 25, 5, 128
 METHODS = ("full", "sparse", "cached")
-_SMALL_BYTES = 4096  # of a tensor by which an allocator that counts all is told from one that counts large ones
 
 
 def run(args: argparse.Namespace) -> int:
@@ -127,35 +124,17 @@ def peak_bytes(method: str) -> int:
     Raises:
         ValueError: the allocator of this process does not count every byte.
     """
-    _check_allocator()
+    allocator.check_allocator()
     step = Step(method)
     step()  # compiles
     step.forget_features()
-    tf.config.experimental.reset_memory_stats("CPU:0")
+    allocator.forget_peak()
     step()
     step()
-    return tf.config.experimental.get_memory_info("CPU:0")["peak"]
-
-
-def _check_allocator():
-    """TensorFlow's plain allocator counts nothing; oneDNN's, the default on some CPUs, only tensors above 256 KB."""
-    try:
-        before = tf.config.experimental.get_memory_info("CPU:0")["current"]
-        small = tf.random.uniform([_SMALL_BYTES // 4])
-        counted = tf.config.experimental.get_memory_info("CPU:0")["current"] - before >= small.dtype.size * small.shape[0]
-    except ValueError:
-        counted = False
-    if not counted:
-        raise ValueError(
-            "There are no full memory stats for device CPU:0: set TF_CPU_ALLOCATOR_USE_BFC=1 before TensorFlow starts."
-        )
+    return allocator.peak_bytes()
 
 
 def _peak_bytes_elsewhere(method):
     """`peak_bytes` in a fresh process with the allocator that keeps count."""
     code = f"from keras_tinytrain.benchmark.step import peak_bytes; print(peak_bytes({method!r}))"
-    environment = {**os.environ, "TF_CPU_ALLOCATOR_USE_BFC": "1", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
-    if done.returncode:
-        raise OSError(f"measuring the memory of '{method}' failed: {done.stderr.strip().splitlines()[-1]}")
-    return int(done.stdout.split()[-1])
+    return int(allocator.run_elsewhere(code, what=f"the memory of '{method}'"))

@@ -32,17 +32,19 @@ def choose(
         budget: memory and compute.
         scorer: layer names -> their Fisher information, where the caller has a faster way to it; None: `fisher_information`.
         strategy: a key of `strategies.STRATEGIES`.
-        task_options: of `strategies.make_task`: last_blocks, layers, kinds, accounting, rule, seed, frozen.
+        task_options: of `strategies.make_task`: last_blocks, layers, kinds, accounting, rule, seed, frozen, head.
 
     Returns:
         The plan; `plan.explain()` says why.
 
     Raises:
-        ValueError: the model cannot be handled, there is no such strategy, or the budget is too small for one channel.
+        ValueError: the model cannot be handled, there is no such strategy, or the budget is too small for
+            the head, or for one channel.
         TypeError: `budget` is no `Budget`.
     """
     decide = find_strategy(strategy)
-    return decide(make_task(model, x, loss, budget, scorer=scorer, **task_options))
+    task = make_task(model, x, loss, budget, scorer=scorer, **task_options)
+    return task.with_head(decide(task))
 
 
 def summed_cross_entropy(labels: ArrayLike, *, from_logits: bool = True) -> Loss:

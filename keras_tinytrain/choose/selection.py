@@ -67,8 +67,8 @@ def select(
             paper_cost.backward_macs(table, choice) <= limit and accounting.memory_bytes(table, choice) <= budget.memory_bytes
         )
 
-    choice = _fill(table, ranking, order, fits, rule, paid_first) if not paid_first or fits(paid_first) else {}
-    if not choice:
+    choice = _fill(table, ranking, order, fits, rule, paid_first)
+    if not choice or not fits(choice):  # on a device the head may fit only with an earlier layer, whose frozen part is shorter
         raise NothingFits(_nothing_fits(table, budget, accounting, paid_first, order))
     scores = {name: ranking.channels.get(name, np.zeros(table[name].num_channels)) for name in choice}
     plans = tuple(LayerPlan(name, best_channels(scores[name], choice[name])) for name in sorted(choice, key=table.index))
@@ -96,7 +96,7 @@ def _whole_layers(rows, strategy):
 def _nothing_fits(table, budget, accounting, paid_first, order):
     """The error's text: what does not fit, and the smallest budget in which it would."""
     limit = budget.backward_macs(paper_cost.full_backward_macs(table))
-    least = [dict(paid_first)] if paid_first else [{name: 1} for name in order]
+    least = [dict(paid_first)] * bool(paid_first) + [{**paid_first, name: 1} for name in order]
     costs = [(accounting.memory_bytes(table, choice), paper_cost.backward_macs(table, choice)) for choice in least]
     memory, macs = min([cost for cost in costs if cost[1] <= limit] or costs)
     what = f"all of {', '.join(map(repr, paid_first))}" if paid_first else "one channel"

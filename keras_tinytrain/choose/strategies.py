@@ -29,6 +29,8 @@ from keras_tinytrain.model.fold import canonical_form
 from keras_tinytrain.model.layers import CHANNEL_AXIS, LayerInfo, LayerTable, layer_table
 from keras_tinytrain.plan import Budget, LayerPlan, Plan
 
+_SCORED_AT_ONCE = 8  # samples: float64 activations of 32 took more memory than a step of full training
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Task:
@@ -45,6 +47,7 @@ class Task:
         rule: of `selection.select`.
         seed: of everything that is drawn.
         scorer: gives the Fisher information of `loss` on `x`; None: `fisher_information`.
+        head: name of the layer that every plan trains whole and that the budget pays first; None: no layer is.
     """
 
     model: keras.Model
@@ -57,11 +60,12 @@ class Task:
     rule: str = "layers"
     seed: int = 0
     scorer: Scorer | None = None
+    head: str | None = None
 
     @functools.cached_property
     def fisher(self) -> dict[str, np.ndarray]:
         """Fisher information of the candidates: {layer name: (channels,)}. Computed when first asked for."""
-        scorer = self.scorer or functools.partial(fisher_information, self.model, self.x, self.loss)
+        scorer = self.scorer or functools.partial(fisher_information, self.model, self.x, self.loss, batch_size=_SCORED_AT_ONCE)
         return scorer([row.name for row in self.rows])
 
     @property
@@ -70,9 +74,21 @@ class Task:
         warn_renamed("Task.delta", "Task.fisher")
         return self.fisher
 
+    @property
+    def paid_first(self) -> dict[str, int]:
+        """{the head: all its channels}, or {}."""
+        return {self.head: self.table[self.head].num_channels} if self.head else {}
+
     def select(self, ranking: Ranking, name: str) -> Plan:
         """The budgeted choice by `ranking`, as a plan of the strategy `name`."""
-        return select(self.table, ranking, self.budget, accounting=self.accounting, strategy=name, rule=self.rule)
+        choose = functools.partial(select, self.table, ranking, self.budget, accounting=self.accounting, strategy=name)
+        return choose(rule=self.rule, paid_first=self.paid_first)
+
+    def with_head(self, plan: Plan) -> Plan:
+        """`plan` with the head whole, whatever the budget: for strategies that do not use `select`."""
+        whole = {name: LayerPlan(name, tuple(range(count))) for name, count in self.paid_first.items()}
+        layers = {**{layer.name: layer for layer in plan.layers}, **whole}
+        return dataclasses.replace(plan, layers=tuple(layers[name] for name in sorted(layers, key=self.table.index)))
 
     def kernel(self, row: LayerInfo) -> np.ndarray:
         """Weights of a layer, channel by channel: (channels, weights per channel)."""
@@ -95,22 +111,29 @@ def make_task(
     rule: str = "layers",
     seed: int = 0,
     frozen: Collection[str] = (),
+    head: str | None = None,
 ) -> Task:
     """The `Task` of a built model, not necessarily canonical.
 
     Args:
         last_blocks, layers, kinds: which layers are candidates, see `candidates.candidates`.
         frozen: names of layers that are never candidates.
+        head: a layer that every plan trains whole, candidate or not; None: no layer is.
 
     The other arguments are those of `Task`.
+
+    Raises:
+        ValueError: a layer is not found, or cannot be trained.
     """
     if not isinstance(budget, Budget):
         raise TypeError(f'budget expects a Budget, such as Budget("256KB", 0.15). Received: {budget!r}')
     canonical = canonical_form(model)
     table = with_candidates(layer_table(canonical).frozen(frozen), last_blocks, layers=layers, kinds=kinds)
     rows = tuple(row for row in table.weighted if not row.left_out)
+    if head:
+        table.candidates(layers=[head])  # refuses one that cannot be trained
     x = np.asarray(x, np.float32)
-    return Task(canonical, table, rows, x, loss, budget, accounting or DeviceAccounting(), rule, seed, scorer)
+    return Task(canonical, table, rows, x, loss, budget, accounting or DeviceAccounting(), rule, seed, scorer, head)
 
 
 Strategy = Callable[[Task], Plan]
@@ -196,11 +219,12 @@ def bias_only(task: Task) -> Plan:
     """All biases of the candidates, from the last layer backwards, for as long as both budgets hold."""
     limit = task.budget.backward_macs(paper_cost.full_backward_macs(task.table))
     chosen: dict[str, int] = {}
-    for row in sorted((row for row in task.rows if row.has_bias), key=lambda row: -task.table.index(row.name)):
-        larger = {row.name: 0, **chosen}
+    rows = [row for row in task.rows if row.has_bias and row.name != task.head]
+    for row in sorted(rows, key=lambda row: -task.table.index(row.name)):
+        larger = {row.name: 0, **chosen, **task.paid_first}
         fits = task.accounting.memory_bytes(task.table, larger) <= task.budget.memory_bytes
         if fits and paper_cost.backward_macs(task.table, larger) <= limit:
-            chosen = larger
+            chosen = {row.name: 0, **chosen}
     layers = (LayerPlan(name, tuple(range(task.table[name].num_channels)), kernel=False) for name in chosen)
     return Plan(tuple(layers), task.budget, "bias_only")
 

@@ -1,8 +1,13 @@
-"""Options of `keras-tinytrain benchmark accuracy`, apart from the benchmark so that --help does not load TensorFlow."""
+"""Options of `keras-tinytrain benchmark accuracy` and `benchmark fit`, apart from the benchmarks so that --help does not load TensorFlow."""
 
 import argparse
 
 from keras_tinytrain.cli.options import backbone_argument, positive
+
+_DOMAINS = (
+    ".npz files, folders of class folders (drawings:FOLDER for ink on white), tfds:NAME of Meta-Dataset, or digits; odd: or "
+    "even: before one keeps every second class, such as those that metatrain --classes did not see"
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -15,6 +20,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--figure", help="draw the gains into this file, .png or .svg")
     parser.add_argument("--engine", default="local", choices=("local", "ray"), help="where tasks run (%(default)s)")
     parser.add_argument("--ray-address", help="of a running Ray cluster (one that Ray finds, or one that starts here)")
+    parser.add_argument("--threads", type=positive, help="of TensorFlow's operators (as many as there are cores)")
+
+
+def add_fit_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options that `benchmark.fit.run` reads."""
+    backbone_argument(parser)
+    parser.add_argument("--weights", default="", help="a file of weights (the network's own)")
+    parser.add_argument("--domains", nargs="+", required=True, help=_DOMAINS)
+    parser.add_argument("--methods", nargs="+", help="names (all)")
+    parser.add_argument("--epochs", type=positive, default=12, help="of fit (%(default)s)")
+    parser.add_argument("--batch-size", type=positive, default=32, help="of fit (%(default)s)")
+    text = "of the split into samples to train on and to test on, of the head and of the batches (%(default)s)"
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2], help=text)
+    text = "in place of the built-in rates"
+    parser.add_argument("--learning-rate", nargs="+", default=[], metavar="METHOD=RATE", help=text)
+    text = "compare learning rates; for each domain, print the rate that is best on the other domains"
+    parser.add_argument("--choose-rates", action="store_true", help=text)
+    parser.add_argument("--out", required=True, help="CSV of results; a training that it holds already is not run again")
+    parser.add_argument("--figure", help="draw accuracy, time and memory into this file, .png or .svg")
     parser.add_argument("--threads", type=positive, help="of TensorFlow's operators (as many as there are cores)")
 
 
@@ -42,11 +66,7 @@ def _method_arguments(parser):
 
 
 def _task_arguments(parser):
-    text = (
-        ".npz files, folders of class folders (drawings:FOLDER for ink on white), tfds:NAME of Meta-Dataset, or digits; odd: or "
-        "even: before one keeps every second class, such as those that metatrain --classes did not see"
-    )
-    parser.add_argument("--domains", nargs="+", required=True, help=text)
+    parser.add_argument("--domains", nargs="+", required=True, help=_DOMAINS)
     parser.add_argument("--episodes", type=positive, default=10, help="tasks per domain (%(default)s)")
     parser.add_argument("--sampler", default="fixed", choices=("fixed", "meta-dataset"), help="of tasks (%(default)s)")
     parser.add_argument("--ways", type=positive, default=5, help="classes of a fixed task (%(default)s)")

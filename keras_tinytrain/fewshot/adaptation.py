@@ -61,7 +61,7 @@ def adapt(
         backbone: images -> embeddings.
         support_x: float32 (N, height, width, channels).
         support_y: int (N,), classes 0..K-1, each at least once.
-        budget: memory and compute to choose within.
+        budget: memory and compute to choose within; None: Budget("256KB").
         plan: train this plan instead of choosing one.
         iterations: optimizer steps.
         learning_rate: Adam's.
@@ -94,7 +94,7 @@ def adapt(
         x, prototypes = views[0] if len(views) else support_x, original.prototypes
         scorer = functools.partial(adapter.fisher, x, support_y, prototypes)
         loss = summed_cross_entropy(support_y)
-        plan = choose(adapter.classifier(prototypes), x, loss, budget or Budget(), scorer=scorer, **options)
+        plan = choose(adapter.classifier(prototypes), x, loss, budget or Budget("256KB"), scorer=scorer, **options)
     objective = softmax_loss if head == "softmax" else leave_one_out_loss if leave_one_out else prototype_loss
     settings = {"iterations": iterations, "learning_rate": learning_rate}
     return _learn(adapter, plan, original, support_x, support_y, views, objective, average, **settings)

@@ -24,9 +24,11 @@ from keras_tinytrain.fit._loan import Loan
 from keras_tinytrain.fit._other_callbacks import other_callbacks
 from keras_tinytrain.fit._tensorboard import write_plan
 from keras_tinytrain.fit._train_function import keras3_train_function, steps_per_execution, train_function
+from keras_tinytrain.fit._warm_head import warm_head
 from keras_tinytrain.fit.frozen_cache import FrozenCache, split_for_cache
 from keras_tinytrain.fit.sparse import ChannelSlice, channel_optimizer, channel_slices, move_slices, sparse_train_step
 from keras_tinytrain.model.fold import canonical_form
+from keras_tinytrain.model.head import classifier_head
 from keras_tinytrain.model.keras_package import build_sequential, copy_weights, is_keras2, keras_package, twin
 from keras_tinytrain.model.layers import layer_table
 from keras_tinytrain.model.private_keras import NoBatchHooks
@@ -48,18 +50,25 @@ class TinyTrainCallback(NoBatchHooks, keras.callbacks.Callback):
     The model keeps its own optimizer, and however training ends, its train function. Layers with `trainable = False` are never
     chosen.
 
+    A classifier's last layer (its head) is trained whole and paid first; the channels of the network share the rest. Scores are
+    not taken through a head that knows nothing: a new head is first trained alone on the scored samples. Training then starts
+    from the head as it was.
+
     It works with Keras 3 and tf_keras, and with other callbacks in any order. TensorBoard shows the plan and its scores. A
     training that BackupAndRestore resumes keeps its plan.
 
     Args:
-        budget: `Budget` of memory and compute.
+        budget: `Budget` of memory and compute; None: `Budget()`, a compute limit without a memory limit.
         last_blocks: choose among the layers of so many blocks at the end of the model.
         layers: names; choose among these layers instead.
         kinds: "auto", "pointwise" or "all": which kinds of layers are candidates, see `choose.candidates.candidates`.
         strategy: how to choose, a key of `strategies.STRATEGIES`; "redrawn" chooses other channels every epoch.
+        head: name of the layer that every chosen plan trains whole; "auto" finds it, see `model.head.classifier_head`; None: no
+            layer is, and the head is a candidate like the others.
         support: (x, y) to score on; None: the first batch.
         plan: a `Plan` to train, instead of choosing one.
-        accounting: the bytes that the memory budget counts; None: `DeviceAccounting()`.
+        accounting: the bytes that the memory budget counts; None: `DeviceAccounting(features="flash")`, since the samples of a
+            `fit` are not kept in RAM.
         seed: for the strategies "random" and "redrawn".
         cache_frozen: run the frozen part of the model once per distinct sample and keep its output; True for up to 1024 MB of
             it, or a limit such as "64MB". It helps where samples (or augmented views) repeat; see `FrozenCache`.
@@ -86,6 +95,7 @@ class TinyTrainCallback(NoBatchHooks, keras.callbacks.Callback):
         layers: Sequence[str] | None = None,
         kinds: str = "auto",
         strategy: str = "fisher",
+        head: str | None = "auto",
         support: tuple | None = None,
         plan: Plan | None = None,
         accounting: Accounting | None = None,
@@ -99,6 +109,7 @@ class TinyTrainCallback(NoBatchHooks, keras.callbacks.Callback):
         self.layers = layers if layers is None or isinstance(layers, str) else tuple(layers)
         self.kinds = kinds
         self.strategy = strategy
+        self.head = head
         self.support = support
         self.accounting = accounting
         self.seed = seed
@@ -126,6 +137,7 @@ class TinyTrainCallback(NoBatchHooks, keras.callbacks.Callback):
             "layers": self.layers and list(self.layers),
             "kinds": self.kinds,
             "strategy": self.strategy,
+            "head": self.head,
             "plan": self._given_plan and self._given_plan.to_json(),
             "accounting": self.accounting and _accounting_config(self.accounting),
             "seed": self.seed,
@@ -242,11 +254,22 @@ class TinyTrainCallback(NoBatchHooks, keras.callbacks.Callback):
 
     def _choose(self, x, y):
         (x,) = map(np.asarray, keras.tree.flatten(x))
-        options = {name: getattr(self, name) for name in ("last_blocks", "layers", "kinds", "strategy", "accounting", "seed")}
+        options = {name: getattr(self, name) for name in ("last_blocks", "layers", "kinds", "strategy", "seed")}
+        options["accounting"] = self.accounting or DeviceAccounting(features="flash")
         options["frozen"] = frozen_layers(self.model)
-        plan = planner.choose(self._described, x, compiled_loss(self.model, x, y), self.budget, **options)
+        options["head"] = self._head_name(options["frozen"])
+        loss = compiled_loss(self.model, x, y)
+        with warm_head(self._described, options["head"], x, loss):
+            plan = planner.choose(self._described, x, loss, self.budget, **options)
         self.model.reset_metrics()
         return plan
+
+    def _head_name(self, frozen):
+        """The layer that every plan trains whole. A head that the user froze, or whose channels cannot be trained, is none."""
+        if self.head != "auto":
+            return self.head and layer_table(self._described).candidates(layers=[self.head])[0].name
+        name = classifier_head(self._described)
+        return name if name and name not in frozen and layer_table(self._described)[name].trainable else None
 
     def _give_back(self):
         """Make the model the user's own again."""

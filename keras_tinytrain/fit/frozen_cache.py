@@ -47,6 +47,11 @@ class FrozenCache:
         self.num_read += len(keys) - len(new)
         return features
 
+    @property
+    def num_bytes(self) -> int:
+        """Of the features that are kept."""
+        return self._limit_bytes - self._free_bytes
+
     def clear(self) -> None:
         """Forget all features and counts."""
         self._features: dict[bytes, np.ndarray] = {}

@@ -43,7 +43,7 @@ def classifier_head(model: keras.Model) -> str | None:
     return rows[index].name if makes_classes and _may_be_head(rows[index], ending) else None
 
 
-def _passes(row: LayerInfo, layer) -> bool:
+def _passes(row: LayerInfo, layer: keras.layers.Layer) -> bool:
     weightless = row.kind in _PASSING and len(row.inputs) == 1 and not getattr(layer, "weights", [])
     return weightless and not isinstance(layer, keras.layers.UnitNormalization)  # of an embedding
 
@@ -54,7 +54,7 @@ def _may_be_head(row: LayerInfo, ending: Sequence[str]) -> bool:
     return row.kind == "dense" or (row.kind in CHANNEL_AXIS and (logits or ending[0:1] in (["softmax"], ["sigmoid"])))
 
 
-def _activation(layer) -> list[str]:
+def _activation(layer: keras.layers.Layer) -> list[str]:
     """The name of the function that a layer applies to each value, [] where it applies none."""
     function = getattr(layer, "activation", None)
     name = getattr(function, "__name__", type(layer if function is None else function).__name__.lower())

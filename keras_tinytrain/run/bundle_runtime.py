@@ -176,11 +176,14 @@ def selection_limits(bundle: Bundle, budget: Budget | None) -> tuple[int, int]:
         )
     if budget is None:
         return 0, 0
+    macs = min(budget.backward_macs(room["full_backward_macs"]), 2**32 - 1)
+    if budget.memory is None:
+        return 0, macs
     if budget.memory_bytes <= model_arena:
         raise ValueError(
             f"The models' arena alone takes {model_arena:,} B, the budget is {budget.memory_bytes:,} B: give a larger budget."
         )
-    return budget.memory_bytes - model_arena, min(budget.backward_macs(room["full_backward_macs"]), 2**32 - 1)
+    return budget.memory_bytes - model_arena, macs
 
 
 def checked_bundle(bundle: Bundle | str | os.PathLike) -> Bundle:

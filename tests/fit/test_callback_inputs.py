@@ -24,7 +24,7 @@ def test_budget_too_small_names_the_smallest_that_suffices():
 
 def test_strategy_that_trains_nothing_is_named():
     with pytest.raises(ValueError, match="strategy 'none'.* trains nothing"):
-        compiled().fit(*batch(), callbacks=[callback(strategy="none")], verbose=0)
+        compiled().fit(*batch(), callbacks=[callback(strategy="none", head=None)], verbose=0)
 
 
 def test_layers_that_the_user_froze_are_not_chosen():
