@@ -15,7 +15,7 @@ from keras_tinytrain.model.private_keras import run_graph
 
 
 def fisher_information(
-    model: keras.Model, x: ArrayLike, loss: Loss, layer_names: Sequence[str], *, batch_size: int = 32
+    model: keras.Model, x: ArrayLike, loss: Loss, layer_names: Sequence[str], *, batch_size: int = 8
 ) -> dict[str, np.ndarray]:
     """Fisher information of the channels of some layers.
 
@@ -31,7 +31,8 @@ def fisher_information(
         loss: called as loss(outputs, indices) with the model's outputs for the samples `indices`; returns the SUM of their
             losses, a scalar (a mean would scale everything by 1/N^2).
         layer_names: layers to score.
-        batch_size: samples per pass; the result does not depend on it.
+        batch_size: samples per pass; the result does not depend on it. Float64 activations of 32 samples take more memory than a
+            step of full training.
 
     Returns:
         {layer name: float64 array of (channels,)}.

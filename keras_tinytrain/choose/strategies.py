@@ -29,8 +29,6 @@ from keras_tinytrain.model.fold import canonical_form
 from keras_tinytrain.model.layers import CHANNEL_AXIS, LayerInfo, LayerTable, layer_table
 from keras_tinytrain.plan import Budget, LayerPlan, Plan
 
-_SCORED_AT_ONCE = 8  # samples: float64 activations of 32 took more memory than a step of full training
-
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Task:
@@ -65,7 +63,7 @@ class Task:
     @functools.cached_property
     def fisher(self) -> dict[str, np.ndarray]:
         """Fisher information of the candidates: {layer name: (channels,)}. Computed when first asked for."""
-        scorer = self.scorer or functools.partial(fisher_information, self.model, self.x, self.loss, batch_size=_SCORED_AT_ONCE)
+        scorer = self.scorer or functools.partial(fisher_information, self.model, self.x, self.loss)
         return scorer([row.name for row in self.rows])
 
     @property
