@@ -6,8 +6,8 @@ import math
 import operator
 import os
 import re
-from collections.abc import Callable
 import sys
+from collections.abc import Callable
 from typing import Protocol
 
 from keras_tinytrain._files import write_file

@@ -1,5 +1,6 @@
 """`TinyTrainCallback`: score on the task's samples, choose layers and channels within a budget, train only those."""
 
+import contextlib
 import dataclasses
 import functools
 import itertools
@@ -21,13 +22,14 @@ from keras_tinytrain.fit._checks import check_fit, check_plan, frozen_layers
 from keras_tinytrain.fit._compiled_loss import compiled_loss
 from keras_tinytrain.fit._inference_mode import self_changing_layers
 from keras_tinytrain.fit._loan import Loan
+from keras_tinytrain.fit._new_head import class_mean_weights, given_weights
 from keras_tinytrain.fit._other_callbacks import other_callbacks
 from keras_tinytrain.fit._tensorboard import write_plan
 from keras_tinytrain.fit._train_function import keras3_train_function, steps_per_execution, train_function
-from keras_tinytrain.fit._warm_head import warm_head
 from keras_tinytrain.fit.frozen_cache import FrozenCache, split_for_cache
 from keras_tinytrain.fit.sparse import ChannelSlice, channel_optimizer, channel_slices, move_slices, sparse_train_step
 from keras_tinytrain.model.fold import canonical_form
+from keras_tinytrain.model.graph import find_layer
 from keras_tinytrain.model.head import classifier_head
 from keras_tinytrain.model.keras_package import build_sequential, copy_weights, is_keras2, keras_package, twin
 from keras_tinytrain.model.layers import layer_table
@@ -51,8 +53,8 @@ class TinyTrainCallback(NoBatchHooks, keras.callbacks.Callback):
     chosen.
 
     A classifier's last layer (its head) is trained whole and paid first; the channels of the network share the rest. Scores are
-    not taken through a head that knows nothing: a new head is first trained alone on the scored samples. Training then starts
-    from the head as it was.
+    not taken through a head that knows nothing: a new head starts at the class means of the scored samples, instead of at its
+    random weights. A head that predicts these samples already keeps its weights.
 
     It works with Keras 3 and tf_keras, and with other callbacks in any order. TensorBoard shows the plan and its scores. A
     training that BackupAndRestore resumes keeps its plan.
@@ -202,13 +204,17 @@ class TinyTrainCallback(NoBatchHooks, keras.callbacks.Callback):
         """Choose the plan, and make an optimizer that knows the chosen channels only."""
         model = self.model
         self._described = twin(model) if is_keras2(model) else model
-        plan, before = resumed or (self._given_plan or self._choose(*support), None)
+        (plan, before), new_heads = resumed or (self._given_plan, None), {}
+        if plan is None:
+            plan, new_heads = self._choose(*support)
         check_plan(plan, model)
         redrawn = self.strategy == "redrawn"
         if redrawn:
             plan = redraw(plan, layer_table(canonical_form(self._described)), epoch=self._epoch, seed=self.seed)
-        self.plan, self._slices = plan, channel_slices(model, plan)
         self._before = before or snapshot(self._described, _whole_layers(self._described, plan) if redrawn else plan)
+        for name, weights in new_heads.items():
+            find_layer(model, name).set_weights(weights)
+        self.plan, self._slices = plan, channel_slices(model, plan)
         self._optimizer = BorrowedOptimizer(self._loan, model, channel_optimizer(model.optimizer, self._slices))
         self._tell(plan, self._before, resumed)
         return plan
@@ -253,16 +259,20 @@ class TinyTrainCallback(NoBatchHooks, keras.callbacks.Callback):
         return train_function(model, functools.partial(step, forward=trainable), prepare=prepare)
 
     def _choose(self, x, y):
+        """(plan, {name of a new head: weights that it starts from})."""
         (x,) = map(np.asarray, keras.tree.flatten(x))
         options = {name: getattr(self, name) for name in ("last_blocks", "layers", "kinds", "strategy", "seed")}
         options["accounting"] = self.accounting or DeviceAccounting(features="flash")
         options["frozen"] = frozen_layers(self.model)
         options["head"] = self._head_name(options["frozen"])
-        loss = compiled_loss(self.model, x, y)
-        with warm_head(self._described, options["head"], x, loss):
+        loss, head, new_heads = compiled_loss(self.model, x, y), options["head"], {}
+        with contextlib.ExitStack() as scored:
+            if head and (weights := class_mean_weights(self._described, head, x, y, loss)):
+                new_heads[head] = weights
+                scored.enter_context(given_weights(find_layer(self._described, head), weights))
             plan = planner.choose(self._described, x, loss, self.budget, **options)
         self.model.reset_metrics()
-        return plan
+        return plan, new_heads
 
     def _head_name(self, frozen):
         """The layer that every plan trains whole. A head that the user froze, or whose channels cannot be trained, is none."""

@@ -72,7 +72,7 @@ def test_every_batch_is_trained_on_once():
         return model.fit(x, y, batch_size=8, epochs=2, shuffle=False, callbacks=[tiny], verbose=0).history["loss"]
 
     def losses_scored():
-        model, tiny = compiled(keras.optimizers.SGD(0.1), steps_per_execution=4), callback()
+        model, tiny = compiled(keras.optimizers.SGD(0.1), steps_per_execution=4), callback(head=None)
         model.fit(*batch(count=48), batch_size=8, epochs=2, shuffle=False, callbacks=[tiny], verbose=0)
         again = compiled(keras.optimizers.SGD(0.1))
         history = again.fit(

@@ -1,0 +1,119 @@
+"""A new head starts at the class means of the scored samples; a head that was trained keeps its weights."""
+
+import keras
+import numpy as np
+import pytest
+from callbacks import callback, compiled
+from models import labelled_images, small_net
+
+from keras_tinytrain import Delta
+from keras_tinytrain.fit._compiled_loss import compiled_loss
+from keras_tinytrain.fit._new_head import class_mean_weights, given_weights
+
+layers = keras.layers
+
+
+def samples(model=None):
+    return labelled_images(model or small_net(), per_class=6, classes=3)
+
+
+def weights_for(model, head, x, y):
+    return class_mean_weights(model, head, x, y, compiled_loss(model, x, y))
+
+
+def accuracy(model, x, y):
+    return np.mean(np.argmax(model(x), axis=-1) == y)
+
+
+def test_logits_are_cosines_to_the_class_means():
+    model, (x, y) = compiled(), samples()
+    features = keras.Model(model.input, model.get_layer("pool").output)(x).numpy()
+    centred = features - features.mean(axis=0)
+    lengths = np.linalg.norm(centred, axis=1, keepdims=True)
+    means = np.stack([(centred / lengths)[y == number].mean(axis=0) for number in range(3)])
+    means /= np.linalg.norm(means, axis=1, keepdims=True)
+    with given_weights(model.get_layer("logits"), weights_for(model, "logits", x, y)):
+        np.testing.assert_allclose(model(x), 4 * centred @ means.T / lengths.mean(), rtol=1e-3, atol=1e-3)
+        assert accuracy(model, x, y) > 0.6
+
+
+@pytest.mark.parametrize("one_hot", [False, True])
+def test_labels_may_be_one_hot(one_hot):
+    model, (x, y) = compiled(), samples()
+    if one_hot:
+        model.compile("sgd", keras.losses.CategoricalCrossentropy(from_logits=True))
+    kernel, _ = weights_for(model, "logits", x, np.eye(3)[y] if one_hot else y[:, None])
+    np.testing.assert_allclose(kernel, weights_for(compiled(), "logits", x, y)[0], rtol=1e-6)
+
+
+def headed(*ending, loss):
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential([keras.Input((8, 8, 3)), layers.Conv2D(6, 3, activation="relu"), *ending])
+    model.compile("sgd", loss)
+    return model
+
+
+def test_one_sigmoid_unit_starts_between_two_classes():
+    model = headed(
+        layers.GlobalAveragePooling2D(), layers.Dense(1, activation="sigmoid", name="head"), loss="binary_crossentropy"
+    )
+    x, y = samples()
+    x, y = x[y < 2], y[y < 2].astype(np.float32)
+    with given_weights(model.get_layer("head"), weights_for(model, "head", x, y)):
+        assert np.mean((model(x).numpy()[:, 0] > 0.5) == y) > 0.7
+
+
+def test_convolutional_head_starts_at_class_means_without_a_bias():
+    ending = layers.Conv2D(3, 1, use_bias=False, name="head"), layers.GlobalAveragePooling2D(), layers.Softmax()
+    model = headed(*ending, loss="sparse_categorical_crossentropy")
+    (kernel,) = weights_for(model, "head", *samples())
+    assert kernel.shape == (1, 1, 6, 3)
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [np.zeros(18), np.linspace(0, 1, 18), np.full((18, 3), 1 / 3), np.arange(18) % 4, None],
+    ids=["one class", "values", "soft labels", "too many classes", "none"],
+)
+def test_head_keeps_its_weights_where_labels_are_no_classes_of_it(labels):
+    model = headed(layers.GlobalAveragePooling2D(), layers.Dense(3, name="head"), loss="mse")
+    assert class_mean_weights(model, "head", samples()[0], labels, lambda *_: pytest.fail("the loss is not asked")) is None
+
+
+def test_trained_head_keeps_its_weights():
+    model, (x, y) = compiled(), samples()
+    start = weights_for(model, "logits", x, y)
+    model.get_layer("logits").set_weights([25 * start[0], 25 * start[1]])
+    if accuracy(model, x, y) < 1:  # only samples that it knows
+        known = np.argmax(model(x), axis=-1) == y
+        x, y = x[known], y[known]
+    assert weights_for(model, "logits", x, y) is None
+
+
+def test_fit_starts_from_the_class_means_and_the_delta_from_the_users_head(tmp_path):
+    x, y = samples()
+    model, tiny = compiled(keras.optimizers.SGD(0.0)), callback(support=(x, y))
+    start = weights_for(model, "logits", x, y)
+    model.fit(x, y, callbacks=[tiny], verbose=0)
+    np.testing.assert_allclose(model.get_layer("logits").kernel, start[0], rtol=1e-4, atol=1e-5)
+    tiny.delta.save(tmp_path / "task.delta")
+    fresh = small_net()
+    Delta.load(tmp_path / "task.delta").apply(fresh)
+    assert np.array_equal(fresh(x), model(x))
+
+
+def test_given_plan_starts_from_the_users_head():
+    x, y = samples()
+    first = callback(support=(x, y))
+    compiled().fit(x, y, callbacks=[first], verbose=0)
+    model = compiled(keras.optimizers.SGD(0.0))
+    model.fit(x, y, callbacks=[callback(plan=first.plan)], verbose=0)
+    assert np.array_equal(model.get_layer("logits").kernel, small_net().get_layer("logits").kernel)
+
+
+def test_weights_are_given_back_after_an_error():
+    layer = small_net().get_layer("logits")
+    own = layer.get_weights()
+    with pytest.raises(RuntimeError), given_weights(layer, [0 * weight for weight in own]):
+        raise RuntimeError
+    assert all(np.array_equal(a, b) for a, b in zip(own, layer.get_weights(), strict=True))
