@@ -8,7 +8,7 @@ import numpy as np
 
 from keras_tinytrain.export.adaptive import Candidates
 from keras_tinytrain.export.tflite import qat
-from keras_tinytrain.model.ending import without_ending
+from keras_tinytrain.model.ending import without_ending, without_normalisation
 from keras_tinytrain.model.fold import fold_batch_norm
 from keras_tinytrain.model.head import classifier_head
 from keras_tinytrain.model.head_kind import head_kind
@@ -41,7 +41,7 @@ def head_on_device(
     kind = head_kind(model, num_classes if head == "auto" else None, head)
     canonical = fold_batch_norm(model)
     if kind == "prototypes":
-        return canonical, plan, kind
+        return without_normalisation(canonical), plan, kind
     logits = without_ending(canonical)
     if kind == "sigmoid":
         logits, plan = _sigmoid(logits, plan, model, calibration)

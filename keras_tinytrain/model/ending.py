@@ -41,8 +41,17 @@ def without_ending(model: keras.Model) -> keras.Model:
     Args:
         model: in canonical form, where activations are layers of their own.
     """
-    if not ending(model):
-        return model
+    return _without_last(model) if ending(model) else model
+
+
+def without_normalisation(model: keras.Model) -> keras.Model:
+    """`model` without a scaling of its output vector to length 1 at the end, which a cosine does not see; layers are shared."""
+    last = _ending_node(model)
+    scales = _function(last.layer) in ("unitnormalization", "normalize") and getattr(last.layer, "order", 2) == 2
+    return _without_last(model) if scales and len(last.output.shape) == 2 else model
+
+
+def _without_last(model):
     last = _ending_node(model).layer
     return rebuild(model, lambda layer, *args, **kwargs: args[0] if layer is last else layer(*args, **kwargs))
 

@@ -6,7 +6,7 @@ import numpy as np
 from keras_tinytrain.export.bundle_folder import Bundle
 from keras_tinytrain.export.head import head_on_device
 from keras_tinytrain.export.tflite import flatbuffer as fb
-from keras_tinytrain.model.ending import without_ending
+from keras_tinytrain.model.ending import without_ending, without_normalisation
 from keras_tinytrain.model.fold import fold_batch_norm
 from keras_tinytrain.plan import Plan
 
@@ -36,7 +36,7 @@ def dequantised_model(model: keras.Model, bundle: Bundle) -> keras.Model:
     if model.output_shape == (None, 1):
         canonical, _, _ = head_on_device(model, Plan(()), "sigmoid")
     else:
-        canonical = without_ending(fold_batch_norm(model))
+        canonical = without_normalisation(without_ending(fold_batch_norm(model)))
     copy = keras.models.clone_model(canonical)
     copy.set_weights(canonical.get_weights())
     found = _kernels(bundle.frozen) | _kernels(bundle.trainable)

@@ -188,6 +188,19 @@ def test_layer_that_stays_in_float_is_named(layer, operator):
         convert_int8(net, np.ones((2, *net.input_shape[1:]), np.float32))
 
 
+def test_elu_is_computed_in_int8():
+    net = keras.Sequential([keras.Input((6, 6, 3)), layers.Conv2D(4, 1), layers.ELU(name="elu"), layers.Flatten(name="flat")])
+    model_bytes = convert_int8(net, images(net, 8))
+    assert fb.operator_names(model_bytes) == {"CONV_2D", "ELU", "RESHAPE"}
+    model = fb.read_model(model_bytes)
+    (scale,), (zero_point,) = fb.quantisation(model, model.subgraphs[0].outputs[0])
+    (image_scale,), (image_zero_point,) = fb.quantisation(model, model.subgraphs[0].inputs[0])
+    x = images(net, 8)
+    inputs = np.clip(np.round(x / image_scale) + image_zero_point, -128, 127).astype(np.int8)
+    for (output,), values in zip(run_micro(model_bytes, inputs), np.asarray(net(x)), strict=True):
+        assert np.abs(scale * (output.astype(np.float32) - zero_point) - values).max() < 3 * scale
+
+
 def test_layer_that_tflm_cannot_run_is_named():
     net = keras.Sequential([keras.Input((4, 4, 3)), layers.Conv2D(2, 1), layers.UpSampling2D(name="up"), layers.Flatten()])
     with pytest.raises(ValueError, match="Layer 'up' needs TILE, which TensorFlow Lite Micro cannot run"):

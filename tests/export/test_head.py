@@ -140,3 +140,11 @@ def test_other_number_of_classes_is_refused_before_anything_is_converted(tmp_pat
     model = net("MobileNet")
     with pytest.raises(ValueError, match="softmax over 2 classes, but the samples have 5"):
         export_tflm(model, whole(model), out=tmp_path / "net", head="auto", training=TrainingSettings(num_classes=5))
+
+
+@pytest.mark.parametrize("last", [layers.UnitNormalization(), keras.ops.normalize], ids=["layer", "operation"])
+def test_normalised_embedding_is_exported_without_its_normalisation(last):
+    x = image = keras.Input((6, 6, 2))
+    x = layers.GlobalAveragePooling2D(name="pool")(layers.Conv2D(4, 1, name="conv")(x))
+    exported, _, kind = head_on_device(keras.Model(image, last(x)), Plan((LayerPlan("conv", (0,)),)), "prototypes")
+    assert (kind, exported.layers[-1].name) == ("prototypes", "pool")
