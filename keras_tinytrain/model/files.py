@@ -39,42 +39,40 @@ def load_model(path: str | os.PathLike, *, custom_objects: Mapping[str, Any] | N
     path = pathlib.Path(path)
     if not path.exists():
         raise FileNotFoundError(f"{path} is not a model that Keras can load: there is no such file.")
-    load = _saved_model if path.is_dir() else _reader_of(path)
     try:
         with keras.saving.custom_object_scope(dict(custom_objects or {})):
-            return load(path)
+            return _reader_of(path)(path)
     except Exception as error:  # a damaged file makes Keras, zipfile, h5py and json fail in many ways
-        raise ValueError(f"{path} cannot be loaded: {_reason(error)}{_if_newer(path)}") from error
+        raise ValueError(f"{path} cannot be loaded: {_reason(error)}") from error
 
 
 def _reader_of(path):
+    if path.is_dir():
+        return _saved_model
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
         if "config.json" in names:
             return _keras_file
-        what = (
-            "an .npz file of arrays, such as samples"
-            if all(name.endswith(".npy") for name in names)
-            else "an archive: unpack it"
-        )
-        raise ValueError(f"{path} is no model but {what}.")
-    if tarfile.is_tarfile(path):
-        raise ValueError(f"{path} is no model but an archive: unpack it, and give the .keras or .h5 file or the folder in it.")
+        arrays = all(name.endswith(".npy") for name in names)
+        raise ValueError("it is an .npz file of arrays, such as samples." if arrays else "it is an archive: unpack it.")
     if h5py.is_hdf5(path):
         return _h5_file
+    if tarfile.is_tarfile(path):
+        raise ValueError("it is an archive: unpack it, and give the .keras or .h5 file or the folder in it.")
     begins = path.read_bytes()[:8]
     if begins[4:] == b"TFL3":
-        raise ValueError(f"{path} is a .tflite file, which cannot be trained. Give the Keras model that it was converted from.")
+        raise ValueError("a .tflite file cannot be trained. Give the Keras model that it was converted from.")
     cut = " It begins like one and is cut off." if begins[:2] == b"PK" else ""
-    raise ValueError(f"{path} is no model: expected a .keras or .h5 file, or the folder of a SavedModel.{cut}")
+    raise ValueError(f"it is no model, which would be a .keras or .h5 file, or the folder of a SavedModel.{cut}")
 
 
 def _keras_file(path):
     with zipfile.ZipFile(path) as archive:
         config = json.loads(archive.read("config.json"))
-        if not _is_keras2(json.loads(archive.read("metadata.json"))["keras_version"]):
-            return keras.models.load_model(path, compile=False)
+        version = json.loads(archive.read("metadata.json"))["keras_version"]
+        if not _is_keras2(version):
+            return _by_keras_itself(path, version)
         model = keras3_model(config["class_name"], config["config"])
         with h5py.File(io.BytesIO(archive.read("model.weights.h5"))) as weights:
             load_keras_weights(model, config["config"], weights)
@@ -88,8 +86,9 @@ def _h5_file(path):
                 "it holds weights without a model. Build the model, call model.load_weights(...) and save it with "
                 'model.save("model.keras").'
             )
-        if not _is_keras2(file.attrs.get("keras_version", "2")):
-            return keras.models.load_model(path, compile=False)
+        version = file.attrs.get("keras_version", "2")
+        if not _is_keras2(version):
+            return _by_keras_itself(path, version)
         config = json.loads(file.attrs["model_config"])
         model = keras3_model(config["class_name"], config["config"])
         load_h5_weights(model, file["model_weights"])
@@ -102,28 +101,31 @@ def _saved_model(path):
     return load_saved_model(path)
 
 
+def _by_keras_itself(path, version):
+    try:
+        return keras.models.load_model(path, compile=False)
+    except Exception as error:  # see above
+        newer = _numbers(version) > _numbers(keras.__version__)
+        hint = f" It was written by Keras {version}, this is {keras.__version__}: pip install -U keras." if newer else ""
+        raise ValueError(_reason(error) + hint) from error
+
+
 def _is_keras2(version):
-    return int((version.decode() if isinstance(version, bytes) else version).split(".")[0]) < 3
+    return _numbers(version)[0] < 3
+
+
+def _numbers(version):
+    """The first two numbers of a version such as "3.15.1"."""
+    return [int(number) for number in (version.decode() if isinstance(version, bytes) else version).split(".")[:2]]
 
 
 def _reason(error):
     reason = keras_reason(error)
     if "Lambda" in reason and "safe" in reason:
         return NO_LAMBDA
-    if "Could not locate" in reason or "Unknown layer" in reason:
+    if ("Could not locate" in reason or "Unknown layer" in reason) and "--custom" not in reason:
         return (
             f"{reason.split('. ')[0]}. If it is a class of your own, name it: custom_objects={{'Name': Name}}, on the command line "
             "--custom module:Name."
         )
     return reason
-
-
-def _if_newer(path):
-    """A word on a file that a newer Keras wrote."""
-    if not zipfile.is_zipfile(path):
-        return ""
-    with zipfile.ZipFile(path) as archive:
-        written = json.loads(archive.read("metadata.json")).get("keras_version", "")
-    if [*map(int, written.split(".")[:2])] <= [*map(int, keras.__version__.split(".")[:2])]:
-        return ""
-    return f" It was written by Keras {written}, this is {keras.__version__}: pip install -U keras."

@@ -98,8 +98,8 @@ def test_files_that_hold_no_model_are_named(tmp_path):
         (tmp_path / f"cut_{name}").write_bytes((tmp_path / name).read_bytes()[:-2000])
     messages = {
         "nowhere.keras": "nowhere.keras is not a model that Keras can load: there is no such file",
-        "text.h5": "text.h5 is no model: expected a .keras or .h5 file, or the folder of a SavedModel",
-        "task.npz": "task.npz is no model but an .npz file of arrays, such as samples",
+        "text.h5": "text.h5 cannot be loaded: it is no model, which would be a .keras or .h5 file",
+        "task.npz": "task.npz cannot be loaded: it is an .npz file of arrays, such as samples",
         "only.weights.h5": "it holds weights without a model",
         "weights.h5": "it holds weights without a model",
         "cut_whole.keras": "begins like one and is cut off",

@@ -13,10 +13,10 @@ from trust.mutations import inside_zip, mutations, with_crc
 from keras_tinytrain.backbones.imagenet_weights import read_weights
 from keras_tinytrain.backbones.small_weights import load_weights, save_weights
 from keras_tinytrain.benchmark.results import FIELDS, KEY, append_results, read_results
-from keras_tinytrain.cli.options import load_model
 from keras_tinytrain.data import load_folder, load_npz, load_samples
 from keras_tinytrain.delta import Delta, snapshot
 from keras_tinytrain.metatrain.checkpoint import restore_checkpoint, save_checkpoint
+from keras_tinytrain.model import load_model
 from keras_tinytrain.plan import Budget, LayerPlan, Plan
 
 PLAN = Plan((LayerPlan("project", (1, 4)), LayerPlan("logits", (2,), kernel=False)), Budget("100KB"), "fisher")
