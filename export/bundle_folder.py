@@ -5,17 +5,17 @@ import hashlib
 import json
 import os
 import pathlib
-import re
 import typing
 
 from keras_tinytrain.export._workplace import MANIFEST, recover
+from keras_tinytrain.export.bundle_facts import contradiction
+from keras_tinytrain.export.manifest_schema import DIGEST, FIRST_WITH_DIGEST, MEMORIES, schema
+from keras_tinytrain.export.manifest_schema import VERSION as SCHEMA_VERSION
+from keras_tinytrain.export.read_tables import ReadTables
+from keras_tinytrain.export.tables_version import is_readable, tables_version
 from keras_tinytrain.plan import Plan
 
-SCHEMA_VERSION = 2
-_FIELDS: dict[str, type] = dict.fromkeys(("name", "namespace", "base_hash"), str)
-_MEMORIES = ("sram", "scratch", "flash")
-_FIELDS |= dict.fromkeys(("board", "input", "features", "files", *_MEMORIES), dict)
-_ASSERTED_VERSION = re.compile(r"static_assert\(tinytrain::kTablesVersion == (\d+)")
+_READABLE = (2, SCHEMA_VERSION)  # version 2 was written by release 0.1
 
 
 class ModelInput(typing.TypedDict):
@@ -26,6 +26,12 @@ class ModelInput(typing.TypedDict):
     channels: int
     scale: float
     zero_point: int
+
+
+def manifest_digest(manifest: dict) -> str:
+    """SHA-256 of what a manifest says, its own digest left out."""
+    content = {name: value for name, value in manifest.items() if name != DIGEST}
+    return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,31 +50,43 @@ class Bundle:
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> "Bundle":
-        """Read a bundle: a folder with a checksum of every file.
+        """Read a bundle: a folder with a checksum of every file. Nothing of it is run, and nothing outside it is read.
 
         Raises:
-            ValueError: it is no bundle, or a file is missing or altered. The file is named.
+            ValueError: it is no bundle; a file is missing, altered or a link; or its files contradict each other. The file is
+                named.
         """
         path = pathlib.Path(path)
         recover(path)
         manifest = _read_manifest(path)
         _check_files(path, manifest)
-        return cls(path, manifest, Plan.load(path / "plan.json"))
+        bundle = cls(path, manifest, Plan.load(path / "plan.json"))
+        bundle._check_agreement()
+        return bundle
 
     def check(self) -> None:
         """Raise ValueError naming the first file that is missing or was altered since the export."""
         _check_files(self.path, self.manifest)
 
+    def _check_agreement(self) -> None:
+        """Raise ValueError where the manifest and the files contradict each other, as far as this release reads the tables."""
+        source = self.path / "tables.cpp"
+        if not is_readable(source):
+            return
+        tables = ReadTables(source, self.trainable)
+        wrong = contradiction(self.manifest, tables, self.frozen, self.trainable, self.plan)
+        if wrong:
+            raise ValueError(f"{self.path / MANIFEST} was altered after the export: {wrong}.")
+
     @property
     def frozen(self) -> bytes | None:
         """frozen.tflite; None where nothing is frozen."""
-        file = self.path / "frozen.tflite"
-        return file.read_bytes() if file.is_file() else None
+        return _read(self.path, "frozen.tflite") if "frozen.tflite" in self.manifest["files"] else None
 
     @property
     def trainable(self) -> bytes:
         """trainable.tflite."""
-        return (self.path / "trainable.tflite").read_bytes()
+        return _read(self.path, "trainable.tflite")
 
     @property
     def promised_bytes(self) -> dict[str, dict[str, int]]:
@@ -76,7 +94,7 @@ class Bundle:
 
         The scratch lies in the models' arena, which is a part of the SRAM. Its own parts share the same bytes in turn.
         """
-        return {memory: dict(self.manifest[memory]) for memory in _MEMORIES}
+        return {memory: dict(self.manifest[memory]) for memory in MEMORIES}
 
     @property
     def input(self) -> ModelInput:
@@ -104,61 +122,48 @@ class Bundle:
         return tables_version(self.path / "tables.cpp")
 
 
-def tables_version(source: pathlib.Path) -> int | None:
-    """kTablesVersion that a tables.cpp asserts; None where it asserts none."""
-    found = _ASSERTED_VERSION.search(source.read_text(encoding="utf-8"))
-    return int(found[1]) if found else None
-
-
 def _read_manifest(path: pathlib.Path) -> dict:
+    file = path / MANIFEST
     try:
-        manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
+        manifest = json.loads(_read(path, MANIFEST), parse_constant=_no_number)
         version = manifest["keras_tinytrain_bundle"]
-    except (OSError, ValueError, TypeError, KeyError) as error:
+    except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
         raise ValueError(f"{path} is not a bundle written by export_tflm: {error}") from error
-    if version != SCHEMA_VERSION:
+    if version not in _READABLE:
         raise ValueError(
-            f"{path} is a bundle of version {version}, and this release reads version {SCHEMA_VERSION}: export it again."
+            f"{path} is a bundle of version {str(version)[:20]}, and this release reads versions {_READABLE[0]} to "
+            f"{SCHEMA_VERSION}: export it again."
         )
-    _check_fields(path / MANIFEST, manifest)
+    _check_schema(file, manifest, version)
+    if version >= FIRST_WITH_DIGEST and manifest[DIGEST] != manifest_digest(manifest):
+        raise ValueError(f"{file} was altered after the export: its digest is another. Export the bundle again.")
     return manifest
 
 
-def _check_fields(file: pathlib.Path, manifest: dict) -> None:
-    """Raise ValueError where the manifest lacks a field that all else relies on."""
-    for name, kind in _FIELDS.items():
-        if not isinstance(manifest.get(name), kind):
-            raise ValueError(f"{file} was altered after the export: {name!r} is missing or no {kind.__name__}.")
-    if not _names_and_values_are_valid(manifest):
-        raise ValueError(f"{file} was altered after the export: class_names or sample_values are none.")
-    missing = {"trainable.tflite", "plan.json", "tables.cpp"}.difference(manifest["files"])
-    if missing:
-        raise ValueError(f"{file} was altered after the export: it does not list {', '.join(sorted(missing))}.")
+def _no_number(text: str) -> typing.NoReturn:
+    raise ValueError(f"{text} is no number of JSON")
 
 
-def _names_and_values_are_valid(manifest: dict) -> bool:
-    """Fields that version 0.1 did not write: absent, or texts and two numbers."""
-    names, values = manifest.get("class_names", []), manifest.get("sample_values", {"scale": 1.0, "offset": 0.0})
-    return (
-        isinstance(names, list)
-        and all(isinstance(name, str) for name in names)
-        and isinstance(values, dict)
-        and all(type(values.get(name)) in (int, float) for name in ("scale", "offset"))
-    )
+def _check_schema(file: pathlib.Path, manifest: dict, version: int) -> None:
+    import jsonschema
+
+    error = jsonschema.exceptions.best_match(jsonschema.Draft4Validator(schema(version)).iter_errors(manifest))
+    if error is not None:
+        where = "/".join(map(str, error.absolute_path)) or "the manifest"
+        raise ValueError(f"{file} was altered after the export: {where}: {error.message[:200]}")
 
 
 def _check_files(path: pathlib.Path, manifest: dict) -> None:
     for name, digest in manifest["files"].items():
-        file = path / name
-        if not file.is_file():
-            raise ValueError(f"{file} is missing from the bundle: export it again.")
-        if hashlib.sha256(file.read_bytes()).hexdigest() != digest:
-            raise ValueError(f"{file} was altered after the export, so the bundle cannot be trusted: export it again.")
-    if not _names_base(path / "tables.cpp", manifest["base_hash"]):
-        raise ValueError(f"{path / MANIFEST} was altered after the export: base_hash is not that of the tables.")
+        if hashlib.sha256(_read(path, name)).hexdigest() != digest:
+            raise ValueError(f"{path / name} was altered after the export, so the bundle cannot be trusted: export it again.")
 
 
-def _names_base(tables: pathlib.Path, base_hash: str) -> bool:
-    """Whether tables.cpp holds the 32 bytes of `base_hash`, written in hexadecimal."""
-    digest, text = bytes.fromhex(base_hash), tables.read_text(encoding="utf-8")
-    return len(digest) == 32 and all(", ".join(map(str, half)) in text for half in (digest[:16], digest[16:]))
+def _read(path: pathlib.Path, name: str) -> bytes:
+    """A file of the bundle: a plain file inside its folder, and no link to another place."""
+    file = path / name
+    if not file.is_file():
+        raise ValueError(f"{file} is missing from the bundle: export it again.")
+    if file.resolve() != path.resolve() / name:
+        raise ValueError(f"{file} is a link, and a bundle has none: copy the bundle with its files.")
+    return file.read_bytes()

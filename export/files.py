@@ -6,9 +6,10 @@ import json
 import typing
 
 from keras_tinytrain.export import _arduino
-from keras_tinytrain.export.bundle_folder import MANIFEST, SCHEMA_VERSION
+from keras_tinytrain.export.bundle_folder import MANIFEST, SCHEMA_VERSION, manifest_digest
 from keras_tinytrain.export.conversion import Converted
 from keras_tinytrain.export.layout import Layout
+from keras_tinytrain.export.manifest_schema import DIGEST
 from keras_tinytrain.export.request import ExportRequest
 from keras_tinytrain.export.tables import render_sources
 from keras_tinytrain.export.templates import identifier, render
@@ -35,7 +36,8 @@ class BundleFiles:
     @property
     def manifest(self) -> dict[str, typing.Any]:
         """The content of manifest.json."""
-        return {**self.facts, "files": self.digests}
+        manifest = {**self.facts, "files": self.digests}
+        return {**manifest, DIGEST: manifest_digest(manifest)}
 
     @property
     def all_contents(self) -> dict[str, bytes]:

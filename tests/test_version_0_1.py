@@ -12,10 +12,10 @@ from bundle_reference import needs_interpreter
 
 from keras_tinytrain import Delta, Plan
 from keras_tinytrain.delta import model_hash
-from keras_tinytrain.export import Bundle
+from keras_tinytrain.export import Bundle, read_tables, tables_version
+from keras_tinytrain.export.read_tables import ReadTables
 from keras_tinytrain.fewshot import classifier_from_delta
-from keras_tinytrain.run import EdgeRuntime, HostRuntime, _read_tables, _tables_version, host
-from keras_tinytrain.run._read_tables import ReadTables
+from keras_tinytrain.run import EdgeRuntime, HostRuntime
 from keras_tinytrain.run.firmware import build_firmware
 from keras_tinytrain.tflm_runtime.headers import constant, structs
 
@@ -73,7 +73,7 @@ def test_the_bundle_is_read_and_unaltered():
 
 @pytest.mark.parametrize("runtime", [HostRuntime, pytest.param(EdgeRuntime, marks=needs_interpreter)])
 def test_the_bundle_gives_the_same_answers_or_the_release_is_named(runtime, task):
-    if VERSION not in (constant("tinytrain_tables.h", "kTablesVersion"), *_tables_version.LACKING):
+    if VERSION not in (constant("tinytrain_tables.h", "kTablesVersion"), *tables_version.LACKING):
         with pytest.raises(ValueError, match=r"run it with keras-tinytrain 0\.1, or export the bundle again"):
             runtime(WRITTEN / "bundle")
         return
@@ -85,9 +85,8 @@ def test_the_bundle_gives_the_same_answers_or_the_release_is_named(runtime, task
 @pytest.mark.parametrize("run", [HostRuntime, EdgeRuntime, lambda path: build_firmware(Bundle.load(path), path)])
 def test_other_tables_are_refused_with_the_release_that_runs_them(run, monkeypatch, tmp_path):
     bundle = shutil.copytree(WRITTEN / "bundle", tmp_path / "bundle")
-    monkeypatch.setattr(_tables_version, "constant", lambda header, name: VERSION + 1)
-    monkeypatch.setattr(_tables_version, "LACKING", {})
-    monkeypatch.setattr(host, "LACKING", {})
+    monkeypatch.setattr(tables_version, "constant", lambda header, name: VERSION + 1)
+    monkeypatch.setattr(tables_version, "LACKING", {})
     message = (
         f"{bundle / 'tables.cpp'} was exported for version 5 of the runtime, and this release has version 6: run it with "
         f"keras-tinytrain 0.1, or export the bundle again with `keras-tinytrain export MODEL --plan {bundle / 'plan.json'}`."
@@ -103,10 +102,10 @@ def test_fields_that_earlier_tables_lack_are_read_as_zero(monkeypatch):
         fields.insert([name for name, _ in fields].index("kernel"), ("later", ctypes.c_float))
         return found | {"Layer": type("Layer", (ctypes.Structure,), {"_fields_": fields})}
 
-    lacking = _tables_version.LACKING.get(VERSION, {}).get("Layer", ())
-    monkeypatch.setattr(_tables_version, "constant", lambda header, name: VERSION + 1)
-    monkeypatch.setattr(_tables_version, "LACKING", {VERSION: {"Layer": (*lacking, "later")}})
-    monkeypatch.setattr(_read_tables, "structs", with_later_field)
+    lacking = tables_version.LACKING.get(VERSION, {}).get("Layer", ())
+    monkeypatch.setattr(tables_version, "constant", lambda header, name: VERSION + 1)
+    monkeypatch.setattr(tables_version, "LACKING", {VERSION: {"Layer": (*lacking, "later")}})
+    monkeypatch.setattr(read_tables, "structs", with_later_field)
     bundle = Bundle.load(WRITTEN / "bundle")
     layers = ReadTables(bundle.path / "tables.cpp", bundle.trainable)._constants["kLayers"]
     assert [(layer.op, layer.output, layer.kernel_height, layer.later) for layer in layers] == [(0, 1, 1, 0.0), (4, 2, 4, 0.0)]

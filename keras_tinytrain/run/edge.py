@@ -11,7 +11,7 @@ import types
 import numpy as np
 
 from keras_tinytrain.export.bundle_folder import Bundle
-from keras_tinytrain.run._read_tables import ReadTables
+from keras_tinytrain.run._checked_tables import checked_tables
 from keras_tinytrain.run.bundle_runtime import BundleRuntime, Settings, checked_bundle
 
 INTERPRETERS = ("ai_edge_litert", "tflite_runtime")
@@ -44,7 +44,7 @@ class EdgeRuntime(BundleRuntime):
         self, bundle: Bundle | str | os.PathLike, *, settings: Settings | None = None, exact: bool = True, num_threads: int = 1
     ):
         bundle = checked_bundle(bundle)
-        tables = ReadTables(bundle.path / "tables.cpp", bundle.trainable)
+        tables = checked_tables(bundle)
         frozen = LiteModel(bundle.frozen, exact=exact, num_threads=num_threads) if bundle.frozen else None
         trainable = LiteModel(bundle.trainable, exact=exact, num_threads=num_threads)
         super().__init__(bundle, tables.address, trainable, frozen, settings=settings, owner=tables)
@@ -72,10 +72,15 @@ class LiteModel:
         self._interpreter.allocate_tensors()
         (self._input,) = self._interpreter.get_input_details()
         self._outputs = [output["index"] for output in self._interpreter.get_output_details()]
+        tensors = self._interpreter.get_tensor_details()
+        self._sizes = {each["index"]: int(np.prod(each["shape"])) * np.dtype(each["dtype"]).itemsize for each in tensors}
         self._bound: dict[int, np.ndarray] = {}
 
     def bind(self, tensor_index: int, array: np.ndarray) -> None:
-        """Read a constant tensor from `array` from now on."""
+        """Read a constant tensor from `array` from now on. Raises ValueError where the model has no such tensor of this size."""
+        size = self._sizes.get(tensor_index)
+        if size != array.nbytes:
+            raise ValueError(f"The tables bind {array.nbytes} B to tensor {tensor_index} of the model, which has {size} B.")
         self._bound[tensor_index] = array
 
     def __call__(self, x: np.ndarray) -> list[np.ndarray]:

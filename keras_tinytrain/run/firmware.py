@@ -10,8 +10,10 @@ import subprocess
 
 from keras_tinytrain.export.boards import Board
 from keras_tinytrain.export.bundle_folder import Bundle
+from keras_tinytrain.export.tables_version import check_current
 from keras_tinytrain.export.templates import resolver_method
-from keras_tinytrain.run._tables_version import check_current
+from keras_tinytrain.export.tflite.flatbuffer import operator_names
+from keras_tinytrain.run._rendered_sources import render_bundle
 from keras_tinytrain.tflm_runtime import firmware_dir, source_dir, sources
 
 CPU = "Cortex-M4F"
@@ -59,7 +61,7 @@ def with_tflm() -> bool:
 
 
 def build_firmware(bundle: Bundle, folder: str | os.PathLike) -> pathlib.Path:
-    """Compile and link a bundle's firmware.
+    """Compile and link a bundle's firmware, from sources that are rendered anew: nothing of the bundle is compiled as it stands.
 
     Args:
         bundle: exported for a board with a Cortex-M4F; its flash and SRAM are the limits.
@@ -87,7 +89,8 @@ def build_firmware(bundle: Bundle, folder: str | os.PathLike) -> pathlib.Path:
         )
     check_current(bundle.path / "tables.cpp")
     libraries = [os.environ["TFLM_LIBRARY"]] if with_tflm() else []
-    return build_program([*_sources(bundle), *libraries], folder, board=board, flags=_bundle_flags(bundle))
+    own = render_bundle(bundle, folder)
+    return build_program([*_sources(), *own, *libraries], folder, board=board, flags=[f"-I{folder}", *_bundle_flags(bundle)])
 
 
 def build_program(
@@ -120,10 +123,9 @@ def compile_sources(sources: Paths, folder: str | os.PathLike, *, flags: Flags, 
         return list(pool.map(lambda source: _compile(pathlib.Path(source), folder, [*_CORE, *options, *flags]), sources))
 
 
-def _sources(bundle: Bundle) -> list[pathlib.Path]:
+def _sources() -> list[pathlib.Path]:
     model = "model_tflm.cpp" if with_tflm() else "model_on_host.cpp"
-    own = [firmware_dir() / name for name in ("main.cpp", model)]
-    return [*own, bundle.path / "models.cpp", bundle.path / "tables.cpp", *sources()]
+    return [*(firmware_dir() / name for name in ("main.cpp", model)), *sources()]
 
 
 def _bundle_flags(bundle: Bundle) -> list[str]:
@@ -133,10 +135,11 @@ def _bundle_flags(bundle: Bundle) -> list[str]:
     flags += ["-DFROZEN"] if bundle.frozen else []
     flags += ["-DFLASH_PAGES"] if bundle.manifest["board"]["flash_page_bytes"] else []
     flags += ["-DFEATURE_FLASH"] if bundle.manifest["features"]["memory"] == "flash" else []
-    flags += [f"-I{folder}" for folder in (bundle.path, firmware_dir(), source_dir())]
+    flags += [f"-I{folder}" for folder in (firmware_dir(), source_dir())]
     if not with_tflm():
         return [*flags, "-std=gnu++14"]  # as the Arduino core does
-    resolver = " ".join(f"resolver.{resolver_method(name)}();" for name in bundle.manifest["operators"])
+    operators = sorted(operator_names(bundle.frozen) | operator_names(bundle.trainable))
+    resolver = " ".join(f"resolver.{resolver_method(name)}();" for name in operators)
     includes = [f"-isystem{folder}" for folder in os.environ["TFLM_INCLUDE_DIRS"].split(os.pathsep)]
     return [*flags, f"-DRESOLVER={resolver}", *includes, "-std=gnu++17"]
 

@@ -6,9 +6,7 @@ from keras_tinytrain.choose.training_memory import TrainingMemory
 from keras_tinytrain.export.bundle_folder import Bundle
 from keras_tinytrain.export.limits import flash_bytes
 from keras_tinytrain.export.tflite.arena import smallest_arena
-from keras_tinytrain.run._compiled_tables import CompiledTables
-from keras_tinytrain.run._read_tables import ReadTables
-from keras_tinytrain.run._tables_version import LACKING
+from keras_tinytrain.run._checked_tables import checked_tables
 from keras_tinytrain.run.bundle_runtime import BundleRuntime, Settings, checked_bundle, runtime_module
 from keras_tinytrain.run.micro_model import MicroModel
 from keras_tinytrain.run.nor_flash import NorFlash
@@ -31,7 +29,6 @@ class HostRuntime(BundleRuntime):
     Raises:
         ValueError: the bundle was altered, or was exported for another version of the runtime. The error names the release
             of keras-tinytrain that runs it.
-        RuntimeError: there is no C++ compiler, or the tables do not compile.
         ImportError: tflite-micro or the compiled runtime is not installed.
 
     Example:
@@ -43,7 +40,7 @@ class HostRuntime(BundleRuntime):
 
     def __init__(self, bundle: Bundle | str | os.PathLike, *, settings: Settings | None = None):
         bundle = checked_bundle(bundle)
-        self._tables = _tables(bundle)
+        self._tables = checked_tables(bundle)
         frozen, trainable = bundle.frozen, bundle.trainable
         self._arenas = {
             "frozen_arena": smallest_arena(frozen) if frozen else 0,
@@ -97,10 +94,3 @@ class HostRuntime(BundleRuntime):
             name = self.bundle.manifest["board"]["name"]
             raise RuntimeError(f"Board {name!r} has no slots in flash: export with Board.flash_page_bytes set.")
         return self.slots
-
-
-def _tables(bundle: Bundle) -> CompiledTables | ReadTables:
-    """As the compiler makes them. Tables of an earlier version do not compile; they are read, where this release knows how."""
-    if bundle.tables_version in LACKING:
-        return ReadTables(bundle.path / "tables.cpp", bundle.trainable)
-    return CompiledTables(bundle)

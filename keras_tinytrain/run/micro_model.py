@@ -6,7 +6,7 @@ import typing
 import numpy as np
 
 from keras_tinytrain.export.tflite.arena import new_interpreter
-from keras_tinytrain.export.tflite.flatbuffer import constant_offset, read_model
+from keras_tinytrain.export.tflite.flatbuffer import constant, constant_offset, read_model
 
 
 class MicroModel:
@@ -23,11 +23,22 @@ class MicroModel:
     def __init__(self, model_bytes: bytes, arena_bytes: int):
         self._bytes = bytes(bytearray(model_bytes))  # a copy: bytes(model_bytes) would be the same object
         self._interpreter = new_interpreter(self._bytes, arena_bytes)
-        self._num_outputs = len(read_model(model_bytes).subgraphs[0].outputs)
+        self._model = read_model(model_bytes)
+        self._num_outputs = len(self._model.subgraphs[0].outputs)
+        self._input_shape = self._interpreter.get_input_details(0)["shape"]  # asked once: each answer leaks in tflite_micro
         self._bound: dict[int, np.ndarray] = {}
 
     def bind(self, tensor_index: int, array: np.ndarray) -> None:
-        """Read a constant tensor from `array` from now on. It replaces an array that was bound before."""
+        """Read a constant tensor from `array` from now on. It replaces an array that was bound before.
+
+        Raises:
+            ValueError: the model has no constant tensor of this number, or one of another size.
+        """
+        value = constant(self._model, tensor_index) if tensor_index < len(self._model.subgraphs[0].tensors) else None
+        if value is None or value.nbytes != array.nbytes:
+            raise ValueError(
+                f"The tables bind {array.nbytes} B to tensor {tensor_index} of the model, which is no such constant."
+            )
         address = _address(self._bytes) + constant_offset(self._bytes, tensor_index)
         self._bound[address] = array
 
@@ -35,8 +46,7 @@ class MicroModel:
         """int8 outputs of an int8 input, one array per output."""
         for address, array in self._bound.items():
             ctypes.memmove(address, array.ctypes.data, array.nbytes)
-        shape = self._interpreter.get_input_details(0)["shape"]
-        self._interpreter.set_input(x.reshape(shape), 0)
+        self._interpreter.set_input(x.reshape(self._input_shape), 0)
         self._interpreter.invoke()
         return [self._interpreter.get_output(index) for index in range(self._num_outputs)]
 

@@ -10,15 +10,15 @@ import keras
 import numpy as np
 import pytest
 from bundle_reference import needs_interpreter
+from compiled_tables import CompiledTables
 from models import images, labelled_images, pooled_net, tiny_net
 
 import keras_tinytrain
 from keras_tinytrain import _runtime, export
 from keras_tinytrain.export import TrainingSettings, export_tflm
+from keras_tinytrain.export.read_tables import ReadTables
 from keras_tinytrain.plan import LayerPlan, Plan
 from keras_tinytrain.run import HostRuntime, edge
-from keras_tinytrain.run._compiled_tables import CompiledTables
-from keras_tinytrain.run._read_tables import ReadTables
 from keras_tinytrain.run.edge import EdgeRuntime
 
 WAYS, SHOTS = 4, 2
@@ -95,9 +95,9 @@ def test_optimised_kernels_see_the_weights_change(tasks, only, interpreter):
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_tables_are_read_as_they_are_compiled(tasks, name):
+def test_tables_are_read_as_they_are_compiled(tasks, name, tmp_path):
     bundle, *_ = tasks(name)
-    read, compiled = ReadTables(bundle.path / "tables.cpp", bundle.trainable), CompiledTables(bundle)
+    read, compiled = ReadTables(bundle.path / "tables.cpp", bundle.trainable), CompiledTables(bundle, tmp_path)
     ours, theirs = (_runtime.tables_info(address) for address in (read.address, compiled.address))
     np.testing.assert_equal(ours, theirs)
     assert read.num_bytes == compiled.num_bytes == bundle.promised_bytes["flash"]["tables"]

@@ -3,10 +3,10 @@
 import subprocess
 
 import pytest
+from compiled_tables import entry_file
 from models import images, separable_net, tiny_net
 
 from keras_tinytrain.export import TrainingSettings, export_tflm
-from keras_tinytrain.export.templates import render
 from keras_tinytrain.plan import LayerPlan, Plan
 from tests.runtime.gated_net import gated_net
 from tests.runtime.net_tables import render_tables
@@ -69,6 +69,5 @@ def test_exported_networks_cause_no_undefined_behaviour(name, runtime, tmp_path)
     model, plan = build(), Plan(tuple(LayerPlan(*each) for each in channels.items()))
     training = TrainingSettings(num_classes=3, max_samples=9)
     bundle = export_tflm(model, plan, calibration=images(model, 8), out=tmp_path / "net", training=training)
-    entry = bundle.path / "host.cpp"
-    entry.write_text(render("host.cpp.j2", namespace=bundle.manifest["namespace"]))
-    assert run(runtime, [bundle.path / "tables.cpp", bundle.path / "models.cpp", entry], bundle.path).startswith(b"TTDL")
+    sources = [bundle.path / "tables.cpp", bundle.path / "models.cpp", entry_file(bundle, tmp_path)]
+    assert run(runtime, sources, bundle.path).startswith(b"TTDL")

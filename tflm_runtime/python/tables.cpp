@@ -176,6 +176,13 @@ py::dict TrainedDict(const tt::Tables& tables, const tt::TrainedLayer& t) {
   return d;
 }
 
+// (output channels, weights of each); (0, 0): the operator has no kernel.
+py::tuple KernelShape(const tt::Tables& tables, const tt::Layer& layer) {
+  if (!tt::HasKernel(layer.op)) return py::make_tuple(0, 0);
+  const tt::KernelLayout layout = tt::LayoutOf(tables, layer);
+  return py::make_tuple(layout.output_channels, layout.weights_per_channel);
+}
+
 // A dict an operator, by its number.
 py::list OperatorRows() {
   py::list rows;
@@ -196,8 +203,9 @@ py::list OperatorRows() {
 py::dict TablesInfo(std::uintptr_t address) {
   const tt::Tables& tables = TablesAt(address);
   Check(tt::CheckTables(tables));
-  py::list tensors, trained;
+  py::list tensors, kernels, trained;
   for (std::int32_t i = 0; i < tables.num_tensors; ++i) tensors.append(TensorDict(tables.tensors[i]));
+  for (std::int32_t i = 0; i < tables.num_layers; ++i) kernels.append(KernelShape(tables, tables.layers[i]));
   for (std::int32_t i = 0; i < tables.num_trained; ++i) trained.append(TrainedDict(tables, tables.trained[i]));
   py::dict d;
   d["version"] = tables.version;
@@ -208,6 +216,7 @@ py::dict TablesInfo(std::uintptr_t address) {
   d["image_zero_point"] = tables.image_zero_point;
   d["tensors"] = tensors;
   d["num_layers"] = tables.num_layers;
+  d["kernels"] = kernels;
   d["trained"] = trained;
   d["num_outputs"] = tables.num_outputs;
   d["head_output"] = tables.head_output;

@@ -1,0 +1,98 @@
+"""What manifest.json of a bundle may say: its JSON schema (draft 4, in which 8.0 is no integer)."""
+
+import typing
+
+VERSION, FIRST_WITH_DIGEST = 3, 3
+DIGEST = "sha256"  # of the manifest without this field
+MEMORIES = ("sram", "scratch", "flash")
+_GENERATED = ("models.cpp", "models.h", "tables.cpp", "tables.h")
+_OPTIONAL = "frozen.tflite"
+FILES = frozenset(
+    {"README.md", "TinyTrain.zip", "plan.json", "trainable.tflite", _OPTIONAL, "sketch/sketch.ino", *_GENERATED}
+    | {f"sketch/{name}" for name in _GENERATED}
+)
+
+_Schema = dict[str, typing.Any]
+_SIZE: _Schema = {"type": "integer", "minimum": 0, "maximum": 2**32 - 1}
+_COUNT = {**_SIZE, "minimum": 1}
+_INT8: _Schema = {"type": "integer", "minimum": -128, "maximum": 127}
+_NUMBER, _TEXT, _FLAG = {"type": "number"}, {"type": "string", "maxLength": 1000}, {"type": "boolean"}
+_SHA256: _Schema = {"type": "string", "pattern": "^[0-9a-f]{64}$", "maxLength": 64}
+_NAME: _Schema = {"type": "string", "pattern": r"^bundle_[A-Za-z0-9_]*$", "maxLength": 1000, "not": {"pattern": "\n"}}
+
+
+def _object(fields: _Schema, *optional: str) -> _Schema:
+    """An object of these fields and no others."""
+    required = [name for name in fields if name not in optional]
+    return {"type": "object", "properties": fields, "required": required, "additionalProperties": False}
+
+
+def _array(items: _Schema) -> _Schema:
+    return {"type": "array", "items": items}
+
+
+def _sizes(*required: str) -> _Schema:
+    return {"type": "object", "required": list(required), "additionalProperties": _SIZE}
+
+
+def _or_null(schema: _Schema) -> _Schema:
+    return {"anyOf": [schema, {"type": "null"}]}
+
+
+_QUANTISED: _Schema = {"scale": {"type": "number", "minimum": 0}, "zero_point": _INT8}
+_BOARD = {"name": _TEXT, "cpu": _TEXT, "clock_hz": _SIZE, "sram_bytes": _COUNT, "flash_bytes": _COUNT}
+_TRAINING: _Schema = {
+    **dict.fromkeys(("optimizer", "weights", "updates"), _TEXT),
+    "leave_one_out": _FLAG,
+    **dict.fromkeys(("learning_rate", "momentum", "beta_2", "epsilon", "logit_scale", "average"), _NUMBER),
+    "iterations": _SIZE,
+    "num_classes": {**_COUNT, "maximum": 255},
+    "max_samples": {**_COUNT, "maximum": 65535},
+    "seed": _SIZE,
+}
+_CHOICE = {
+    "name": _TEXT,
+    "split": _FLAG,
+    "whole_bytes": _SIZE,
+    "selected_bytes": _SIZE,
+    "arena_growth": {"type": ["integer", "null"]},
+}
+_ADAPTIVE = {
+    "criterion": _TEXT,
+    **dict.fromkeys(("backward_macs", "full_backward_macs", "arena_bytes", "scratch_bytes"), _SIZE),
+}
+_VIEW: _Schema = {"type": "array", "items": {"type": ["integer", "boolean"]}, "minItems": 3, "maxItems": 3}
+
+_FIELDS: _Schema = {
+    "keras_tinytrain_bundle": {"type": "integer"},
+    "name": _TEXT,
+    "namespace": _NAME,
+    "board": _object({**_BOARD, "reserved_sram_bytes": _SIZE, "flash_page_bytes": _SIZE}),
+    "base_hash": _SHA256,
+    "head": {"enum": ["prototypes", "softmax"]},
+    "input": _object({"height": _COUNT, "width": _COUNT, "channels": _COUNT, **_QUANTISED}),
+    "output": _object({"size": _COUNT, **_QUANTISED}),
+    "features": _object({"size": _COUNT, "memory": {"enum": ["ram", "flash"]}}),
+    "trained": {"type": "object", "minProperties": 1, "additionalProperties": _COUNT},
+    "adaptive": _or_null(_object(_ADAPTIVE)),
+    "weights_in_ram": _array(_object(_CHOICE)),
+    "operators": _array({"type": "string", "pattern": "^[A-Z0-9_]+$", "maxLength": 100}),
+    "layers": _array(_TEXT),
+    "training": _object(_TRAINING),
+    "views": _array(_VIEW),
+    "sketch": {"enum": ["serial", "imu"]},
+    "sram": _sizes("model_arena", "total"),
+    "arenas": _object({"frozen_arena": _SIZE, "trainable_arena": _SIZE}),
+    "scratch": _sizes(),
+    "flash": _sizes("frozen_model", "trainable_model", "features", "deltas", "total"),
+    "activation_gradients_bound": _SIZE,
+    "activation_gradients_whole": _SIZE,
+    "files": _object(dict.fromkeys(sorted(FILES), _SHA256), _OPTIONAL),
+    DIGEST: _SHA256,
+}
+
+
+def schema(version: int) -> _Schema:
+    """Of the manifests of a version. Those before `FIRST_WITH_DIGEST` have no digest of their own."""
+    without = () if version >= FIRST_WITH_DIGEST else (DIGEST,)
+    return _object({name: field for name, field in _FIELDS.items() if name not in without})
