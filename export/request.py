@@ -121,6 +121,7 @@ def check(
     for name, value in {"head": head, "weights_in_ram": weights_in_ram, "features": features, "sketch": sketch}.items():
         if value not in _CHOICES[name]:
             raise ValueError(f"{name} expects one of {', '.join(_CHOICES[name])}. Received: {value!r}")
+    _check_kernels(plan)
     replaces = bundle_to_replace(folder, overwrite=overwrite)
     canonical, plan, kind = head_on_device(model, plan, head, training.num_classes, calibration)
     _check_features(features, target)
@@ -161,6 +162,15 @@ def _as_asked(request: ExportRequest, board: str | Board | None, head: str) -> D
         features=request.features,
         views=request.views,
     )
+
+
+def _check_kernels(plan: Plan | Candidates) -> None:
+    alone = [layer.name for layer in plan.layers if not layer.kernel] if isinstance(plan, Plan) else []
+    if alone:
+        raise ValueError(
+            f"The device trains a channel's kernel and bias, and the plan trains the biases alone of {', '.join(alone[:10])}: plan "
+            "LayerPlan(name, channels) without kernel=False, or choose by another strategy than 'bias'."
+        )
 
 
 def _check_features(features: str, board: Board) -> None:

@@ -76,9 +76,10 @@ def read_weights(path: str | os.PathLike) -> dict[str, np.ndarray]:
     """{"<layer>.kernel_f32" or "<layer>.bias_f32": float32 array in Keras' layout} from an .npz or a published .pkl."""
     path = pathlib.Path(path)
     if path.suffix == ".pkl":
+        network = load_pickle(path)
         try:
-            return _from_network(load_pickle(path))
-        except (KeyError, TypeError) as error:
+            return _from_network(network)
+        except (AttributeError, LookupError, TypeError, ValueError) as error:
             raise ValueError(f"{path} does not hold a network of tiny-training: {error!r}") from error
     with opened_npz(path, "an .npz of weights") as arrays:
         return {key: arrays[key] for key in arrays if key.endswith(("kernel_f32", "bias_f32"))}
@@ -121,6 +122,9 @@ def _dequantized(layer):
     """(kernel, bias) float32, kernel (height, width, input, output), or (height, width, channels, 1) of a depthwise layer."""
     parameters = {key: np.asarray(value, np.float64) for key, value in layer["params"].items() if value is not None}
     scales = parameters["w_scales"].reshape(-1)
+    num_channels = len(parameters["weight"])
+    if {scales.size, parameters["bias"].size} != {num_channels} or parameters["x_scale"].size != 1:
+        raise ValueError(f"a layer of {num_channels} channels has {scales.size} scales and {parameters['bias'].size} biases")
     kernel = parameters["weight"] * scales[:, None, None, None]
     bias = parameters["bias"].reshape(-1) * scales * parameters["x_scale"].reshape(-1)
     order = (2, 3, 0, 1) if layer["groups"] > 1 else (2, 3, 1, 0)

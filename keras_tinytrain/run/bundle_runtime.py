@@ -34,6 +34,8 @@ class ForwardModel(typing.Protocol):
 class BundleRuntime:
     """A bundle's trainer. Classes that know how to run its models derive from it.
 
+    Calls from several threads wait for each other. A call from within `progress` is a RuntimeError.
+
     Args:
         bundle: as `checked_bundle` returns it.
         tables: address of its `Tables`.

@@ -20,6 +20,8 @@ INTERPRETERS = ("ai_edge_litert", "tflite_runtime")
 class EdgeRuntime(BundleRuntime):
     """A bundle's trainer on a Linux board; the methods are those of `keras_tinytrain.run.HostRuntime`.
 
+    Calls from several threads wait for each other; a call from within `progress` is a RuntimeError.
+
     Args:
         bundle: a `Bundle`, or the path of one.
         settings: values to use instead of the bundle's own, such as {"iterations": 10}.

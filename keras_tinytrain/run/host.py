@@ -17,6 +17,7 @@ class HostRuntime(BundleRuntime):
     """A bundle's trainer on the host. It computes the same numbers as the device.
 
     The scratch is overwritten whenever the frozen part runs, as on the device.
+    Calls from several threads wait for each other; a call from within `progress` is a RuntimeError.
 
     Args:
         bundle: a `Bundle`, or the path of one.

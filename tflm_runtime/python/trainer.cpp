@@ -2,11 +2,14 @@
 #include <pybind11/stl.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cstring>
 #include <exception>
 #include <memory>
+#include <mutex>
 #include <stdexcept>
 #include <string>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -36,6 +39,35 @@ Int8Array Int8From(const py::handle& value, std::int64_t elements, const char* w
   }
   return array;
 }
+
+// One call at a time: other threads wait. A call from within a call, such as from `progress`, would wait for itself: RuntimeError.
+class InUse {
+ public:
+  class By {
+   public:
+    explicit By(InUse* in_use) : in_use_(in_use) {
+      if (in_use_->thread_ == std::this_thread::get_id()) {
+        throw std::runtime_error("the trainer is in use by the call that this one was made from: wait until it has returned");
+      }
+      const py::gil_scoped_release others_may_finish;
+      in_use_->mutex_.lock();
+      in_use_->thread_ = std::this_thread::get_id();
+    }
+    ~By() {
+      in_use_->thread_ = std::thread::id();
+      in_use_->mutex_.unlock();
+    }
+    By(const By&) = delete;
+    By& operator=(const By&) = delete;
+
+   private:
+    InUse* in_use_;
+  };
+
+ private:
+  std::mutex mutex_;
+  std::atomic<std::thread::id> thread_{std::thread::id()};
+};
 
 // The scratch has memory of its own, which every run of the frozen part overwrites, as on a device where both share one arena.
 // So a value that the trainer keeps there too long, or writes too early, changes a test's result.
@@ -72,15 +104,21 @@ class PyTrainer {
   PyTrainer& operator=(const PyTrainer&) = delete;
 
   void AddSample(const py::object& image, std::int32_t label) {
+    const InUse::By this_call(&in_use_);
     CheckCalled(trainer_.AddSample(Int8From(image, ImageElements(), "the image").data(), label));
   }
-  void ClearSamples() { trainer_.ClearSamples(); }
+  void ClearSamples() {
+    const InUse::By this_call(&in_use_);
+    trainer_.ClearSamples();
+  }
   std::int32_t NumSamples() const { return trainer_.num_samples(); }
 
   void Select(std::size_t arena_bytes, std::uint32_t backward_macs) {
+    const InUse::By this_call(&in_use_);
     CheckCalled(trainer_.Select({arena_bytes, backward_macs}));
   }
   py::list Score() {
+    const InUse::By this_call(&in_use_);
     const float* scores = nullptr;
     CheckCalled(trainer_.Score(&scores));
     py::list layers;
@@ -101,24 +139,31 @@ class PyTrainer {
   }
 
   void Train(const py::object& progress) {
+    const InUse::By this_call(&in_use_);
     progress_ = progress;
     const tt::Status status = trainer_.Train(progress.is_none() ? nullptr : &ReportProgress, this);
     progress_ = py::none();
     CheckCalled(status);
   }
   float Step() {
+    const InUse::By this_call(&in_use_);
     float loss = 0.0f;
     CheckCalled(trainer_.Step(&loss));
     return loss;
   }
   float ComputeGradients() {
+    const InUse::By this_call(&in_use_);
     float loss = 0.0f;
     CheckCalled(trainer_.ComputeGradients(&loss));
     return loss;
   }
-  void UpdatePrototypes() { CheckCalled(trainer_.UpdatePrototypes()); }
+  void UpdatePrototypes() {
+    const InUse::By this_call(&in_use_);
+    CheckCalled(trainer_.UpdatePrototypes());
+  }
 
   py::tuple Predict(const py::object& image) {
+    const InUse::By this_call(&in_use_);
     FloatArray logits(trainer_.settings().num_classes);
     std::int32_t label = 0;
     CheckCalled(trainer_.Predict(Int8From(image, ImageElements(), "the image").data(), logits.mutable_data(), &label));
@@ -133,18 +178,24 @@ class PyTrainer {
     return py::bytes(reinterpret_cast<const char*>(data.data()), written);
   }
   void LoadDelta(const py::bytes& delta) {
+    const InUse::By this_call(&in_use_);
     const std::string data = delta;
     Check(trainer_.LoadDelta(reinterpret_cast<const std::uint8_t*>(data.data()), data.size()));
   }
   void SaveToFlash(const py::object& slots) const {
+    const InUse::By this_call(&in_use_);
     PyFlash flash(slots);
     flash.Check(trainer_.SaveDelta(flash.flash()));
   }
   void LoadFromFlash(const py::object& slots) {
+    const InUse::By this_call(&in_use_);
     PyFlash flash(slots);
     flash.Check(trainer_.LoadDelta(flash.flash()));
   }
-  void Revert() { trainer_.Revert(); }
+  void Revert() {
+    const InUse::By this_call(&in_use_);
+    trainer_.Revert();
+  }
 
   py::dict MemoryParts() const { return PartsDict(trainer_.memory_parts()); }
   std::size_t FlashSamplesBytes() const { return flash_ ? tt::FlashSamplesBytes(tables_, trainer_.settings()) : 0; }
@@ -328,13 +379,14 @@ class PyTrainer {
   std::unique_ptr<PyFlash> flash_;
   std::vector<Int8Array> outputs_;
   std::exception_ptr exception_;
+  mutable InUse in_use_;
   tt::Trainer trainer_;
 };
 
 }  // namespace
 
 void AddTrainer(py::module_* module) {
-  py::class_<PyTrainer>(*module, "Trainer", "Trains the selected channels of one exported model.")
+  py::class_<PyTrainer>(*module, "Trainer", "Trains the selected channels of one exported model. Calls from several threads wait for each other.")
       .def(py::init<std::uintptr_t, py::object, py::object, py::object, py::object, py::object, py::object, bool, py::object,
                     std::size_t, std::size_t>(),
            py::arg("tables"), py::arg("run_trainable"), py::arg("run_frozen") = py::none(), py::arg("bind") = py::none(),
