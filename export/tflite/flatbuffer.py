@@ -1,6 +1,7 @@
 """Read, write and cut .tflite files, by the classes that TensorFlow has generated from their schema."""
 
 import copy
+import struct
 
 import flatbuffers
 import numpy as np
@@ -15,7 +16,10 @@ def read_model(model_bytes: bytes) -> schema.ModelT:
     """The model as a tree of Python objects. Raises ValueError where the bytes are no .tflite file."""
     if model_bytes[4:8] != _FILE_ID:
         raise ValueError(f"Expected the bytes of a .tflite file. Received bytes that begin with {model_bytes[:8]!r}")
-    return schema.ModelT.InitFromPackedBuf(model_bytes, 0)
+    try:
+        return schema.ModelT.InitFromPackedBuf(model_bytes, 0)
+    except (ArithmeticError, AttributeError, LookupError, MemoryError, TypeError, ValueError, struct.error) as error:
+        raise ValueError(f"The .tflite file is damaged: {str(error)[:200]}") from error
 
 
 def write_model(model: schema.ModelT) -> bytes:

@@ -7,23 +7,27 @@ import numpy as np
 
 from keras_tinytrain.export.tflite.arena import new_interpreter
 from keras_tinytrain.export.tflite.flatbuffer import constant, constant_offset, read_model
+from keras_tinytrain.export.tflite.verify import verified
 
 
 class MicroModel:
     """A .tflite file in `tflite_micro`'s interpreter, with constants that can be replaced.
 
-    The interpreter reads constants from the bytes object that it was given. It gets a copy that nobody else holds, and arrays
-    that are bound to a tensor are copied into it before each run.
+    The interpreter reads constants from the bytes object that it was given. It gets the verified model, which nobody else
+    holds, and arrays that are bound to a tensor are copied into it before each run.
 
     Args:
         model_bytes: the .tflite file.
         arena_bytes: for the interpreter's tensors, see `smallest_arena`.
+
+    Raises:
+        ValueError: the file is damaged, or TFLM cannot run it in so many bytes.
     """
 
     def __init__(self, model_bytes: bytes, arena_bytes: int):
-        self._bytes = bytes(bytearray(model_bytes))  # a copy: bytes(model_bytes) would be the same object
+        self._bytes = verified(model_bytes)
         self._interpreter = new_interpreter(self._bytes, arena_bytes)
-        self._model = read_model(model_bytes)
+        self._model = read_model(self._bytes)
         self._num_outputs = len(self._model.subgraphs[0].outputs)
         self._input_shape = self._interpreter.get_input_details(0)["shape"]  # asked once: each answer leaks in tflite_micro
         self._bound: dict[int, np.ndarray] = {}

@@ -6,6 +6,7 @@ import os
 import pickle
 import struct
 import sys
+import tracemalloc
 import types
 import zipfile
 
@@ -148,6 +149,58 @@ def test_a_tensor_beyond_its_storage_is_refused(tmp_path, torch, save, bad):
     save(tmp_path / "net.pkl", [Tensor(np.zeros((2, 3), np.float32), **bad)], torch)
     with pytest.raises(ValueError, match="beyond the end of its storage"):
         load_pickle(tmp_path / "net.pkl")
+
+
+@pytest.mark.parametrize("bad", [{"offset": np.int64(2**63 - 1)}, {"strides": (np.int64(2**62), np.int64(2**62))}])
+def test_sizes_that_overflow_numpys_integers_are_refused(tmp_path, torch, bad):
+    save_legacy(tmp_path / "net.pkl", [Tensor(np.zeros((2, 2), np.float32), **bad)], torch)
+    with pytest.raises(ValueError, match="beyond the end of its storage"):
+        load_pickle(tmp_path / "net.pkl")
+
+
+ENDLESS = {  # what would take more memory or depth than its few bytes tell
+    "memo": b"\x80\x04Nr\xff\xff\xff\xff.",
+    "bytearray": b"\x80\x05\x96" + (2**50).to_bytes(8, "little") + b".",
+    "lists in lists": repeated(b"]", 1)[:-1] + b"](" * 5000 + b"e" * 5000 + b".",
+    "itself": b"\x80\x04]q\x00h\x00a.",
+    "copies": b"\x80\x04](X"
+    + (9000).to_bytes(4, "little")
+    + b"a" * 9000
+    + b"q\x010"
+    + b"c_codecs\nencode\n(h\x01X\x06\x00\x00\x00latin1tR" * 90
+    + b"e.",
+    "key": b"\x80\x04}K\x01K\x02\x86Ns.",
+    "legacy storage": None,
+}
+
+
+@pytest.mark.parametrize("case", ENDLESS)
+def test_a_pickle_that_wants_more_than_it_holds_is_refused(tmp_path, torch, case):
+    path = tmp_path / "net.pkl"
+    if ENDLESS[case] is None:
+        save_legacy(path, [Tensor(np.zeros(4, np.float32))], torch)
+        path.write_bytes(path.read_bytes().replace(b"K\x04", b"J\xff\xff\xff\x7f", 1))
+    else:
+        path.write_bytes(ENDLESS[case])
+    tracemalloc.start()
+    try:
+        with pytest.raises(ValueError, match="net.pkl cannot be read safely: ") as error:
+            load_pickle(path)
+        assert tracemalloc.get_traced_memory()[1] < 2**23 and len(str(error.value)) < 500
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_packed_storage_of_more_than_the_file_is_refused(tmp_path, torch):
+    save_zip(tmp_path / "net.pkl", [Tensor(np.zeros(1_000_000, np.float32))], torch)
+    with (
+        zipfile.ZipFile(tmp_path / "net.pkl") as whole,
+        zipfile.ZipFile(tmp_path / "packed.pkl", "w", zipfile.ZIP_DEFLATED) as packed,
+    ):
+        for name in whole.namelist():
+            packed.writestr(name, whole.read(name))
+    with pytest.raises(ValueError, match="more memory than a file of its size can fill"):
+        load_pickle(tmp_path / "packed.pkl")
 
 
 @pytest.mark.parametrize("save", [save_zip, save_legacy])
