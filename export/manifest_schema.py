@@ -93,6 +93,8 @@ _FIELDS: _Schema = {
 
 
 def schema(version: int) -> _Schema:
-    """Of the manifests of a version. Those before `FIRST_WITH_DIGEST` have no digest of their own."""
-    without = () if version >= FIRST_WITH_DIGEST else (DIGEST,)
-    return _object({name: field for name, field in _FIELDS.items() if name not in without})
+    """Of the manifests of a version. Those before `FIRST_WITH_DIGEST` have no digest, and may list fewer files, as they always could."""
+    if version >= FIRST_WITH_DIGEST:
+        return _object(_FIELDS)
+    files = _object(dict.fromkeys(sorted(FILES), _SHA256), *(FILES - {"plan.json", "tables.cpp", "trainable.tflite"}))
+    return _object({**{name: field for name, field in _FIELDS.items() if name != DIGEST}, "files": files})

@@ -161,7 +161,7 @@ def test_sizes_that_overflow_numpys_integers_are_refused(tmp_path, torch, bad):
 ENDLESS = {  # what would take more memory or depth than its few bytes tell
     "memo": b"\x80\x04Nr\xff\xff\xff\xff.",
     "bytearray": b"\x80\x05\x96" + (2**50).to_bytes(8, "little") + b".",
-    "lists in lists": repeated(b"]", 1)[:-1] + b"](" * 5000 + b"e" * 5000 + b".",
+    "lists in lists": b"\x80\x04" + b"](" * 5000 + b"e" * 5000 + b".",
     "itself": b"\x80\x04]q\x00h\x00a.",
     "copies": b"\x80\x04](X"
     + (9000).to_bytes(4, "little")

@@ -66,7 +66,8 @@ def check_new(finished):
     shutil.rmtree(out)
 
 
-old, new, out = bundle_of(gone=b"in the old one only"), bundle_of(**{"README.md": b"the new one"}), folder / "b"
+old = bundle_of(**{"sketch/tables.h": b"in the old one only"})
+new, out = bundle_of(**{"README.md": b"the new one"}), folder / "b"
 folder.mkdir()
 lay_out({**old, **mine})
 kills = at_every_step(export, check, way)
