@@ -25,7 +25,7 @@ class HostRuntime(BundleRuntime):
 
     Attributes:
         feature_flash: the flash that holds the samples' features; None: they are in RAM.
-        slots: the flash that holds two deltas; None: the board's page size is not known.
+        slots: the flash that holds two deltas, as large as the board's; None: the board's page size is not known.
 
     Raises:
         ValueError: the bundle was altered, or was exported for another version of the runtime. The error names the release
@@ -63,8 +63,8 @@ class HostRuntime(BundleRuntime):
             owner=self._tables,
             flash=self.feature_flash,
         )
-        slot_bytes = whole_pages(self.trainer.delta_bytes(), page_bytes)
-        self.slots = NorFlash(2 * slot_bytes, page_bytes=page_bytes) if page_bytes else None
+        slots_bytes = bundle.manifest["flash"]["deltas"]  # with candidates: room for whatever will be chosen
+        self.slots = NorFlash(slots_bytes, page_bytes=page_bytes) if slots_bytes else None
 
     def save_to_flash(self) -> None:
         """Write what was learned into the older of the two slots, as the device does.
