@@ -4,6 +4,7 @@ import argparse
 import contextlib
 import json
 import pathlib
+import signal
 import tempfile
 import threading
 
@@ -30,8 +31,28 @@ NUM_QUERIES = 20  # of the demo's task, answered on the board
 
 def run(args: argparse.Namespace) -> int:
     """Emulate and print. Returns 0."""
-    if args.serial:
-        return _serve(args)
+    with _ended_by_a_signal():
+        return _serve(args) if args.serial else _emulate(args)
+
+
+@contextlib.contextmanager
+def _ended_by_a_signal():
+    """SIGTERM ends the command as Ctrl-C does: the board ends with it, and its folder is removed."""
+
+    def end(number, frame):
+        raise SystemExit(128 + number)
+
+    if threading.current_thread() is not threading.main_thread():  # which alone hears signals
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _emulate(args):
     console = Console(stderr=True)
     with contextlib.ExitStack() as stack, console.status("preparing") as status:
         if args.bundle == "demo":
@@ -74,12 +95,12 @@ def _serve(args):
 
 
 def _wait_for_the_user():
-    """Until Enter or Ctrl-C; where nobody can type, until Ctrl-C."""
+    """Until Enter, Ctrl-C, or the end of the input, where nobody can type."""
     with contextlib.suppress(KeyboardInterrupt):
         try:
             input("Enter ends it. ")
         except EOFError:
-            threading.Event().wait()
+            remark("standard input is at its end, so the board ends: keep the input open to keep the board.")
 
 
 def _own_task(args):

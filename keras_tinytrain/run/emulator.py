@@ -3,10 +3,12 @@
 import collections.abc
 import concurrent.futures
 import contextlib
+import os
 import pathlib
 import socket
 import struct
 import subprocess
+import sys
 import types
 import typing
 
@@ -71,9 +73,7 @@ class EmulatedBoard:
         handles = [self._socket.fileno()] if self._socket else []
         if handles:
             options[:2] = ["-chardev", f"socket,id=uart,fd={handles[0]},server=on,wait=off", "-serial", "chardev:uart"]
-        self._process = subprocess.Popen(
-            [*COMMAND, *options], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, pass_fds=handles
-        )
+        self._process, self._leash = _on_a_leash([*COMMAND, *options], handles)
 
     def __enter__(self) -> "EmulatedBoard":  # noqa: PYI034  typing.Self needs Python 3.11
         return self
@@ -81,10 +81,14 @@ class EmulatedBoard:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: types.TracebackType | None
     ) -> None:
-        self._process.kill()
+        self.stop()
         self._process.communicate()
         if self._socket:
             self._socket.close()
+
+    def stop(self) -> None:
+        """End the emulator at once; whoever waits for the board's answer gets a RuntimeError. Leaving the context does it, too."""
+        self._leash.close()
 
     def start(self, iterations: int | None = None) -> None:
         """Make a trainer that learns in so many iterations; None: as exported."""
@@ -107,11 +111,13 @@ class EmulatedBoard:
             served = pool.submit(self.ask, b"u")
             try:
                 yield "socket://{}:{}".format(*address)
-            finally:
-                if not served.done():  # it has not failed
-                    with socket.create_connection(address) as end:
-                        end.sendall(_END_OF_TRANSMISSION)
-                        served.result()
+            except BaseException:
+                self.stop()  # the board may be training, or its port taken: it would not hear of an end
+                raise
+            if not served.done():  # it has not failed
+                with socket.create_connection(address) as end:
+                    end.sendall(_END_OF_TRANSMISSION)
+                    served.result()
             served.result()
 
     def ask(self, command: bytes) -> bytes:
@@ -167,6 +173,26 @@ class EmulatedBoard:
     def _fail(self) -> typing.NoReturn:
         words = typing.cast(typing.IO[bytes], self._process.stderr).read().decode(errors="replace").strip()
         raise RuntimeError(f"The emulated board stopped: {words or 'it said nothing'}")
+
+
+def _on_a_leash(command: list[str], handles: list[int]) -> tuple[subprocess.Popen, typing.IO[bytes]]:
+    """Start a command that ends as soon as the second value, an open file, is closed: by `close`, or because this process ended."""
+    held, kept = os.pipe()
+    try:
+        process = subprocess.Popen(
+            [sys.executable, "-I", "-S", str(pathlib.Path(__file__).with_name("_ended_with.py")), str(held), *command],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            pass_fds=[held, *handles],
+            start_new_session=True,  # Ctrl-C is for this process, which ends the board
+        )
+    except BaseException:
+        os.close(kept)
+        raise
+    finally:
+        os.close(held)
+    return process, open(kept, "wb", buffering=0)
 
 
 def _on_host(model: ForwardModel | None) -> ForwardModel:

@@ -17,6 +17,7 @@ void Check(tt::Status status, const std::string& detail) {
     case tt::Status::kFlashFailed:
     case tt::Status::kNotSelected:
     case tt::Status::kScoresNotFinite:
+    case tt::Status::kNothingOlder:
     case tt::Status::kNotTrained: throw std::runtime_error(text);
     default: throw py::value_error(text);
   }

@@ -192,6 +192,18 @@ class PyTrainer {
     PyFlash flash(slots);
     flash.Check(trainer_.LoadDelta(flash.flash()));
   }
+  void UndoSave(const py::object& slots) {
+    const InUse::By this_call(&in_use_);
+    PyFlash flash(slots);
+    flash.Check(trainer_.UndoSave(flash.flash()));
+  }
+  void FactoryReset(const py::object& slots) {
+    const InUse::By this_call(&in_use_);
+    PyFlash flash(slots);
+    flash.Check(trainer_.FactoryReset(flash.flash()));
+  }
+  bool IsSaved(const py::object& slots) const { return trainer_.IsSaved(PyFlash(slots).flash()); }
+  bool IsAsExported() const { return trainer_.IsAsExported(); }
   void Revert() {
     const InUse::By this_call(&in_use_);
     trainer_.Revert();
@@ -418,6 +430,10 @@ void AddTrainer(py::module_* module) {
       .def("load_delta", &PyTrainer::LoadDelta, py::arg("delta"))
       .def("save_to_flash", &PyTrainer::SaveToFlash, py::arg("slots"), "Into the older of two slots; slots: as `flash`.")
       .def("load_from_flash", &PyTrainer::LoadFromFlash, py::arg("slots"))
+      .def("undo_save", &PyTrainer::UndoSave, py::arg("slots"), "Back to the older of two slots; the newer one is erased.")
+      .def("factory_reset", &PyTrainer::FactoryReset, py::arg("slots"), "As exported, without samples; both slots are erased.")
+      .def("is_saved", &PyTrainer::IsSaved, py::arg("slots"), "Whether a power cycle would lead to the same.")
+      .def_property_readonly("is_as_exported", &PyTrainer::IsAsExported)
       .def("revert", &PyTrainer::Revert)
       .def("flash_samples_bytes", &PyTrainer::FlashSamplesBytes, "Flash that stored samples take; 0: they are in the arena.")
       .def("memory_parts", &PyTrainer::MemoryParts)

@@ -7,7 +7,8 @@
 //   3. Call `AddSample` for a handful of labelled images, then `Train`, then `Predict`.
 //   4. `SaveDelta` writes the delta: the changed channels and the prototypes. It goes into RAM or into one of two slots in
 //      flash, where a power cut at any byte leaves the old delta or the new one. `LoadDelta` reads it after a reset. `Revert`
-//      goes back to the weights in flash at any time. `MergeDeltas` and `DiffDeltas` (tinytrain_merge.h) combine saved deltas.
+//      goes back to the weights in flash at any time, and a `SaveDelta` after it keeps that. `UndoSave` takes back the last
+//      save, `FactoryReset` all of them. `MergeDeltas` and `DiffDeltas` (tinytrain_merge.h) combine saved deltas.
 //
 // If the tables list candidates (an adaptive export), the device itself chooses the layers and channels to train. `Train` does
 // so before the first iteration of a new task. `Select` does so at any time, within a budget of the caller's
@@ -127,13 +128,24 @@ class Trainer {
   // Bytes that SaveDelta writes: constant after Init or, with candidates, after Select. tinytrain_delta.h has the format.
   std::size_t DeltaBytes() const;
   Status SaveDelta(std::uint32_t sequence, std::uint8_t* data, std::size_t data_bytes, std::size_t* written) const;
-  // Writes into the older of two slots, each of half the pages, with the next sequence number. Needs 256 bytes of stack.
+  // Writes into the older of two slots, each of half the pages, with the next sequence number. After Init or Revert it writes
+  // a delta that means "as exported". Writes nothing if the newer slot says the same already, so that the older one stays.
+  // Needs 600 bytes of stack.
   Status SaveDelta(const Flash& slots) const;
   // Checks the whole delta before it changes a weight. Channels that the delta does not hold go back to the weights in flash.
   // With candidates, the delta's layers and channels become the plan; kArenaTooSmall: the arena has no room for them.
   Status LoadDelta(const std::uint8_t* data, std::size_t data_bytes);
   // Reads the newer of two slots; kDeltaCorrupt: neither holds a delta.
   Status LoadDelta(const Flash& slots);
+  // Goes back to the older of two slots for good: loads it, then erases the newer one. kNothingOlder: it holds no delta, and
+  // nothing changes.
+  Status UndoSave(const Flash& slots);
+  // As exported for good: Revert, ClearSamples, and both slots are erased.
+  Status FactoryReset(const Flash& slots);
+  // Whether LoadDelta(slots), or Init if neither slot holds a delta, would lead to the present weights and prototypes.
+  bool IsSaved(const Flash& slots) const;
+  // Whether the weights are those in flash and there are no prototypes.
+  bool IsAsExported() const;
   // Goes back to the weights in flash. Prototypes and optimizer state are forgotten, samples stay. With candidates, the next
   // Train chooses again.
   void Revert();
@@ -158,6 +170,7 @@ class Trainer {
   bool ClaimScratch();
   bool BindWeights(bool original);
   bool CanPredict() const;
+  void ListRecords(Tables* tables, Buffers* buffers) const;
   Status CheckSamples();
   Status Embed(const std::int8_t* features, float* embedding, const std::int8_t** outputs);
   Status MeanEmbeddings(float* prototypes, std::int8_t* embeddings);
@@ -191,6 +204,7 @@ class Trainer {
   std::int32_t num_samples_ = 0;
   std::int32_t iteration_ = 0;
   std::uint32_t optimizer_step_ = 0;
+  bool original_weights_ = true;
   bool has_prototypes_ = false;
   bool has_original_prototypes_ = false;
 };

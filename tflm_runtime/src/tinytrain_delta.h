@@ -21,10 +21,14 @@
 //   channels * values * size     channel by channel; convolution: [kernel_height][kernel_width][in]; depthwise:
 //                                [kernel_height][kernel_width]; dense: [in]; prototypes: [embedding]
 //   channels * 4                 biases, if any
-// A record holds the new values, not differences.
+// A record holds the new values, not differences. A delta without records means: as exported.
 //
-// Two slots in flash, each of Trainer::DeltaBytes() rounded up to pages: Trainer::SaveDelta(slots) writes the next sequence
-// number into the slot that NewestDelta does not name. A power cut at any byte leaves the old delta or the new one.
+// Two slots in flash, each of Trainer::DeltaBytes() rounded up to pages. A power cut at any byte of these leaves what was saved
+// before, or what is saved after:
+//   Trainer::SaveDelta(slots)     writes the next sequence number into the slot that NewestDelta does not name. Nothing is
+//                                 written if the newer slot has the same records
+//   Trainer::UndoSave(slots)      erases the newer slot, if the older one holds a delta
+//   Trainer::FactoryReset(slots)  erases the older slot, then the newer one
 #ifndef TINYTRAIN_DELTA_H_
 #define TINYTRAIN_DELTA_H_
 
@@ -64,7 +68,43 @@ bool SameName(const char* a, const char* b);
 std::size_t DeltaSize(const Tables& tables, const TrainingSettings& settings, const Buffers& buffers);
 void WriteDelta(const Tables& tables, const TrainingSettings& settings, const Buffers& buffers, std::uint32_t sequence,
                 std::uint8_t* data);
-Status WriteDeltaSlot(const Tables& tables, const TrainingSettings& settings, const Buffers& buffers, const Flash& slots);
+
+// Passes the bytes of a delta on to `put`, see DeltaWriter.
+void PutDelta(const Tables& tables, const TrainingSettings& settings, const Buffers& buffers, std::uint32_t sequence,
+              void (*put)(void* context, const std::uint8_t* bytes, std::size_t count), void* context);
+
+// Two slots of deltas, read once when it is made.
+class DeltaSlots {
+ public:
+  explicit DeltaSlots(const Flash& flash);
+
+  // False: the flash has no two slots of whole pages, and is not read.
+  bool fit() const { return fit_; }
+  // The slot of the newer delta; kNone: neither holds one. The other slot, which is written next.
+  std::int32_t newest() const { return newest_; }
+  std::int32_t older() const { return newest_ == 0 ? 1 : 0; }
+  // Complete deltas, 0 to 2.
+  std::int32_t num_deltas() const;
+  std::size_t slot_bytes() const { return slot_bytes_; }
+  const std::uint8_t* Slot(std::int32_t slot) const { return flash_.data + Offset(slot); }
+
+  // Whether the newer slot has these records.
+  bool Holds(const Tables& tables, const TrainingSettings& settings, const Buffers& buffers) const;
+  Status Write(const Tables& tables, const TrainingSettings& settings, const Buffers& buffers) const;
+  Status Erase(std::int32_t slot) const;
+
+ private:
+  std::size_t Offset(std::int32_t slot) const { return slot == 1 ? slot_bytes_ : 0; }
+
+  const Flash& flash_;
+  std::size_t slot_bytes_;
+  bool fit_;
+  std::int32_t newest_;
+  std::uint32_t sequence_ = 0;
+};
+
+// Whether a delta that ReadDelta has accepted holds no record.
+bool IsEmptyDelta(const std::uint8_t* data);
 
 // The prototypes that a delta holds.
 struct PrototypesFound {

@@ -3,18 +3,26 @@
 // A command is a line. `image` is the network's input: image_height * image_width * image_channels int8, row by row, with
 // q = round(value / image_scale) + image_zero_point. It follows the line at once. With Port::record the board records the image
 // itself, and none follows.
-//   TEACH <label>, image   keep a sample of class <label>, 0 to num_classes - 1
+// <crc> is the image's CRC-32, as zlib's, in decimal: an image that was cut off or altered is not kept. With Port::record none
+// is sent.
+//   TEACH <label> <crc>, image   keep a sample of class <label>, 0 to num_classes - 1
 //   TRAIN                  train on the kept samples. After each iteration: a line "LOSS <iteration> <loss>". At the end: a
 //                          line "PLAN <layer> <number of channels>" for each trained layer
-//   PREDICT, image         the class of the image
+//   PREDICT <crc>, image   the class of the image
 //   STATUS                 the network's input, and how much it has learned from: names and values by turns. Lines "PLAN ..."
-//                          of the trained layers come first; with candidates of those chosen last, none before the first choice
-//   SAVE                   write the delta to flash (if the caller has slots)
-//   REVERT                 forget the delta, keep the samples
+//                          of the trained layers come first; with candidates of those chosen last, none before the first choice.
+//                          "runs": the weights "exported" or "learned"; "saves": deltas in flash, 0 to 2; "lasting": 1 if
+//                          the board would run the same after a power cycle
+//   REVERT                 forget the delta, keep the samples; the saved delta stays
 //   RESET                  forget the samples, too; the saved delta stays
-// Each is answered by one line, "OK ..." or "ERROR ...". `keras-tinytrain device` is the other end.
+// If the caller has slots:
+//   SAVE                   write what runs now to flash: the delta or, after REVERT and RESET, "as exported"
+//   UNDO                   take back the last SAVE for good: the delta that was saved before it runs again
+//   FACTORY                forget samples, delta and all that was saved, for good
+// Each is answered by one line, "OK ..." or "ERROR ...". Half a line, whose end does not come, is ignored. `keras-tinytrain
+// device` is the other end.
 //
-// Lifetime: trainer, name, buffer and slots must outlive the commands. Memory: the object itself, some 60 bytes.
+// Lifetime: trainer, name, buffer and slots must outlive the commands. Memory: the object itself, some 70 bytes.
 #ifndef TINYTRAIN_SERIAL_H_
 #define TINYTRAIN_SERIAL_H_
 
@@ -24,6 +32,8 @@
 #include "tinytrain.h"
 
 namespace tinytrain {
+
+constexpr std::int32_t kProtocolVersion = 2;  // 1: images came without a CRC
 
 // A serial port, a clock, and perhaps a sensor.
 struct Port {
@@ -40,7 +50,8 @@ struct Port {
 class SerialCommands {
  public:
   // `network` is the name in the answer to STATUS. `buffer` holds one image if the model has no frozen part; else the image
-  // goes into the frozen part's input (Trainer::ImageBuffer). `slots` is for SAVE; nullptr: there is no such command.
+  // goes into the frozen part's input (Trainer::ImageBuffer). `slots` is for SAVE, UNDO and FACTORY; nullptr: there are no such
+  // commands.
   SerialCommands(Trainer* trainer, const Port& port, const char* network, std::int8_t* buffer = nullptr,
                  const Flash* slots = nullptr)
       : trainer_(trainer), port_(port), network_(network), buffer_(buffer), slots_(slots) {}
@@ -50,16 +61,19 @@ class SerialCommands {
 
   // Writes "ERROR " and the status' text, unless it is kOk; returns whether it is kOk.
   bool Check(Status status);
-  // A line of its own, such as "OK ready".
+  // The line "OK ready protocol <kProtocolVersion>".
+  void Greet();
+  // A line of its own.
   void Say(const char* line);
 
  private:
   static bool TellLoss(void* self, std::int32_t iteration, float loss);
   bool ReadLine();
-  const std::int8_t* ReadImage();
-  void Teach(std::int32_t label);
+  const std::int8_t* ReadImage(std::uint32_t crc);
+  void Teach(std::uint32_t label, std::uint32_t crc);
   void Train();
-  void Predict();
+  void Predict(std::uint32_t crc);
+  void Confirm(Status status);
   void TellPlan();
   void TellStatus();
   void Write(const char* text);
@@ -72,7 +86,7 @@ class SerialCommands {
   const char* network_;
   std::int8_t* buffer_;
   const Flash* slots_;
-  char line_[16];  // longer ones are cut off: no command is longer
+  char line_[24];  // no command is longer
 };
 
 }  // namespace tinytrain

@@ -26,6 +26,7 @@ enum class Status : std::uint8_t {
   kNotSelected,       // no channels were chosen yet: Select or Train first
   kNothingFits,       // the budget is too small for one channel of any candidate
   kScoresNotFinite,   // a candidate's Fisher information exceeds float32
+  kNothingOlder,      // the older slot holds no delta to go back to
 };
 
 // A sentence for people; never nullptr.

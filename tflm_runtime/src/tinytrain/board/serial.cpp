@@ -2,6 +2,9 @@
 
 #include <cstring>
 
+#include "tinytrain/delta/format.h"
+#include "tinytrain_delta.h"
+
 namespace tinytrain {
 namespace {
 
@@ -21,12 +24,18 @@ bool Is(const char* word, const char* text) {
   return rest != nullptr && *rest == '\0';
 }
 
-// The text as a number; -1: it is none. No label has more than 3 digits.
-std::int32_t Label(const char* text) {
-  std::int32_t label = 0;
-  int num_digits = 0;
-  for (; *text >= '0' && *text <= '9' && num_digits < 4; ++text, ++num_digits) label = 10 * label + (*text - '0');
-  return num_digits > 0 && *text == '\0' ? label : -1;
+// Reads `count` numbers of 32 bits, with a blank before each, up to the text's end.
+bool ReadNumbers(const char* text, std::uint32_t* numbers, std::int32_t count) {
+  constexpr std::uint64_t kLargest = 0xffffffffu;
+  for (std::int32_t i = 0; i < count; ++i) {
+    if (*text++ != ' ') return false;
+    const char* const digits = text;
+    std::uint64_t number = 0;
+    for (; *text >= '0' && *text <= '9' && number <= kLargest; ++text) number = 10 * number + static_cast<std::uint64_t>(*text - '0');
+    if (text == digits || number > kLargest) return false;
+    numbers[i] = static_cast<std::uint32_t>(number);
+  }
+  return *text == '\0';
 }
 
 // value * 2^60 for 0 <= value < 1, rounded down.
@@ -65,10 +74,13 @@ void SerialCommands::WriteFloat(float value) {
 
 void SerialCommands::Serve() {
   if (!ReadLine()) return;
-  const char* label = After("TEACH ", line_);
-  if (label != nullptr) return Teach(Label(label));
+  const std::int32_t num_checks = port_.record == nullptr ? 1 : 0;
+  std::uint32_t numbers[2] = {};
+  const char* rest = After("TEACH", line_);
+  if (rest != nullptr && ReadNumbers(rest, numbers, 1 + num_checks)) return Teach(numbers[0], numbers[1]);
+  rest = After("PREDICT", line_);
+  if (rest != nullptr && ReadNumbers(rest, numbers, num_checks)) return Predict(numbers[0]);
   if (Is("TRAIN", line_)) return Train();
-  if (Is("PREDICT", line_)) return Predict();
   if (Is("STATUS", line_)) return TellStatus();
   const bool reset = Is("RESET", line_);
   if (reset || Is("REVERT", line_)) {
@@ -76,12 +88,23 @@ void SerialCommands::Serve() {
     if (reset) trainer_->ClearSamples();
     return Say("OK");
   }
-  if (slots_ != nullptr && Is("SAVE", line_)) {
-    if (Check(trainer_->SaveDelta(*slots_))) Say("OK");
-    return;
-  }
-  Write("ERROR commands are TEACH <label>, TRAIN, PREDICT, STATUS, REVERT, RESET");
-  Say(slots_ == nullptr ? "" : ", SAVE");
+  if (slots_ != nullptr && Is("SAVE", line_)) return Confirm(trainer_->SaveDelta(*slots_));
+  if (slots_ != nullptr && Is("UNDO", line_)) return Confirm(trainer_->UndoSave(*slots_));
+  if (slots_ != nullptr && Is("FACTORY", line_)) return Confirm(trainer_->FactoryReset(*slots_));
+  Write("ERROR commands are TEACH <label>");
+  Write(num_checks > 0 ? " <crc>, PREDICT <crc>" : ", PREDICT");
+  Write(", TRAIN, STATUS, REVERT, RESET");
+  Say(slots_ == nullptr ? "" : ", SAVE, UNDO, FACTORY");
+}
+
+void SerialCommands::Greet() {
+  Write("OK ready protocol ");
+  WriteInteger(kProtocolVersion);
+  Say("");
+}
+
+void SerialCommands::Confirm(Status status) {
+  if (Check(status)) Say("OK");
 }
 
 bool SerialCommands::Check(Status status) {
@@ -96,33 +119,39 @@ void SerialCommands::Say(const char* line) {
   Write("\r\n");
 }
 
-// Reads up to the line's end, which a terminal may send as "\r\n".
+// Reads up to the line's end, which a terminal may send as "\r\n". A line whose end does not come is no command. One that is
+// too long becomes a command that nobody knows, and so does one with a 0.
 bool SerialCommands::ReadLine() {
   std::size_t length = 0;
-  char next = '\0';
-  while (port_.read(port_.context, &next, 1) && next != '\n') {
-    if (next != '\r' && length + 1 < sizeof(line_)) line_[length++] = next;
+  for (char next = '\0'; next != '\n';) {
+    if (!port_.read(port_.context, &next, 1)) return false;
+    if (next != '\r' && next != '\n' && length < sizeof(line_)) line_[length++] = next == '\0' ? '?' : next;
   }
-  line_[length] = '\0';
+  if (length == sizeof(line_)) line_[0] = '?';
+  line_[length < sizeof(line_) ? length : length - 1] = '\0';
   return length > 0;
 }
 
 // The image goes into the frozen part's input, so that no buffer is needed.
-const std::int8_t* SerialCommands::ReadImage() {
+const std::int8_t* SerialCommands::ReadImage(std::uint32_t crc) {
   const Tables& tables = trainer_->tables();
   std::int8_t* image = buffer_ == nullptr ? trainer_->ImageBuffer() : buffer_;
-  const std::int32_t num_bytes = tables.image_height * tables.image_width * tables.image_channels;
-  const bool good =
-      image != nullptr && (port_.record == nullptr ? port_.read(port_.context, image, static_cast<std::size_t>(num_bytes))
-                                                   : port_.record(port_.context, image));
-  if (good) return image;
-  Say(port_.record == nullptr ? "ERROR the image is incomplete" : "ERROR nothing was recorded");
+  const auto num_bytes = static_cast<std::size_t>(tables.image_height * tables.image_width * tables.image_channels);
+  const void* const bytes = image;
+  if (port_.record != nullptr) {
+    if (image != nullptr && port_.record(port_.context, image)) return image;
+    Say("ERROR nothing was recorded");
+  } else {
+    const bool is_there = image != nullptr && port_.read(port_.context, image, num_bytes);
+    if (is_there && Crc32(static_cast<const std::uint8_t*>(bytes), num_bytes) == crc) return image;
+    Say(is_there ? "ERROR the image was altered on its way" : "ERROR the image is incomplete");
+  }
   return nullptr;
 }
 
-void SerialCommands::Teach(std::int32_t label) {
-  const std::int8_t* image = ReadImage();
-  if (image == nullptr || !Check(trainer_->AddSample(image, label))) return;
+void SerialCommands::Teach(std::uint32_t label, std::uint32_t crc) {
+  const std::int8_t* image = ReadImage(crc);
+  if (image == nullptr || !Check(trainer_->AddSample(image, static_cast<std::int32_t>(label)))) return;
   Write("OK samples ");
   WriteInteger(trainer_->num_samples());
   Say("");
@@ -148,9 +177,9 @@ void SerialCommands::Train() {
   Say("");
 }
 
-void SerialCommands::Predict() {
+void SerialCommands::Predict(std::uint32_t crc) {
   std::int32_t label = 0;
-  const std::int8_t* image = ReadImage();
+  const std::int8_t* image = ReadImage(crc);
   if (image == nullptr || !Check(trainer_->Predict(image, nullptr, &label))) return;
   Write("OK label ");
   WriteInteger(label);
@@ -183,11 +212,15 @@ void SerialCommands::TellStatus() {
                  {" max_samples ", trainer_->settings().max_samples},
                  {" samples ", trainer_->num_samples()},
                  {" iterations ", trainer_->iteration()},
-                 {" records ", port_.record == nullptr ? 0 : 1}};
+                 {" records ", port_.record == nullptr ? 0 : 1},
+                 {" protocol ", kProtocolVersion},
+                 {" saves ", slots_ == nullptr ? 0 : DeltaSlots(*slots_).num_deltas()},
+                 {" lasting ", slots_ == nullptr ? trainer_->IsAsExported() : trainer_->IsSaved(*slots_)}};
   Write("OK network ");
   Write(network_);
   Write(" scale ");
   WriteFloat<kScaleDecimals>(tables.image_scale);
+  Write(trainer_->IsAsExported() ? " runs exported" : " runs learned");
   for (const auto& number : numbers) {
     Write(number.name);
     WriteInteger(number.value);

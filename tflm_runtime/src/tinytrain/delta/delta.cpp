@@ -45,44 +45,6 @@ std::size_t PrototypesBytes(const char* name, std::int32_t num_classes, std::int
   return RecordBytes(NameBytes(name), static_cast<std::size_t>(num_classes), static_cast<std::size_t>(dimension), 4, false);
 }
 
-void WriteAll(const Tables& tables, const TrainingSettings& settings, const Buffers& buffers, std::uint32_t sequence,
-              DeltaWriter* writer) {
-  const float* const adapted = buffers.prototypes;
-  const float* const original = buffers.original_prototypes;
-  const std::int32_t num_records = tables.num_trained + (adapted != nullptr ? 1 : 0) + (original != nullptr ? 1 : 0);
-  writer->Header(static_cast<std::uint16_t>(num_records), sequence, DeltaSize(tables, settings, buffers), tables.base_hash);
-  for (std::int32_t t = 0; t < tables.num_trained; ++t) WriteTrained(writer, TrainedAt(tables, buffers, t));
-  if (adapted != nullptr) WritePrototypes(writer, kPrototypesName, adapted, settings.num_classes, buffers.dimension);
-  if (original != nullptr) WritePrototypes(writer, kOriginalPrototypesName, original, settings.num_classes, buffers.dimension);
-  writer->Crc();
-}
-
-// Collects written bytes into blocks. After a failure it writes no more.
-struct SlotWriter {
-  const Flash* flash;
-  std::size_t offset;
-  std::size_t fill;
-  Status status;
-  alignas(16) std::uint8_t block[kFlashBlockBytes];
-};
-
-void FlushSlot(SlotWriter* slot) {
-  if (slot->fill == 0 || slot->status != Status::kOk) return;
-  std::memset(slot->block + slot->fill, 0xff, kFlashBlockBytes - slot->fill);
-  slot->status = WriteBlock(*slot->flash, slot->offset, slot->block);
-  slot->offset += kFlashBlockBytes;
-  slot->fill = 0;
-}
-
-void PutIntoSlot(void* context, const std::uint8_t* bytes, std::size_t count) {
-  auto* slot = static_cast<SlotWriter*>(context);
-  for (std::size_t i = 0; i < count; ++i) {
-    slot->block[slot->fill++] = bytes[i];
-    if (slot->fill == kFlashBlockBytes) FlushSlot(slot);
-    if (slot->status != Status::kOk) slot->fill = 0;
-  }
-}
-
 std::int32_t FindTrained(const Tables& tables, const Record& record) {
   for (std::int32_t t = 0; t < tables.num_trained; ++t) {
     if (IsNamed(record, tables.trained[t].name)) return t;
@@ -202,15 +164,6 @@ Status CheckDelta(const std::uint8_t* data, std::size_t data_bytes, std::uint32_
   return Status::kOk;
 }
 
-std::int32_t NewestDelta(const std::uint8_t* slot_0, const std::uint8_t* slot_1, std::size_t slot_bytes) {
-  std::uint32_t sequence_0 = 0, sequence_1 = 0;
-  const bool good_0 = CheckDelta(slot_0, slot_bytes, &sequence_0) == Status::kOk;
-  const bool good_1 = CheckDelta(slot_1, slot_bytes, &sequence_1) == Status::kOk;
-  if (!good_0) return good_1 ? 1 : kNone;
-  if (!good_1) return 0;
-  return sequence_1 - sequence_0 - 1u < 0x7fffffffu ? 1 : 0;  // 1 is ahead by 1 to 2^31 - 1
-}
-
 std::size_t DeltaSize(const Tables& tables, const TrainingSettings& settings, const Buffers& buffers) {
   std::size_t bytes = kDeltaHeaderBytes + kDeltaCrcBytes;
   for (std::int32_t t = 0; t < tables.num_trained; ++t) {
@@ -226,28 +179,22 @@ std::size_t DeltaSize(const Tables& tables, const TrainingSettings& settings, co
   return bytes;
 }
 
+void PutDelta(const Tables& tables, const TrainingSettings& settings, const Buffers& buffers, std::uint32_t sequence,
+              DeltaWriter::Put put, void* context) {
+  const float* const adapted = buffers.prototypes;
+  const float* const original = buffers.original_prototypes;
+  const std::int32_t num_records = tables.num_trained + (adapted != nullptr ? 1 : 0) + (original != nullptr ? 1 : 0);
+  DeltaWriter writer(put, context);
+  writer.Header(static_cast<std::uint16_t>(num_records), sequence, DeltaSize(tables, settings, buffers), tables.base_hash);
+  for (std::int32_t t = 0; t < tables.num_trained; ++t) WriteTrained(&writer, TrainedAt(tables, buffers, t));
+  if (adapted != nullptr) WritePrototypes(&writer, kPrototypesName, adapted, settings.num_classes, buffers.dimension);
+  if (original != nullptr) WritePrototypes(&writer, kOriginalPrototypesName, original, settings.num_classes, buffers.dimension);
+  writer.Crc();
+}
+
 void WriteDelta(const Tables& tables, const TrainingSettings& settings, const Buffers& buffers, std::uint32_t sequence,
                 std::uint8_t* data) {
-  DeltaWriter writer(&PutIntoRam, &data);
-  WriteAll(tables, settings, buffers, sequence, &writer);
-}
-
-std::size_t DeltaSlotBytes(const Flash& slots) {
-  return slots.page_bytes == 0 ? 0 : slots.bytes / 2 / slots.page_bytes * slots.page_bytes;
-}
-
-Status WriteDeltaSlot(const Tables& tables, const TrainingSettings& settings, const Buffers& buffers, const Flash& slots) {
-  const std::size_t slot_bytes = DeltaSlotBytes(slots), delta_bytes = DeltaSize(tables, settings, buffers);
-  if (CheckFlash(slots, 2 * slots.page_bytes) != Status::kOk || slot_bytes < delta_bytes) return Status::kFlashUnfit;
-  const std::int32_t newest = NewestDelta(slots.data, slots.data + slot_bytes, slot_bytes);
-  std::uint32_t sequence = 0;
-  if (newest != kNone) CheckDelta(slots.data + static_cast<std::size_t>(newest) * slot_bytes, slot_bytes, &sequence);
-  SlotWriter slot{&slots, newest == 0 ? slot_bytes : 0, 0, Status::kOk, {}};
-  slot.status = ErasePages(slots, slot.offset, slot.offset + slot_bytes);
-  DeltaWriter writer(&PutIntoSlot, &slot);
-  WriteAll(tables, settings, buffers, sequence + 1, &writer);
-  FlushSlot(&slot);
-  return slot.status;
+  PutDelta(tables, settings, buffers, sequence, &PutIntoRam, &data);
 }
 
 Status ReadDelta(const Tables& tables, const TrainingSettings& settings, const Buffers& buffers, const std::uint8_t* data,
@@ -258,6 +205,8 @@ Status ReadDelta(const Tables& tables, const TrainingSettings& settings, const B
   if (std::memcmp(data + 16, tables.base_hash, sizeof(tables.base_hash)) != 0) return Status::kDeltaForeign;
   return ReadRecords(tables, settings, buffers, RecordsOf(data), NumRecords(data), apply, found);
 }
+
+bool IsEmptyDelta(const std::uint8_t* data) { return NumRecords(data) == 0; }
 
 std::int32_t ReadPlan(const Tables& exported, const std::uint8_t* data, TrainedLayer* layers, std::uint16_t* channels) {
   std::int32_t num_layers = 0;

@@ -15,6 +15,7 @@ bool Trainer::ForgetPlan() {
   tinytrain::ForgetPlan(*exported_, buffers_);
   CutBuffers();
   has_prototypes_ = has_original_prototypes_ = false;
+  original_weights_ = true;
   return true;
 }
 

@@ -22,6 +22,7 @@ const char* StatusText(Status status) {
     case Status::kNotSelected: return "nothing was chosen to be trained; call Select or Train first";
     case Status::kNothingFits: return "the budget is too small to train one channel of any candidate";
     case Status::kScoresNotFinite: return "the Fisher information of a candidate is too large for a float";
+    case Status::kNothingOlder: return "no older delta is saved to go back to";
     case Status::kFlashFailed: return "the flash could not be erased or written; call ClearSamples if it holds samples";
   }
   return "unknown status";

@@ -5,7 +5,6 @@
 #include <cstring>
 
 #include "tinytrain/backward/backward.h"
-#include "tinytrain_delta.h"
 #include "tinytrain/trainer/head.h"
 #include "tinytrain/numerics/math.h"
 #include "tinytrain/memory/weights.h"
@@ -227,6 +226,7 @@ Status Trainer::RunSamples(Updates updates, float* loss) {
 Status Trainer::ComputeGradients(float* loss) { return RunSamples(Updates::kAccumulated, loss); }
 
 void Trainer::UpdateWeights() {
+  original_weights_ = false;
   OptimizerStep step(settings_, buffers_.weight_gradients, buffers_.num_weights, buffers_.optimizer, &adam_correction_);
   const RandomKey random_key = {settings_.seed, optimizer_step_++};
   for (std::int32_t t = 0; t < tables_->num_trained; ++t) MoveWeights(TrainedAt(*tables_, buffers_, t), &step, random_key);
@@ -288,42 +288,6 @@ Status Trainer::Predict(const std::int8_t* image, float* logits, std::int32_t* l
   return Status::kOk;
 }
 
-std::size_t Trainer::DeltaBytes() const { return DeltaSize(*tables_, settings_, buffers_); }
-
-Status Trainer::SaveDelta(std::uint32_t sequence, std::uint8_t* data, std::size_t data_bytes, std::size_t* written) const {
-  if (!CanPredict()) return Status::kNotTrained;
-  if (DeltaBytes() > data_bytes) return Status::kBufferTooSmall;
-  WriteDelta(*tables_, settings_, buffers_, sequence, data);
-  if (written != nullptr) *written = DeltaBytes();
-  return Status::kOk;
-}
-
-Status Trainer::SaveDelta(const Flash& slots) const {
-  if (!CanPredict()) return Status::kNotTrained;
-  return WriteDeltaSlot(*tables_, settings_, buffers_, slots);
-}
-
-Status Trainer::LoadDelta(const Flash& slots) {
-  const std::size_t slot_bytes = DeltaSlotBytes(slots);
-  if (CheckFlash(slots, 2 * slots.page_bytes) != Status::kOk) return Status::kFlashUnfit;
-  const std::int32_t newest = NewestDelta(slots.data, slots.data + slot_bytes, slot_bytes);
-  if (newest == kNone) return Status::kDeltaCorrupt;
-  return LoadDelta(slots.data + static_cast<std::size_t>(newest) * slot_bytes, slot_bytes);
-}
-
-Status Trainer::LoadDelta(const std::uint8_t* data, std::size_t data_bytes) {
-  PrototypesFound found;
-  Status status = ReadDelta(*(HasCandidates() ? exported_ : tables_), settings_, buffers_, data, data_bytes, false, &found);
-  if (status == Status::kOk && HasCandidates()) status = AdoptPlan(data);
-  if (status != Status::kOk) return status;
-  Revert();
-  ReadDelta(*tables_, settings_, buffers_, data, data_bytes, true, &found);
-  has_prototypes_ = found.adapted;
-  has_original_prototypes_ = found.original;
-  must_select_ = false;
-  return Status::kOk;
-}
-
 void Trainer::Revert() {
   for (std::int32_t t = 0; t < tables_->num_trained; ++t) CopyFromFlash(TrainedAt(*tables_, buffers_, t));
   const std::size_t num_states = OptimizerFloats(settings_.optimizer, buffers_.num_weights, buffers_.num_runs);
@@ -333,6 +297,7 @@ void Trainer::Revert() {
   optimizer_step_ = 0;
   has_prototypes_ = false;
   has_original_prototypes_ = false;
+  original_weights_ = true;
   must_select_ = HasCandidates();
 }
 
