@@ -14,9 +14,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `keras-tinytrain device`."""
     parser.add_argument(
         "action",
-        choices=("status", "teach", "train", "predict", "save", "revert", "reset"),
-        help="teach and predict take --samples, or a motion that the board records; save: write what was learned to flash; "
-        "revert: forget what was learned; reset: forget the samples too",
+        choices=("status", "teach", "train", "predict", "save", "undo", "revert", "reset", "factory"),
+        help="teach and predict take --samples, or a motion that the board records; save: write what runs now to flash; "
+        "undo: take back the last save; revert: forget what was learned until the next power cycle, or for good if you save; "
+        "reset: forget the samples too; factory: forget samples, learning and all that was saved, for good",
     )
     parser.add_argument("--port", required=True, help="such as /dev/ttyACM0, COM3, or a URL of pyserial")
     parser.add_argument("--label", type=int, help="class of the motion that `teach` records, on a board with a sensor")
@@ -62,15 +63,16 @@ def _train(board, args, bundle):
         losses = board.train(
             lambda iteration, loss: progress.update(bar, description=f"iteration {iteration}, loss {loss:.4f}")
         )
-    print(f"{len(losses)} iterations, loss {losses[0]:.4f} to {losses[-1]:.4f}")
+    print(f"{len(losses)} iterations" + (f", loss {losses[0]:.4f} to {losses[-1]:.4f}" if losses else ""))
     print(f"Trained channels: {_in_words(board.status()['plan'])}")
 
 
 def _obey(board, args, bundle):
-    """An action without an answer: save, revert or reset."""
+    """An action without an answer: save, undo, revert, reset or factory."""
     getattr(board, args.action)()
     status = board.status()
-    print(_DONE[args.action].format(plan=_in_words(status["plan"]), samples=status["samples"], network=status["network"]))
+    done = "save_exported" if args.action == "save" and status.get("runs") == "exported" else args.action
+    print(_DONE[done].format(plan=_in_words(status["plan"]), samples=status["samples"], network=status["network"]))
 
 
 def _record(board, args, bundle):
@@ -121,4 +123,7 @@ _DONE = {
     "save": "Saved in the board's flash: what {network} learned. Trained channels: {plan}.",
     "revert": "{network} answers as it was exported; its {samples} samples stay.",
     "reset": "{network} answers as it was exported, and has {samples} samples. What was saved in flash stays.",
+    "save_exported": "Saved in the board's flash: {network} answers as it was exported, after a power cycle too.",
+    "undo": "{network} answers as it was saved before, after a power cycle too. Trained channels: {plan}.",
+    "factory": "{network} answers as it was exported, after a power cycle too. All that was saved in flash is gone.",
 }

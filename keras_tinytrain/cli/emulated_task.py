@@ -91,6 +91,7 @@ def _serve(args):
         with board.serial_port() as port:
             print(f"keras-tinytrain device --port {port} status", flush=True)
             _wait_for_the_user()
+            board.stop()
     return 0
 
 

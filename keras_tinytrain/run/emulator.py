@@ -114,6 +114,8 @@ class EmulatedBoard:
             except BaseException:
                 self.stop()  # the board may be training, or its port taken: it would not hear of an end
                 raise
+            if self._leash.closed:
+                return
             if not served.done():  # it has not failed
                 with socket.create_connection(address) as end:
                     end.sendall(_END_OF_TRANSMISSION)

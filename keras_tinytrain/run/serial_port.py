@@ -1,18 +1,26 @@
 """A board that runs a bundle's sketch, from the PC at the other end of its serial port."""
 
 import collections.abc
+import contextlib
+import itertools
+import math
 import time
 import types
 import typing
+import zlib
 
 import numpy as np
 
 from keras_tinytrain.data.labels import check_labels
 from keras_tinytrain.export.bundle_folder import ModelInput
+from keras_tinytrain.run._board_answers import Lines, no_board, read_loss, read_number, read_plan, read_status
 from keras_tinytrain.run.bundle_runtime import Progress
 from keras_tinytrain.run.quantise import quantise_samples
 
-_KINDS: dict[str, type] = {"scale": float, "network": str}  # in the answer to STATUS; all else is int
+_QUIET_SECONDS = 1.0  # after which a board has answered all that it was asked before
+# Empty lines that are sent before each further STATUS: they end an image that another program began, and are no commands.
+_FILLERS = (0, 0, 64, 1024, 8192, 65536)
+_LINES_OF = {"TRAIN": ("LOSS ", "PLAN "), "STATUS": ("PLAN ",)}  # before the last line of an answer
 
 
 class Device:
@@ -24,11 +32,12 @@ class Device:
         port: its name, such as "/dev/ttyACM0" or "COM3", or a URL of pyserial.
         baudrate: of ports that have one; the sketch's.
         patience: seconds to wait for a board that is still starting, or for an image that will not be completed.
+        answer_seconds: to wait for an answer, except while the board trains.
 
     Raises:
         ImportError: pyserial is not installed.
         OSError: the port cannot be opened.
-        RuntimeError: nobody answers there.
+        RuntimeError: nobody answers there, or something that is no such board; also from every method.
 
     Example:
         >>> with Device("/dev/ttyACM0") as board:  # doctest: +SKIP
@@ -37,14 +46,18 @@ class Device:
         ...     labels = board.predict(x_query)
     """
 
-    def __init__(self, port: str, *, baudrate: int = 115200, patience: float = 15.0):
+    def __init__(self, port: str, *, baudrate: int = 115200, patience: float = 15.0, answer_seconds: float = 60.0):
         try:
             import serial
         except ImportError as error:
             raise ImportError("Talking to a board needs pyserial: pip install keras-tinytrain[device]") from error
-        self._serial = serial.serial_for_url(port, baudrate=baudrate, timeout=1.0)
+        self._serial = serial.serial_for_url(port, baudrate=baudrate, timeout=0.1, write_timeout=_QUIET_SECONDS)
+        self._lines = Lines(self._serial)
+        self._answer_seconds = answer_seconds
         try:
-            self._await(port, patience)
+            self._await(port, patience, serial.SerialTimeoutException)
+            self._serial.write_timeout = answer_seconds
+            self._checks_images = self.status().get("protocol", 1) > 1
         except BaseException:
             self._serial.close()
             raise
@@ -63,13 +76,11 @@ class Device:
         Returns:
             The network's input and limits (height, width, channels, scale, zero_point, classes, max_samples), its state
             (samples, iterations), "records": whether it makes its samples itself, and "plan": {layer: number of channels} that
-            it trains or, with candidates, that it chose last; empty before the first choice.
+            it trains or, with candidates, that it chose last; empty before the first choice. "runs": the weights "exported" or
+            "learned"; "saves": how many deltas are in flash, 0 to 2; "lasting": whether it runs the same after a power cycle.
+            (Boards of version 0.1 do not tell the last three.)
         """
-        *plan, status = self._ask("STATUS")
-        words = status.split()
-        numbers = {name: _KINDS.get(name, int)(value) for name, value in zip(words[::2], words[1::2])}
-        layers = (line.removeprefix("PLAN ").rsplit(" ", 1) for line in plan)
-        return {**numbers, "plan": {name: int(num_channels) for name, num_channels in layers}}
+        return read_status(self._ask("STATUS"))
 
     def teach(self, x: np.ndarray, y: collections.abc.Iterable[int]) -> int:
         """Add samples (N, ...) in the model's own convention, with labels (N,). Returns how many the board has now.
@@ -87,7 +98,7 @@ class Device:
                 "send fewer, or forget those that it has (reset)."
             )
         samples = zip(images, labels, strict=True)
-        counts = [int(self._ask(f"TEACH {int(label)}", image)[-1].split()[-1]) for image, label in samples]
+        counts = [read_number(self._ask(f"TEACH {int(label)}", image)[-1], "samples") for image, label in samples]
         return counts[-1] if counts else self.status()["samples"]
 
     def teach_recorded(self, label: int) -> int:
@@ -96,38 +107,50 @@ class Device:
         Raises:
             RuntimeError: there was nothing to record, or the board refuses it.
         """
-        return int(self._ask(f"TEACH {int(label)}")[-1].split()[-1])
+        return read_number(self._ask(f"TEACH {int(label)}")[-1], "samples")
 
     def train(self, progress: Progress | None = None) -> list[float]:
         """Train on the board's samples; `progress(iteration, loss)` is called after each. Returns the loss before each iteration."""
         losses: list[float] = []
-        for line in self._answers("TRAIN"):
-            if line.startswith("LOSS "):
-                _, iteration, loss = line.split()
-                losses.append(float(loss))
+        last = ""
+        for last in self._answers("TRAIN"):
+            if last.startswith("LOSS "):
+                iteration, loss = read_loss(last)
+                losses.append(loss)
                 if progress:
-                    progress(int(iteration), losses[-1])
+                    progress(iteration, loss)
+            elif last.startswith("PLAN "):
+                read_plan(last)
+        read_number(last, "milliseconds")
         return losses
 
     def predict(self, x: np.ndarray) -> np.ndarray:
         """Labels int (N,) of samples (N, ...)."""
-        return np.array([int(self._ask("PREDICT", image)[-1].split()[-1]) for image in self._quantised(x)], int)
+        return np.array([read_number(self._ask("PREDICT", image)[-1], "label") for image in self._quantised(x)], int)
 
     def predict_recorded(self) -> int:
         """Label of a sample that the board records now. Raises RuntimeError where there was nothing to record."""
-        return int(self._ask("PREDICT")[-1].split()[-1])
+        return read_number(self._ask("PREDICT")[-1], "label")
 
     def save(self) -> None:
-        """Keep what was learned in the board's flash."""
+        """Keep what runs now in the board's flash: what was learned or, after `revert` and `reset`, that nothing was."""
         self._ask("SAVE")
 
+    def undo(self) -> None:
+        """Take back the last `save` for good: what was saved before it runs again. RuntimeError: there is nothing older."""
+        self._ask("UNDO")
+
     def revert(self) -> None:
-        """Go back to the weights as exported. The samples stay."""
+        """Go back to the weights as exported. The samples stay. A delta that was saved in flash comes back after a power cycle."""
         self._ask("REVERT")
 
     def reset(self) -> None:
-        """Go back to the weights as exported, without samples. A delta that was saved in flash stays."""
+        """As `revert`, and the samples are forgotten too."""
         self._ask("RESET")
+
+    def factory(self) -> None:
+        """Go back to the weights as exported for good: the samples and all that was saved in flash are forgotten."""
+        self._ask("FACTORY")
 
     def _quantised(self, x: np.ndarray) -> np.ndarray:
         status = self.status()
@@ -140,34 +163,55 @@ class Device:
 
     def _answers(self, command: str, image: np.ndarray | None = None) -> collections.abc.Iterator[str]:
         """The lines of an answer. The last one is yielded without its "OK "."""
-        self._serial.write(command.encode() + b"\n" + (b"" if image is None else image.tobytes()))
+        data = b"" if image is None else image.tobytes()
+        check = f" {zlib.crc32(data)}" if image is not None and self._checks_images else ""
+        self._serial.write(f"{command}{check}\n".encode() + data)
+        deadline = math.inf if command == "TRAIN" else time.monotonic() + self._answer_seconds
         while True:
-            line = self._read_line()
+            try:
+                line = self._lines.read(deadline)
+            except TimeoutError:
+                raise RuntimeError(
+                    f"The board did not answer to {command} within {self._answer_seconds:g} s. Is it still there?"
+                ) from None
             if line.startswith("ERROR"):
                 raise RuntimeError(f"The board answered to {command}: {line.removeprefix('ERROR ')}")
-            if line.startswith("OK"):
+            if line == "OK" or line.startswith("OK "):
                 yield line.removeprefix("OK").strip()
                 return
+            if not line.startswith(_LINES_OF.get(command, ())):
+                raise no_board(line, "OK or ERROR")
             yield line
 
-    def _read_line(self) -> str:
-        """A line, however long it takes: training takes minutes on a small board, with a line for each iteration."""
-        line = b""
-        while not line.endswith(b"\n"):
-            line += self._serial.readline()
-        return line.decode(errors="replace").strip()
-
-    def _await(self, port: str, patience: float) -> None:
-        """Wait until a board answers STATUS. Lines that it sent before, and answers to other programs, are dropped."""
+    def _await(self, port: str, patience: float, write_timed_out: type[OSError]) -> None:
+        """Wait until a board answers STATUS, then until it is quiet. Lines that it sent before, and answers to others, are dropped."""
         deadline = time.monotonic() + patience
-        while time.monotonic() < deadline:
-            self._serial.write(b"STATUS\n")
-            while (line := self._serial.readline()).startswith(b"PLAN "):
+        for filler in itertools.chain(_FILLERS, itertools.repeat(_FILLERS[-1])):
+            with contextlib.suppress(write_timed_out):  # nobody reads, as yet
+                self._serial.write(b"\n" * filler + b"STATUS\n")
+            if self._hears(min(deadline, _soon()), lambda line: line.startswith("OK network ")):
+                break
+            if time.monotonic() >= deadline:
+                raise self._nobody(port, patience)
+        while self._hears(_soon(), lambda line: True):
+            if time.monotonic() >= deadline:
+                raise no_board(self._lines.last, "silence after the answer to STATUS")
+
+    def _hears(self, until: float, wanted: collections.abc.Callable[[str], bool]) -> bool:
+        """Whether such a line comes until then."""
+        with contextlib.suppress(TimeoutError):
+            while not wanted(self._lines.read(until)):
                 pass
-            if line.startswith(b"OK network "):
-                while self._serial.readline():
-                    pass
-                return
-        raise RuntimeError(
+            return True
+        return False
+
+    def _nobody(self, port: str, patience: float) -> RuntimeError:
+        if self._lines.last:
+            return no_board(self._lines.last, f"an answer to STATUS within {patience:g} s")
+        return RuntimeError(
             f"Nobody answers at {port} within {patience:g} s. Is the bundle's sketch on the board, and its serial monitor closed?"
         )
+
+
+def _soon() -> float:
+    return time.monotonic() + _QUIET_SECONDS

@@ -225,16 +225,14 @@ def test_the_device_command_says_classes_by_name_and_what_it_did(commands, folde
     assert main([*device, "reset"]) == 0 and "net answers as it was exported, and has 0 samples" in capsys.readouterr().out
 
 
-def test_a_waiting_board_needs_no_standard_input(monkeypatch):
-    waited = []
-
+@pytest.mark.parametrize(("end", "said"), [(EOFError, "standard input is at its end"), (KeyboardInterrupt, "")])
+def test_a_waiting_board_ends_with_its_standard_input(monkeypatch, capsys, end, said):
     def no_input(_):
-        raise EOFError
+        raise end
 
     monkeypatch.setattr("builtins.input", no_input)
-    monkeypatch.setattr(emulated_task.threading.Event, "wait", lambda _: waited.append(True))
     emulated_task._wait_for_the_user()
-    assert waited == [True]
+    assert said in capsys.readouterr().err
 
 
 def test_every_flag_of_the_settings_is_an_option_of_plan_and_export(capsys):

@@ -1,0 +1,137 @@
+"""A board's answers, line by line: what is read, for how long, and what is taken for a board's."""
+
+import math
+import time
+import typing
+
+_MAX_LINE_BYTES = 2048  # of a board: a layer's name, or the answer to STATUS
+_MAX_IMAGE_BYTES = 1 << 24
+_BOUNDS = {  # of whole numbers in the answer to STATUS: least, largest
+    "height": (1, _MAX_IMAGE_BYTES),
+    "width": (1, _MAX_IMAGE_BYTES),
+    "channels": (1, _MAX_IMAGE_BYTES),
+    "zero_point": (-128, 127),
+    "classes": (1, 255),
+    "max_samples": (1, 65535),
+    "samples": (0, 65535),
+    "iterations": (0, 2**31 - 1),
+    "records": (0, 1),
+    "protocol": (1, 2**31 - 1),
+    "saves": (0, 2),
+    "lasting": (0, 1),
+}
+_NEEDED = {"network", "scale", *list(_BOUNDS)[:9]}  # protocol 1 tells no more
+
+
+class Lines:
+    """The lines that a serial port of pyserial sends.
+
+    Args:
+        port: opened with a timeout, a fraction of a second.
+
+    Attributes:
+        last: the last line, or what came of it.
+    """
+
+    def __init__(self, port: typing.Any):
+        self._port = port
+        self._begun = b""
+        self.last = ""
+
+    def read(self, deadline: float = math.inf) -> str:
+        """The next line, without its end.
+
+        Args:
+            deadline: of `time.monotonic`.
+
+        Raises:
+            TimeoutError: the line was not complete at the deadline. What came of it is kept.
+            RuntimeError: it is longer than any of a board's.
+        """
+        while not self._begun.endswith(b"\n"):
+            if len(self._begun) > _MAX_LINE_BYTES:
+                raise no_board(_text(self._begun), f"a line of at most {_MAX_LINE_BYTES} bytes")
+            if time.monotonic() >= deadline:
+                self.last = _text(self._begun) or self.last
+                raise TimeoutError
+            self._begun += self._port.read(1)
+        self.last, self._begun = _text(self._begun), b""
+        return self.last
+
+
+def _text(line: bytes) -> str:
+    return line.decode("ascii", "backslashreplace").strip()
+
+
+def no_board(received: str, expected: str) -> RuntimeError:
+    """The error of an answer that no board gives."""
+    return RuntimeError(
+        f"There is no such board at this port: it sent {received[:120]!r}, {expected} was expected. Is the bundle's sketch on the board?"
+    )
+
+
+def read_status(lines: list[str]) -> dict[str, typing.Any]:
+    """The values in a board's answer to STATUS: lines "PLAN <layer> <channels>", then names and values by turns.
+
+    Raises:
+        RuntimeError: no board answers so.
+    """
+    *plan, last = lines
+    words = last.split()
+    try:
+        if len(words) % 2:
+            raise ValueError("a value for each name")
+        status = {name: _value(name, text) for name, text in zip(words[::2], words[1::2])}
+        if lacking := _NEEDED - set(status):
+            raise ValueError(", ".join(sorted(lacking)))
+        if status["height"] * status["width"] * status["channels"] > _MAX_IMAGE_BYTES:
+            raise ValueError(f"an image of at most {_MAX_IMAGE_BYTES:,} B")
+    except ValueError as error:
+        raise no_board(last, str(error)) from None
+    return {**status, "plan": dict(read_plan(line) for line in plan)}
+
+
+def read_plan(line: str) -> tuple[str, int]:
+    """Layer and number of channels of a line "PLAN <layer> <channels>". RuntimeError: it is none."""
+    words = line.rsplit(" ", 1)
+    if not line.startswith("PLAN ") or not _is_number(words[-1]):
+        raise no_board(line, "PLAN <layer> <number of channels>")
+    return words[0].removeprefix("PLAN "), int(words[1])
+
+
+def read_loss(line: str) -> tuple[int, float]:
+    """Iteration and loss of a line "LOSS <iteration> <loss>". RuntimeError: it is none."""
+    words = line.split()
+    try:
+        if len(words) == 3 and words[0] == "LOSS" and _is_number(words[1]):
+            return int(words[1]), float(words[2])
+    except ValueError:
+        pass  # the loss is no number, as below
+    raise no_board(line, "LOSS <iteration> <loss>")
+
+
+def read_number(answer: str, name: str) -> int:
+    """The number of an answer "<name> <number>". RuntimeError: it is none."""
+    words = answer.split()
+    if len(words) != 2 or words[0] != name or not _is_number(words[1]):
+        raise no_board(answer, f"OK {name} <number>")
+    return int(words[1])
+
+
+def _is_number(word: str) -> bool:
+    return word.isascii() and word.isdecimal() and len(word) < 11
+
+
+def _value(name: str, text: str) -> str | int | float:
+    """Raises ValueError, saying what was expected."""
+    if name == "scale":
+        scale = float(text) if len(text) < 40 else math.nan
+        if not 0 < scale < math.inf:
+            raise ValueError("a positive scale")
+        return scale
+    if name not in _BOUNDS:
+        return text
+    least, largest = _BOUNDS[name]
+    if not _is_number(text.removeprefix("-")) or not least <= int(text) <= largest:
+        raise ValueError(f"{name} from {least} to {largest}")
+    return int(text)
