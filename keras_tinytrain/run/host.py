@@ -67,16 +67,28 @@ class HostRuntime(BundleRuntime):
         self.slots = NorFlash(slots_bytes, page_bytes=page_bytes) if slots_bytes else None
 
     def save_to_flash(self) -> None:
-        """Write what was learned into the older of the two slots, as the device does.
+        """Write what runs now into the older of the two slots, as the device does: what was learned or, after `revert`, nothing.
 
         Raises:
-            RuntimeError: nothing was learned yet, or the board's flash is not known.
+            RuntimeError: the board's flash is not known.
         """
         self.trainer.save_to_flash(self._slots())
 
     def load_from_flash(self) -> None:
         """Take over the newer of the two slots. Raises ValueError where none of them holds a delta of this base model."""
         self.trainer.load_from_flash(self._slots())
+
+    def undo(self) -> None:
+        """Take back the last `save_to_flash` for good: what was saved before it runs again.
+
+        Raises:
+            RuntimeError: nothing older is saved, or the board's flash is not known.
+        """
+        self.trainer.undo_save(self._slots())
+
+    def factory(self) -> None:
+        """Go back to the weights as exported for good: the samples and both slots are forgotten."""
+        self.trainer.factory_reset(self._slots())
 
     def bytes_used(self) -> dict[str, dict[str, int]]:
         """Bytes in use, with the keys of `Bundle.promised_bytes`: the trainer's report, arenas that were run, file sizes."""

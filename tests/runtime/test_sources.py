@@ -76,9 +76,10 @@ def test_sources_compile_for_a_nano_33_ble(tmp_path):
     assert data == bss == 0  # no globals
     names = ("convolution.o", "pointwise.o", "depthwise.o", "squares.o")
     kernels = sum(int(line.split()[0]) for line in sizes if any(name in line for name in names))
-    # 2 KB decide what to train; the merging of deltas (1.5 KB) and the serial port (2 KB) are linked only where they are called.
+    # 2 KB decide what to train; the merging of deltas (1.5 KB), the serial port (2.6 KB) and the slots of deltas (1.2 KB, a third
+    # of it to take back what was saved) are linked only where they are called.
     # Multiply, Concatenate and the activations after LeakyReLU take 1.5 KB in all, whether a bundle has them or not.
-    assert text - kernels < 28 * 1024
+    assert text - kernels < 29 * 1024
     assert kernels < 27 * 1024  # unrolled: flash for speed
 
 

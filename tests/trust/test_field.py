@@ -43,3 +43,21 @@ def test_slots_of_the_host_are_those_of_the_board(task):
     again.slots.data[:] = host.slots.data
     again.load_from_flash()
     np.testing.assert_array_equal(again.predict(task[1]), host.predict(task[1]))
+
+
+def test_what_was_saved_can_be_taken_back(task):
+    host = learned(task)
+    host.save_to_flash()
+    answers = host.predict(task[1])
+    host.revert()
+    host.save_to_flash()
+    again = HostRuntime(host.bundle)
+    again.slots.data[:] = host.slots.data
+    again.load_from_flash()
+    assert again.trainer.is_as_exported
+    again.undo()
+    np.testing.assert_array_equal(again.predict(task[1]), answers)
+    again.factory()
+    assert again.trainer.is_as_exported
+    with pytest.raises(ValueError, match="not a delta"):
+        again.load_from_flash()
