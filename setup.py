@@ -12,6 +12,7 @@ setup(
         "keras_tinytrain",
         "keras_tinytrain.backbones",
         "keras_tinytrain.benchmark",
+        "keras_tinytrain.benchmark.zoo",
         "keras_tinytrain.choose",
         "keras_tinytrain.cli",
         "keras_tinytrain.data",

@@ -22,6 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         ("fit", accuracy_options.add_fit_arguments, "ordinary transfer learning: head alone, TinyTrainCallback, full training"),
         ("device", _device, "the exported C++ in int8 beside Keras in float, on the same tasks and plans"),
         ("emulated", _emulated, "bytes and instructions of a network's task on an emulated Cortex-M4F"),
+        ("models", _models, "networks as people bring them, each run from fit to the emulated board; writes a page"),
         ("timing", _timing, "time of choosing a plan beside one step of full training"),
         ("step", _step, "time and memory of a sparse training step beside full fine-tuning"),
     ):
@@ -64,6 +65,15 @@ def _emulated(parser):
     parser.add_argument("--memory", help="memory budget of the plan, such as 200KB (the board's)")
     parser.add_argument("--seed", type=int, default=0, help="of the task (%(default)s)")
     json_argument(parser, "the figures as JSON")
+
+
+def _models(parser):
+    parser.add_argument("--only", nargs="+", metavar="NAME", help="run these again (those that the page does not have yet)")
+    text = "page to write; its rows are kept beside it, as .json, and are not run again (%(default)s)"
+    parser.add_argument("--out", default="docs/models.md", help=text)
+    parser.add_argument("--files", default="", help="folder with the reference models of MLPerf Tiny (none)")
+    parser.add_argument("--jobs", type=positive, default=1, help="networks that run at one time (%(default)s)")
+    parser.add_argument("--timeout", type=positive, default=900, help="seconds after which a network is ended (%(default)s)")
 
 
 def _timing(parser):

@@ -8,12 +8,14 @@ import tensorflow as tf
 
 from keras_tinytrain.choose.protocols import Loss
 from keras_tinytrain.model.keras_package import is_keras2
+from keras_tinytrain.model.private_keras import forget_losses
 
 
 def compiled_loss(model: keras.Model, x: np.ndarray, y: Any) -> Loss:
     """loss(outputs, indices) -> the sum of the losses of the samples `indices`.
 
-    The model's `compute_loss` sees outputs and labels of the dtypes that it sees in `fit`, whatever dtype is scored in.
+    The model's `compute_loss` sees outputs and labels of the dtypes that it sees in `fit`, whatever dtype is scored in. It does not
+    see the losses that activity regularizers kept from the model's last call, which was on other data, or in a graph.
 
     Args:
         model: compiled; its metrics are changed.
@@ -27,6 +29,7 @@ def compiled_loss(model: keras.Model, x: np.ndarray, y: Any) -> Loss:
 
     def loss(outputs, indices):
         outputs = keras.tree.map_structure(lambda each: tf.cast(each, model.outputs[0].dtype), outputs)
+        forget_losses(model)
         batch = {"x": x[indices], "y": None if y is None else labels(indices), "y_pred": outputs}
         return model.compute_loss(**batch, **mode) * len(indices)
 

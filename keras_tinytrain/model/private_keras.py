@@ -75,6 +75,11 @@ def holds_layers(layer: keras.layers.Layer) -> bool:
     return bool(layer._layers)
 
 
+def forget_losses(model: keras.Model) -> None:
+    """Drop what `add_loss` and activity regularizers left at the last call of `model`. Only a further call does so publicly."""
+    model._clear_losses()
+
+
 def own_weights(layer: keras.layers.Layer) -> list[keras.Variable]:
     """A layer's weights without those of the layers it holds, which `layer.weights` has too."""
     return layer._trainable_variables + layer._non_trainable_variables

@@ -170,3 +170,14 @@ def test_layers_of_one_name_in_nested_models_are_trained_apart():
     assert [list(channels) for channels in moved] == [[1], []]
     fitted.delta.revert(model)
     assert np.array_equal(base.layers[0].kernel, before[0])
+
+
+def test_activity_regularizers_of_an_earlier_call_do_not_reach_the_scores():
+    keras.utils.set_random_seed(0)
+    hidden = keras.layers.Dense(6, "relu", activity_regularizer=keras.regularizers.L1(1e-3))
+    model = keras.Sequential([keras.Input((5,)), hidden, keras.layers.Dense(3, "softmax")])
+    model.compile("sgd", "sparse_categorical_crossentropy")
+    x, y = np.random.default_rng(0).random((12, 5), np.float32), np.arange(12) % 3
+    for _ in range(2):
+        model.fit(x, y, callbacks=[learned := callback()], verbose=0)
+        assert learned.plan.num_channels
