@@ -100,12 +100,18 @@ def test_a_sample_that_does_not_come_whole_is_given_up(board):
 
 @pytest.mark.trust
 def test_half_a_command_or_image_of_another_program_is_discarded(board):
-    bundle, x, y, program = board
+    bundle, _, _, program = board
     with EmulatedBoard(bundle, program, serial=True) as emulated:
         emulated.start()
         with emulated.serial_port() as port:
             host, number = port.removeprefix("socket://").split(":")
-            for cut_off in (b"TEACH 1 5\n" + b"\x05" * 30, b"TEACH 1\n" + b"\x05" * 30, b"TEACH 0 99999999999\n", b"RESE", b"A" * 500):
+            for cut_off in (
+                b"TEACH 1 5\n" + b"\x05" * 30,
+                b"TEACH 1\n" + b"\x05" * 30,
+                b"TEACH 0 99999999999\n",
+                b"RESE",
+                b"A" * 500,
+            ):
                 with socket.create_connection((host, int(number))) as line:
                     line.sendall(cut_off)
                 with Device(port) as device:

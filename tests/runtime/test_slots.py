@@ -111,7 +111,7 @@ def test_power_cut_at_every_byte_leaves_the_state_before_or_after(setup, learned
             getattr(learned, command)(slots)
 
     outcomes = []
-    for cut in range(0, 4097):
+    for cut in range(4097):
         slots.data[:] = before
         slots.cut_power_after(cut)
         try:

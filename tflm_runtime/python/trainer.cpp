@@ -40,7 +40,8 @@ Int8Array Int8From(const py::handle& value, std::int64_t elements, const char* w
   return array;
 }
 
-// One call at a time: other threads wait. A call from within a call, such as from `progress`, would wait for itself: RuntimeError.
+// One call at a time: other threads wait. A call from within a call, such as from `progress`, would wait for itself:
+// RuntimeError.
 class InUse {
  public:
   class By {
@@ -398,7 +399,8 @@ class PyTrainer {
 }  // namespace
 
 void AddTrainer(py::module_* module) {
-  py::class_<PyTrainer>(*module, "Trainer", "Trains the selected channels of one exported model. Calls from several threads wait for each other.")
+  py::class_<PyTrainer>(*module, "Trainer",
+                        "Trains the selected channels of one exported model. Calls from several threads wait for each other.")
       .def(py::init<std::uintptr_t, py::object, py::object, py::object, py::object, py::object, py::object, bool, py::object,
                     std::size_t, std::size_t>(),
            py::arg("tables"), py::arg("run_trainable"), py::arg("run_frozen") = py::none(), py::arg("bind") = py::none(),

@@ -10,9 +10,9 @@
 //                          line "PLAN <layer> <number of channels>" for each trained layer
 //   PREDICT <crc>, image   the class of the image
 //   STATUS                 the network's input, and how much it has learned from: names and values by turns. Lines "PLAN ..."
-//                          of the trained layers come first; with candidates of those chosen last, none before the first choice.
-//                          "runs": the weights "exported" or "learned"; "saves": deltas in flash, 0 to 2; "lasting": 1 if
-//                          the board would run the same after a power cycle
+//                          of the trained layers come first; with candidates of those chosen last, none before the first
+//                          choice. "runs": the weights "exported" or "learned"; "saves": deltas in flash, 0 to 2; "lasting": 1
+//                          if the board would run the same after a power cycle
 //   REVERT                 forget the delta, keep the samples; the saved delta stays
 //   RESET                  forget the samples, too; the saved delta stays
 // If the caller has slots:

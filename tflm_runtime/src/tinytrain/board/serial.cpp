@@ -31,7 +31,8 @@ bool ReadNumbers(const char* text, std::uint32_t* numbers, std::int32_t count) {
     if (*text++ != ' ') return false;
     const char* const digits = text;
     std::uint64_t number = 0;
-    for (; *text >= '0' && *text <= '9' && number <= kLargest; ++text) number = 10 * number + static_cast<std::uint64_t>(*text - '0');
+    for (; *text >= '0' && *text <= '9' && number <= kLargest; ++text)
+      number = 10 * number + static_cast<std::uint64_t>(*text - '0');
     if (text == digits || number > kLargest) return false;
     numbers[i] = static_cast<std::uint32_t>(number);
   }
