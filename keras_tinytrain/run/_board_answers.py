@@ -81,7 +81,7 @@ def read_status(lines: list[str]) -> dict[str, typing.Any]:
     try:
         if len(words) % 2:
             raise ValueError("a value for each name")
-        status = {name: _value(name, text) for name, text in zip(words[::2], words[1::2])}
+        status: dict[str, typing.Any] = {name: _value(name, text) for name, text in zip(words[::2], words[1::2])}
         if lacking := _NEEDED - set(status):
             raise ValueError(", ".join(sorted(lacking)))
         if status["height"] * status["width"] * status["channels"] > _MAX_IMAGE_BYTES:
