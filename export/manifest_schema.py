@@ -7,6 +7,7 @@ DIGEST = "sha256"  # of the manifest without this field
 MEMORIES = ("sram", "scratch", "flash")
 _GENERATED = ("models.cpp", "models.h", "tables.cpp", "tables.h")
 _OPTIONAL = "frozen.tflite"
+_LATER = ("class_names", "sample_values")  # release 0.1 did not write them
 FILES = frozenset(
     {"README.md", "TinyTrain.zip", "plan.json", "trainable.tflite", _OPTIONAL, "sketch/sketch.ino", *_GENERATED}
     | {f"sketch/{name}" for name in _GENERATED}
@@ -70,6 +71,8 @@ _FIELDS: _Schema = {
     "board": _object({**_BOARD, "reserved_sram_bytes": _SIZE, "flash_page_bytes": _SIZE}),
     "base_hash": _SHA256,
     "head": {"enum": ["prototypes", "softmax"]},
+    "class_names": {**_array(_TEXT), "maxItems": 255},
+    "sample_values": _object({"scale": _NUMBER, "offset": _NUMBER}),
     "input": _object({"height": _COUNT, "width": _COUNT, "channels": _COUNT, **_QUANTISED}),
     "output": _object({"size": _COUNT, **_QUANTISED}),
     "features": _object({"size": _COUNT, "memory": {"enum": ["ram", "flash"]}}),
@@ -97,4 +100,4 @@ def schema(version: int) -> _Schema:
     if version >= FIRST_WITH_DIGEST:
         return _object(_FIELDS)
     files = _object(dict.fromkeys(sorted(FILES), _SHA256), *(FILES - {"plan.json", "tables.cpp", "trainable.tflite"}))
-    return _object({**{name: field for name, field in _FIELDS.items() if name != DIGEST}, "files": files})
+    return _object({**{name: field for name, field in _FIELDS.items() if name != DIGEST}, "files": files}, *_LATER)
