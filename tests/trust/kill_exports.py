@@ -22,7 +22,7 @@ source, folder, (renaming, way) = pathlib.Path(sys.argv[1]), pathlib.Path(sys.ar
 os.fsync = lambda _: None
 if renaming == "renames":
     _renames._renameat2 = lambda *_: False
-KEPT = ("manifest.json", "plan.json", "tables.cpp", "trainable.tflite", "README.md", "sketch/sketch.ino")
+KEPT = ("manifest.json", "plan.json", "tables.cpp", "frozen.tflite", "trainable.tflite", "README.md", "sketch/sketch.ino")
 mine = {"learned.delta": b"learned", "notes/today.txt": b"text"}
 
 
