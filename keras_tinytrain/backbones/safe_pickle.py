@@ -119,7 +119,11 @@ def _load(file, storage, room):
     """The next pickle of a file, whose instructions are looked through first."""
     begin = file.tell()
     for count, (code, argument, _) in enumerate(pickletools.genops(file), start=1):
-        if code.name in _REFUSED or count > _MOST_INSTRUCTIONS or (code.name in _MEMO and int(argument or 0) > _MOST_INSTRUCTIONS):
+        if (
+            code.name in _REFUSED
+            or count > _MOST_INSTRUCTIONS
+            or (code.name in _MEMO and int(argument or 0) > _MOST_INSTRUCTIONS)
+        ):
             raise pickle.UnpicklingError(f"its instruction {count}, {code.name}, is admitted in no file of tensors.")
     file.seek(begin)
     return _Unpickler(file, storage, room).load()

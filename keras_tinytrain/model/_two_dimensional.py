@@ -21,7 +21,7 @@ _SAME_IN_BOTH = (  # layers that take images of height 1 as they take sequences
 )
 
 
-_TWINS: dict[type, type] = {  # of the same configuration, one axis more
+_TWINS: dict[type[keras.layers.Layer], type[keras.layers.Layer]] = {  # of the same configuration, one axis more
     keras.layers.Conv1D: keras.layers.Conv2D,
     keras.layers.DepthwiseConv1D: keras.layers.DepthwiseConv2D,
     keras.layers.MaxPooling1D: keras.layers.MaxPooling2D,

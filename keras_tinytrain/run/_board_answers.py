@@ -102,12 +102,12 @@ def read_plan(line: str) -> tuple[str, int]:
 def read_loss(line: str) -> tuple[int, float]:
     """Iteration and loss of a line "LOSS <iteration> <loss>". RuntimeError: it is none."""
     words = line.split()
+    if len(words) != 3 or words[0] != "LOSS" or not _is_number(words[1]):
+        raise no_board(line, "LOSS <iteration> <loss>")
     try:
-        if len(words) == 3 and words[0] == "LOSS" and _is_number(words[1]):
-            return int(words[1]), float(words[2])
-    except ValueError:
-        pass  # the loss is no number, as below
-    raise no_board(line, "LOSS <iteration> <loss>")
+        return int(words[1]), float(words[2])
+    except ValueError as error:
+        raise no_board(line, "LOSS <iteration> <loss>") from error
 
 
 def read_number(answer: str, name: str) -> int:

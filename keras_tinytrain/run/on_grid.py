@@ -82,7 +82,7 @@ class Grid:
         if self.kind == "PRELU":
             self.slopes = fb.known(model, int(weight[0])).astype(np.float64) - fb.quantisation(model, int(weight[0]))[1]
             self.slope_scale = np.float32(self.kernel_scales[0])
-        self.answers = np.zeros(0)  # of an operator of one int8 value: see `_answers`
+        self.answers: np.ndarray = np.zeros(0)  # of an operator of one int8 value: see `_answers`
         activation = getattr(operator.builtinOptions, "fusedActivationFunction", 0)
         activation = {"RELU": _RELU, "RELU6": _RELU6}.get(self.kind, activation)
         self.lowest, self.highest = -128, 127
