@@ -25,12 +25,14 @@ from keras_tinytrain._files import write_file
 from keras_tinytrain.benchmark.zoo import network
 from keras_tinytrain.export import Bundle
 from keras_tinytrain.fit import TinyTrainCallback
+from keras_tinytrain.model.private_keras import all_layers
 from keras_tinytrain.plan import Budget, Plan
 from keras_tinytrain.run import HostRuntime
 from keras_tinytrain.run.firmware import check_tools
 
 ITERATIONS = 2
 _ADVICE = re.compile(r"What fits: `([^`]+)`|add (--[a-z-]+ \S+?)\.?$")
+_BUDGET = re.compile(r"The smallest that would do is Budget\(compute=(\d+)\)")
 _REMARK = "keras-tinytrain: "
 
 
@@ -89,22 +91,36 @@ def run_steps(shared: "Run") -> Iterator[tuple[str, Outcome]]:
 
 
 def labelled_samples(model: keras.Model) -> tuple[np.ndarray, np.ndarray]:
-    """Two samples of each class, in turn: x float32 (N, ...) in 0..1, a pattern for each class with noise; y int32 (N,)."""
+    """Two samples of each class, in turn: x float32 (N, ...), a pattern for each class with noise; y int32 (N,).
+
+    Values are in 0..1, or in 0..255 for a model that scales its input itself.
+    """
     num_classes = max(2, model.output_shape[-1]) if _is_classifier(model) else 3
     rng, labels = np.random.default_rng(0), np.arange(2 * num_classes, dtype=np.int32) % num_classes
     patterns, noise = (rng.random((count, *model.input_shape[1:])) for count in (num_classes, len(labels)))
-    return ((patterns[labels] + noise) / 2).astype(np.float32), labels
+    scales = any(isinstance(layer, keras.layers.Rescaling) for layer in all_layers(model))
+    return ((patterns[labels] + noise) / 2 * (255 if scales else 1)).astype(np.float32), labels
 
 
 def fit(run: Run) -> str:
-    """`fit` with the callback on a copy. Returns the number of trained channels."""
+    """`fit` with the callback, with the budget that its error advises, if any. Returns the number of trained channels."""
     run.model = run.build()
     run.x, run.y = labelled_samples(run.model)
+    try:
+        return _fit(run, Budget())
+    except ValueError as error:
+        if not (advised := _BUDGET.search(str(error))):
+            raise
+        return f"{_fit(run, Budget(compute=int(advised[1])))}, with `Budget(compute={advised[1]})`"
+
+
+def _fit(run, budget):
+    """`fit` on a copy of the model, of which only the plan's layers may change."""
     model = keras.models.clone_model(run.model)
     model.set_weights(run.model.get_weights())
     y, loss = _target(model, run)
     model.compile(keras.optimizers.Adam(1e-3), loss)
-    callback, before = TinyTrainCallback(Budget(), verbose=0), _values(model)
+    callback, before = TinyTrainCallback(budget, verbose=0), _values(model)
     model.fit(run.x, y, epochs=2, batch_size=len(y), callbacks=[callback], verbose=0)
     _check_only_planned(callback.plan, before, _values(model))
     return _channels(callback.plan)

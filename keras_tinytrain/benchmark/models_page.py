@@ -7,13 +7,14 @@ _HEAD = """# Models that were run
 
 Written by `keras-tinytrain benchmark models`, from what it ran; not by hand. Each network went through
 
-- **fit**: `TinyTrainCallback(Budget())`, two epochs; no weight outside the plan changes;
+- **fit**: `TinyTrainCallback(Budget())`, two epochs; where the error names a budget that suffices, with that; no weight
+  outside the plan changes;
 - **plan**: `keras-tinytrain plan --board nano33ble`; where the error names options that fit, with those;
 - **export**: `keras-tinytrain export` of that plan, and `check`; bytes of RAM and flash are promised;
 - **host**: the bundle's C++ on this machine learns; it uses the promised bytes;
 - **emulated board**: `keras-tinytrain emulate`, a Cortex-M4F with the board's memory; it learns the same delta, bit for bit.
 
-Networks have their initial weights, and samples are invented: the table says what runs, not what is learned. A step after one
+Networks have their initial weights (those of files their own), and samples are invented: the table says what runs, not what is learned. A step after one
 that did not work is not run ("-").
 """
 

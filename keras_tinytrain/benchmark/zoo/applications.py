@@ -1,6 +1,10 @@
-"""The small networks of `keras.applications`, with a new head of five classes and at sizes of a microcontroller."""
+"""The small networks of `keras.applications`, with a new head of five classes and at sizes of a microcontroller.
+
+Their weights are initial ones. Their BatchNorm statistics are those of noise, without which activations vanish in deep networks.
+"""
 
 import keras
+import numpy as np
 from keras import layers
 
 
@@ -46,7 +50,19 @@ def densenet121():
 
 def _with_head(application, side, **options):
     base = application(input_shape=(side, side, 3), include_top=False, pooling="avg", weights=None, **options)
+    noise = np.random.default_rng(0).random((8, side, side, 3), np.float32)
+    _take_statistics(base, noise * 255 if any(isinstance(layer, layers.Rescaling) for layer in base.layers) else noise)
     return keras.Sequential([base, layers.Dropout(0.2), layers.Dense(5, "softmax", name="classes")])
+
+
+def _take_statistics(model, x):
+    """Give every BatchNorm the mean and variance of what reaches it."""
+    norms = {layer: layer.momentum for layer in model.layers if isinstance(layer, layers.BatchNormalization)}
+    for layer in norms:
+        layer.momentum = 0.0
+    model(x, training=True)
+    for layer, momentum in norms.items():
+        layer.momentum = momentum
 
 
 NETWORKS = (

@@ -14,9 +14,9 @@ def mnist_dense():
 def lenet5():
     """LeNet-5 (LeCun et al., 1998), tanh and average pooling"""
     model = keras.Sequential([keras.Input((28, 28, 1)), layers.Conv2D(6, 5, padding="same", activation="tanh")])
-    model.add(layers.AveragePooling2D())
+    model.add(layers.AveragePooling2D(2))
     model.add(layers.Conv2D(16, 5, activation="tanh"))
-    model.add(layers.AveragePooling2D())
+    model.add(layers.AveragePooling2D(2))
     model.add(layers.Flatten())
     for units in (120, 84):
         model.add(layers.Dense(units, "tanh"))
