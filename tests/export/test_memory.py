@@ -169,7 +169,7 @@ def test_a_model_so_small_that_its_smallest_arenas_end_the_process():
 
 
 def test_what_is_no_model_is_refused():
-    with pytest.raises(ValueError, match="cannot run this model"):
+    with pytest.raises(ValueError, match="Expected the bytes of a .tflite file. Received bytes that begin with b'no model'"):
         arena.smallest_arena(b"no model" * 100)
 
 

@@ -4,9 +4,8 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from callbacks import BUDGET
 
-from keras_tinytrain import LayerPlan, Plan, TinyTrainCallback
+from keras_tinytrain import Budget, LayerPlan, Plan, TinyTrainCallback
 from keras_tinytrain.fit._inference_mode import in_inference_mode, self_changing_layers
 from keras_tinytrain.fit.sparse import channel_optimizer, channel_slices, sparse_train_step
 
@@ -77,7 +76,7 @@ def net(*layers):
 def moved(model, **options):
     """Names of the weights that a fit changed."""
     before = [(weight.path, np.array(weight)) for weight in model.weights]
-    model.fit(X, Y, epochs=2, callbacks=[TinyTrainCallback(BUDGET, verbose=0)], verbose=0, **options)
+    model.fit(X, Y, epochs=2, callbacks=[TinyTrainCallback(Budget("64KB", 1.0), verbose=0)], verbose=0, **options)
     return [path.split("/", 1)[1] for (path, old), weight in zip(before, model.weights) if not np.array_equal(old, weight)]
 
 

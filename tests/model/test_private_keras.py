@@ -16,6 +16,7 @@ NOT_OF_KERAS = {  # private or underscored names of others
     "_actions",  # argparse
     "_experimental_disable_per_channel_quantization_for_dense_layers",  # TensorFlow Lite's converter
     "_fields_",  # ctypes
+    "_length_",  # ctypes
     "_tab",  # flatbuffers
     "_type_",  # ctypes
 }

@@ -22,7 +22,14 @@ from keras_tinytrain.plan import Budget, LayerPlan, Plan
 PLAN = Plan((LayerPlan("project", (1, 4)), LayerPlan("logits", (2,), kernel=False)), Budget("100KB"), "fisher")
 
 
-READABLE = (("memory", '"12"'), ("memory", "1.5"), ("compute", "1.5"), ("compute", "9" * 400), ("layers", '"12"'))
+READABLE = (
+    ("memory", "null"),
+    ("memory", '"12"'),
+    ("memory", "1.5"),
+    ("compute", "1.5"),
+    ("compute", "9" * 400),
+    ("layers", '"12"'),
+)
 
 
 def read_all(path, copies, read):
