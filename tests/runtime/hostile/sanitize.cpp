@@ -184,7 +184,9 @@ std::vector<std::uint8_t> RunTrainer(const tinytrain::Tables& tables) {
   RandomFlash slots(2 * tinytrain::RoundUpTo(1024, delta.size()));
   if (2 * tinytrain::DeltaSlotBytes(slots.flash()) == slots.data.size()) {  // pages go up in two slots
     EXPECT(trainer.SaveDelta(slots.flash()) == Status::kOk);
-    EXPECT(std::equal(delta.begin(), delta.end(), slots.data.begin()));
+    // After no iteration a classifier is as exported: then the slot holds a delta without records.
+    EXPECT(trainer.IsAsExported() || std::equal(delta.begin(), delta.end(), slots.data.begin()));
+    EXPECT(trainer.IsSaved(slots.flash()));
   }
   for (std::int32_t i = 0; i < 20; ++i) {  // altered and cut short: refused, and nothing is read outside
     std::vector<std::uint8_t> damaged(delta.begin(), delta.begin() + Between(0, static_cast<std::int32_t>(delta.size())));

@@ -137,7 +137,8 @@ bool SerialCommands::ReadLine() {
 const std::int8_t* SerialCommands::ReadImage(std::uint32_t crc) {
   const Tables& tables = trainer_->tables();
   std::int8_t* image = buffer_ == nullptr ? trainer_->ImageBuffer() : buffer_;
-  const auto num_bytes = static_cast<std::size_t>(tables.image_height * tables.image_width * tables.image_channels);
+  const std::int32_t num_values = tables.image_height * tables.image_width * tables.image_channels;
+  const auto num_bytes = static_cast<std::size_t>(num_values);
   const void* const bytes = image;
   if (port_.record != nullptr) {
     if (image != nullptr && port_.record(port_.context, image)) return image;
