@@ -33,6 +33,7 @@ SLOW = (
     "cli/test_demo.py",
     "cli/test_examples.py",
     "cli/test_readme.py",
+    "cli/test_route.py",
     "export/test_qat.py",
     "firmware",
     "metatrain",
@@ -46,6 +47,7 @@ SLOW = (
     "runtime/test_sources.py",
     "runtime/test_tflm.py",
     "runtime/test_tidy.py",
+    "trust",
 )
 
 
