@@ -96,7 +96,7 @@ def _text(value: Value) -> str:
 
 
 def _initialiser(text: str, position: int) -> tuple[Value, int]:
-    """(the value that begins here, where the text goes on behind its semicolon)."""
+    """(the value that begins here, where the text goes on after its semicolon)."""
     open_lists: list[list[Value]] = [[]]
     for found in _matches(_TOKEN, text, position):
         token = found[1]

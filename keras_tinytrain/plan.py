@@ -179,7 +179,7 @@ class Plan:
 
     @classmethod
     def _of(cls, fields: dict) -> "Plan":
-        """From a file's fields, all of which must be known."""
+        """From a file's fields; an unknown one is refused."""
         layers = tuple(LayerPlan(**layer) for layer in fields.pop("layers"))
         budget, strategy, device = fields.pop("budget"), fields.pop("strategy"), fields.pop("device", None)
         if fields:

@@ -1,4 +1,4 @@
-"""The Keras layers behind the names that the converter gives to tensors."""
+"""The Keras layers that the converter's names of tensors stand for."""
 
 import re
 
