@@ -20,6 +20,7 @@ class Method:
         rule, kinds: of `planner.choose`.
         average: weight of the original network in a prediction, see `fewshot.adapt`; 0 for none.
         leave_one_out: whether a sample's own image is left out of its prototype while training.
+        ridge: whether the closed-form head answers, see `FewShotClassifier.with_ridge_head`.
     """
 
     name: str
@@ -30,6 +31,7 @@ class Method:
     kinds: str = "pointwise"
     average: float = 0.0
     leave_one_out: bool = False
+    ridge: bool = False
 
 
 # Rates were chosen beforehand, on other tasks than those of the tables in docs/results.md, which says by which commands. The
@@ -38,6 +40,7 @@ _BASES = {
     method.name: method
     for method in (
         Method("none", "none", 0.0),
+        Method("ridge", "none", 0.0, ridge=True),
         Method("last_layer", "last_layer", 3e-3),
         Method("full", "full", 1e-4),
         Method("transductive", "transductive", 3e-5),
@@ -54,16 +57,20 @@ _BASES = {
         Method("bias_only", "bias_only", 3e-3),
     )
 }
-_SUFFIXES: dict[str, dict[str, typing.Any]] = {"_avg": {"average": 0.5}, "_loo": {"leave_one_out": True}}
-_WITHOUT_OPTIONS = ("none", "transductive")
+_SUFFIXES: dict[str, dict[str, typing.Any]] = {
+    "_avg": {"average": 0.5},
+    "_ridge": {"ridge": True},
+    "_loo": {"leave_one_out": True},
+}
+_WITHOUT_OPTIONS = ("none", "ridge", "transductive")
 
 
 def find_method(name: str, backbone: str, learning_rates: dict[str, float] | None = None) -> Method:
     """The method called `name`.
 
     Args:
-        name: one of `method_names(backbone)`; with "_loo" after it prototypes leave one out while training, with "_avg" the
-            answers are averaged with the original network's, with "_loo_avg" both.
+        name: one of `method_names(backbone)`; with "_loo" after it prototypes leave one out while training, with "_ridge" the
+            closed-form head answers, with "_avg" the answers are averaged with the original network's; in this order.
         backbone: a key of `networks.NETWORKS`; SparseUpdate's schemes depend on it.
         learning_rates: {base name or full name: Adam's rate} in place of the built-in ones.
 
@@ -72,14 +79,14 @@ def find_method(name: str, backbone: str, learning_rates: dict[str, float] | Non
     """
     base = name
     options: dict[str, typing.Any] = {}
-    for suffix in ("_avg", "_loo"):
+    for suffix in ("_avg", "_ridge", "_loo"):
         if base.endswith(suffix):
             base, options = base.removesuffix(suffix), {**options, **_SUFFIXES[suffix]}
     methods = _methods(backbone)
     if base not in methods or (base in _WITHOUT_OPTIONS and options):
         raise ValueError(
-            f"Known methods: {', '.join(methods)}; each also with _loo, _avg or _loo_avg, except "
-            f"{' and '.join(_WITHOUT_OPTIONS)}. Received: {name}"
+            f"Known methods: {', '.join(methods)}; each also with _loo, _ridge and _avg in this order, except "
+            f"{', '.join(_WITHOUT_OPTIONS)}. Received: {name}"
         )
     rates = learning_rates or {}
     rate = rates.get(name, rates.get(base, methods[base].learning_rate))

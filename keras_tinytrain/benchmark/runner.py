@@ -7,6 +7,7 @@ import time
 import numpy as np
 
 from keras_tinytrain.benchmark.jobs import Job, Settings, row_key
+from keras_tinytrain.benchmark.methods import Method
 from keras_tinytrain.benchmark.networks import find_network
 from keras_tinytrain.benchmark.tasks import draw_task
 from keras_tinytrain.benchmark.tiny_tl import lite_residual_network, tiny_tl_plan
@@ -48,17 +49,17 @@ class Runner:
         return layer_table(self.backbone)
 
     def run(self, job: Job) -> list[dict]:
-        """A row per method, with the fields of `results.FIELDS`. Methods that differ only in averaging learn once."""
+        """A row per method, with the fields of `results.FIELDS`. Methods that differ only in their answers learn once."""
         domain = self.domains[job.domain]
         task = self._task(domain, job.episode, self.settings.seed)
         about, learned, rows = row_key(self.settings, job.domain, job.episode), {}, []
         for name in job.methods:
             method = self.settings.method(name)
-            same = dataclasses.replace(method, name="", average=0.0)
+            same = dataclasses.replace(method, name="", average=0.0, ridge=False)
             if same not in learned:
                 learned[same] = self._timed(method, task)
             outcome, seconds = learned[same]
-            found = {"accuracy": outcome.accuracy(task, method.average), "seconds": seconds}
+            found = {"accuracy": outcome.accuracy(task, method), "seconds": seconds}
             rows.append({**about, "method": name, "learning_rate": method.learning_rate, **outcome.costs, **found})
         return rows
 
@@ -170,9 +171,10 @@ class Outcome:
     learned: FewShotClassifier | float
     costs: dict[str, int | str]
 
-    def accuracy(self, task: Episode, average: float) -> float:
-        """Fraction of queries whose class is right, answers averaged with the original network's by `average`."""
+    def accuracy(self, task: Episode, method: Method) -> float:
+        """Fraction of queries whose class is right, by the method's head, averaged with the original network's as it says."""
         if isinstance(self.learned, float):
             return self.learned
-        self.learned.average = average
-        return float(self.learned.evaluate(task.query_x, task.query_y))
+        learned = self.learned.with_ridge_head(task.support_x, task.support_y) if method.ridge else self.learned
+        learned.average = method.average
+        return float(learned.evaluate(task.query_x, task.query_y))

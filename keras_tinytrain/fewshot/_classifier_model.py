@@ -57,7 +57,7 @@ def classifier_model(
         frozen, trainable = split_at(own, [source.layer for source, _ in weights])
         features = own.input if frozen is None else frozen.output
         embedding = features if trainable is None else _second_copy(trainable, features)
-        logits = AverageLogits(average)(logits, original.layer(embedding, ORIGINAL))
+        logits = AverageLogits(average)(logits, original.layer(embedding, ORIGINAL + original.NAME))
     for source, weight in weights:
         getattr(find_weights(own, source.layer), source.part).assign(weight)
     return keras.Model(own.input, logits, name=name)

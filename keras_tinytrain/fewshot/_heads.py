@@ -1,4 +1,4 @@
-"""Heads of a few-shot classifier, embeddings -> logits: cosine to prototypes, or a trained dense layer."""
+"""Heads of a few-shot classifier: cosine to prototypes, a trained dense layer, or the closed-form head."""
 
 import dataclasses
 from typing import Any, TypeAlias
@@ -8,11 +8,11 @@ import numpy as np
 import tensorflow as tf
 
 from keras_tinytrain.delta import ChannelValues
+from keras_tinytrain.fewshot._ridge_head import RidgeHead
 from keras_tinytrain.fewshot.prototype_head import PrototypeHead
-from keras_tinytrain.fewshot.prototypes import class_prototypes, cosine_logits
+from keras_tinytrain.fewshot.prototypes import SCALE, class_prototypes, cosine_logits
 
-SCALE = 10.0  # inverse temperature of the cosines, as in PMF (Hu et al., CVPR 2022)
-ORIGINAL = "original_prototypes"  # name of the original network's prototypes, of the layer and of the delta's record
+ORIGINAL = "original_"  # before the name of the original network's head, of its layer and of the delta's record
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -25,6 +25,7 @@ class CosineHead:
 
     prototypes: np.ndarray
     NAME = "prototypes"
+    maps = None  # it reads the embedding alone
     SPECS = ()  # of the tensors that are trained
 
     @classmethod
@@ -48,9 +49,9 @@ class CosineHead:
         """float32 (N, D) -> (N, K)."""
         return cosine_logits(embeddings, self.prototypes, SCALE)
 
-    def with_class(self, prototype: np.ndarray) -> "CosineHead":
-        """This head with one more class, whose mean embedding is `prototype` (D,)."""
-        return CosineHead(np.concatenate([self.prototypes, np.asarray(prototype)[None]]))
+    def with_class(self, embeddings: Any) -> "CosineHead":
+        """This head with one more class, whose samples have `embeddings` (n, D)."""
+        return CosineHead(np.concatenate([self.prototypes, np.mean(embeddings, axis=0, keepdims=True)]))
 
     def record(self, name: str = NAME) -> ChannelValues:
         """As a delta holds it."""
@@ -80,6 +81,7 @@ class SoftmaxHead:
     kernel: np.ndarray
     bias: np.ndarray
     NAME = "classes"
+    maps = None  # it reads the embedding alone
     SPECS = (tf.TensorSpec([None, None], tf.float32), tf.TensorSpec([None], tf.float32))
 
     @classmethod
@@ -113,10 +115,11 @@ class SoftmaxHead:
         """float32 (N, D) -> (N, K)."""
         return tf.matmul(embeddings, self.kernel, transpose_b=True) + self.bias
 
-    def with_class(self, prototype: np.ndarray) -> "SoftmaxHead":
-        """One more class: w along its mean embedding, of the mean length of the other classes' w; b their mean."""
+    def with_class(self, embeddings: Any) -> "SoftmaxHead":
+        """One more class, of `embeddings` (n, D): w along their mean, of the mean length of the other classes' w; b their mean."""
+        prototype = np.mean(embeddings, axis=0)
         length = np.linalg.norm(self.kernel, axis=1).mean()
-        added = np.asarray(prototype) * (length / max(np.linalg.norm(prototype), 1e-12))
+        added = prototype * (length / max(np.linalg.norm(prototype), 1e-12))
         kernel, bias = np.concatenate([self.kernel, added[None]]), np.append(self.bias, self.bias.mean())
         return SoftmaxHead(kernel.astype(np.float32), bias.astype(np.float32))
 
@@ -138,5 +141,5 @@ class SoftmaxHead:
         return logits
 
 
-Head: TypeAlias = CosineHead | SoftmaxHead
-HEADS: dict[str, type[CosineHead] | type[SoftmaxHead]] = {"prototypes": CosineHead, "softmax": SoftmaxHead}
+Head: TypeAlias = CosineHead | SoftmaxHead | RidgeHead
+HEADS: dict[str, type[Head]] = {"prototypes": CosineHead, "softmax": SoftmaxHead, "ridge": RidgeHead}

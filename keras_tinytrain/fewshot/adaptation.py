@@ -15,6 +15,7 @@ from keras_tinytrain.choose.planner import choose, summed_cross_entropy
 from keras_tinytrain.choose.sram import DeviceAccounting
 from keras_tinytrain.delta import Delta
 from keras_tinytrain.fewshot._heads import HEADS, ORIGINAL, CosineHead, SoftmaxHead
+from keras_tinytrain.fewshot._ridge_head import RidgeHead
 from keras_tinytrain.fewshot._support import check_support
 from keras_tinytrain.fewshot.adapter import Adapter
 from keras_tinytrain.fewshot.augmentation import Augment, fixed_views, shift_views
@@ -45,6 +46,7 @@ def adapt(
     augment: Augment | None = None,
     num_views: int = 4,
     head: str = "prototypes",
+    maps: Sequence[str] | None = None,
     average: float = 0.5,
     leave_one_out: bool = True,
     seed: int = 0,
@@ -69,7 +71,10 @@ def adapt(
             `augment` the images themselves are the queries.
         augment: views by other means, see `augmentation.fixed_views`: "photo", "ink", a Keras layer, or a function of images.
         num_views: of `augment`; they are drawn once, so the frozen part still runs once per view.
-        head: "prototypes"; or "softmax", a dense layer that starts from the prototypes and is trained too (`heads.SoftmaxHead`).
+        head: "prototypes"; or "softmax", a dense layer that starts from the prototypes and is trained too (`heads.SoftmaxHead`);
+            or "ridge", the closed-form head on pooled maps (`FewShotClassifier.with_ridge_head`), solved after training, which
+            is that of "prototypes". With plan=Plan(()) nothing is trained.
+        maps: of "ridge": names of the layers that it reads; None finds them.
         average: weight of the original network's cosine logits in each answer, a fraction of 1; 0 for none.
         leave_one_out: leave a query's own sample out of its class's prototype in the loss. Fisher scores, as published, do not.
         seed: of views and of strategies that draw.
@@ -97,16 +102,20 @@ def adapt(
         plan = choose(adapter.classifier(prototypes), x, loss, budget or Budget("256KB"), scorer=scorer, **options)
     objective = softmax_loss if head == "softmax" else leave_one_out_loss if leave_one_out else prototype_loss
     settings = {"iterations": iterations, "learning_rate": learning_rate}
-    return _learn(adapter, plan, original, support_x, support_y, views, objective, average, **settings)
+    learned = _learn(adapter, plan, original, support_x, support_y, views, objective, average, **settings)
+    return learned.with_ridge_head(support_x, support_y, maps=maps) if head == RidgeHead.NAME else learned
 
 
-def classifier_from_delta(backbone: keras.Model, delta: Delta, *, average: float = 0.5) -> FewShotClassifier:
+def classifier_from_delta(
+    backbone: keras.Model, delta: Delta, *, average: float = 0.5, maps: Sequence[str] | None = None
+) -> FewShotClassifier:
     """The classifier that `delta` was taken from, on a copy of `backbone`.
 
     Args:
         backbone: the one that the delta was learned on.
         delta: of a `FewShotClassifier`.
-        average: as for `adapt`; used only where the delta holds the original network's prototypes.
+        average: as for `adapt`; used only where the delta holds the original network's head.
+        maps: as for `adapt`.
 
     Raises:
         ValueError: the delta was learned on another model, holds no prototypes, or holds int8 values of a device.
@@ -118,17 +127,25 @@ def classifier_from_delta(backbone: keras.Model, delta: Delta, *, average: float
             f"{adapter.hash.hex()[:12]}. Use the model it was learned on, unchanged."
         )
     new, old = ({record.name: record for record in records} for records in (delta.records, delta.previous))
-    kind = next((kind for kind in HEADS.values() if kind.NAME in new), None)
-    if kind is None:
+    head, start = (_head(adapter, records, "", maps) for records in (new, old or new))
+    if head is None:
         raise ValueError("The delta holds no prototypes: it does not come from `adapt`. Use delta.apply(model).")
-    head, start = (kind.from_record(records[kind.NAME]) for records in (new, old or new))
-    original = CosineHead.from_record(new[ORIGINAL]) if ORIGINAL in new else start
-    layers = [record for name, record in new.items() if name not in (kind.NAME, ORIGINAL)]
+    original = _head(adapter, new, ORIGINAL, maps)
+    names = [prefix + kind.NAME for kind in HEADS.values() for prefix in ("", ORIGINAL)]
+    layers = [record for name, record in new.items() if name not in names]
     plan = Plan(tuple(LayerPlan(record.name, record.channels) for record in layers)) if layers else None
     values = [value for record in layers for value in _values(adapter, record)]
-    return FewShotClassifier(
-        adapter, plan, head, original, start=start, values=values, average=average if ORIGINAL in new else 0.0
-    )
+    average = 0.0 if original is None else average
+    return FewShotClassifier(adapter, plan, head, original or start, start=start, values=values, average=average)
+
+
+def _head(adapter, records, prefix, maps):
+    """The head among a delta's records; None where there is none."""
+    kind = next((kind for kind in HEADS.values() if prefix + kind.NAME in records), None)
+    if kind is not RidgeHead:
+        return kind and kind.from_record(records[prefix + kind.NAME])
+    maps = adapter.maps if maps is None else tuple(maps)
+    return RidgeHead.from_record(records[prefix + kind.NAME], maps, adapter.sizes(maps))
 
 
 def _original(backbone, x, y):

@@ -11,12 +11,13 @@ from numpy.typing import ArrayLike
 
 from keras_tinytrain.choose.fisher import activation_gradient_products, mean_squares
 from keras_tinytrain.delta import model_hash
-from keras_tinytrain.fewshot._heads import SCALE
 from keras_tinytrain.fewshot._trainable_part import TrainablePart
 from keras_tinytrain.fewshot.prototype_head import PrototypeHead
-from keras_tinytrain.fewshot.prototypes import cosine_logits
+from keras_tinytrain.fewshot.prototypes import SCALE, cosine_logits
 from keras_tinytrain.model.fold import canonical_form
 from keras_tinytrain.model.graph import flatten
+from keras_tinytrain.model.layers import layer_table
+from keras_tinytrain.model.maps import find_maps, with_maps
 from keras_tinytrain.plan import Plan
 
 BATCH_SIZE = 256
@@ -37,7 +38,10 @@ class Adapter:
 
     def __init__(self, backbone: keras.Model):
         self.model = copy_model(backbone)
-        self._parts: dict[tuple, TrainablePart] = {}  # {(name, whether its kernel is trained) of each trained layer: the part}
+        self._parts: dict[
+            tuple, TrainablePart
+        ] = {}  # {(maps, (name, whether its kernel is trained) of each trained layer): the part}
+        self._with_maps: dict[tuple[str, ...], tuple[keras.Model, tuple[int, ...]]] = {}  # {maps: see `with_maps`}
         self._frozen: dict[int, Callable] = {}  # {id of its output tensor: the compiled frozen part}
         self._products: dict[tuple[str, ...], Callable] = {}  # {names of the scored layers: compiled gradients}
         self._classifiers: dict[int, tuple[PrototypeHead, keras.Model]] = {}  # {number of classes: head, model with it}
@@ -50,12 +54,29 @@ class Adapter:
             adapter = _ADAPTERS[backbone] = cls(backbone)
         return adapter
 
-    def trainable_part(self, plan: Plan) -> TrainablePart:
-        """The layers from the earliest one that `plan` trains to the end."""
+    def trainable_part(self, plan: Plan, maps: tuple[str, ...] | None = None) -> TrainablePart:
+        """The layers from the earliest one that `plan` trains to the end.
+
+        Args:
+            maps: as for `network`.
+        """
         layers = tuple((layer.name, layer.kernel) for layer in plan.layers)
-        if layers not in self._parts:
-            self._parts[layers] = TrainablePart(self.model, layers)
-        return self._parts[layers]
+        if (maps, layers) not in self._parts:
+            self._parts[maps, layers] = TrainablePart(self.network(maps), layers)
+        return self._parts[maps, layers]
+
+    def network(self, maps: tuple[str, ...] | None) -> keras.Model:
+        """Images -> embeddings; with `maps`, names of layers, their pooled outputs before the embedding (see `model.maps`)."""
+        return self.model if maps is None else self._with(maps)[0]
+
+    def sizes(self, maps: tuple[str, ...]) -> tuple[int, ...]:
+        """Numbers of features of the maps and of the embedding."""
+        return self._with(maps)[1]
+
+    @functools.cached_property
+    def maps(self) -> tuple[str, ...]:
+        """Names of the layers whose maps a closed-form head reads."""
+        return find_maps(layer_table(self.model))
 
     def features(self, part: TrainablePart, images: ArrayLike) -> np.ndarray:
         """The input of a trainable part for images (N, ...), float32: the frozen part runs here, once per image."""
@@ -91,6 +112,11 @@ class Adapter:
     @functools.cached_property
     def _canonical(self):
         return canonical_form(self.model)
+
+    def _with(self, maps):
+        if maps not in self._with_maps:
+            self._with_maps[maps] = with_maps(self.model, maps)
+        return self._with_maps[maps]
 
     def _classifier(self, num_classes):
         """(head, canonical model with it), one for each number of classes."""

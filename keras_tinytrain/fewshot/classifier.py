@@ -15,6 +15,7 @@ from keras_tinytrain.data.labels import check_labels
 from keras_tinytrain.delta import Delta, read_channels
 from keras_tinytrain.fewshot._classifier_model import classifier_model
 from keras_tinytrain.fewshot._heads import ORIGINAL, Head
+from keras_tinytrain.fewshot._ridge_head import RidgeHead
 from keras_tinytrain.fewshot._support import check_finite, check_shape
 from keras_tinytrain.fewshot.adapter import BATCH_SIZE, Adapter
 from keras_tinytrain.plan import Plan
@@ -67,7 +68,7 @@ class FewShotClassifier:
         losses: Sequence[float] = (),
     ):
         self.plan, self.average, self.losses = plan, average, list(losses)
-        self._adapter, self._part = adapter, adapter.trainable_part(plan or Plan(()))
+        self._adapter, self._part = adapter, adapter.trainable_part(plan or Plan(()), head.maps)
         self._channels = self._part.channels(plan or Plan(()))
         self._originals = self._part.originals(self._channels)
         self._values = list(values) or self._originals
@@ -115,6 +116,29 @@ class FewShotClassifier:
         self._values, self._head, self._start = self._originals, self._original, self._original
         self.__dict__.pop("model", None)
 
+    def with_ridge_head(self, x: np.ndarray, y: ArrayLike, *, maps: Sequence[str] | None = None) -> "FewShotClassifier":
+        """A classifier of the same learned weights that answers by the closed-form head, see `ridge`.
+
+        Args:
+            x, y: the support set; the heads of the adapted and of the original network are solved for it.
+            maps: names of the layers whose outputs are pooled and read beside the embedding; None: see `model.maps.find_maps`.
+
+        Raises:
+            ValueError: the samples are not the network's, or a named layer has no map.
+        """
+        check_shape(self._adapter.model, x)
+        check_finite(x)
+        maps = self._adapter.maps if maps is None else tuple(maps)
+        plan, sizes = self.plan or Plan(()), self._adapter.sizes(maps)
+        part = self._adapter.trainable_part(plan, maps)
+        features, channels = self._adapter.features(part, x), part.channels(plan)
+        original, adapted = (
+            RidgeHead.of(part.embed(features, channels, values), y, self.num_classes, maps, sizes)
+            for values in (self._originals, self._values)
+        )
+        options = {"values": self._values, "average": self.average, "losses": self.losses}
+        return FewShotClassifier(self._adapter, self.plan, adapted, original, **options)
+
     def add_class(self, x: np.ndarray) -> int:
         """Add a class by the mean embedding of its samples x (N, ...), without a gradient; the other classes do not change.
 
@@ -131,7 +155,7 @@ class FewShotClassifier:
             )
         check_finite(x)
         features = self._adapter.features(self._part, x)
-        adapted, original = (np.mean(self._embed(features, values), axis=0) for values in (self._values, self._originals))
+        adapted, original = (np.asarray(self._embed(features, values)) for values in (self._values, self._originals))
         self._head, self._original = self._head.with_class(adapted), self._original.with_class(original)
         self._start = self._start.with_class(original)
         self.__dict__.pop("model", None)
@@ -139,10 +163,10 @@ class FewShotClassifier:
 
     @property
     def delta(self) -> Delta:
-        """The learned values: trained channels, the head ("prototypes" or "classes"), and "original_prototypes" if averaged."""
+        """The learned values: trained channels, the head ("prototypes", "classes" or "ridge"), and the original network's ("original_...") if averaged."""
         old = read_channels(self._adapter.model, self.plan or Plan(()))
         new = tuple(map(self._learned_record, old))
-        original = (self._original.record(ORIGINAL),) * (self.average > 0)
+        original = (self._original.record(ORIGINAL + self._original.NAME),) * (self.average > 0)
         heads = (self._head.record(), *original), (self._start.record(), *original)
         return Delta(self._adapter.hash, new + heads[0], previous=old + heads[1])
 
@@ -156,7 +180,7 @@ class FewShotClassifier:
         sources = zip(self._part.sources, self._channels, self._values, strict=True)
         weights = [(source, np.asarray(source.merge(*pair))) for source, *pair in sources]
         original = self._original if self.average > 0 else None
-        return classifier_model(self._adapter.model, weights, self._head, original, self.average)
+        return classifier_model(self._adapter.network(self._head.maps), weights, self._head, original, self.average)
 
     def _both_logits(self, x, *, with_original):
         """(logits, the original network's logits) over batches; an empty one stays away from TensorFlow, whose oneDNN fails."""

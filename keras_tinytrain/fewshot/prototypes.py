@@ -4,6 +4,7 @@ from typing import Any
 
 from keras import ops
 
+SCALE = 10.0  # inverse temperature of the cosines, as in PMF
 _EPSILON = 1e-12
 
 
@@ -31,7 +32,7 @@ def class_means(features, membership):
     return ops.matmul(ops.transpose(membership), features) / ops.sum(membership, axis=0)[:, None]
 
 
-def cosine_logits(features, prototypes, scale=10.0, *, bias=0.0):
+def cosine_logits(features, prototypes, scale=SCALE, *, bias=0.0):
     """logit_nk = scale * (cos(f_n, c_k) + bias).
 
     Args:
@@ -47,7 +48,7 @@ def cosine_logits(features, prototypes, scale=10.0, *, bias=0.0):
     return scale * (cosines + bias)
 
 
-def leave_one_out_logits(queries, features, membership, scale=10.0):
+def leave_one_out_logits(queries, features, membership, scale=SCALE):
     """Cosine logits of queries that are views of the support samples, each one's own sample left out of its own class.
 
     Query n is a view of sample n, of class y and embedding z_n. With N_y samples in that class,

@@ -152,7 +152,7 @@ class LayerTable:
             if not all(row.trainable for row in rows):
                 raise ValueError(f"Layers that cannot be trained here: {_refused(rows)}")
         else:
-            blocks = self._body_blocks()
+            blocks = self.body_blocks
             first = blocks[-last_blocks] if 0 < last_blocks <= len(blocks) else 0
             rows = tuple(row for row in self.rows if row.block >= first and row.trainable)
         if not rows:
@@ -163,7 +163,8 @@ class LayerTable:
             )
         return rows
 
-    def _body_blocks(self):
+    @functools.cached_property
+    def body_blocks(self) -> list[int]:
         """Numbers of the blocks with a convolution, up to the last that has more than 1x1 convolutions.
 
         Where no layer is a convolution, those with a dense layer.

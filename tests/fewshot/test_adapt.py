@@ -143,7 +143,7 @@ def test_softmax_head_begins_at_the_prototypes_and_learns(net, task):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"head": "svm"}, "head of .*'prototypes', 'softmax'"),
+        ({"head": "svm"}, "head of .*'prototypes', 'ridge', 'softmax'"),
         ({"average": 1.0}, "average in"),
         ({"iterations": -1}, "0 or more. Received: -1"),
         ({"iterations": 10**12}, "below 2\\^31 and 0 or more. Received: 1000000000000"),
