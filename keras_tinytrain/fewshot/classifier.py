@@ -140,13 +140,15 @@ class FewShotClassifier:
         return FewShotClassifier(self._adapter, self.plan, adapted, original, **options)
 
     def add_class(self, x: np.ndarray) -> int:
-        """Add a class by the mean embedding of its samples x (N, ...), without a gradient; the other classes do not change.
+        """Add a class by its samples x (N, ...), without a gradient: by their mean embedding, while the other classes do not
+        change; the closed-form head is solved anew with them.
 
         Returns:
             Its index, K for the first that is added to K classes.
 
         Raises:
-            ValueError: there is no sample, their shape is not the network's, or one holds NaN.
+            ValueError: there is no sample, their shape is not the network's, or one holds NaN; or the closed-form head comes
+                from a delta, which does not hold the other classes' samples.
         """
         expected = self._adapter.model.input_shape[1:]
         if len(x) == 0 or np.shape(x)[1:] != expected:

@@ -1,0 +1,144 @@
+"""The closed-form head: its solution against plain linear algebra, the maps that it reads, and what it answers."""
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+from models import embedding_net, images, labelled_images, pooled_net
+
+from keras_tinytrain import LayerPlan, Plan
+from keras_tinytrain.fewshot.adaptation import adapt, classifier_from_delta, prototype_classifier
+from keras_tinytrain.fewshot.ridge import RIDGE, normalised, solve
+from keras_tinytrain.model.layers import layer_table
+from keras_tinytrain.model.maps import find_maps, with_maps
+
+PLAN = Plan((LayerPlan("b2.pw1", (0, 3, 7)), LayerPlan("b2.pw2", tuple(range(6)))))
+SIZES = 4, 6, 1
+
+
+@pytest.fixture(scope="module")
+def net():
+    return embedding_net()
+
+
+@pytest.fixture(scope="module")
+def task(net):
+    return labelled_images(net, per_class=4, classes=3)
+
+
+@pytest.fixture
+def support():
+    """Features of an imbalanced support set, with a sample that equals another."""
+    features = np.random.default_rng(3).normal(2, 1, (14, sum(SIZES)))
+    features[5] = features[4]
+    return features, np.repeat([0, 1, 2], [7, 6, 1])
+
+
+def test_solution_minimises_the_ridge_objective(support):
+    """score = z W with W = argmin ||Z W - Y||^2 + lambda ||W||^2, solved for W itself and not through K."""
+    features, labels = support
+    found = solve(features, labels, 3, SIZES)
+    rows = normalised(features, features.mean(axis=0), SIZES)
+    targets = np.eye(3)[labels] - 1 / 3
+    expected = np.linalg.solve(rows.T @ rows + RIDGE * np.eye(sum(SIZES)), rows.T @ targets)
+    np.testing.assert_allclose(found.kernel, expected, atol=1e-6)
+    np.testing.assert_allclose(np.sum(rows**2, axis=1), 1)
+
+
+def test_leave_one_out_equals_solving_without_the_sample(support):
+    features, labels = support
+    found = solve(features, labels, 3, SIZES)
+    rows, targets = normalised(features, features.mean(axis=0), SIZES), np.eye(3)[labels] - 1 / 3
+    for i in range(len(rows)):
+        rest = np.arange(len(rows)) != i
+        gram = rows[rest] @ rows[rest].T + RIDGE * np.eye(len(rows) - 1)
+        expected = rows[i] @ rows[rest].T @ np.linalg.solve(gram, targets[rest])
+        np.testing.assert_allclose(found.leave_one_out[i], expected, atol=1e-12)
+    assert found.accuracy(labels) == np.mean(found.leave_one_out.argmax(axis=1) == labels)
+
+
+def test_a_part_that_is_the_same_for_all_samples_is_no_division_by_zero():
+    found = solve([[1.0, 5.0], [2.0, 5.0], [4.0, 5.0]], [0, 0, 1], 2, (1, 1))
+    assert np.isfinite(found.kernel).all() and not found.kernel[1].any()
+
+
+def test_head_answers_by_the_maps_of_the_adapted_network(net, task):
+    """Against NumPy on the outputs of a Keras model that is cut by hand; the map of 6 x 6 is averaged to 3 x 3 by 2 x 2."""
+    learned = adapt(net, *task, plan=PLAN, iterations=3, head="ridge", maps=["b1.add"], average=0.5)
+    x = images(net, 5, seed=9)
+    tuned = adapt(net, *task, plan=PLAN, iterations=3, average=0).model
+    scores = []
+    for network in (net, tuned):
+        outputs = keras.Model(network.inputs, [network.get_layer("b1.add").output, network.get_layer("pool").output])
+        z, q = (np.concatenate([*_pooled(outputs(each))], axis=1) for each in (task[0], x))
+        sizes = 54, 12
+        found = solve(z, task[1], 3, sizes)
+        scores.append(normalised(q, z.mean(axis=0), sizes) @ found.kernel)
+    np.testing.assert_allclose(learned.logits(x), 10 * np.mean(scores, axis=0), atol=2e-4)
+
+
+def _pooled(outputs):
+    first, embedding = map(np.asarray, outputs)
+    return first.reshape(len(first), 3, 2, 3, 2, -1).mean(axis=(2, 4)).reshape(len(first), -1), embedding
+
+
+def test_nothing_trained_is_the_same_as_no_iterations(net, task):
+    nothing = prototype_classifier(net, *task).with_ridge_head(*task)
+    idle = adapt(net, *task, plan=PLAN, iterations=0, head="ridge")
+    np.testing.assert_allclose(idle.logits(task[0]), nothing.logits(task[0]), atol=1e-5)
+    assert nothing.plan is None and nothing.evaluate(*task) == nothing.evaluate(*task).before
+
+
+def test_a_class_cannot_be_added_where_the_samples_are_not_known(net, task):
+    restored = classifier_from_delta(net, adapt(net, *task, plan=PLAN, iterations=1, head="ridge").delta)
+    with pytest.raises(ValueError, match="holds no samples: it comes from a delta"):
+        restored.add_class(images(net, 2, seed=4))
+
+
+def test_delta_of_other_maps_is_refused(net, task):
+    delta = adapt(net, *task, plan=PLAN, iterations=1, head="ridge", maps=["b1.add"]).delta
+    with pytest.raises(ValueError, match=r"reads 66 features, and maps stem, b1.add, b2.pw2 with .* give 228"):
+        classifier_from_delta(net, delta)
+
+
+def _bottlenecks(strides):
+    """Inverted bottlenecks c0, c1, ... of these strides; (N, 24, 24, 1) -> (N, 8)."""
+    x = image = keras.Input((24, 24, 1))
+    for index, stride in enumerate(strides):
+        x = layers.Conv2D(16, 1, activation="relu6", name=f"c{index}.pw1")(x)
+        x = layers.DepthwiseConv2D(3, stride, padding="same", activation="relu6", name=f"c{index}.dw")(x)
+        x = layers.Conv2D(8, 1, name=f"c{index}.pw2")(x)
+    return keras.Model(image, layers.GlobalAveragePooling2D()(x))
+
+
+@pytest.mark.parametrize(
+    ("model", "expected"),
+    [
+        (_bottlenecks([1, 2, 2, 1, 1, 1]), ("c2.pw2", "c4.pw2", "c5.pw2")),  # first at the last resolution, and the last two
+        (_bottlenecks([1, 2, 1, 2]), ("c2.pw2", "c3.pw2")),
+        (pooled_net(), ("average", "relu")),  # no bottlenecks: the last at each resolution
+        (keras.Sequential([keras.Input((7,)), layers.Dense(5)]), ()),
+    ],
+)
+def test_maps_are_found_in_the_graph(model, expected):
+    assert find_maps(layer_table(model)) == expected
+
+
+def test_sequences_and_odd_maps_are_averaged_by_equal_windows():
+    x = image = keras.Input((11, 4))
+    x = layers.Conv1D(3, 3, padding="same", name="steps")(x)
+    model = keras.Model(image, layers.GlobalAveragePooling1D()(x))
+    network, sizes = with_maps(model, ["steps"])
+    samples = np.random.default_rng(0).normal(size=(2, 11, 4)).astype(np.float32)
+    steps = np.asarray(model.get_layer("steps")(samples))
+    windows = np.stack([steps[:, start : start + 5].mean(axis=1) for start in (0, 3, 6)], axis=1)  # 11 - 2 * 3 steps each
+    assert sizes == (9, 3)
+    np.testing.assert_allclose(network(samples)[:, :9], windows.reshape(2, 9), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"), [("nothere", "has no layer 'nothere'. Its layers: "), ("pool", "layer 'pool' is no map")]
+)
+def test_layers_without_maps_are_refused(net, task, name, message):
+    with pytest.raises(ValueError, match=message):
+        adapt(net, *task, plan=PLAN, iterations=0, head="ridge", maps=[name])
