@@ -142,8 +142,10 @@ def classifier_from_delta(
 def _head(adapter, records, prefix, maps):
     """The head among a delta's records; None where there is none."""
     kind = next((kind for kind in HEADS.values() if prefix + kind.NAME in records), None)
-    if kind is not RidgeHead:
-        return kind and kind.from_record(records[prefix + kind.NAME])
+    if kind is None:
+        return None
+    if not issubclass(kind, RidgeHead):
+        return kind.from_record(records[prefix + kind.NAME])
     maps = adapter.maps if maps is None else tuple(maps)
     return RidgeHead.from_record(records[prefix + kind.NAME], maps, adapter.sizes(maps))
 

@@ -136,8 +136,9 @@ class FewShotClassifier:
             RidgeHead.of(part.embed(features, channels, values), y, self.num_classes, maps, sizes)
             for values in (self._originals, self._values)
         )
-        options = {"values": self._values, "average": self.average, "losses": self.losses}
-        return FewShotClassifier(self._adapter, self.plan, adapted, original, **options)
+        learned = FewShotClassifier(self._adapter, self.plan, adapted, original, values=self._values, average=self.average)
+        learned.losses = self.losses
+        return learned
 
     def add_class(self, x: np.ndarray) -> int:
         """Add a class by its samples x (N, ...), without a gradient: by their mean embedding, while the other classes do not
