@@ -2,9 +2,11 @@
 
 import argparse
 import dataclasses
+import functools
 import json
 import pathlib
 from collections.abc import Sequence
+from concurrent import futures
 
 from rich.progress import track
 
@@ -31,8 +33,9 @@ def run(args: argparse.Namespace) -> int:
     fits, path = planned_fits(args), pathlib.Path(args.out)
     done = {key(row) for row in read_results(path, FIELDS)}
     missing = [fit for fit in fits if key(about(fit)) not in done]
-    for fit in track(missing, description="fits", disable=not missing):
-        append_results(path, [{**about(fit), **run_elsewhere(fit)}], FIELDS)
+    with futures.ThreadPoolExecutor(args.jobs) as pool:
+        running = pool.map(functools.partial(run_into, path), missing)
+        list(track(running, total=len(missing), description="fits", disable=not missing))
     wanted = {key(about(fit)) for fit in fits}
     rows = [row for row in read_results(path, FIELDS) if key(row) in wanted]
     methods = args.methods or list(METHODS)
@@ -70,6 +73,11 @@ def about(fit: Fit) -> dict:
         "method": fit.method,
         "learning_rate": fit.learning_rate,
     }
+
+
+def run_into(path: pathlib.Path, fit: Fit) -> None:
+    """Add the row of one training to the results in `path`."""
+    append_results(path, [{**about(fit), **run_elsewhere(fit)}], FIELDS)
 
 
 def run_elsewhere(fit: Fit) -> dict:

@@ -30,11 +30,11 @@ class FitMethod:
 METHODS = {
     method.name: method
     for method in (
-        FitMethod("head", "head", 1e-2, (3e-3, 1e-2, 3e-2)),
-        FitMethod("tinytrain_256kb", "plan", 3e-3, (1e-3, 3e-3, 1e-2), Budget("256KB", 0.15)),
-        FitMethod("tinytrain_1mb", "plan", 3e-3, (1e-3, 3e-3, 1e-2), Budget("1MB", 0.5)),
-        FitMethod("full", "all", 3e-4, (1e-4, 3e-4, 1e-3)),
-        FitMethod("full_batch_norm", "all", 1e-3, (3e-4, 1e-3, 3e-3), batch_norm=True),
+        FitMethod("head", "head", 1e-2, (3e-3, 1e-2, 3e-2, 1e-1)),
+        FitMethod("tinytrain_256kb", "plan", 3e-3, (1e-3, 3e-3, 1e-2, 3e-2), Budget("256KB", 0.15)),
+        FitMethod("tinytrain_1mb", "plan", 3e-3, (1e-3, 3e-3, 1e-2, 3e-2), Budget("1MB", 0.5)),
+        FitMethod("full", "all", 3e-4, (1e-4, 3e-4, 1e-3, 3e-3)),
+        FitMethod("full_batch_norm", "all", 1e-3, (3e-4, 1e-3, 3e-3, 1e-2), batch_norm=True),
     )
 }
 

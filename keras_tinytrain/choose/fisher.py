@@ -13,9 +13,11 @@ from keras_tinytrain.model.float64 import call_in_float64
 from keras_tinytrain.model.graph import only, require_functional
 from keras_tinytrain.model.private_keras import run_graph
 
+BATCH = 4  # samples per pass: all their float64 activations are in memory at once, and stay below those of a step of `fit`
+
 
 def fisher_information(
-    model: keras.Model, x: ArrayLike, loss: Loss, layer_names: Sequence[str], *, batch_size: int = 8
+    model: keras.Model, x: ArrayLike, loss: Loss, layer_names: Sequence[str], *, batch_size: int = BATCH
 ) -> dict[str, np.ndarray]:
     """Fisher information of the channels of some layers.
 
@@ -31,8 +33,7 @@ def fisher_information(
         loss: called as loss(outputs, indices) with the model's outputs for the samples `indices`; returns the SUM of their
             losses, a scalar (a mean would scale everything by 1/N^2).
         layer_names: layers to score.
-        batch_size: samples per pass; the result does not depend on it. Float64 activations of 32 samples take more memory than a
-            step of full training.
+        batch_size: samples per pass; the result does not depend on it.
 
     Returns:
         {layer name: float64 array of (channels,)}.

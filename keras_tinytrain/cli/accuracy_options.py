@@ -39,6 +39,7 @@ def add_fit_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--choose-rates", action="store_true", help=text)
     parser.add_argument("--out", required=True, help="CSV of results; a training that it holds already is not run again")
     parser.add_argument("--figure", help="draw accuracy, time and memory into this file, .png or .svg")
+    parser.add_argument("--jobs", type=positive, default=1, help="trainings that run at one time (%(default)s)")
     parser.add_argument("--threads", type=positive, help="of TensorFlow's operators (as many as there are cores)")
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_tinytrain.choose.fisher import BATCH
 from keras_tinytrain.choose.protocols import Loss
 from keras_tinytrain.model.graph import find_layer, flatten
 from keras_tinytrain.model.split import split_model
@@ -37,11 +38,13 @@ def class_mean_weights(model: keras.Model, head: str, x: np.ndarray, y: Any, los
     num_units = layer.kernel.shape[-1]
     classes = _class_numbers(y, num_units)
     pointwise = int(np.prod(layer.kernel.shape[:-2])) == 1
-    if classes is None or not pointwise or len(np.unique(classes)) < 2 or not _is_new(model, layer, x, loss):
+    if classes is None or not pointwise or len(np.unique(classes)) < 2:
         return None
-    frozen, _ = split_model(flatten(model), head)
-    features = np.asarray(x if frozen is None else frozen.predict(x, verbose=0), np.float64)
-    features = features.reshape(len(features), -1, features.shape[-1]).mean(axis=1)
+    frozen, ending = split_model(flatten(model), head)
+    inputs = x if frozen is None else frozen.predict(x, batch_size=BATCH, verbose=0)
+    if not _is_new(ending, layer, inputs, loss):
+        return None
+    features = np.asarray(inputs, np.float64).reshape(len(inputs), -1, inputs.shape[-1]).mean(axis=1)
     centre = features.mean(axis=0)
     lengths = np.linalg.norm(features - centre, axis=1, keepdims=True)
     units = (features - centre) / np.maximum(lengths, 1e-12)
@@ -84,11 +87,12 @@ def _class_numbers(y, num_units):
     return labels.reshape(-1).astype(int)
 
 
-def _is_new(model, layer, x, loss):
-    """Whether the head does little better than one of zeros, which knows nothing."""
+def _is_new(ending, layer, inputs, loss):
+    """Whether the head does little better than one of zeros, which knows nothing. `ending` is the model from the head on."""
+    batches = np.split(np.arange(len(inputs)), range(BATCH, len(inputs), BATCH))
 
     def loss_with(weights):
         with given_weights(layer, weights):
-            return float(loss(model(x, training=False), np.arange(len(x))))
+            return sum(float(loss(ending(inputs[batch], training=False), batch)) for batch in batches)
 
     return loss_with(None) > _KNOWS * loss_with([np.zeros_like(weight) for weight in layer.get_weights()])
