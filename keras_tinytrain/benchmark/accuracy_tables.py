@@ -43,8 +43,7 @@ class Accuracies:
         self.rows = rows
         self._values: dict[str, dict[tuple[str, ...], float]] = {}
         for row in rows:
-            task = tuple(str(row[field]) for field in ("domain", "task", "seed", "episode"))
-            self._values.setdefault(row["method"], {})[task] = 100 * float(row["accuracy"])
+            self._values.setdefault(row["method"], {})[_task(row)] = 100 * float(row["accuracy"])
         self.domains = sorted({row["domain"] for row in rows})
 
     def __contains__(self, method):
@@ -71,6 +70,18 @@ class Accuracies:
     def _paired(self, method, reference, domain):
         own, other = self._values.get(method, {}), self._values.get(reference, {})
         return [value - other[task] for task, value in own.items() if task in other and domain in (None, task[0])]
+
+
+def shared_tasks(rows: Sequence[dict[str, str]]) -> list[dict[str, str]]:
+    """Rows of the tasks that every method of `rows` was run on, since averages over other tasks are not to be compared."""
+    tasks: dict[str, set] = {}
+    for row in rows:
+        tasks.setdefault(row["method"], set()).add(_task(row))
+    return [row for row in rows if all(_task(row) in own for own in tasks.values())]
+
+
+def _task(row):
+    return tuple(str(row[field]) for field in ("domain", "task", "seed", "episode"))
 
 
 def accuracy_table(accuracies: Accuracies, methods: Sequence[str]) -> str:

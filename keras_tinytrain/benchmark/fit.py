@@ -13,7 +13,7 @@ from rich.progress import track
 from keras_tinytrain._text import aligned
 from keras_tinytrain.benchmark import allocator
 from keras_tinytrain.benchmark.accuracy import parse_rate
-from keras_tinytrain.benchmark.accuracy_tables import Accuracies, accuracy_table, domain_table
+from keras_tinytrain.benchmark.accuracy_tables import Accuracies, accuracy_table, domain_table, shared_tasks
 from keras_tinytrain.benchmark.fit_methods import METHODS, find_fit_method
 from keras_tinytrain.benchmark.fit_runner import Fit, run_fit
 from keras_tinytrain.benchmark.jobs import Settings, row_key
@@ -24,18 +24,21 @@ CHOICE_SEED = 100  # of the splits on which rates are compared
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run what `args.out` does not hold yet, then print the tables and draw the figure. Returns 0.
+    """Run what `args.out` does not hold yet, then print the tables and draw the figure.
+
+    Returns:
+        0; 1 where a training failed, or a budget was refused: the reason is printed, and the other trainings run.
 
     Raises:
-        ValueError: a method is unknown, or a domain has too few samples.
-        OSError: a file cannot be read or written, or a training failed.
+        ValueError: a method is unknown.
+        OSError: the file of results cannot be read or written.
     """
     fits, path = planned_fits(args), pathlib.Path(args.out)
     done = {key(row) for row in read_results(path, FIELDS)}
     missing = [fit for fit in fits if key(about(fit)) not in done]
     with futures.ThreadPoolExecutor(args.jobs) as pool:
         running = pool.map(functools.partial(run_into, path), missing)
-        list(track(running, total=len(missing), description="fits", disable=not missing))
+        reasons = list(track(running, total=len(missing), description="fits", disable=not missing))
     wanted = {key(about(fit)) for fit in fits}
     rows = [row for row in read_results(path, FIELDS) if key(row) in wanted]
     methods = args.methods or list(METHODS)
@@ -44,7 +47,9 @@ def run(args: argparse.Namespace) -> int:
         from keras_tinytrain.benchmark.fit_figure import write_fit_figure
 
         write_fit_figure(rows, methods, args.figure)
-    return 0
+    for reason in dict.fromkeys(filter(None, reasons)):
+        print(f"\nnot run: {reason}")
+    return int(any(reasons))
 
 
 def planned_fits(args: argparse.Namespace) -> list[Fit]:
@@ -75,9 +80,14 @@ def about(fit: Fit) -> dict:
     }
 
 
-def run_into(path: pathlib.Path, fit: Fit) -> None:
-    """Add the row of one training to the results in `path`."""
-    append_results(path, [{**about(fit), **run_elsewhere(fit)}], FIELDS)
+def run_into(path: pathlib.Path, fit: Fit) -> str:
+    """Add the row of one training to the results in `path`. Returns why there is none, or ""."""
+    try:
+        result = run_elsewhere(fit)
+    except OSError as error:
+        return str(error)
+    append_results(path, [{**about(fit), **result}], FIELDS)
+    return ""
 
 
 def run_elsewhere(fit: Fit) -> dict:
@@ -92,9 +102,10 @@ def report(rows: Sequence[dict[str, str]], methods: Sequence[str]) -> str:
     accuracies = Accuracies(rows)
     tables = [accuracy_table(accuracies, methods)]
     tables += [domain_table(accuracies, methods, reference) for reference in ("head", "full") if reference in accuracies]
-    lines = [("cost of a fit", "weights", "seconds", "peak MiB")]
-    for method in (method for method in methods if method in accuracies):
-        weights, seconds, peak = (accuracies.average(method, field) for field in ("trained_weights", "seconds", "peak_bytes"))
+    lines = [("cost of a fit, on tasks of all methods", "weights", "seconds", "peak MiB")]
+    shared = Accuracies(shared_tasks(rows))
+    for method in (method for method in methods if method in shared):
+        weights, seconds, peak = (shared.average(method, field) for field in ("trained_weights", "seconds", "peak_bytes"))
         lines.append((method, f"{weights:,.0f}", f"{seconds:.1f}", f"{peak / 2**20:.0f}"))
     return "\n\n".join([*tables, aligned(lines)])
 

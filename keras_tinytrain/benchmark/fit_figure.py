@@ -3,7 +3,7 @@
 import os
 from collections.abc import Sequence
 
-from keras_tinytrain.benchmark.accuracy_tables import Accuracies
+from keras_tinytrain.benchmark.accuracy_tables import Accuracies, shared_tasks
 
 
 def write_fit_figure(rows: Sequence[dict[str, str]], methods: Sequence[str], path: str | os.PathLike) -> None:
@@ -24,8 +24,9 @@ def write_fit_figure(rows: Sequence[dict[str, str]], methods: Sequence[str], pat
     figure = Figure(figsize=(11, 8), layout="constrained")
     by_domain, *costs = figure.subplot_mosaic("aa;bc").values()
     _draw_domains(by_domain, accuracies, drawn)
+    shared = Accuracies(shared_tasks(rows))
     for axes, field, unit, label in zip(costs, ("seconds", "peak_bytes"), (1, 2**20), ("seconds of fit", "peak memory, MiB")):
-        _draw_cost(axes, accuracies, drawn, field, unit)
+        _draw_cost(axes, shared, [method for method in drawn if method in shared], field, unit)
         axes.set(xlabel=label, ylabel="accuracy %", xlim=(0, None))
     figure.savefig(path)
 

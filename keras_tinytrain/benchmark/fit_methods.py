@@ -26,15 +26,17 @@ class FitMethod:
     batch_norm: bool = False
 
 
-# Rates by: keras-tinytrain benchmark fit --choose-rates --domains <signs objects textures sketches> --out rates.csv
+# Rates: the best mean over three domains, of
+#     keras-tinytrain benchmark fit --choose-rates --weights <mcunet-5fps> --domains even:<signs> even:<objects> even:<textures> --out rates.csv
+# For tinytrain_256kb two rates were .4 points apart; two further splits (--seeds 101 102 --learning-rate ...) decided.
 METHODS = {
     method.name: method
     for method in (
-        FitMethod("head", "head", 1e-2, (3e-3, 1e-2, 3e-2, 1e-1)),
+        FitMethod("head", "head", 3e-2, (3e-3, 1e-2, 3e-2, 1e-1)),
         FitMethod("tinytrain_256kb", "plan", 3e-3, (1e-3, 3e-3, 1e-2, 3e-2), Budget("256KB", 0.15)),
         FitMethod("tinytrain_1mb", "plan", 3e-3, (1e-3, 3e-3, 1e-2, 3e-2), Budget("1MB", 0.5)),
         FitMethod("full", "all", 3e-4, (1e-4, 3e-4, 1e-3, 3e-3)),
-        FitMethod("full_batch_norm", "all", 1e-3, (3e-4, 1e-3, 3e-3, 1e-2), batch_norm=True),
+        FitMethod("full_batch_norm", "all", 3e-4, (1e-4, 3e-4, 1e-3, 3e-3), batch_norm=True),
     )
 }
 

@@ -13,11 +13,11 @@ from keras_tinytrain.model.float64 import call_in_float64
 from keras_tinytrain.model.graph import only, require_functional
 from keras_tinytrain.model.private_keras import run_graph
 
-BATCH = 4  # samples per pass: all their float64 activations are in memory at once, and stay below those of a step of `fit`
+_MOST_SAMPLES = 4  # of a pass, which holds all its activations in float64
 
 
 def fisher_information(
-    model: keras.Model, x: ArrayLike, loss: Loss, layer_names: Sequence[str], *, batch_size: int = BATCH
+    model: keras.Model, x: ArrayLike, loss: Loss, layer_names: Sequence[str], *, batch_size: int | None = None
 ) -> dict[str, np.ndarray]:
     """Fisher information of the channels of some layers.
 
@@ -33,7 +33,7 @@ def fisher_information(
         loss: called as loss(outputs, indices) with the model's outputs for the samples `indices`; returns the SUM of their
             losses, a scalar (a mean would scale everything by 1/N^2).
         layer_names: layers to score.
-        batch_size: samples per pass; the result does not depend on it.
+        batch_size: samples per pass; the result does not depend on it. None: as `passes`.
 
     Returns:
         {layer name: float64 array of (channels,)}.
@@ -49,8 +49,20 @@ def fisher_information(
     return mean_squares(products_of, len(x), layer_names, batch_size=batch_size)
 
 
+def passes(num_samples: int, batch_size: int | None = None) -> list[np.ndarray]:
+    """Indices of the samples of each pass.
+
+    Args:
+        num_samples: of the support set, which in `fit` is a batch.
+        batch_size: samples per pass; None: a quarter of them and 4 at most, whose activations in float64 take less memory than
+            a step of full training on all of them.
+    """
+    batch_size = batch_size or max(1, min(_MOST_SAMPLES, num_samples // 4))
+    return np.split(np.arange(num_samples), range(batch_size, num_samples, batch_size))
+
+
 def mean_squares(
-    products_of: Callable[[np.ndarray], dict], num_samples: int, layer_names: Sequence[str], *, batch_size: int = 32
+    products_of: Callable[[np.ndarray], dict], num_samples: int, layer_names: Sequence[str], *, batch_size: int | None = 32
 ) -> dict[str, np.ndarray]:
     """F_o of `fisher_information` from the products of `activation_gradient_products`.
 
@@ -60,8 +72,8 @@ def mean_squares(
         layer_names, batch_size: as in `fisher_information`.
     """
     sums = dict.fromkeys(layer_names, np.zeros(()))
-    for start in range(0, num_samples, batch_size):
-        for name, products in products_of(np.arange(start, min(start + batch_size, num_samples))).items():
+    for indices in passes(num_samples, batch_size):
+        for name, products in products_of(indices).items():
             sums[name] = sums[name] + np.sum(np.square(np.asarray(products, np.float64)), axis=0)
     infinite = [name for name, total in sums.items() if not np.isfinite(total).all()]
     if infinite:

@@ -10,7 +10,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_tinytrain.choose.fisher import BATCH
+from keras_tinytrain.choose.fisher import passes
 from keras_tinytrain.choose.protocols import Loss
 from keras_tinytrain.model.graph import find_layer, flatten
 from keras_tinytrain.model.split import split_model
@@ -41,7 +41,7 @@ def class_mean_weights(model: keras.Model, head: str, x: np.ndarray, y: Any, los
     if classes is None or not pointwise or len(np.unique(classes)) < 2:
         return None
     frozen, ending = split_model(flatten(model), head)
-    inputs = x if frozen is None else frozen.predict(x, batch_size=BATCH, verbose=0)
+    inputs = x if frozen is None else np.concatenate([frozen(x[some], training=False) for some in passes(len(x))])
     if not _is_new(ending, layer, inputs, loss):
         return None
     features = np.asarray(inputs, np.float64).reshape(len(inputs), -1, inputs.shape[-1]).mean(axis=1)
@@ -89,10 +89,9 @@ def _class_numbers(y, num_units):
 
 def _is_new(ending, layer, inputs, loss):
     """Whether the head does little better than one of zeros, which knows nothing. `ending` is the model from the head on."""
-    batches = np.split(np.arange(len(inputs)), range(BATCH, len(inputs), BATCH))
 
     def loss_with(weights):
         with given_weights(layer, weights):
-            return sum(float(loss(ending(inputs[batch], training=False), batch)) for batch in batches)
+            return sum(float(loss(ending(inputs[some], training=False), some)) for some in passes(len(inputs)))
 
     return loss_with(None) > _KNOWS * loss_with([np.zeros_like(weight) for weight in layer.get_weights()])

@@ -56,6 +56,29 @@ def test_results_are_not_run_again(domain, tmp_path, monkeypatch, capsys):
     assert "10.00 +- 0.00" in printed and figure.stat().st_size > 5_000
 
 
+def test_refused_budget_is_told_and_the_other_trainings_run(domain, tmp_path, monkeypatch, capsys):
+    def pretended(job):
+        if job.method == "tinytrain_256kb":
+            raise OSError("The budget is too small to train all of 'classes'.")
+        return {"accuracy": 0.5, "trained_weights": 7, "seconds": 2.0, "peak_bytes": 2**20}
+
+    monkeypatch.setattr(fit, "run_elsewhere", pretended)
+    methods = ["--methods", "tinytrain_256kb", "head", "full", "--jobs", "2"]
+    assert main(command(domain, tmp_path / "fit.csv", *methods)) == 1
+    printed = capsys.readouterr().out
+    assert printed.count("not run: The budget is too small") == 1
+    assert len((tmp_path / "fit.csv").read_text().splitlines()) == 1 + 2 * 3
+
+
+def test_cost_is_compared_on_tasks_that_all_methods_ran():
+    rows = [
+        {"domain": domain, "task": "t", "seed": "0", "episode": "0", "method": method, "accuracy": "0.5"}
+        | {"trained_weights": "7", "seconds": seconds, "peak_bytes": "1048576"}
+        for method, domain, seconds in [("head", "small", "1"), ("full", "small", "2"), ("full", "large", "90")]
+    ]
+    assert fit.report(rows, ["head", "full"]).splitlines()[-1].split()[-2:] == ["2.0", "1"]
+
+
 def test_rate_of_a_domain_is_chosen_on_the_others():
     rows = [
         {"domain": domain, "method": "full", "learning_rate": rate, "accuracy": accuracy}

@@ -7,7 +7,7 @@ import tensorflow as tf
 from fisher_reference import by_the_formula, float64_copy
 from models import images, labelled_images, tiny_net
 
-from keras_tinytrain.choose.fisher import fisher_information
+from keras_tinytrain.choose.fisher import fisher_information, passes
 from keras_tinytrain.choose.planner import summed_cross_entropy
 from keras_tinytrain.model.fold import fold_batch_norm
 
@@ -65,8 +65,14 @@ def test_elementwise_square_is_another_number(task):
 
 def test_batch_size_does_not_matter(task):
     model, x, y = task
-    whole, parts = (fisher_information(model, x, summed_cross_entropy(y), ["conv"], batch_size=size) for size in (32, 4))
+    whole, parts = (fisher_information(model, x, summed_cross_entropy(y), ["conv"], batch_size=size) for size in (32, None))
     np.testing.assert_allclose(whole["conv"], parts["conv"], rtol=1e-9)
+
+
+@pytest.mark.parametrize(("num_samples", "sizes"), [(1, [1]), (6, [1] * 6), (9, [2, 2, 2, 2, 1]), (100, [4] * 25)])
+def test_pass_takes_a_quarter_of_the_samples_and_four_at_most(num_samples, sizes):
+    assert [len(indices) for indices in passes(num_samples)] == sizes
+    assert np.array_equal(np.concatenate(passes(num_samples)), np.arange(num_samples))
 
 
 def test_fisher_is_the_square_of_the_derivative_of_a_channel_scale(task):

@@ -111,6 +111,18 @@ def test_given_plan_starts_from_the_users_head():
     assert np.array_equal(model.get_layer("logits").kernel, small_net().get_layer("logits").kernel)
 
 
+def test_a_quarter_of_the_samples_is_in_memory_at_once():
+    model, (x, y) = compiled(), samples()
+    loss, sizes = compiled_loss(model, x, y), []
+
+    def recorded(outputs, indices):
+        sizes.append(len(indices))
+        return loss(outputs, indices)
+
+    class_mean_weights(model, "logits", x, y, recorded)
+    assert max(sizes) == len(x) // 4 == 4 and sum(sizes) == 2 * len(x)
+
+
 def test_weights_are_given_back_after_an_error():
     layer = small_net().get_layer("logits")
     own = layer.get_weights()
