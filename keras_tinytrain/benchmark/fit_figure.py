@@ -27,7 +27,7 @@ def write_fit_figure(rows: Sequence[dict[str, str]], methods: Sequence[str], pat
     shared = Accuracies(shared_tasks(rows))
     for axes, field, unit, label in zip(costs, ("seconds", "peak_bytes"), (1, 2**20), ("seconds of fit", "peak memory, MiB")):
         _draw_cost(axes, shared, [method for method in drawn if method in shared], field, unit)
-        axes.set(xlabel=label, ylabel="accuracy %", xlim=(0, None))
+        axes.set(xlabel=label, ylabel="accuracy %, tasks of all methods", xlim=(0, 1.35 * axes.get_xlim()[1]))  # room for names
     figure.savefig(path)
 
 
@@ -39,10 +39,11 @@ def _draw_domains(axes, accuracies, methods):
         axes.bar(places, [interval.mean for interval in found], 0.8 / len(methods), yerr=halves, label=method, capsize=2)
     axes.set_xticks(range(len(accuracies.domains)), accuracies.domains)
     axes.set(title="Accuracy on samples not trained on, with 95 % intervals over seeds", ylabel="accuracy %")
-    axes.legend(fontsize="small", ncols=len(methods))
+    axes.legend(fontsize="small", ncols=len(methods), loc="upper center", bbox_to_anchor=(0.5, -0.08))
 
 
 def _draw_cost(axes, accuracies, methods, field, unit):
+    axes.margins(y=0.15)
     for method in methods:
         place = accuracies.average(method, field) / unit, accuracies.mean(method).mean
         axes.plot(*place, "o")
