@@ -32,8 +32,15 @@ setup(
     package_data={
         "keras_tinytrain": ["py.typed"],
         "keras_tinytrain.backbones": ["weights/*"],
-        "keras_tinytrain.export": ["templates/*"],
-        "keras_tinytrain.tflm_runtime": ["src/**/*", "firmware/*", "CMakeLists.txt", "library.properties", "keywords.txt"],
+        "keras_tinytrain.export": ["templates/*.j2", "templates/projects/**/*"],
+        "keras_tinytrain.tflm_runtime": [
+            "src/**/*",
+            "firmware/*",
+            "zephyr/*",
+            "cmake/*",
+            *("CMakeLists.txt", "library.properties", "keywords.txt", "library.json", "idf_component.yml", "partitions.csv"),
+            *("README.md", "LICENSE"),
+        ],
     },
     ext_modules=[
         Pybind11Extension(

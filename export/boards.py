@@ -65,7 +65,8 @@ BOARDS = {
         Board("nano33ble", "Cortex-M4F", 64_000_000, 262_144, 983_040, reserved_sram_bytes=45_056, flash_page_bytes=4_096),
         Board("portenta_h7", "Cortex-M7", 480_000_000, 523_624, 786_432),  # AXI SRAM; the M7's half of the flash
         Board("rp2040", "Cortex-M0+", 133_000_000, 270_336, 2_097_152),  # Raspberry Pi Pico
-        Board("esp32s3", "Xtensa LX7", 240_000_000, 327_680, 1_310_720),  # static RAM; the default app partition
+        # static RAM, of which a fifth is left to the core's stacks and heap; a program's slot in partitions.csv, as in the default
+        Board("esp32s3", "Xtensa LX7", 240_000_000, 327_680, 1_310_720, reserved_sram_bytes=65_536, flash_page_bytes=4_096),
         Board("stm32f746", "Cortex-M7", 216_000_000, 327_680, 1_048_576),  # DTCM + SRAM1 + SRAM2
     )
 }

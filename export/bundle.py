@@ -32,6 +32,7 @@ def export_tflm(
     weights_in_ram: str = "cheapest",
     features: str | None = None,
     sketch: str = "serial",
+    project: str = "arduino",
     overwrite: bool = False,
 ) -> Bundle:
     """Export `model` as a firmware bundle, to be trained on the device as `plan` says.
@@ -68,6 +69,8 @@ def export_tflm(
         features: where the device keeps the frozen part's output for each sample and its views: "ram" or "flash".
         sketch: the source of the sketch's samples. "serial": the port over which it is told what to do; "imu": the motion
             sensor of a Nano 33 BLE Sense, for a model that takes (steps, 1, 6) in the units of `motion.network_motion`.
+        project: the build system that the example in TinyTrain.zip is for: "arduino", "platformio", "esp-idf", "zephyr" or
+            "cmake".
         overwrite: replace the files of a bundle that is there already. Other files in its folder, such as deltas, stay.
 
     Returns:
@@ -97,6 +100,7 @@ def export_tflm(
         weights_in_ram=weights_in_ram,
         features=features,
         sketch=sketch,
+        project=project,
         overwrite=overwrite,
     )
     converted = convert(request)

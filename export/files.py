@@ -5,7 +5,8 @@ import hashlib
 import json
 import typing
 
-from keras_tinytrain.export import _arduino
+from keras_tinytrain.export import _library_zip
+from keras_tinytrain.export._project import project_files, sketch_files
 from keras_tinytrain.export.bundle_folder import MANIFEST, SCHEMA_VERSION, manifest_digest
 from keras_tinytrain.export.conversion import Converted
 from keras_tinytrain.export.layout import Layout
@@ -103,6 +104,7 @@ def _facts(request: ExportRequest, converted: Converted, layout: Layout) -> dict
         "training": dataclasses.asdict(request.training),
         "views": [list(view) for view in request.views],
         "sketch": request.sketch,
+        "project": request.project,
         "sram": layout.sram,
         "arenas": layout.arenas,
         "scratch": layout.scratch,
@@ -113,8 +115,9 @@ def _facts(request: ExportRequest, converted: Converted, layout: Layout) -> dict
 
 
 def _texts(sources: dict[str, str], facts: dict[str, typing.Any]) -> dict[str, bytes]:
-    """Generated files. The sketch has the sources once more, because the Arduino IDE compiles its folder only."""
-    texts = {name: text.encode() for name, text in {**sources, "README.md": render("README.md.j2", **facts)}.items()}
-    sketch = {name: texts[name] for name in sources} | {"sketch.ino": render("sketch.ino.j2", **facts).encode()}
-    library = _arduino.arduino_library(facts["namespace"], sketch)
-    return texts | {f"sketch/{name}": text for name, text in sketch.items()} | {_arduino.FILE: library}
+    """Generated files: the sources, the sketch with the sources, and the library with the project as its example."""
+    texts = {name: text.encode() for name, text in sources.items()}
+    learner = texts | {"learner.h": render("learner.h.j2", **facts).encode()}
+    sketch = {f"sketch/{name}": text for name, text in sketch_files(facts, learner).items()}
+    library = _library_zip.library_zip(facts["namespace"], project_files(facts, learner))
+    return {**texts, **sketch, "README.md": render("README.md.j2", **facts).encode(), _library_zip.FILE: library}

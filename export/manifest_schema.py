@@ -6,10 +6,10 @@ VERSION, FIRST_WITH_DIGEST = 3, 3
 DIGEST = "sha256"  # of the manifest without this field
 MEMORIES = ("sram", "scratch", "flash")
 _GENERATED = ("models.cpp", "models.h", "tables.cpp", "tables.h")
-_OPTIONAL = "frozen.tflite"
-_LATER = ("class_names", "sample_values")  # release 0.1 did not write them
+_OPTIONAL = ("frozen.tflite", "sketch/partitions.csv")
+_LATER = ("class_names", "sample_values", "project")  # release 0.1 did not write them
 FILES = frozenset(
-    {"README.md", "TinyTrain.zip", "plan.json", "trainable.tflite", _OPTIONAL, "sketch/sketch.ino", *_GENERATED}
+    {"README.md", "TinyTrain.zip", "plan.json", "trainable.tflite", "sketch/sketch.ino", "sketch/learner.h", *_OPTIONAL, *_GENERATED}
     | {f"sketch/{name}" for name in _GENERATED}
 )
 
@@ -84,13 +84,14 @@ _FIELDS: _Schema = {
     "training": _object(_TRAINING),
     "views": _array(_VIEW),
     "sketch": {"enum": ["serial", "imu"]},
+    "project": {"enum": ["arduino", "platformio", "esp-idf", "zephyr", "cmake"]},
     "sram": _sizes("model_arena", "total"),
     "arenas": _object({"frozen_arena": _SIZE, "trainable_arena": _SIZE}),
     "scratch": _sizes(),
     "flash": _sizes("frozen_model", "trainable_model", "features", "deltas", "total"),
     "activation_gradients_bound": _SIZE,
     "activation_gradients_whole": _SIZE,
-    "files": _object(dict.fromkeys(sorted(FILES), _SHA256), _OPTIONAL),
+    "files": _object(dict.fromkeys(sorted(FILES), _SHA256), *_OPTIONAL),
     DIGEST: _SHA256,
 }
 

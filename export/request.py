@@ -15,7 +15,7 @@ from keras_tinytrain.export.adaptive import Candidates
 from keras_tinytrain.export.boards import Board
 from keras_tinytrain.export.boards import board as find_board
 from keras_tinytrain.export.head import head_on_device
-from keras_tinytrain.export.settings import SKETCHES, WEIGHTS_IN_RAM, TrainingSettings
+from keras_tinytrain.export.settings import PROJECTS, SKETCHES, WEIGHTS_IN_RAM, TrainingSettings
 from keras_tinytrain.export.tflite import qat
 from keras_tinytrain.model.head_kind import KINDS
 from keras_tinytrain.plan import Plan
@@ -32,6 +32,7 @@ _CHOICES = {
     "weights_in_ram": tuple(WEIGHTS_IN_RAM),
     "features": ("ram", "flash"),
     "sketch": SKETCHES,
+    "project": PROJECTS,
 }
 
 
@@ -65,6 +66,7 @@ class ExportRequest:
     weights_in_ram: str
     features: str
     sketch: str
+    project: str
     device: DeviceSettings
 
     @property
@@ -109,6 +111,7 @@ def check(
     features: str | None,
     sketch: str,
     overwrite: bool,
+    project: str = "arduino",
 ) -> ExportRequest:
     """The request that the arguments of `export_tflm` make, with the plan's settings for those that are None. Raises as it does."""
     if not isinstance(plan, (Plan, Candidates)):
@@ -118,14 +121,15 @@ def check(
     folder, target = pathlib.Path(out), find_board(planned.board if board is None else board)
     head = planned.head if head is None else head
     features = planned.features if features is None else features
-    for name, value in {"head": head, "weights_in_ram": weights_in_ram, "features": features, "sketch": sketch}.items():
+    chosen = {"head": head, "weights_in_ram": weights_in_ram, "features": features, "sketch": sketch, "project": project}
+    for name, value in chosen.items():
         if value not in _CHOICES[name]:
             raise ValueError(f"{name} expects one of {', '.join(_CHOICES[name])}. Received: {value!r}")
     _check_kernels(plan)
     replaces = bundle_to_replace(folder, overwrite=overwrite)
     canonical, plan, kind = head_on_device(model, plan, head, training.num_classes, calibration)
     _check_features(features, target)
-    _check_sketch(sketch, canonical.input_shape[1:])
+    _check_sketch(sketch, project, canonical.input_shape[1:])
     candidates = _checked_candidates(plan, canonical)
     request = ExportRequest(
         model=canonical,
@@ -143,6 +147,7 @@ def check(
         weights_in_ram=weights_in_ram,
         features=features,
         sketch=sketch,
+        project=project,
         device=planned,
     )
     return request.with_device(_as_asked(request, board, head))
@@ -176,12 +181,16 @@ def _check_kernels(plan: Plan | Candidates) -> None:
 def _check_features(features: str, board: Board) -> None:
     if features == "flash" and not board.flash_page_bytes:
         raise ValueError(
-            f"features='flash' needs to know what an erase clears on board {board.name!r}: set Board.flash_page_bytes, and "
-            "see that ErasePage and WriteBlock of the sketch work there."
+            f"features='flash' needs to know what an erase clears on board {board.name!r}: set Board.flash_page_bytes, "
+            "if tinytrain_board_flash.h has a driver for the board."
         )
 
 
-def _check_sketch(sketch: str, input_shape: tuple[int, ...]) -> None:
+def _check_sketch(sketch: str, project: str, input_shape: tuple[int, ...]) -> None:
+    if sketch == "imu" and project not in ("arduino", "platformio"):
+        raise ValueError(
+            f"sketch='imu' is written for Arduino's libraries, so project expects 'arduino' or 'platformio'. Received: {project!r}"
+        )
     if sketch == "imu" and input_shape[1:] not in ((1, 6), (6,), (6, 1)):
         raise ValueError(
             f"sketch='imu' needs a model that takes windows (steps, 1, 6). Received a model that takes {input_shape}."

@@ -11,6 +11,7 @@ _CHOICES = {"optimizer": tuple(OPTIMIZERS), "weights": WEIGHTS, "updates": tuple
 # Choices of an export, here because the command line lists them and this module loads no TensorFlow.
 WEIGHTS_IN_RAM = {"cheapest": None, "selected": True, "whole": False}  # what `choose_split` is told
 SKETCHES = ("serial", "imu")
+PROJECTS = ("arduino", "platformio", "esp-idf", "zephyr", "cmake")
 FLAGS = {  # of the fields of `DeviceSettings` that the command line sets
     "board": "--board",
     "head": "--head",

@@ -7,7 +7,7 @@ import json
 from keras_tinytrain._quiet import load_tensorflow
 from keras_tinytrain.cli import options
 from keras_tinytrain.device_settings import DeviceSettings
-from keras_tinytrain.export.settings import FLAGS, SKETCHES, WEIGHTS_IN_RAM
+from keras_tinytrain.export.settings import FLAGS, PROJECTS, SKETCHES, WEIGHTS_IN_RAM
 
 SUMMARY = "write the firmware bundle for a model and a plan"
 EXAMPLE = "export model.keras --plan plan.json --calibration task.npz --out bundle/"
@@ -45,6 +45,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="serial",
         help="source of the Arduino sketch's samples: its serial port, or a Nano 33 BLE Sense's motion sensor (%(default)s)",
     )
+    parser.add_argument(
+        "--for",
+        dest="project",
+        choices=PROJECTS,
+        default="arduino",
+        help="build system that the example in TinyTrain.zip is for (%(default)s)",
+    )
     parser.add_argument("--out", required=True, help="folder to write; must not exist, or --overwrite")
     parser.add_argument("--overwrite", action="store_true", help="replace the folder")
     options.json_argument(parser, "the promised bytes as JSON")
@@ -71,6 +78,7 @@ def run(args: argparse.Namespace) -> int:
             split=args.split,
             weights_in_ram=args.weights_in_ram,
             sketch=args.sketch,
+            project=args.project,
             overwrite=args.overwrite,
         )
     _print(bundle, args)

@@ -11,8 +11,10 @@ import numpy as np
 import pytest
 
 from keras_tinytrain.export import TrainingSettings, export_tflm
+from keras_tinytrain.export._library_zip import library_zip
 from keras_tinytrain.plan import LayerPlan, Plan
 from tests.runtime.paths import ROOT
+from tests.runtime.programs import unpacked
 from tests.runtime.test_sources import EMBEDDED, NANO_33_BLE
 from tests.runtime.tflm import NAMESPACE, tflm  # noqa: F401
 
@@ -38,16 +40,13 @@ def bundle(request, tmp_path_factory):
 @pytest.fixture
 def library(bundle, tmp_path):
     """The .zip, unpacked where the IDE would put it."""
-    with zipfile.ZipFile(bundle.path / "TinyTrain.zip") as archive:
-        archive.extractall(tmp_path)
-    (folder,) = tmp_path.iterdir()
-    return folder
+    return unpacked(bundle, tmp_path)[0]
 
 
 def test_library_has_the_layout_that_the_ide_wants(bundle, library):
     properties = dict(line.split("=", 1) for line in (library / "library.properties").read_text().splitlines())
     assert library.name == properties["name"] and re.fullmatch(r"[A-Za-z0-9][\w.-]*", library.name)
-    assert {path.name for path in library.iterdir()} == {"library.properties", "keywords.txt", "src", "examples"}
+    assert {path.name for path in library.iterdir()} >= {"library.properties", "keywords.txt", "README.md", "LICENSE", "src", "examples"}
     assert (library / "src" / properties["includes"]).is_file()
     sources = {path.name for path in (ROOT / "tflm_runtime" / "src").iterdir()}
     assert {path.name for path in (library / "src").iterdir()} == sources
@@ -67,19 +66,17 @@ def test_library_has_the_layout_that_the_ide_wants(bundle, library):
 )
 def test_sketch_compiles_with_the_flags_of_the_boards_core(library, tflm, tmp_path):
     (example,) = (library / "examples").iterdir()
-    flags = [*NANO_33_BLE, *EMBEDDED, f"-Dtflite={NAMESPACE}", *tflm.flags, f"-I{library / 'src'}", f"-I{CORE}"]
+    flags = [*NANO_33_BLE, *EMBEDDED, f"-Dtflite={NAMESPACE}", *tflm.flags, f"-I{library / 'src'}", f"-I{CORE}", "-include", "Arduino.h"]
     for source in (f"{example.name}.ino", "tables.cpp"):
         command = ["arm-none-eabi-g++", *flags, "-Wall", "-Werror", "-x", "c++", "-c", example / source]
         done = subprocess.run([*command, "-o", tmp_path / "object.o"], capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
 
 
-def test_two_archives_of_one_bundle_are_equal(bundle):
-    from keras_tinytrain.export._arduino import arduino_library
-
-    with zipfile.ZipFile(io.BytesIO(arduino_library("x", {"sketch.ino": b"1"}))) as archive:
+def test_two_archives_of_one_bundle_are_equal():
+    with zipfile.ZipFile(io.BytesIO(library_zip("x", {"x.ino": b"1"}))) as archive:
         assert archive.read("TinyTrain/examples/x/x.ino") == b"1"
-    assert arduino_library("x", {"sketch.ino": b"1"}) == arduino_library("x", {"sketch.ino": b"1"})
+    assert library_zip("x", {"x.ino": b"1"}) == library_zip("x", {"x.ino": b"1"})
 
 
 def test_unknown_kinds_of_sketches_are_refused(tmp_path):

@@ -1,8 +1,9 @@
 """A bundle's sketch over the real C++ TensorFlow Lite Micro, taught through a terminal by `keras_tinytrain.device`."""
 
-import contextlib
 import os
 import subprocess
+import time
+import zlib
 
 import numpy as np
 import pytest
@@ -15,11 +16,10 @@ from keras_tinytrain.export import TrainingSettings, export_tflm
 from keras_tinytrain.plan import LayerPlan, Plan
 from keras_tinytrain.run import HostRuntime
 from keras_tinytrain.run.serial_port import Device
-from tests.runtime.paths import ROOT, SOURCES
-from tests.runtime.tflm import NAMESPACE, tflm  # noqa: F401
+from tests.runtime.programs import build_sketch, installed, running  # noqa: F401
+from tests.runtime.tflm import tflm  # noqa: F401
 
 WAYS, SHOTS, ITERATIONS = 3, 2, 4
-ARDUINO = ROOT / "tests" / "runtime" / "arduino"
 
 
 @pytest.fixture(scope="module")
@@ -38,22 +38,8 @@ def bundle(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def program(bundle, tflm, tmp_path_factory):
-    return build(bundle, tflm, tmp_path_factory.mktemp("program"))
-
-
-def build(bundle, library, folder, *flags):
-    """The bundle's sketch as a program of this machine."""
-    sketch, target = bundle.path / "sketch", folder / "sketch"
-    sources = [ARDUINO / "main.cpp", sketch / "tables.cpp", sketch / "models.cpp", *sorted(SOURCES.rglob("*.cpp"))]
-    # Older TensorFlow Lite Micro's arena takes a few percent more than the one whose bytes were promised.
-    text = (sketch / "sketch.ino").read_text()
-    assert text.count("model_arena[exported::kModelArenaBytes]") == 1
-    (folder / "sketch.ino").write_text(text.replace("[exported::kModelArenaBytes]", "[exported::kModelArenaBytes + 4096]"))
-    flags = ["-std=gnu++17", "-O1", "-no-pie", "-fno-pie", f"-Dtflite={NAMESPACE}", *flags, *library.flags]
-    includes = [f"-I{path}" for path in (folder, ARDUINO, sketch, SOURCES)]
-    subprocess.run(["c++", *flags, *includes, *sources, *library.library, "-o", target], check=True)
-    return target
+def program(bundle, tflm, installed, tmp_path_factory):
+    return build_sketch(bundle, tflm, installed, tmp_path_factory.mktemp("program"))
 
 
 @pytest.fixture
@@ -61,17 +47,6 @@ def port(program):
     """The terminal at which a freshly started sketch listens."""
     with running(program) as name:
         yield name
-
-
-@contextlib.contextmanager
-def running(program, **environment):
-    ours, theirs = os.openpty()
-    process = subprocess.Popen([program], stdin=ours, stdout=ours, env={**os.environ, **environment})
-    yield os.ttyname(theirs)
-    process.kill()
-    process.wait()
-    os.close(ours)
-    os.close(theirs)
 
 
 def test_samples_from_the_port_are_learned_as_on_the_host(bundle, port):
@@ -152,13 +127,20 @@ def gestures(shared_data):
     return np.load(file)["x"][chosen], domain.images[chosen], domain.labels[chosen].astype(int)
 
 
-def test_gestures_are_recorded_and_learned_as_on_the_host(gestures, tflm, tmp_path, capsys):
-    measured, x, y = gestures
+@pytest.fixture(scope="module")
+def moves(gestures, tflm, installed, tmp_path_factory):
+    """A bundle that learns gestures, and its sketch as a program."""
+    folder, x = tmp_path_factory.mktemp("moves"), gestures[1]
     training = TrainingSettings(iterations=ITERATIONS, num_classes=WAYS, max_samples=WAYS * SHOTS)
     plan = Plan((LayerPlan("b6.pw2", (0, 5)),))
     options = {"calibration": x, "training": training, "sketch": "imu"}
-    bundle = export_tflm(GestureNet(weights=None), plan, out=tmp_path / "moves", **options)
-    program = build(bundle, tflm, tmp_path, f"-DSTEPS={x.shape[1]}")
+    bundle = export_tflm(GestureNet(weights=None), plan, out=folder / "moves", **options)
+    return bundle, build_sketch(bundle, tflm, installed, folder, f"-DSTEPS={x.shape[1]}")
+
+
+def test_gestures_are_recorded_and_learned_as_on_the_host(gestures, moves, tmp_path, capsys):
+    measured, x, y = gestures
+    bundle, program = moves
     support = np.arange(len(x)) % (SHOTS + 2) < SHOTS
     played = np.concatenate([measured[support], measured[~support], measured[:1]])
     (tmp_path / "motions").write_bytes(np.float32(played).tobytes())
@@ -179,3 +161,40 @@ def test_gestures_are_recorded_and_learned_as_on_the_host(gestures, tflm, tmp_pa
         assert capsys.readouterr().out.split() == [str(host.predict(x[:1]).argmax())]
         assert main([*command, "teach"]) == 2 and main([*command, "train", "--label", "1"]) == 2
         assert "--label" in capsys.readouterr().err
+
+
+def test_button_teaches_trains_and_forgets_without_a_pc(gestures, moves, tmp_path):
+    """k presses teach class k - 1, a hold trains; then gestures are predicted until a long hold forgets all."""
+    measured, x, y = gestures
+    bundle, program = moves
+    support = np.arange(len(x)) % (SHOTS + 2) < SHOTS
+    host = HostRuntime(bundle)
+    host.add_samples(x[support], y[support])
+    host.train()
+    unknown = np.concatenate([measured[support], measured[:1], measured[~support]])  # measured[:1] as a class that is not there
+    (tmp_path / "motions").write_bytes(np.float32(unknown).tobytes())
+    taught = "".join("." * (label + 1) + " " for label in y[support])
+    loops = " " * 6 * np.count_nonzero(~support)  # five in which nothing moves before each gesture
+    lit = field(program, taught + "." * (WAYS + 1) + " - " + loops + "= . ", tmp_path / "motions")
+    blinks = [int(label) + 1 for label in host.predict(x[~support]).argmax(axis=1)]
+    # Lit while it waits for a gesture to teach, then one blink for "done" and ten for "refused". The last one finds nothing to record.
+    assert lit == [2] * np.count_nonzero(support) + [11, 1, *blinks, 1, 1]
+
+
+def field(program, script, motions):
+    """How often the lamp went on, call by call of loop, until the recordings are over."""
+    environment = {**os.environ, "MOTIONS": str(motions), "BUTTON": script}
+    with subprocess.Popen([program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment) as process:
+        return [len(line) for line in process.stderr.read().decode().split()]
+
+
+def test_half_an_image_and_half_a_command_are_not_obeyed(port):
+    x, _ = labelled_images(tiny_net(), per_class=1, classes=WAYS)
+    with Device(port) as board:
+        image = board._quantised(x[:1])[0].tobytes()
+        board._serial.write(f"TEACH 0 {zlib.crc32(image)}\n".encode() + image[: len(image) // 2])
+        assert board._lines.read() == "ERROR the image is incomplete"
+        board.teach(x, range(WAYS))
+        board._serial.write(b"RESE")
+        assert not board._hears(time.monotonic() + 0.5, lambda line: True)  # longer than the board waits
+        assert board.status()["samples"] == WAYS

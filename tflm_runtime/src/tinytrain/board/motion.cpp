@@ -18,13 +18,14 @@ bool Await(const MotionSensor& sensor, float* values) {
   return true;
 }
 
-bool AwaitMotion(const MotionSensor& sensor) {
+bool AwaitMotion(const MotionSensor& sensor, std::uint32_t patience) {
   const std::uint32_t begin = sensor.milliseconds(sensor.context);
   float values[kMotionChannels];
   do {
-    if (!Await(sensor, values) || sensor.milliseconds(sensor.context) - begin > kMotionPatience) return false;
-  } while (Magnitude(values[0]) + Magnitude(values[1]) + Magnitude(values[2]) < kMotionThreshold);
-  return true;
+    if (!Await(sensor, values)) return false;
+    if (Magnitude(values[0]) + Magnitude(values[1]) + Magnitude(values[2]) >= kMotionThreshold) return true;
+  } while (sensor.milliseconds(sensor.context) - begin < patience);
+  return false;
 }
 
 std::int8_t Quantise(float value, const Tables& tables) {
@@ -34,8 +35,8 @@ std::int8_t Quantise(float value, const Tables& tables) {
 
 }  // namespace
 
-bool RecordMotion(const MotionSensor& sensor, const Tables& tables, std::int8_t* window) {
-  if (tables.image_width * tables.image_channels != kMotionChannels || !AwaitMotion(sensor)) return false;
+bool RecordMotion(const MotionSensor& sensor, const Tables& tables, std::int8_t* window, std::uint32_t patience) {
+  if (tables.image_width * tables.image_channels != kMotionChannels || !AwaitMotion(sensor, patience)) return false;
   for (std::int32_t step = 0; step < tables.image_height; ++step, window += kMotionChannels) {
     float values[kMotionChannels];
     if (!Await(sensor, values)) return false;
