@@ -9,7 +9,16 @@ _GENERATED = ("models.cpp", "models.h", "tables.cpp", "tables.h")
 _OPTIONAL = ("frozen.tflite", "sketch/partitions.csv")
 _LATER = ("class_names", "sample_values", "project")  # release 0.1 did not write them
 FILES = frozenset(
-    {"README.md", "TinyTrain.zip", "plan.json", "trainable.tflite", "sketch/sketch.ino", "sketch/learner.h", *_OPTIONAL, *_GENERATED}
+    {
+        "README.md",
+        "TinyTrain.zip",
+        "plan.json",
+        "trainable.tflite",
+        "sketch/sketch.ino",
+        "sketch/learner.h",
+        *_OPTIONAL,
+        *_GENERATED,
+    }
     | {f"sketch/{name}" for name in _GENERATED}
 )
 

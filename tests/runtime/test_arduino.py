@@ -46,7 +46,14 @@ def library(bundle, tmp_path):
 def test_library_has_the_layout_that_the_ide_wants(bundle, library):
     properties = dict(line.split("=", 1) for line in (library / "library.properties").read_text().splitlines())
     assert library.name == properties["name"] and re.fullmatch(r"[A-Za-z0-9][\w.-]*", library.name)
-    assert {path.name for path in library.iterdir()} >= {"library.properties", "keywords.txt", "README.md", "LICENSE", "src", "examples"}
+    assert {path.name for path in library.iterdir()} >= {
+        "library.properties",
+        "keywords.txt",
+        "README.md",
+        "LICENSE",
+        "src",
+        "examples",
+    }
     assert (library / "src" / properties["includes"]).is_file()
     sources = {path.name for path in (ROOT / "tflm_runtime" / "src").iterdir()}
     assert {path.name for path in (library / "src").iterdir()} == sources
@@ -66,7 +73,16 @@ def test_library_has_the_layout_that_the_ide_wants(bundle, library):
 )
 def test_sketch_compiles_with_the_flags_of_the_boards_core(library, tflm, tmp_path):
     (example,) = (library / "examples").iterdir()
-    flags = [*NANO_33_BLE, *EMBEDDED, f"-Dtflite={NAMESPACE}", *tflm.flags, f"-I{library / 'src'}", f"-I{CORE}", "-include", "Arduino.h"]
+    flags = [
+        *NANO_33_BLE,
+        *EMBEDDED,
+        f"-Dtflite={NAMESPACE}",
+        *tflm.flags,
+        f"-I{library / 'src'}",
+        f"-I{CORE}",
+        "-include",
+        "Arduino.h",
+    ]
     for source in (f"{example.name}.ino", "tables.cpp"):
         command = ["arm-none-eabi-g++", *flags, "-Wall", "-Werror", "-x", "c++", "-c", example / source]
         done = subprocess.run([*command, "-o", tmp_path / "object.o"], capture_output=True, text=True)

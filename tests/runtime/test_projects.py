@@ -40,7 +40,9 @@ def program(request, tflm, installed, tmp_path_factory):
     programs = [with_older_arena(sources, folder) / "main.cpp", sources / "models.cpp", sources / "tables.cpp"]
     standin = STANDINS / request.param.replace("-", "_")
     flag = "-DESP_PLATFORM" if request.param == "esp-idf" else "-D__ZEPHYR__"
-    return bundle, build([*programs, *standin.glob("main.cpp")], [folder, standin, sources], tflm, installed, folder / "run", flag)
+    return bundle, build(
+        [*programs, *standin.glob("main.cpp")], [folder, standin, sources], tflm, installed, folder / "run", flag
+    )
 
 
 def test_program_learns_as_the_host_and_keeps_it_in_its_partition(program, tmp_path):
@@ -94,7 +96,11 @@ def test_cmake_project_is_built_with_the_installed_package(tflm, installed, tmp_
 def test_packages_of_all_build_systems_have_one_version():
     root = ROOT / "tflm_runtime"
     properties = dict(line.split("=", 1) for line in (root / "library.properties").read_text().splitlines())
-    component = dict(line.split(": ", 1) for line in (root / "idf_component.yml").read_text().splitlines() if line[0].isalpha() and ": " in line)
+    component = dict(
+        line.split(": ", 1)
+        for line in (root / "idf_component.yml").read_text().splitlines()
+        if line[0].isalpha() and ": " in line
+    )
     assert json.loads((root / "library.json").read_text())["version"] == properties["version"]
     assert component["version"].strip('"') == properties["version"]
 

@@ -184,7 +184,9 @@ def test_button_teaches_trains_and_forgets_without_a_pc(gestures, moves, tmp_pat
 def field(program, script, motions):
     """How often the lamp went on, call by call of loop, until the recordings are over."""
     environment = {**os.environ, "MOTIONS": str(motions), "BUTTON": script}
-    with subprocess.Popen([program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment) as process:
+    with subprocess.Popen(
+        [program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment
+    ) as process:
         return [len(line) for line in process.stderr.read().decode().split()]
 
 

@@ -18,7 +18,8 @@
 #elif __has_include(<FlashIAP.h>)
 #include <FlashIAP.h>
 #else
-#error "TinyTrain has no flash driver for this board: fill in a tinytrain::Flash, or export for a board without flash_page_bytes."
+#error \
+    "TinyTrain has no flash driver for this board: fill in a tinytrain::Flash, or export for a board without flash_page_bytes."
 #endif
 
 namespace tinytrain {
@@ -26,8 +27,8 @@ namespace tinytrain {
 // The bytes [offset, offset + bytes) of the pages that the program may write. It must outlive the Flash.
 class BoardFlash {
  public:
-  // `pages` lie in the program: g_flash of models.h. A board with partitions takes its partition in their place. kFlashFailed: the
-  // driver does not answer. kFlashUnfit: the partition is missing, encrypted, too small, or has larger pages.
+  // `pages` lie in the program: g_flash of models.h. A board with partitions takes its partition in their place. kFlashFailed:
+  // the driver does not answer. kFlashUnfit: the partition is missing, encrypted, too small, or has larger pages.
   Status Begin(const unsigned char* pages, std::size_t offset, std::size_t bytes, std::size_t page_bytes);
 
   const Flash* flash() const { return &flash_; }
@@ -58,7 +59,8 @@ inline Status BoardFlash::Begin(const unsigned char* pages, std::size_t offset, 
   if (driver_ == nullptr || driver_->encrypted) return Status::kFlashUnfit;
   if (driver_->size < offset + bytes || page_bytes % driver_->erase_size != 0) return Status::kFlashUnfit;
   esp_partition_mmap_handle_t handle;  // mapped for good
-  if (esp_partition_mmap(driver_, offset, bytes, ESP_PARTITION_MMAP_DATA, &first, &handle) != ESP_OK) return Status::kFlashFailed;
+  if (esp_partition_mmap(driver_, offset, bytes, ESP_PARTITION_MMAP_DATA, &first, &handle) != ESP_OK)
+    return Status::kFlashFailed;
   first_ = offset;
 #elif defined(__ZEPHYR__)
   if (flash_area_open(FIXED_PARTITION_ID(storage_partition), &driver_) != 0) return Status::kFlashFailed;

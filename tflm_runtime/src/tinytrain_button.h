@@ -1,4 +1,5 @@
-// One button that teaches in the field: short presses are counted, a long one is measured. The caller reads the pin and the clock.
+// One button that teaches in the field: short presses are counted, a long one is measured. The caller reads the pin and the
+// clock.
 #ifndef TINYTRAIN_BUTTON_H_
 #define TINYTRAIN_BUTTON_H_
 

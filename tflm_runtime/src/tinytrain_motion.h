@@ -24,8 +24,8 @@ struct MotionSensor {
 };
 
 // Fills `window`, int8 [image_height][kMotionChannels], beginning with the measurement after the one that passed the threshold.
-// Values are rounded half to even. False: no motion for `patience` milliseconds (0: not in the next measurement), or no answer of
-// the sensor for kMotionPatience.
+// Values are rounded half to even. False: no motion for `patience` milliseconds (0: not in the next measurement), or no answer
+// of the sensor for kMotionPatience.
 bool RecordMotion(const MotionSensor& sensor, const Tables& tables, std::int8_t* window,
                   std::uint32_t patience = kMotionPatience);
 

@@ -1,8 +1,8 @@
 // Includes TensorFlow Lite Micro, whichever the build has, and tinytrain_tflm.h. Sketches and other programs of a bundle do so.
 //
-// The Arduino IDE finds a library by a line that includes its header, and for it this file names Chirale_TensorFlowLite.h. If you
-// have another library, its own line at the top of the sketch goes before: menu Sketch > Include Library writes it. PlatformIO
-// reads all lines below. ESP-IDF, Zephyr and CMake name their TensorFlow Lite Micro in the build.
+// The Arduino IDE finds a library by a line that includes its header, and for it this file names Chirale_TensorFlowLite.h. If
+// you have another library, its own line at the top of the sketch goes before: menu Sketch > Include Library writes it.
+// PlatformIO reads all lines below. ESP-IDF, Zephyr and CMake name their TensorFlow Lite Micro in the build.
 #ifndef TINYTRAIN_WITH_TFLM_H_
 #define TINYTRAIN_WITH_TFLM_H_
 
@@ -17,7 +17,8 @@
 #endif
 
 #if !__has_include(<tensorflow/lite/micro/micro_log.h>)
-#error "This TensorFlow Lite Micro is too old, as that of Harvard_TinyMLx is: install Chirale_TensorFLowLite or MicroTFLite instead."
+#error \
+    "This TensorFlow Lite Micro is too old, as that of Harvard_TinyMLx is: install Chirale_TensorFLowLite or MicroTFLite instead."
 #endif
 
 #include <tensorflow/lite/micro/micro_interpreter.h>

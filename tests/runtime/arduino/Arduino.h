@@ -1,6 +1,6 @@
 // A stand-in of Arduino's core: Serial is standard input and output. If BUTTON is set, no PC is there, and between two calls of
-// loop the button is pressed as its next letter says: "." shortly, "-" for two seconds, "=" for eleven, " " not for a second. Each
-// time the lamp goes on is a star in standard error; a line there is a call of loop.
+// loop the button is pressed as its next letter says: "." shortly, "-" for two seconds, "=" for eleven, " " not for a second.
+// Each time the lamp goes on is a star in standard error; a line there is a call of loop.
 #ifndef ARDUINO_H_
 #define ARDUINO_H_
 

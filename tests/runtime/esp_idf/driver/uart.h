@@ -6,7 +6,13 @@
 
 typedef int uart_port_t;
 constexpr uart_port_t UART_NUM_0 = 0;
-enum { UART_DATA_8_BITS = 3, UART_PARITY_DISABLE = 0, UART_STOP_BITS_1 = 1, UART_HW_FLOWCTRL_DISABLE = 0, UART_SCLK_DEFAULT = 4 };
+enum {
+  UART_DATA_8_BITS = 3,
+  UART_PARITY_DISABLE = 0,
+  UART_STOP_BITS_1 = 1,
+  UART_HW_FLOWCTRL_DISABLE = 0,
+  UART_SCLK_DEFAULT = 4
+};
 struct uart_config_t {
   int baud_rate, data_bits, parity, stop_bits, flow_ctrl, source_clk;
 };
