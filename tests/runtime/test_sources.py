@@ -177,7 +177,7 @@ def test_ctest_passes(tmp_path):
     ):
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-    assert "tests passed, 0 tests failed out of 4" in done.stdout
+    assert "tests passed, 0 tests failed out of 5" in done.stdout
 
 
 def test_arduino_library_manifest_is_complete():
