@@ -36,6 +36,11 @@ def project_files(facts: dict[str, typing.Any], sources: dict[str, bytes]) -> di
     return {**build, **partitions, **{f"{folder}{name}": data for name, data in program.items()}}
 
 
+def camera_frame_bytes(channels: int) -> int:
+    """A camera's picture of 160 x 120 pixels: one byte each for grey, two for colour. On an ESP32 it lies in PSRAM."""
+    return 160 * 120 * (2 if channels == 3 else 1)
+
+
 def _templates(project: str) -> list[str]:
     """Paths of the build system's own files."""
     root = pathlib.Path(str(importlib.resources.files(__package__))) / "templates" / "projects" / project
@@ -50,4 +55,4 @@ def _partitions(facts: dict[str, typing.Any]) -> dict[str, bytes]:
 
 
 def _rendered(template: str, facts: dict[str, typing.Any]) -> bytes:
-    return render(template, **facts).encode()
+    return render(template, camera_frame=camera_frame_bytes(facts["input"]["channels"]), **facts).encode()

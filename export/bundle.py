@@ -68,7 +68,8 @@ def export_tflm(
             bytes in all. What is learned is the same, bit for bit. With `Candidates`, RAM holds each chosen layer in full.
         features: where the device keeps the frozen part's output for each sample and its views: "ram" or "flash".
         sketch: the source of the sketch's samples. "serial": the port over which it is told what to do; "imu": the motion
-            sensor of a Nano 33 BLE Sense, for a model that takes (steps, 1, 6) in the units of `motion.network_motion`.
+            sensor of a Nano 33 BLE Sense, for a model that takes (steps, 1, 6) in the units of `motion.network_motion`; "camera":
+            an OV767X or an ESP32's camera. Its picture takes 19,200 B of RAM (38,400 B in colour; on an ESP32 none).
         project: the build system that the example in TinyTrain.zip is for: "arduino", "platformio", "esp-idf", "zephyr" or
             "cmake".
         overwrite: replace the files of a bundle that is there already. Other files in its folder, such as deltas, stay.

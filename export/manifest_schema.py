@@ -92,7 +92,7 @@ _FIELDS: _Schema = {
     "layers": _array(_TEXT),
     "training": _object(_TRAINING),
     "views": _array(_VIEW),
-    "sketch": {"enum": ["serial", "imu"]},
+    "sketch": {"enum": ["serial", "imu", "camera"]},
     "project": {"enum": ["arduino", "platformio", "esp-idf", "zephyr", "cmake"]},
     "sram": _sizes("model_arena", "total"),
     "arenas": _object({"frozen_arena": _SIZE, "trainable_arena": _SIZE}),

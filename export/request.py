@@ -10,6 +10,7 @@ import keras
 import numpy as np
 
 from keras_tinytrain.device_settings import DeviceSettings
+from keras_tinytrain.export._project import camera_frame_bytes
 from keras_tinytrain.export._workplace import bundle_to_replace
 from keras_tinytrain.export.adaptive import Candidates
 from keras_tinytrain.export.boards import Board
@@ -139,7 +140,7 @@ def check(
         calibration=calibration,
         out=folder,
         replaces=replaces,
-        board=target,
+        board=_beside_camera(target, canonical.input_shape[-1]) if sketch == "camera" else target,
         head=kind,
         training=_with_classes(training, kind, math.prod(canonical.output_shape[1:])),
         views=checked_views(planned.views if views is None else views),
@@ -187,14 +188,25 @@ def _check_features(features: str, board: Board) -> None:
 
 
 def _check_sketch(sketch: str, project: str, input_shape: tuple[int, ...]) -> None:
-    if sketch == "imu" and project not in ("arduino", "platformio"):
+    if sketch != "serial" and project not in ("arduino", "platformio"):
         raise ValueError(
-            f"sketch='imu' is written for Arduino's libraries, so project expects 'arduino' or 'platformio'. Received: {project!r}"
+            f"sketch={sketch!r} is written for Arduino's libraries, so project expects 'arduino' or 'platformio'. Received: {project!r}"
+        )
+    if sketch == "camera" and input_shape[2:] not in ((1,), (3,)):
+        raise ValueError(
+            f"sketch='camera' needs a model that takes grey or colour images. Received a model that takes {input_shape}."
         )
     if sketch == "imu" and input_shape[1:] not in ((1, 6), (6,), (6, 1)):
         raise ValueError(
             f"sketch='imu' needs a model that takes windows (steps, 1, 6). Received a model that takes {input_shape}."
         )
+
+
+def _beside_camera(board: Board, channels: int) -> Board:
+    """The board without the RAM that a picture takes; an ESP32's lies in PSRAM."""
+    if board.cpu.startswith("Xtensa"):
+        return board
+    return dataclasses.replace(board, reserved_sram_bytes=board.reserved_sram_bytes + camera_frame_bytes(channels))
 
 
 def _checked_candidates(plan: Plan | Candidates, canonical: keras.Model) -> Candidates | None:

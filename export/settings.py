@@ -10,7 +10,7 @@ from keras_tinytrain.tflm_runtime.headers import names
 _CHOICES = {"optimizer": tuple(OPTIMIZERS), "weights": WEIGHTS, "updates": tuple(names("tinytrain_tables.h", "Updates"))}
 # Choices of an export, here because the command line lists them and this module loads no TensorFlow.
 WEIGHTS_IN_RAM = {"cheapest": None, "selected": True, "whole": False}  # what `choose_split` is told
-SKETCHES = ("serial", "imu")
+SKETCHES = ("serial", "imu", "camera")
 PROJECTS = ("arduino", "platformio", "esp-idf", "zephyr", "cmake")
 FLAGS = {  # of the fields of `DeviceSettings` that the command line sets
     "board": "--board",

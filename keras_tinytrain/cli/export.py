@@ -43,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--sketch",
         choices=SKETCHES,
         default="serial",
-        help="source of the Arduino sketch's samples: its serial port, or a Nano 33 BLE Sense's motion sensor (%(default)s)",
+        help="source of the Arduino sketch's samples: its serial port, a Nano 33 BLE Sense's motion sensor, or a camera (%(default)s)",
     )
     parser.add_argument(
         "--for",

@@ -99,7 +99,7 @@ def test_unknown_kinds_of_sketches_are_refused(tmp_path):
     inputs = keras.Input((8, 8, 1))
     model = keras.Model(inputs, keras.layers.GlobalAveragePooling2D()(keras.layers.Conv2D(2, 3, name="c")(inputs)))
     plan, options = Plan((LayerPlan("c", (0,)),)), {"calibration": np.zeros((1, 8, 8, 1), np.float32), "out": tmp_path / "b"}
-    with pytest.raises(ValueError, match="sketch expects one of serial, imu. Received: 'camera'"):
-        export_tflm(model, plan, sketch="camera", **options)
+    with pytest.raises(ValueError, match="sketch expects one of serial, imu, camera. Received: 'radar'"):
+        export_tflm(model, plan, sketch="radar", **options)
     with pytest.raises(ValueError, match=r"takes windows \(steps, 1, 6\). Received a model that takes \(8, 8, 1\)"):
         export_tflm(model, plan, sketch="imu", **options)

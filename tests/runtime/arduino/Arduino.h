@@ -14,6 +14,7 @@
 constexpr int LOW = 0, HIGH = 1, OUTPUT = 1, INPUT_PULLUP = 2, CHANGE = 3;
 #if !defined(ARDUINO_ARCH_ESP32)
 #define LED_BUILTIN 13
+#define A0 14
 #endif
 
 struct Clock {
