@@ -5,8 +5,6 @@ import os
 import subprocess
 import zipfile
 
-import pytest
-
 from tests.runtime.paths import ROOT
 from tests.runtime.tflm import NAMESPACE
 
@@ -15,10 +13,8 @@ STANDINS = ROOT / "tests" / "runtime"
 FLAGS = ("-std=gnu++17", "-O1", "-no-pie", "-fno-pie", f"-Dtflite={NAMESPACE}")
 
 
-@pytest.fixture(scope="session")
-def installed(tmp_path_factory):
-    """Where `cmake --install` puts the runtime."""
-    build, prefix = tmp_path_factory.mktemp("cmake_build"), tmp_path_factory.mktemp("prefix")
+def install(build, prefix):
+    """Build the runtime with CMake in one folder, install it in another, and return that."""
     for command in (
         ["cmake", "-S", ROOT / "tflm_runtime", "-B", build, f"-DCMAKE_INSTALL_PREFIX={prefix}", "-DCMAKE_INSTALL_LIBDIR=lib"],
         ["cmake", "--build", build, "-j", "2"],

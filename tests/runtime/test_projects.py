@@ -13,8 +13,9 @@ from keras_tinytrain.plan import LayerPlan, Plan
 from keras_tinytrain.run import HostRuntime
 from keras_tinytrain.run.serial_port import Device
 from tests.runtime.paths import ROOT
-from tests.runtime.programs import FLAGS, STANDINS, build, build_sketch, installed, running, unpacked, with_older_arena  # noqa: F401
-from tests.runtime.tflm import tflm  # noqa: F401
+from tests.runtime.programs import FLAGS, STANDINS, build, build_sketch, running, unpacked, with_older_arena
+from tests.runtime.test_sources import needs_arm
+from tests.runtime.tflm import NAMESPACE, tflm  # noqa: F401
 
 WAYS, SHOTS = 3, 2
 FLASH_FILE_BYTES = 1 << 16  # flash_file.h
@@ -71,19 +72,27 @@ def test_program_says_that_its_partition_is_missing(program):
         assert terminal.read(6) == b"ERROR "
 
 
-def test_cmake_project_is_built_with_the_installed_package(tflm, installed, tmp_path):
-    bundle = export("cmake", tmp_path)
-    project = unpacked(bundle, tmp_path)[1]
+@pytest.fixture(scope="module")
+def cmake_project(tmp_path_factory):
+    """(bundle, its project for CMake)."""
+    folder = tmp_path_factory.mktemp("cmake_project")
+    bundle = export("cmake", folder)
+    project = unpacked(bundle, folder)[1]
     with_older_arena(project, project)
-    options = [
-        f"-DCMAKE_PREFIX_PATH={installed}",
-        f"-DTFLM_INCLUDE_DIRS={';'.join(tflm.includes)}",
-        f"-DTFLM_LIBRARY={tflm.library[0]}",
-        f"-DCMAKE_CXX_FLAGS={' '.join(FLAGS)} -DXCORE",
-    ]
-    for command in (["cmake", "-S", project, "-B", tmp_path / "build", *options], ["cmake", "--build", tmp_path / "build"]):
+    return bundle, project
+
+
+def cmake(project, build, tflm, library, *options):
+    named = [f"-DTFLM_INCLUDE_DIRS={';'.join(tflm.includes)}", f"-DTFLM_LIBRARY={library}"]
+    for command in (["cmake", "-S", project, "-B", build, *named, *options], ["cmake", "--build", build, "-j", "2"]):
         done = subprocess.run(command, capture_output=True, text=True)
         assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+
+
+def test_cmake_project_learns_with_the_installed_package(cmake_project, tflm, installed, tmp_path):
+    bundle, project = cmake_project
+    flags = [f"-DCMAKE_PREFIX_PATH={installed}", f"-DCMAKE_CXX_FLAGS={' '.join(FLAGS)} -DXCORE"]
+    cmake(project, tmp_path / "build", tflm, tflm.library[0], *flags)
     x, y = labelled_images(tiny_net(), per_class=SHOTS, classes=WAYS)
     host = HostRuntime(bundle)
     host.add_samples(x, y)
@@ -91,6 +100,24 @@ def test_cmake_project_is_built_with_the_installed_package(tflm, installed, tmp_
     with running(tmp_path / "build" / "bundle_net") as port, Device(port) as board:
         board.teach(x, y)
         assert board.train() == pytest.approx(losses, abs=1e-6)
+
+
+@needs_arm
+def test_cmake_project_builds_for_a_cortex_m4_from_source(cmake_project, tflm, tmp_path):
+    """No TensorFlow Lite Micro for it is at hand, so its symbols stay open."""
+    (tmp_path / "nothing.c").touch()
+    subprocess.run(["arm-none-eabi-gcc", "-c", tmp_path / "nothing.c", "-o", tmp_path / "nothing.o"], check=True)
+    subprocess.run(["arm-none-eabi-ar", "rcs", tmp_path / "libnothing.a", tmp_path / "nothing.o"], check=True)
+    cpu = "-mcpu=cortex-m4 -mthumb -mfpu=fpv4-sp-d16 -mfloat-abi=hard --specs=nosys.specs -Os"
+    toolchain = [
+        "-DCMAKE_SYSTEM_NAME=Generic",
+        "-DCMAKE_CXX_COMPILER=arm-none-eabi-g++",
+        "-DCMAKE_TRY_COMPILE_TARGET_TYPE=STATIC_LIBRARY",
+        f"-DCMAKE_CXX_FLAGS={cpu} -Dtflite={NAMESPACE} -DXCORE",
+        "-DCMAKE_EXE_LINKER_FLAGS=-Wl,--unresolved-symbols=ignore-all",
+    ]
+    cmake(cmake_project[1], tmp_path / "build", tflm, tmp_path / "libnothing.a", *toolchain)
+    assert (tmp_path / "build" / "bundle_net").is_file()
 
 
 def test_packages_of_all_build_systems_have_one_version():

@@ -16,7 +16,7 @@ from keras_tinytrain.export import TrainingSettings, export_tflm
 from keras_tinytrain.plan import LayerPlan, Plan
 from keras_tinytrain.run import HostRuntime
 from keras_tinytrain.run.serial_port import Device
-from tests.runtime.programs import build_sketch, installed, running  # noqa: F401
+from tests.runtime.programs import build_sketch, running
 from tests.runtime.tflm import tflm  # noqa: F401
 
 WAYS, SHOTS, ITERATIONS = 3, 2, 4
