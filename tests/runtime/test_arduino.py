@@ -89,6 +89,38 @@ def test_sketch_compiles_with_the_flags_of_the_boards_core(library, tflm, tmp_pa
         assert done.returncode == 0, done.stderr
 
 
+def test_library_keeps_arduino_lints_strict_rules(library):
+    """By number, those that a library can break with what is in its folder."""
+    lines = [line.split("=", 1) for line in (library / "library.properties").read_text().splitlines()]
+    properties = dict(lines)
+    fields = [
+        "name",
+        "version",
+        "author",
+        "maintainer",
+        "sentence",
+        "paragraph",
+        "category",
+        "url",
+        "architectures",
+        "includes",
+        "depends",
+    ]
+    assert [name for name, _ in lines] == sorted(properties, key=fields.index)  # LP006: none is misspelled; none comes twice
+    assert len(properties["name"]) <= 16 and " " not in properties["name"]  # LP010, LP015
+    assert not re.search("arduino|library", properties["name"] + properties["maintainer"], re.IGNORECASE)  # LP012 to 16, LP057
+    assert re.fullmatch(r"\d+\.\d+\.\d+", properties["version"])  # LP021
+    assert properties["sentence"] not in properties["paragraph"]  # LP036
+    assert properties["category"] == "Data Processing"  # LP037, LP039: one of the list
+    assert properties["architectures"] == "*"  # LP043, LP045, LP046
+    assert re.fullmatch(r"[\w ]+(,[\w ]+)*", properties["depends"])
+    assert {path.name for path in library.iterdir()} >= {"README.md", "LICENSE"}  # LD001, LD002
+    names = [path.relative_to(library).as_posix() for path in library.rglob("*")]
+    assert not [name for name in names if re.search(r"\.development|\.exe$|\.pde$|(^|/)[Ee]xtra$", name)]  # LS006, LS011
+    sources = "".join(path.read_text() for path in library.rglob("*") if path.suffix in (".h", ".cpp", ".ino"))
+    assert "<arduino.h>" not in sources  # LC001
+
+
 def test_two_archives_of_one_bundle_are_equal():
     with zipfile.ZipFile(io.BytesIO(library_zip("x", {"x.ino": b"1"}))) as archive:
         assert archive.read("TinyTrain/examples/x/x.ino") == b"1"
