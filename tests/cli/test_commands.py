@@ -91,8 +91,11 @@ def test_plan_then_export(folder, tmp_path, model, capsys):
     assert (bundle / "trainable.tflite").is_file() and (bundle / "sketch" / "sketch.ino").is_file()
     assert main(write) == 2
     assert "is there already" in capsys.readouterr().err
-    assert main([*write, "--overwrite", "--features", "flash"]) == 0
+    assert main([*write, "--overwrite", "--features", "flash", "--for", "esp-idf"]) == 0
     assert "model_arena" in capsys.readouterr().out
+    assert Bundle.load(bundle).manifest["project"] == "esp-idf"
+    assert main([*write, "--overwrite", "--for", "zephyr", "--sketch", "camera"]) == 2
+    assert "sketch='camera' is written for Arduino's libraries" in capsys.readouterr().err
     assert Bundle.load(bundle).promised_bytes["flash"]["features"] > 0
     assert main(["check", str(bundle)]) == 0
     assert re.search(r"as exported. It takes \d+ of 262 KB of SRAM and \d+ of 983 KB of flash", capsys.readouterr().out)
