@@ -75,6 +75,24 @@ _map_package("export")
 _installed = [pathlib.Path(entry) / "keras_tinytrain" for entry in sys.path if pathlib.Path(entry) != ROOT]
 keras_tinytrain.__path__ += [str(folder) for folder in _installed if folder.is_dir()]
 
+if path := os.environ.get("TINYTRAIN_RUNTIME"):  # an extension with sanitizers, built by trust/reliability.py
+    spec = importlib.util.spec_from_file_location("keras_tinytrain._runtime", path)
+    sys.modules[spec.name] = keras_tinytrain._runtime = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(keras_tinytrain._runtime)
+
+
+@pytest.fixture
+def tried(record_property):
+    """`tried(kind, number, refused=None)`: so many trials of a kind had no other end than they should.
+
+    trust/reliability.py adds them up. `refused` of them ended in an error of one sentence; None: where nothing is refused.
+    """
+
+    def record(kind, number, refused=None):
+        record_property("tried", f"{kind}|{number}|{'' if refused is None else refused}")
+
+    return record
+
 
 @pytest.fixture(scope="session")
 def shared_data():

@@ -1,19 +1,11 @@
-"""Damaged bundles whose digests are right again: each is refused by a ValueError, or learns. `fuzz_bundles.py [COUNT] [SEED]`.
-
-To watch the C++ as well, build the extension with -fsanitize=address and run this with LD_PRELOAD=libasan.so, as CONTRIBUTING.md says.
-"""
+"""Damaged bundles whose digests are right again: each is refused by a ValueError, or learns."""
 
 import copy
 import hashlib
 import json
-import pathlib
 import random
 import re
 import shutil
-import sys
-import tempfile
-
-sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))  # as a script
 
 import numpy as np
 from models import images, small_net
@@ -87,8 +79,9 @@ KINDS = {"manifest": manifests, "tables": tables, "tflite": models}
 
 
 def write(good, folder, changed):
-    """A copy of a bundle with other files, and digests that are right."""
-    shutil.copytree(good.path, folder, dirs_exist_ok=True)
+    """A copy of a bundle with other files, and digests that are right. A folder that is there already is such a copy."""
+    if not folder.exists():
+        shutil.copytree(good.path, folder)
     manifest = changed.get(MANIFEST) or copy.deepcopy(good.manifest)
     for name, data in changed.items():
         if name != MANIFEST:
@@ -102,27 +95,36 @@ def write(good, folder, changed):
     (folder / MANIFEST).write_text(json.dumps(manifest))
 
 
-def learn(folder):
-    """Read a bundle as a runtime does, and train it, with outputs of zeros in place of TFLM's. Raises ValueError where it is refused."""
-    bundle = Bundle.load(folder)
-    verified(bundle.trainable)
-    tables = checked_tables(bundle)
-    info = runtime_module().tables_info(tables.address)
-    if np.prod(info["image_shape"]) > 10**5:
-        return
+def trainer_of(tables, info):
+    """A trainer over a bundle's tables; all outputs are alike, in place of TFLM's."""
     sizes = {tensor["kept"]: int(np.prod(tensor["shape"])) for tensor in reversed(info["tensors"])}
     sizes[info["head_output"]] = int(np.prod(info["tensors"][-1]["shape"]))
-    trainer = runtime_module().Trainer(
+    return runtime_module().Trainer(
         tables.address,
         lambda features: [np.full(sizes.get(index, 1), 3, np.int8) for index in range(info["num_outputs"])],
         lambda image: np.ones(info["tensors"][0]["shape"], np.int8),
         owner=tables,
         settings={"iterations": 1, "max_samples": 3},
     )
+
+
+def learn(folder):
+    """Read a bundle as a runtime does, and train it. Raises ValueError where it is refused."""
+    bundle = Bundle.load(folder)
+    verified(bundle.trainable)
+    tables = checked_tables(bundle)
+    info = runtime_module().tables_info(tables.address)
+    if np.prod(info["image_shape"]) <= 10**5:
+        trainer = learned(trainer_of(tables, info), info)
+        trainer.load_delta(trainer.save_delta())
+
+
+def learned(trainer, info):
+    """The trainer after an iteration of training."""
     for label in range(min(3, info["training"]["num_classes"])):
         trainer.add_sample(np.ones(info["image_shape"], np.int8), label)
     trainer.train()
-    trainer.load_delta(trainer.save_delta())
+    return trainer
 
 
 def fuzz(good, kind, count, seed, folder):
@@ -138,12 +140,3 @@ def fuzz(good, kind, count, seed, folder):
         for name in changed:
             shutil.copy(good.path / name, folder / name)
     return count, refused
-
-
-if __name__ == "__main__":
-    count, seed = (int(each) for each in (*sys.argv[1:], *("5000", "0")[len(sys.argv) - 1 :]))
-    with tempfile.TemporaryDirectory() as scratch:
-        bundle = exported(pathlib.Path(scratch))
-        for kind in KINDS:
-            tried, refused = fuzz(bundle, kind, count, seed, pathlib.Path(scratch, "bad"))
-            print(f"{kind}: {tried} tried, {refused} refused, {tried - refused} harmless", flush=True)

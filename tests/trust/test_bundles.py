@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 from compiled_tables import CompiledTables
 from models import images, small_net
-from trust.fuzz_bundles import KINDS, exported, fuzz, write
+from trust.fuzz_bundles import KINDS, exported, fuzz, learned, trainer_of, write
+from trust.mutations import mutations, with_crc
+from trust.trials import SEED, trials
 
 from keras_tinytrain import _runtime
 from keras_tinytrain.cli import main
@@ -40,9 +42,29 @@ def task():
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_damaged_bundles_are_refused_or_learn(good, kind, tmp_path):
-    tried, refused = fuzz(good, kind, 300, 1, tmp_path / "bad")
-    assert refused > tried // 2
+def test_damaged_bundles_are_refused_or_learn(good, kind, tmp_path, tried):
+    count, refused = fuzz(good, kind, trials(300), SEED, tmp_path / "bad")
+    assert refused > count // 2
+    tried(f"damaged {kind}, digests repaired", count, refused)
+
+
+def test_damaged_deltas_are_refused_or_loaded_as_they_are(good, tried):
+    """By the C++, with checksums that are right again."""
+    tables = checked_tables(good)
+    info = _runtime.tables_info(tables.address)
+    trainer = learned(trainer_of(tables, info), info)
+    delta, refused, count = trainer.save_delta(), 0, trials(2000)
+    for damaged in map(with_crc, mutations(delta, count, SEED)):
+        before = trainer.save_delta()
+        try:
+            trainer.load_delta(damaged)
+        except ValueError as error:
+            refused += 1
+            assert str(error) and trainer.save_delta() == before
+        else:
+            trainer.load_delta(delta)
+    assert refused > count // 3
+    tried("damaged delta, checksum repaired, on the device", count, refused)
 
 
 NAMES = ("bundle_x {}\nint evil", "int", "std", "bundle_x\n", "")
@@ -164,10 +186,10 @@ def test_the_tables_that_a_board_gets_are_those_that_were_read(good, tmp_path):
 def test_a_host_needs_no_compiler(task, monkeypatch):
     monkeypatch.setenv("PATH", "")
     monkeypatch.setenv("CXX", "no-such-compiler")
-    assert len(learned(HostRuntime(WRITTEN), task)) > 100
+    assert len(taught(HostRuntime(WRITTEN), task)) > 100
 
 
-def learned(host, task):
+def taught(host, task):
     host.add_samples(*(array[:4] for array in task))
     host.train()
     return host.trainer.save_delta()
@@ -182,9 +204,9 @@ def test_a_model_with_a_weight_of_another_size_is_refused(good):
 
 def test_calls_of_several_threads_wait_for_each_other(task):
     alone, host, stop = HostRuntime(WRITTEN), HostRuntime(WRITTEN), threading.Event()
-    learned(alone, task)
+    taught(alone, task)
     alone.train()
-    learned(host, task)
+    taught(host, task)
 
     def look():
         while not stop.is_set():
@@ -202,7 +224,7 @@ def test_calls_of_several_threads_wait_for_each_other(task):
 
 def test_a_call_from_within_a_call_is_refused(task):
     host = HostRuntime(WRITTEN)
-    learned(host, task)
+    taught(host, task)
     for call in (host.train, lambda: host.predict(task[0][:1]), host.revert):
         with pytest.raises(RuntimeError, match="the trainer is in use"):
             host.train(lambda iteration, loss, call=call: call())
@@ -215,7 +237,7 @@ def resident_bytes():
 
 def test_long_runs_take_no_more_memory(task):
     host = HostRuntime(WRITTEN, settings={"iterations": 20})
-    learned(host, task)
+    taught(host, task)
 
     def rounds(count):
         for _ in range(count):

@@ -4,6 +4,7 @@ import argparse
 import ast
 import contextlib
 import dataclasses
+import errno
 import fcntl
 import functools
 import json
@@ -23,6 +24,7 @@ from matplotlib.figure import Figure
 from models import small_net
 
 import keras_tinytrain
+from keras_tinytrain import _files
 from keras_tinytrain._figure import save_figure
 from keras_tinytrain._files import write_file
 from keras_tinytrain.backbones.imagenet_weights import save_pretrained
@@ -73,7 +75,7 @@ def full_disk(num_bytes):
 
 
 @pytest.mark.parametrize("name", WRITERS)
-def test_a_full_disk_leaves_the_old_file(tmp_path, name):
+def test_a_full_disk_leaves_the_old_file(tmp_path, name, tried):
     path, write = tmp_path / name, WRITERS[name]
     with full_disk(100), pytest.raises(OSError, match=name):
         write(path)
@@ -85,6 +87,7 @@ def test_a_full_disk_leaves_the_old_file(tmp_path, name):
     with full_disk(len(before) + 20 if name == "results.csv" else 100), pytest.raises(OSError, match=name):
         write(path)
     assert path.read_bytes() == before and os.listdir(tmp_path) == [name]
+    tried("full disk under a writer", 2)
 
 
 KILL = """
@@ -99,16 +102,51 @@ def check(finished):
 
 old, new = bytes(5000), b"new" * 4000
 path.write_bytes(old)
-print(at_every_step(lambda: write_file(path, new), check, sys.argv[2]))
+stopped = at_every_step(lambda: write_file(path, new), check, sys.argv[2])
+write_file(path, new)
+print(stopped)
 """
 
 
 @pytest.mark.parametrize("way", ["kill", "full"])
-def test_a_writer_stopped_at_any_step_leaves_the_old_file_or_the_new(tmp_path, way):
+def test_a_writer_stopped_at_any_step_leaves_the_old_file_or_the_new(tmp_path, way, tried):
     environment = os.environ | {"PYTHONPATH": str(pathlib.Path(__file__).parents[1])}
     done = subprocess.run([sys.executable, "-c", KILL, tmp_path, way], capture_output=True, text=True, env=environment)
     assert done.returncode == 0 and int(done.stdout) >= 5, done.stderr
-    assert way == "kill" or os.listdir(tmp_path) == ["file"]
+    assert os.listdir(tmp_path) == ["file"]  # what the killed ones left is gone
+    tried({"kill": "kill of a writer", "full": "full disk under a writer"}[way], int(done.stdout))
+
+
+def test_a_writer_that_lives_keeps_its_hidden_file(tmp_path):
+    (tmp_path / ".tinytrain-dead.partial").write_bytes(b"half")
+    (tmp_path / ".tinytrain-note.txt").write_bytes(b"a user's")
+    with _files._claimed(tmp_path) as other:
+        write_file(tmp_path / "file", "x")
+        assert sorted(os.listdir(tmp_path)) == sorted([".tinytrain-note.txt", os.path.basename(other.name), "file"])
+    write_file(tmp_path / "file", "y")
+    assert sorted(os.listdir(tmp_path)) == [".tinytrain-note.txt", "file"]
+
+
+def test_a_hidden_file_that_was_taken_for_a_leftover_is_made_again(tmp_path, monkeypatch):
+    """By another writer, between its making and its lock."""
+    lock, taken = _files._lock, []
+
+    def removed(file, operation):
+        if not taken:
+            taken.append(os.unlink(file.name))
+        return lock(file, operation)
+
+    monkeypatch.setattr(_files, "_lock", removed)
+    assert write_file(tmp_path / "file", "x") == 1 and os.listdir(tmp_path) == ["file"]
+
+
+def test_a_file_system_without_locks_is_written_to(tmp_path, monkeypatch):
+    def refused(*_):
+        raise OSError(errno.ENOLCK, "no locks")
+
+    monkeypatch.setattr(_files.fcntl, "flock", refused)
+    (tmp_path / ".tinytrain-dead.partial").write_bytes(b"half")
+    assert write_file(tmp_path / "file", "x") == 1 and len(os.listdir(tmp_path)) == 2
 
 
 def test_rights_and_links_stay(tmp_path):
@@ -201,7 +239,7 @@ def test_nothing_is_written_past_the_writer():
             name = prefix + path.relative_to(root).as_posix()
             if count := sum(map(_writes, ast.walk(ast.parse(path.read_text(encoding="utf-8"))))):
                 found[name] = count
-    assert found.pop("_files.py") == 3 and found.pop("benchmark/results.py") == 1 and found.pop("_npz.py") == 2
+    assert found.pop("_files.py") == 4 and found.pop("benchmark/results.py") == 1 and found.pop("_npz.py") == 2
     assert found == ELSEWHERE
 
 
