@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import math
 import os
 import pathlib
 import zipfile
@@ -10,6 +11,8 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 
 from keras_tinytrain._files import write_file
+
+_LARGE_BYTES, _MOST_TIMES = 2**28, 100  # an archive that unpacks to more than both limits was made to fill the memory
 
 
 def write_npz(path: str | os.PathLike, arrays: Mapping[str, np.ndarray], *, compressed: bool = False) -> None:
@@ -41,8 +44,32 @@ def opened_npz(path: str | os.PathLike, expected: str = "an .npz file") -> Itera
                 raise ValueError("it is none, or it was cut short.")
             file.seek(0)
             arrays = np.load(file, allow_pickle=False)
+            _check_unpacked_size(arrays.zip, os.fstat(file.fileno()).st_size)
         with arrays:
             yield Arrays(path, arrays)
+
+
+def _check_unpacked_size(archive: zipfile.ZipFile, num_bytes: int) -> None:
+    unpacked = sum(member.file_size for member in archive.infolist())
+    if unpacked > max(_LARGE_BYTES, _MOST_TIMES * num_bytes):
+        raise ValueError(
+            f"its {num_bytes:,} B unpack to {unpacked:,} B, more than {_MOST_TIMES} times as many. If that is right, write it "
+            "with np.savez, which does not compress."
+        )
+
+
+def _check_declared_size(archive: zipfile.ZipFile, name: str) -> None:
+    """Before NumPy takes the memory that an array's header asks for."""
+    member = archive.getinfo(name if name in archive.namelist() else f"{name}.npy")
+    with archive.open(member) as file:
+        headers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+        read = headers.get(np.lib.format.read_magic(file))
+        if read is None:
+            raise ValueError(f"array {name} is of a format that numbers do not need.")
+        shape, _, dtype = read(file)
+    declared = math.prod(shape) * dtype.itemsize
+    if declared > member.file_size and not dtype.hasobject:
+        raise ValueError(f"array {name} of shape {shape} takes {declared:,} B, and {member.file_size:,} B are there.")
 
 
 class Arrays(Mapping):
@@ -55,6 +82,7 @@ class Arrays(Mapping):
         if name not in self._arrays.files:
             raise KeyError(name)
         with _saying(f"{self._path} is damaged"):
+            _check_declared_size(self._arrays.zip, name)
             try:
                 return np.asarray(self._arrays[name])
             except ValueError as error:

@@ -1,8 +1,13 @@
 """A damaged file is one error that names it, or reads as other values; it is never another kind of error, and nothing stays half done."""
 
+import io
 import json
 import os
+import struct
+import tracemalloc
 import types
+import zipfile
+import zlib
 
 import keras
 import numpy as np
@@ -38,7 +43,8 @@ def refused(tried):
     def read_all(kind, path, copies, read):
         """Read every damaged copy. Returns the share that was refused."""
         count = number = 0
-        for number, data in enumerate(copies, start=1):
+        for data in copies:
+            number += 1
             path.write_bytes(data)
             try:
                 read(path)
@@ -82,6 +88,37 @@ def test_other_layouts_of_samples(tmp_path, damage, layout, refused):
     np.savez_compressed(tmp_path / "good.npz", **arrays)
     copies = damage((tmp_path / "good.npz").read_bytes(), 200)
     assert refused("npz of samples", tmp_path / "bad.npz", copies, load_npz) > 0.25
+
+
+def bomb(declared, *, packed=True):
+    """An .npz of samples and of weights that say that they have so many bytes; `packed`: they do, compressed."""
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, size in {"x": declared, "stem.kernel_f32": declared, "y": 2}.items():
+            with archive.open(f"{name}.npy", "w") as member:
+                np.lib.format.write_array_header_1_0(member, {"descr": "|u1", "fortran_order": False, "shape": (size,)})
+                member.write(bytes(2))
+                for _ in range(size >> 24 if packed else 0):
+                    member.write(bytes(1 << 24))
+    return content.getvalue()
+
+
+BOMBS = {"packed": bomb(2**27 + 2**24), "declared": bomb(2**40, packed=False), "overflowing": bomb(2**63 - 1, packed=False)}
+
+
+@pytest.mark.parametrize("case", BOMBS)
+@pytest.mark.parametrize("read", [load_npz, lambda path: load_samples(path, (4, 4, 1)), read_weights])
+def test_an_npz_that_unpacks_to_far_more_than_it_holds_is_refused(tmp_path, case, read, refused):
+    tracemalloc.start()
+    assert refused("npz bomb", tmp_path / "bad.npz", [BOMBS[case]], read) == 1
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 2**26
+
+
+def test_an_npz_that_compresses_well_is_read(tmp_path):
+    np.savez_compressed(tmp_path / "black.npz", x=np.zeros((64, 128, 128, 1), np.uint8), y=np.arange(64) % 2)
+    assert len(load_npz(tmp_path / "black.npz").images) == 64
 
 
 def test_plans(tmp_path, refused):
@@ -187,6 +224,29 @@ def test_pictures(pictures, refused):
     good = (pictures / "b" / "0.png").read_bytes()
     read = types.SimpleNamespace(of=lambda path: load_folder(path.parents[1], size=8))
     assert refused("picture", pictures / "b" / "0.png", mutations(good, 25, SEED), read.of) > 0.4
+
+
+def png(width, height):
+    """A PNG that says that it is so large, and holds a row."""
+
+    def chunk(kind, data):
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(100))) + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize("size", [60_000, 2**31 - 1])
+@pytest.mark.parametrize("suffix", ["png", "bmp", "gif"])
+def test_a_picture_that_says_that_it_is_huge_is_named(pictures, size, suffix, refused):
+    width = size.to_bytes(4, "little")
+    bad = {
+        "png": png(size, size),
+        "bmp": b"BM" + bytes(8) + b"\x36\0\0\0\x28\0\0\0" + width + width + b"\1\0\x18\0" + bytes(24),
+        "gif": b"GIF89a\xff\xff\xff\xff\0\0\0,\0\0\0\0\xff\xff\xff\xff\0\2\2\x44\1\0;",
+    }[suffix]
+    path = pictures / "b" / f"huge.{suffix}"
+    assert refused("picture", path, [bad], lambda path: load_folder(path.parents[1], size=8)) == 1
 
 
 def test_a_pipe_in_a_folder_of_pictures_is_named(pictures):

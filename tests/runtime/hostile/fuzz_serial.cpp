@@ -92,7 +92,7 @@ std::string Heard(std::uint8_t kind, std::uint8_t value) {
   const char* const words[] = {"TRAIN", "STATUS", "REVERT", "RESET", "SAVE", "UNDO", "FACTORY"};
   if (kind % 10 < 7) return std::string(words[kind % 10]) + (value % 8 == 7 ? "\r\n" : "\n");
   if (kind % 10 == 7) return ImageCommand("PREDICT", value, value % 8 != 0);
-  return ImageCommand("TEACH " + std::to_string(value % 4), value, value % 8 != 0);
+  return ImageCommand("TEACH " + std::to_string(value % 16 == 15 ? 3 : value % 3), value, value % 8 != 0);
 }
 
 class Board {
