@@ -131,7 +131,7 @@ HOSTILE = {
 
 @pytest.mark.parametrize("case", HOSTILE)
 @pytest.mark.parametrize("in_zip", [False, True])
-def test_a_hostile_pickle_is_refused(tmp_path, case, in_zip):
+def test_a_hostile_pickle_is_refused(tmp_path, case, in_zip, tried):
     path, content = tmp_path / "net.pkl", pickle.dumps(HOSTILE[case]())
     path.write_bytes(content)
     if in_zip:
@@ -139,23 +139,26 @@ def test_a_hostile_pickle_is_refused(tmp_path, case, in_zip):
             archive.writestr("archive/data.pkl", content)
     with pytest.raises(ValueError, match="net.pkl cannot be read safely: "):
         load_pickle(path)
+    tried("hostile pickle", 1, 1)
 
 
 @pytest.mark.parametrize("save", SAVERS.values(), ids=SAVERS)
 @pytest.mark.parametrize(
     "bad", [{"offset": 1}, {"offset": -1}, {"strides": (3, 2)}, {"strides": (10**9, 1)}, {"strides": (-3, 1)}]
 )
-def test_a_tensor_beyond_its_storage_is_refused(tmp_path, torch, save, bad):
+def test_a_tensor_beyond_its_storage_is_refused(tmp_path, torch, save, bad, tried):
     save(tmp_path / "net.pkl", [Tensor(np.zeros((2, 3), np.float32), **bad)], torch)
     with pytest.raises(ValueError, match="beyond the end of its storage"):
         load_pickle(tmp_path / "net.pkl")
+    tried("hostile pickle", 1, 1)
 
 
 @pytest.mark.parametrize("bad", [{"offset": np.int64(2**63 - 1)}, {"strides": (np.int64(2**62), np.int64(2**62))}])
-def test_sizes_that_overflow_numpys_integers_are_refused(tmp_path, torch, bad):
+def test_sizes_that_overflow_numpys_integers_are_refused(tmp_path, torch, bad, tried):
     save_legacy(tmp_path / "net.pkl", [Tensor(np.zeros((2, 2), np.float32), **bad)], torch)
     with pytest.raises(ValueError, match="beyond the end of its storage"):
         load_pickle(tmp_path / "net.pkl")
+    tried("hostile pickle", 1, 1)
 
 
 ENDLESS = {  # what would take more memory or depth than its few bytes tell
@@ -175,7 +178,7 @@ ENDLESS = {  # what would take more memory or depth than its few bytes tell
 
 
 @pytest.mark.parametrize("case", ENDLESS)
-def test_a_pickle_that_wants_more_than_it_holds_is_refused(tmp_path, torch, case):
+def test_a_pickle_that_wants_more_than_it_holds_is_refused(tmp_path, torch, case, tried):
     path = tmp_path / "net.pkl"
     if ENDLESS[case] is None:
         save_legacy(path, [Tensor(np.zeros(4, np.float32))], torch)
@@ -189,6 +192,7 @@ def test_a_pickle_that_wants_more_than_it_holds_is_refused(tmp_path, torch, case
         assert tracemalloc.get_traced_memory()[1] < 2**23 and len(str(error.value)) < 500
     finally:
         tracemalloc.stop()
+    tried("hostile pickle", 1, 1)
 
 
 def test_a_packed_storage_of_more_than_the_file_is_refused(tmp_path, torch):
@@ -204,13 +208,14 @@ def test_a_packed_storage_of_more_than_the_file_is_refused(tmp_path, torch):
 
 
 @pytest.mark.parametrize("save", [save_zip, save_legacy])
-def test_any_cut_is_refused(tmp_path, torch, save):
+def test_any_cut_is_refused(tmp_path, torch, save, tried):
     save(tmp_path / "net.pkl", [Tensor(np.ones((2, 3), np.float32)), "end"], torch)
     whole = (tmp_path / "net.pkl").read_bytes()
     for length in range(len(whole)):
         (tmp_path / "cut.pkl").write_bytes(whole[:length])
         with pytest.raises(ValueError, match="cut.pkl cannot be read safely"):
             load_pickle(tmp_path / "cut.pkl")
+    tried("pickle cut at a byte", len(whole), len(whole))
 
 
 def tiny_training_network(model, torch=None):

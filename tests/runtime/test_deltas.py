@@ -83,7 +83,7 @@ def test_delta_has_the_documented_format(setup, learned):
     assert offset + 19 + 6 + 84 + 4 == len(delta)
 
 
-def test_cut_deltas_are_refused_at_every_length(setup, learned):
+def test_cut_deltas_are_refused_at_every_length(setup, learned, tried):
     delta, before = learned.save_delta(), int8_weights(learned)
     for length in range(len(delta)):
         with pytest.raises(ValueError, match="cut short"):
@@ -93,9 +93,10 @@ def test_cut_deltas_are_refused_at_every_length(setup, learned):
             with pytest.raises(ValueError, match="cut short"):
                 learned.load_delta(erased)
     assert_same_weights(int8_weights(learned), before)
+    tried("delta cut at a byte", len(delta), len(delta))
 
 
-def test_any_flipped_bit_is_refused(setup, learned):
+def test_any_flipped_bit_is_refused(setup, learned, tried):
     delta, before = learned.save_delta(), int8_weights(learned)
     for position in range(len(delta)):
         broken = bytearray(delta)
@@ -103,6 +104,7 @@ def test_any_flipped_bit_is_refused(setup, learned):
         with pytest.raises(ValueError):
             learned.load_delta(bytes(broken))
     assert_same_weights(int8_weights(learned), before)
+    tried("bit of a delta flipped", len(delta), len(delta))
 
 
 def test_altered_records_with_a_good_crc_are_refused_or_fully_loaded(setup, learned):
@@ -150,7 +152,7 @@ def test_float_deltas_are_read(setup):
     assert trainer.prototypes() is None
 
 
-def test_power_cut_at_any_byte_leaves_the_old_or_the_new(learned):
+def test_power_cut_at_any_byte_leaves_the_old_or_the_new(learned, tried):
     old, new = learned.save_delta(sequence=0xFFFFFFFF), learned.save_delta(sequence=0)  # the sequence number wraps
     slots = old, b"\xff" * len(old)
     assert _runtime.newest_delta(*slots) == 0
@@ -159,6 +161,7 @@ def test_power_cut_at_any_byte_leaves_the_old_or_the_new(learned):
     assert _runtime.newest_delta(old, new) == 1
     assert _runtime.newest_delta(new, old) == 0
     assert _runtime.newest_delta(b"\xff" * 60, b"\x00" * 60) is None
+    tried("slot torn at a byte", len(new))
 
 
 def test_slots_take_turns(setup, learned):
@@ -186,7 +189,7 @@ def test_slots_too_small_for_the_delta_are_refused(setup, learned):
         assert slots.data.tobytes() == before
 
 
-def test_power_cut_at_every_byte_of_a_save_leaves_the_old_or_the_new(setup, learned):
+def test_power_cut_at_every_byte_of_a_save_leaves_the_old_or_the_new(setup, learned, tried):
     """Every byte of both pages' erasure and of the delta's blocks; twice each, once from a slot that holds an older delta."""
     slots, saved = NorFlash(4 * 1024, page_bytes=1024), []
     for _ in range(3):
@@ -210,3 +213,4 @@ def test_power_cut_at_every_byte_of_a_save_leaves_the_old_or_the_new(setup, lear
         other.load_from_flash(slots)
         outcomes[other.save_delta()] += 1
     assert outcomes == {old: num_bytes - (-len(new) % 256), new: 1 + (-len(new) % 256)}  # padding after its last byte
+    tried("power cut while slots are written", num_bytes)

@@ -97,7 +97,7 @@ def test_factory_reset_forgets_both_slots_and_the_samples(setup, learned, slots)
 
 
 @pytest.mark.parametrize("command", ["revert_and_save", "undo_save", "factory_reset"])
-def test_power_cut_at_every_byte_leaves_the_state_before_or_after(setup, learned, slots, command):
+def test_power_cut_at_every_byte_leaves_the_state_before_or_after(setup, learned, slots, command, tried):
     saved = [learn_and_save(learned, slots) for _ in range(2)]
     before = slots.data.copy()
     after = saved[0] if command == "undo_save" else NOTHING
@@ -126,3 +126,4 @@ def test_power_cut_at_every_byte_leaves_the_state_before_or_after(setup, learned
     assert done and outcomes[-1] == after
     first = outcomes.index(after)  # 0: the first byte of a slot is changed halfway, so that it holds no delta
     assert outcomes == [saved[1]] * first + [after] * (len(outcomes) - first)  # never back again
+    tried("power cut while slots are written", len(outcomes) - 1)

@@ -45,11 +45,12 @@ def export(files, out, **options):
 
 @pytest.mark.parametrize("way", ["kill", "full"])
 @pytest.mark.parametrize("renaming", ["exchange", "renames"])
-def test_an_export_stopped_at_any_step_leaves_the_old_bundle_or_the_new(tmp_path, renaming, way):
+def test_an_export_stopped_at_any_step_leaves_the_old_bundle_or_the_new(tmp_path, renaming, way, tried):
     command = [sys.executable, str(HERE / "kill_exports.py"), str(WRITTEN), str(tmp_path / "place"), renaming, way]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert int(done.stdout) > 80
+    tried({"kill": "kill of an export", "full": "full disk under an export"}[way], int(done.stdout))
 
 
 def test_a_full_disk_leaves_the_old_bundle_and_nothing_beside_it(bundle, files, tmp_path):

@@ -129,10 +129,11 @@ NO_BOARDS = {
 
 
 @pytest.mark.parametrize("kind", NO_BOARDS)
-def test_no_board_is_said_within_the_deadline(kind):
+def test_no_board_is_said_within_the_deadline(kind, tried):
     with port(NO_BOARDS[kind]) as name, pytest.raises((RuntimeError, OSError)) as caught:
         Device(name, patience=0.7, answer_seconds=0.4)
     assert str(caught.value)
+    tried("port without a board, or with one that lies", 1, 1)
 
 
 LIES = {
@@ -153,11 +154,12 @@ LIES = {
 
 
 @pytest.mark.parametrize("kind", LIES)
-def test_an_answer_that_no_board_gives_is_refused(kind):
+def test_an_answer_that_no_board_gives_is_refused(kind, tried):
     use, answers = LIES[kind]
     refused = pytest.raises(RuntimeError, match="no such board|did not answer")
     with port(board(**answers)) as name, Device(name, patience=2, answer_seconds=0.4) as device, refused:
         use(device)
+    tried("port without a board, or with one that lies", 1, 1)
 
 
 def test_a_board_s_answers_are_taken_and_images_carry_a_crc():

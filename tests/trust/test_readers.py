@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import pickle
 import struct
 import tracemalloc
 import types
@@ -17,6 +18,7 @@ from trust.mutations import inside_zip, mutations, with_crc
 from trust.trials import SEED, trials
 
 from keras_tinytrain.backbones.imagenet_weights import read_weights
+from keras_tinytrain.backbones.safe_pickle import load_pickle
 from keras_tinytrain.backbones.small_weights import load_weights, save_weights
 from keras_tinytrain.benchmark.results import FIELDS, KEY, append_results, read_results
 from keras_tinytrain.data import load_folder, load_npz, load_samples
@@ -201,6 +203,13 @@ def test_weights_and_checkpoints_leave_the_model_as_it_was(tmp_path, damage, ref
         copies = damage((tmp_path / name).read_bytes(), trials(250), SEED)
         assert refused(name.replace(".", " as "), tmp_path / "bad.npz", copies, unchanged) > 0.2
     refused("weights as npz", tmp_path / "bad.npz", damage((tmp_path / "weights.npz").read_bytes(), 100), read_weights)
+
+
+@pytest.mark.parametrize("protocol", [0, 2, 5])
+def test_pickles(tmp_path, protocol, refused):
+    arrays = {"kernel": np.ones((3, 2), np.float32), "names": ["a", ("b", 1.5, None)], "bias": np.arange(4)}
+    copies = mutations(pickle.dumps(arrays, protocol=protocol), trials(300), SEED)
+    assert refused("pickle", tmp_path / "bad.pkl", copies, load_pickle) > 0.4
 
 
 def test_models(tmp_path, refused):

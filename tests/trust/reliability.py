@@ -1,0 +1,104 @@
+"""Write docs/reliability.json and .md: the tests of trust, with as many trials as asked for, and what each of them tried.
+
+    python tests/trust/reliability.py --count 5000 --rounds 500 --out docs/reliability.json
+
+What reads a file runs with an extension that is built with the address and the undefined behaviour sanitizer. Every figure comes
+from a test that passed: where one fails, nothing is written, and the exit code is pytest's.
+"""
+
+import argparse
+import collections
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import tempfile
+import xml.etree.ElementTree
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+SANITIZERS = "-fsanitize=address -fsanitize=undefined -fsanitize-undefined-trap-on-error -g -O1"
+READERS = ("trust/test_readers.py", "trust/test_bundles.py", "runtime/test_deltas.py", "runtime/test_slots.py")
+OTHERS = ("trust/test_writers.py", "trust/test_bundle_folder.py", "trust/test_ports.py", "trust/test_field.py")
+OTHERS += ("trust/test_ends.py", "trust/test_long_runs.py", "runtime/test_fuzz.py", "backbones/test_imagenet_weights.py")
+HEAD = """# What was tried to lose, run or break something
+
+Written by `python tests/trust/reliability.py`, from tests that passed; not by hand. [SECURITY.md](../SECURITY.md) says what is
+promised. Damage: cut short, bits flipped, bytes overwritten, removed, inserted, doubled; words and values replaced. Checksums are
+right again where it says "repaired", and in the archives of .npz files. All that reads runs under the address and the undefined
+behaviour sanitizer.
+
+- "refused": ended in an error of one sentence that names the file or the port. The rest was read as the values that it then
+  holds, or left the old state or the new.
+- "wrong": anything else. Something lost, run, read outside or half done; a crash, a traceback, an error of another kind.
+
+"""
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--count", type=int, default=5000, help="damaged copies of each kind of file")
+    parser.add_argument("--rounds", type=int, default=500, help="rounds of each long run")
+    parser.add_argument("--seed", type=int, default=0, help="of the damage")
+    parser.add_argument("--out", type=pathlib.Path, default=ROOT / "docs" / "reliability.json")
+    args = parser.parse_args()
+    asked = {"TINYTRAIN_TRIALS": args.count, "TINYTRAIN_ROUNDS": args.rounds, "TINYTRAIN_SEED": args.seed}
+    environment = os.environ | {name: str(value) for name, value in asked.items()}
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = pathlib.Path(scratch)
+        figures = [*run(READERS, folder, environment | sanitized(folder)), *run(OTHERS, folder, environment)]
+    report = {"count": args.count, "rounds": args.rounds, "seed": args.seed, **summed(figures)}
+    args.out.write_text(json.dumps(report, indent=1) + "\n")
+    args.out.with_suffix(".md").write_text(page(report))
+
+
+def sanitized(folder):
+    """Build the extension with sanitizers. Returns the environment in which the tests take it."""
+    command = [sys.executable, "setup.py", "-q", "build_ext", "--build-lib", folder, "--build-temp", folder / "objects"]
+    subprocess.run(command, cwd=ROOT, env=os.environ | {"CFLAGS": SANITIZERS}, check=True)
+    names = ("libasan.so", "libstdc++.so")  # whose exceptions the former watches, and must find there before the first library
+    libraries = [subprocess.check_output(["gcc", f"-print-file-name={name}"], text=True).strip() for name in names]
+    return {
+        "TINYTRAIN_RUNTIME": str(next(folder.glob("keras_tinytrain/_runtime*"))),
+        "LD_PRELOAD": " ".join(libraries),
+        "ASAN_OPTIONS": "detect_leaks=0:allocator_may_return_null=1",  # Python and TensorFlow leave much at their end
+    }
+
+
+def run(names, folder, environment):
+    """The figures that these tests record: (name, value). Ends the program where a test fails."""
+    report = folder / "report.xml"
+    tests = [str(ROOT / "tests" / name) for name in names]
+    done = subprocess.run([sys.executable, "-m", "pytest", "-q", *tests, f"--junitxml={report}"], cwd=ROOT, env=environment)
+    if done.returncode:
+        sys.exit(done.returncode)
+    return [(each.get("name"), each.get("value")) for each in xml.etree.ElementTree.parse(report).iter("property")]
+
+
+def summed(figures):
+    """{"tried": {kind: {"tried": N, "refused": N or None}}, "grew": {what: {"first": N, "last": N, "megabytes": MB}}}"""
+    tried, grew = collections.defaultdict(lambda: {"tried": 0, "refused": None}), {}
+    for name, value in figures:
+        what, *numbers = value.split("|")
+        if name == "tried":
+            tried[what]["tried"] += int(numbers[0])
+            if numbers[1]:
+                tried[what]["refused"] = (tried[what]["refused"] or 0) + int(numbers[1])
+        if name == "grew":
+            grew[what] = {"first": int(numbers[0]), "last": int(numbers[1]), "megabytes": float(numbers[2])}
+    return {"tried": dict(sorted(tried.items())), "grew": dict(sorted(grew.items()))}
+
+
+def page(report):
+    """Markdown."""
+    lines = ["| what | tried | refused | wrong |", "|---|---:|---:|---:|"]
+    for kind, row in report["tried"].items():
+        refused = "" if row["refused"] is None else f"{row['refused']:,}"
+        lines.append(f"| {kind} | {row['tried']:,} | {refused} | 0 |")
+    lines += ["", "## Memory of long runs", "", "| what | from | to | more resident memory, MB |", "|---|---:|---:|---:|"]
+    lines += [f"| {what} | {row['first']:,} | {row['last']:,} | {row['megabytes']:.1f} |" for what, row in report["grew"].items()]
+    return HEAD + "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    main()
