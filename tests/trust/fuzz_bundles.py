@@ -37,19 +37,32 @@ def places(value):
             yield from places(value[key])
 
 
+def altered(fields, draw):
+    """A copy of a file's fields with a value replaced, removed or added."""
+    fields = copy.deepcopy(fields)
+    container, key = draw.choice(list(places(fields)))
+    if draw.random() < 0.2:
+        del container[key]
+    elif draw.random() < 0.2 and isinstance(container, dict):
+        container[draw.choice(("extra", "__class__", ""))] = draw.choice(ODD)
+    else:
+        number = isinstance(container[key], (int, float)) and draw.random() < 0.5
+        container[key] = container[key] + draw.choice((-1, 1, 255)) if number else draw.choice(ODD)
+    return fields
+
+
 def manifests(bundle, count, draw):
-    """Manifests with a value replaced, removed or added, and a digest that is right."""
+    """Manifests, with a digest that is right."""
     for _ in range(count):
-        manifest = copy.deepcopy(bundle.manifest)
-        container, key = draw.choice(list(places(manifest)))
-        if draw.random() < 0.2:
-            del container[key]
-        elif draw.random() < 0.2 and isinstance(container, dict):
-            container[draw.choice(("extra", "__class__", ""))] = draw.choice(ODD)
-        else:
-            number = isinstance(container[key], (int, float)) and draw.random() < 0.5
-            container[key] = container[key] + draw.choice((-1, 1, 255)) if number else draw.choice(ODD)
-        yield {MANIFEST: manifest}
+        yield {MANIFEST: altered(bundle.manifest, draw)}
+
+
+def plans(bundle, count, draw):
+    """plan.json, altered once or twice."""
+    fields = json.loads((bundle.path / "plan.json").read_text())
+    for _ in range(count):
+        once = altered(fields, draw)
+        yield {"plan.json": json.dumps(altered(once, draw) if once and draw.random() < 0.5 else once).encode()}
 
 
 def tables(bundle, count, draw):
@@ -75,7 +88,7 @@ def models(bundle, count, draw):
         yield {"trainable.tflite": data}
 
 
-KINDS = {"manifest": manifests, "tables": tables, "tflite": models}
+KINDS = {"manifest": manifests, "plan": plans, "tables": tables, "tflite": models}
 
 
 def write(good, folder, changed):
@@ -111,6 +124,7 @@ def trainer_of(tables, info):
 def learn(folder):
     """Read a bundle as a runtime does, and train it. Raises ValueError where it is refused."""
     bundle = Bundle.load(folder)
+    bundle.check()
     verified(bundle.trainable)
     tables = checked_tables(bundle)
     info = runtime_module().tables_info(tables.address)

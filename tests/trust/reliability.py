@@ -96,7 +96,9 @@ def page(report):
         refused = "" if row["refused"] is None else f"{row['refused']:,}"
         lines.append(f"| {kind} | {row['tried']:,} | {refused} | 0 |")
     lines += ["", "## Memory of long runs", "", "| what | from | to | more resident memory, MB |", "|---|---:|---:|---:|"]
-    lines += [f"| {what} | {row['first']:,} | {row['last']:,} | {row['megabytes']:.1f} |" for what, row in report["grew"].items()]
+    lines += [
+        f"| {what} | {row['first']:,} | {row['last']:,} | {row['megabytes']:.1f} |" for what, row in report["grew"].items()
+    ]
     return HEAD + "\n".join(lines) + "\n"
 
 

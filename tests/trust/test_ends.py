@@ -17,8 +17,8 @@ signal.pause()
 
 
 def wait_for(condition):
-    """Within a minute; it takes under a second."""
-    for _ in range(600):
+    """Within ten minutes, on however busy a machine; it takes seconds."""
+    for _ in range(6000):
         if condition():
             return True
         time.sleep(0.1)
