@@ -3,7 +3,7 @@
     python tests/trust/reliability.py --count 5000 --rounds 500 --out docs/reliability.json
 
 What reads a file runs with an extension that is built with the address and the undefined behaviour sanitizer. Every figure comes
-from a test that passed: where one fails, nothing is written, and the exit code is pytest's.
+from a test that passed: where one fails, nothing is written, and the exit code is 1.
 """
 
 import argparse
@@ -23,7 +23,7 @@ OTHERS = ("trust/test_writers.py", "trust/test_bundle_folder.py", "trust/test_po
 OTHERS += ("trust/test_ends.py", "trust/test_long_runs.py", "runtime/test_fuzz.py", "backbones/test_imagenet_weights.py")
 HEAD = """# What was tried to lose, run or break something
 
-Written by `python tests/trust/reliability.py`, from tests that passed; not by hand. [SECURITY.md](../SECURITY.md) says what is
+Written by `python tests/trust/reliability.py {options}`, from tests that passed; not by hand. [SECURITY.md](../SECURITY.md) says what is
 promised. Damage: cut short, bits flipped, bytes overwritten, removed, inserted, doubled; words and values replaced. Checksums are
 right again where it says "repaired", and in the archives of .npz files. All that reads runs under the address and the undefined
 behaviour sanitizer.
@@ -61,7 +61,8 @@ def sanitized(folder):
     return {
         "TINYTRAIN_RUNTIME": str(next(folder.glob("keras_tinytrain/_runtime*"))),
         "LD_PRELOAD": " ".join(libraries),
-        "ASAN_OPTIONS": "detect_leaks=0:allocator_may_return_null=1",  # Python and TensorFlow leave much at their end
+        # Python and TensorFlow leave much at their end. A report goes to a file: pytest keeps what is written to the terminal.
+        "ASAN_OPTIONS": f"detect_leaks=0:allocator_may_return_null=1:log_path={folder / 'sanitizer'}",
     }
 
 
@@ -69,9 +70,11 @@ def run(names, folder, environment):
     """The figures that these tests record: (name, value). Ends the program where a test fails."""
     report = folder / "report.xml"
     tests = [str(ROOT / "tests" / name) for name in names]
-    done = subprocess.run([sys.executable, "-m", "pytest", "-q", *tests, f"--junitxml={report}"], cwd=ROOT, env=environment)
+    options = ["-q", "-o", "junit_family=xunit1", f"--junitxml={report}"]
+    done = subprocess.run([sys.executable, "-m", "pytest", *options, *tests], cwd=ROOT, env=environment)
     if done.returncode:
-        sys.exit(done.returncode)
+        print(*(each.read_text() for each in folder.glob("sanitizer*")), file=sys.stderr)
+        sys.exit(f"pytest ended with {done.returncode}: nothing is written.")
     return [(each.get("name"), each.get("value")) for each in xml.etree.ElementTree.parse(report).iter("property")]
 
 
@@ -99,7 +102,8 @@ def page(report):
     lines += [
         f"| {what} | {row['first']:,} | {row['last']:,} | {row['megabytes']:.1f} |" for what, row in report["grew"].items()
     ]
-    return HEAD + "\n".join(lines) + "\n"
+    options = "--count {count} --rounds {rounds} --seed {seed}".format_map(report)
+    return HEAD.format(options=options) + "\n".join(lines) + "\n"
 
 
 if __name__ == "__main__":
