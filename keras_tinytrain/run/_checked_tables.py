@@ -25,7 +25,23 @@ def checked_tables(bundle: Bundle) -> ReadTables:
             raise ValueError(
                 f"{source}: {num_bytes} B of weights at offset {offset} do not lie in the {len(trainable)} B of trainable.tflite."
             )
+    sizes: dict[int, int] = {}
+    for output, size in _kept(tables):
+        if sizes.setdefault(output, size) != size:
+            raise ValueError(
+                f"{source}: output {output} of trainable.tflite is said to have {size} values, and {sizes[output]}. Export the "
+                "bundle again."
+            )
     return tables
+
+
+def _kept(tables: ReadTables) -> typing.Iterator[tuple[int, int]]:
+    """(output of the trainable part, number of its values) of every tensor that is kept there, and of the head."""
+    values = tables.tables
+    tensors = tables.array(values.tensors, "Tensor", values.num_tensors)
+    for output, tensor in ((values.head_output, tensors[-1]), *((each.kept, each) for each in tensors)):
+        if output >= 0:
+            yield output, tensor.height * tensor.width * tensor.channels
 
 
 def _weights(tables: ReadTables) -> typing.Iterator[tuple[int, int, int]]:

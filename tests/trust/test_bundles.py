@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import re
 import shutil
 import threading
 
@@ -167,6 +168,26 @@ def test_arrays_are_as_long_as_the_tables_say(good, case, tmp_path):
     write(good, tmp_path / "bad", {"tables.cpp": (text[:where] + new + text[where + len(old) :]).encode()})
     with pytest.raises(ValueError, match="tables.cpp"):
         checked_tables(Bundle.load(tmp_path / "bad"))
+
+
+def test_an_output_that_holds_tensors_of_two_sizes_is_refused(good, tmp_path):
+    """The backward pass would read the larger one past the smaller one's end."""
+    text = (good.path / "tables.cpp").read_text()
+    rows = re.findall(r"^    \{(\d+), (\d+), (\d+), ([^,]+), (-?\d+), (\d+),(.*)$", text, re.MULTILINE)
+    row = next(row for row in rows if row[5] != "0")
+    old, new = ("    {{{}, {}, {}, {}, {}, {},{}".format(*row[:5], kept, row[6]) for kept in (row[5], "0"))
+    write(good, tmp_path / "bad", {"tables.cpp": text.replace(old, new).encode()})
+    with pytest.raises(ValueError, match="tables.cpp: output 0 of trainable.tflite is said to have "):
+        HostRuntime(tmp_path / "bad")
+
+
+def test_the_trainer_reads_no_further_than_an_output_goes(good):
+    tables = checked_tables(good)
+    info = _runtime.tables_info(tables.address)
+    first, *others = info["tensors"]
+    short = trainer_of(tables, {**info, "tensors": [first, *({**each, "shape": (1, 1, 1)} for each in others)]})
+    with pytest.raises(ValueError, match="what run_trainable returns must have .* elements, received 1"):
+        learned(short, info)
 
 
 def test_the_tables_that_a_board_gets_are_those_that_were_read(good, tmp_path):

@@ -328,13 +328,13 @@ class PyTrainer {
            });
   }
 
-  // Elements of output i: those of the tensor that is kept there; any number if the runtime never reads it.
+  // Elements of output i: those of the largest tensor that is kept there; any number if the runtime never reads it.
   std::int64_t OutputElements(std::int32_t i, const py::object& result) const {
-    if (i == tables_.head_output) return tt::NumElements(tables_.tensors[tables_.num_tensors - 1]);
+    std::int32_t largest = i == tables_.head_output ? tt::NumElements(tables_.tensors[tables_.num_tensors - 1]) : 0;
     for (std::int32_t t = 0; t < tables_.num_tensors; ++t) {
-      if (tables_.tensors[t].kept == i) return tt::NumElements(tables_.tensors[t]);
+      if (tables_.tensors[t].kept == i) largest = std::max(largest, tt::NumElements(tables_.tensors[t]));
     }
-    return result.cast<py::array>().size();
+    return largest > 0 ? largest : result.cast<py::array>().size();
   }
 
   static bool Bind(void* context, std::int32_t tensor, const void* data, std::size_t bytes) {
