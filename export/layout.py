@@ -16,7 +16,7 @@ from keras_tinytrain.export.limits import check_fits, flash_bytes
 from keras_tinytrain.export.request import ExportRequest
 from keras_tinytrain.export.settings import WEIGHTS_IN_RAM
 from keras_tinytrain.export.tables import tables_bytes
-from keras_tinytrain.export.tflite.arena import smallest_arena
+from keras_tinytrain.export.tflite.arena import board_arena, smallest_arena
 from keras_tinytrain.tflm_runtime.rounding import whole_pages
 
 
@@ -28,7 +28,7 @@ class Layout:
         board: it is for.
         trainable, graph: as they will run. A layer is split where RAM holds only its trained channels.
         in_ram: what RAM holds of each trained layer; () with candidates.
-        arenas: {"frozen_arena": bytes, "trainable_arena": bytes}, as TensorFlow Lite Micro needs them.
+        arenas: {"frozen_arena": bytes, "trainable_arena": bytes}, as TensorFlow Lite Micro needs them with the board's kernels.
         memory: of training, by part.
         room: how SRAM is divided between the models' arena and the trainer's.
         sram, flash: {part: bytes, ..., "total": bytes}.
@@ -54,7 +54,7 @@ class Layout:
     @property
     def fits(self) -> bool:
         """Whether the board has room for it."""
-        return self.sram["total"] <= self.board.available_sram_bytes and self.flash["total"] <= self.board.flash_bytes
+        return self.sram["total"] <= self.board.available_sram_bytes and self.flash["total"] <= self.board.available_flash_bytes
 
     def check_fits(self, remedy: Callable[[], str] = str) -> None:
         """Raise ValueError, naming the largest parts, where the board has no room for it; `remedy` gives the advice."""
@@ -66,14 +66,14 @@ class Layout:
         """One sentence for a user who has not exported yet."""
         sram, flash = (f"{parts['total'] / 1000:,.0f}" for parts in (self.sram, self.flash))
         free = f"{self.board.available_sram_bytes / 1000:,.0f} KB of SRAM that board {self.board.name} leaves free"
-        return f"Its export takes {sram} of the {free}, and {flash} of {self.board.flash_bytes / 1000:,.0f} KB of flash."
+        return f"Its export takes {sram} of the {free}, and {flash} of {self.board.available_flash_bytes / 1000:,.0f} KB of flash."
 
     def __str__(self) -> str:
         board = self.board
         return (
             f"{'Fits' if self.fits else 'Does not fit'} board {board.name}\n"
             f"  SRAM  {_share(self.sram['total'], board.available_sram_bytes)}: {_parts(self.sram)}\n"
-            f"  flash {_share(self.flash['total'], board.flash_bytes)}: {_parts(self.flash)}"
+            f"  flash {_share(self.flash['total'], board.available_flash_bytes)}: {_parts(self.flash)}"
         )
 
 
@@ -87,16 +87,16 @@ class _Accounted(typing.TypedDict):
 
 
 def lay_out(request: ExportRequest, converted: Converted) -> Layout:
-    """Give everything its bytes: by rule, except TensorFlow Lite Micro's arenas, which are measured.
+    """Give everything its bytes.
 
     Raises:
-        ValueError: the device has no room to choose among candidates. Whether a plan fits is up to `Layout.check_fits`.
+        ValueError: the device has no room to choose among candidates, or TensorFlow Lite Micro cannot run a model. Whether a plan fits is up to `Layout.check_fits`.
         ImportError: tflite-micro is not installed.
     """
     accounted = _accounted(request, converted)
-    frozen_arena = smallest_arena(converted.frozen) if converted.frozen else 0
+    frozen_arena = _arena(converted.frozen, request.board) if converted.frozen else 0
     trainable, graph, in_ram = _split(request, converted, frozen_arena, accounted)
-    arenas = {"frozen_arena": frozen_arena, "trainable_arena": smallest_arena(trainable)}
+    arenas = {"frozen_arena": frozen_arena, "trainable_arena": _arena(trainable, request.board)}
     memory = training_memory(graph, request.training, **accounted)
     room = _room(request, graph, memory, arenas, accounted)
     adaptive = request.candidates.limits(request.model, room) if request.candidates else None
@@ -112,6 +112,12 @@ def lay_out(request: ExportRequest, converted: Converted) -> Layout:
         flash=_flash(request, converted.frozen, trainable, graph, room),
         adaptive=adaptive,
     )
+
+
+def _arena(model: bytes, target: Board) -> int:
+    """Bytes of a model's arena on a board. It was run on this machine, so that an operator that cannot run is named now."""
+    smallest_arena(model)
+    return board_arena(model, target.kernels)
 
 
 def _accounted(request: ExportRequest, converted: Converted) -> _Accounted:
@@ -133,7 +139,7 @@ def _split(
     return choose_split(
         converted.trainable,
         converted.graph,
-        model_arena=lambda trainable_arena: scratch.model_arena(frozen_arena, trainable_arena),
+        model_arena=lambda split: scratch.model_arena(frozen_arena, board_arena(split, request.board.kernels)),
         only=WEIGHTS_IN_RAM[request.weights_in_ram],
     )
 
@@ -172,6 +178,7 @@ def device_accounting(request: ExportRequest) -> DeviceAccounting:
         num_views=len(request.views),
         num_classes=typing.cast(int, training.num_classes),
         features=request.features,
+        kernels=request.board.kernels,
     )
 
 

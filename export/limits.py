@@ -19,12 +19,12 @@ def check_fits(target: Board, sram: dict[str, int], flash: dict[str, int], *, re
     """
     for memory, parts, available, advice in (
         ("SRAM", sram, target.available_sram_bytes, remedy),
-        ("flash", flash, target.flash_bytes, remedy or 'Use a smaller model, fewer samples or views, or features="ram".'),
+        ("flash", flash, target.available_flash_bytes, remedy or 'Use a smaller model, fewer samples or views, or features="ram".'),
     ):
         if parts["total"] > available:
             largest = sorted((item for item in parts.items() if item[0] != "total"), key=lambda item: -item[1])[:3]
             named = ", ".join(f"{name} {num_bytes:,} B" for name, num_bytes in largest)
             raise ValueError(
-                f"The bundle needs {parts['total']:,} B of {memory}, board {target.name!r} has {available:,} B. Largest "
+                f"The bundle needs {parts['total']:,} B of {memory}, board {target.name!r} has {available:,} B for it. Largest "
                 f"parts: {named}. {advice}{' ' if advice else ''}Nothing was written."
             )

@@ -51,6 +51,7 @@ def _or_null(schema: _Schema) -> _Schema:
 
 _QUANTISED: _Schema = {"scale": {"type": "number", "minimum": 0}, "zero_point": _INT8}
 _BOARD = {"name": _TEXT, "cpu": _TEXT, "clock_hz": _SIZE, "sram_bytes": _COUNT, "flash_bytes": _COUNT}
+_LATER_BOARD: _Schema = {"reserved_flash_bytes": _SIZE, "kernels": _TEXT}  # releases before 0.2 did not write them
 _TRAINING: _Schema = {
     **dict.fromkeys(("optimizer", "weights", "updates"), _TEXT),
     "leave_one_out": _FLAG,
@@ -77,7 +78,7 @@ _FIELDS: _Schema = {
     "keras_tinytrain_bundle": {"type": "integer"},
     "name": _TEXT,
     "namespace": _NAME,
-    "board": _object({**_BOARD, "reserved_sram_bytes": _SIZE, "flash_page_bytes": _SIZE}),
+    "board": _object({**_BOARD, **_LATER_BOARD, "reserved_sram_bytes": _SIZE, "flash_page_bytes": _SIZE}, *_LATER_BOARD),
     "base_hash": _SHA256,
     "head": {"enum": ["prototypes", "softmax"]},
     "class_names": {**_array(_TEXT), "maxItems": 255},

@@ -6,7 +6,7 @@ The forward pass reads each kernel in one piece. A layer that is trained in part
 
 and only the weights of the first convolution move to RAM. Every value is computed as before, so that activations and all that
 is learned are the same bit for bit. It costs copies of the layer's output in the models' arena. They may be free: the arena is
-as large as the largest moment of either model. So TensorFlow Lite Micro is asked for its arena, layer by layer.
+as large as the largest moment of either model. So the arena is computed, layer by layer.
 
 A depthwise convolution is never split: its kernel is a few bytes a channel, and its input would have to be split with it.
 """
@@ -23,7 +23,6 @@ from keras_tinytrain.export.backward.graph import TrainableGraph, TrainedLayer
 from keras_tinytrain.export.backward.memory import layer_in_ram
 from keras_tinytrain.export.backward.operators import NONE, Layer
 from keras_tinytrain.export.tflite import flatbuffer as fb
-from keras_tinytrain.export.tflite.arena import smallest_arena
 
 _HasWeights = TypeVar("_HasWeights", Layer, TrainedLayer)
 
@@ -48,13 +47,13 @@ class RamChoice:
 
 
 def choose_split(
-    trainable: bytes, graph: TrainableGraph, *, model_arena: Callable[[int], int], only: bool | None = None
+    trainable: bytes, graph: TrainableGraph, *, model_arena: Callable[[bytes], int], only: bool | None = None
 ) -> tuple[bytes, TrainableGraph, tuple[RamChoice, ...]]:
     """Split the layers for which that takes fewer bytes of SRAM in all; those that save most are tried first.
 
     Args:
         trainable, graph: as `read_trainable` returns them.
-        model_arena: bytes of the arena which both models share, from those that the trainable one needs of it.
+        model_arena: bytes of the arena which both models share, from the trainable one.
         only: True splits whatever can be split, False nothing, None what is cheaper.
 
     Returns:
@@ -65,7 +64,7 @@ def choose_split(
     candidates.sort(key=lambda name: -_saving(whole[name]))
 
     def arena_with(names):
-        return model_arena(smallest_arena(split_layers(trainable, graph, names)[0]))
+        return model_arena(split_layers(trainable, graph, names)[0])
 
     chosen, growth = candidates, dict[str, int]()
     if only is not True:

@@ -1,4 +1,4 @@
-"""Ask TensorFlow Lite Micro itself how large its arena must be."""
+"""How large TensorFlow Lite Micro's arena must be: on a board by rule, on this machine by asking it."""
 
 import functools
 import pathlib
@@ -11,6 +11,8 @@ import typing
 import numpy as np
 
 from keras_tinytrain._quiet import quiet
+from keras_tinytrain.choose.arena import KERNELS, arena_bytes
+from keras_tinytrain.export.tflite.micro_graph import micro_graph
 
 
 def micro_runtime() -> types.ModuleType:
@@ -56,12 +58,32 @@ def new_interpreter(model_bytes: bytes, arena_bytes: int) -> MicroInterpreter:
     raise ValueError(f"TensorFlow Lite Micro does not run the model in an arena of {arena_bytes} B: {reason}")
 
 
+@functools.lru_cache(maxsize=256)
+def board_arena(model_bytes: bytes, kernels: str) -> int:
+    """The arena that a 32-bit board needs for a model, in bytes.
+
+    Of an operator whose bytes no table knows, TensorFlow Lite Micro is asked on this machine, where it needs no less.
+
+    Args:
+        model_bytes: a .tflite file.
+        kernels: a key of `choose.arena.KERNELS`.
+
+    Raises:
+        ImportError, ValueError: as `smallest_arena`, where that is asked.
+    """
+    graph = micro_graph(model_bytes)
+    needed = arena_bytes(graph, KERNELS[kernels])
+    if graph.is_known:
+        return needed
+    return needed + max(smallest_arena(model_bytes) - arena_bytes(graph, KERNELS["reference"]), 0)
+
+
 @functools.lru_cache(maxsize=16)
 def smallest_arena(model_bytes: bytes) -> int:
     """The smallest multiple of 16 bytes with which TFLM runs the model on this machine: a size that was run.
 
     Asking takes seconds, so the answers are remembered: an export and the host run after it ask for the same models.
-    Pointers take 8 bytes on a 64-bit host, so a 32-bit board needs a few percent less.
+    Pointers take 8 bytes on a 64-bit host. For a board see `board_arena`.
 
     Raises:
         ImportError: tflite-micro is not installed.

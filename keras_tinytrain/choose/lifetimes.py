@@ -117,18 +117,25 @@ def padded_copies(table: LayerTable, trained: frozenset[str]) -> dict[int, tuple
     copies = {}
     for index, pad in enumerate(table):
         readers = [row for row, other in enumerate(table) if index in other.inputs]
-        absorbed = all(table[row].name not in trained and _pads_as_same(table[row], pad) for row in readers)
+        absorbed = all(table[row].name not in trained and absorbing_window(table[row], pad) for row in readers)
         if pad.kind == "pad" and homes(table)[index] != index and not absorbed:
             copies[index] = index, max(readers)
     return copies
 
 
-def _pads_as_same(row: LayerInfo, pad: LayerInfo) -> bool:
-    """Whether padding "same" at some stride s pads as much as `pad`: (outputs - 1) s + kernel - inputs, or one more."""
-    return all(
-        any(
-            outputs == -(-size // s) and padded - size - max((outputs - 1) * s + kernel - size, 0) in (0, 1)
-            for s in range(1, size + 1)
-        )
-        for size, padded, kernel, outputs in zip(pad.input_shape, pad.output_shape, row.kernel_shape[:2], row.output_shape)
-    )
+def absorbing_window(row: LayerInfo, pad: LayerInfo) -> tuple[int, ...] | None:
+    """The kernel with which padding "same" at some stride s pads as much as `pad` does before a convolution; None: there is none.
+
+    It pads (outputs - 1) s + kernel - inputs. One more row or column of zeros in the kernel is one more of padding.
+    """
+    axes = zip(pad.input_shape, pad.output_shape, row.kernel_shape[:2], row.output_shape)
+    sizes = [_absorbing_size(*axis) for axis in axes]
+    return None if None in sizes else tuple(size for size in sizes if size)
+
+
+def _absorbing_size(size: int, padded: int, kernel: int, outputs: int) -> int | None:
+    for stride in range(1, size + 1):
+        missing = padded - size - max((outputs - 1) * stride + kernel - size, 0)
+        if outputs == -(-size // stride) and missing in (0, 1):
+            return kernel + missing
+    return None

@@ -4,15 +4,14 @@ import dataclasses
 import functools
 import math
 
-from keras_tinytrain.choose.arena import placed_bytes
-from keras_tinytrain.choose.backward_pass import Shapes, Step, interiors, place_gradients, values_read
-from keras_tinytrain.choose.lifetimes import homes, padded_copies, table_steps, tensor_spans
+from keras_tinytrain.choose.arena import KERNELS, arena_bytes
+from keras_tinytrain.choose.backward_pass import Shapes, Step, interiors, place_gradients
+from keras_tinytrain.choose.lifetimes import homes, table_steps
+from keras_tinytrain.choose.table_graph import table_graph
 from keras_tinytrain.choose.training_memory import OPTIMIZERS, WEIGHTS, LayerInRam, Training, TrainingMemory, training_memory
 from keras_tinytrain.model.layers import LayerInfo, LayerTable
 from keras_tinytrain.model.split import latest_cut
 from keras_tinytrain.tflm_runtime.rounding import align
-
-_OPERATOR_BYTES = 264  # of TensorFlow Lite Micro's arena, the mean over the networks of `backbones` and a little more
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,10 +24,8 @@ class DeviceAccounting:
     where the exporter splits them, which it does if that takes less. Gradients are held only while the frozen part does not
     run: they and the trainable part take turns with it in the models' arena.
 
-    TensorFlow Lite Micro's share of that arena is its int8 tensors, placed as it places them, 8 B per channel, 264 B per
-    operator and 1 KB: a little more than it takes on a 64-bit host. So an export promises no more than this estimate, except
-    where a network of many small convolutions has such small tensors that TensorFlow Lite Micro's start decides its arena: up
-    to half a KB more was seen, of 10 KB.
+    TensorFlow Lite Micro's share of that arena is what an export promises of the same operators (`choose.arena`). An export has
+    a few operators more or less than the layer table says, so that its promise is a little less, and seldom more.
 
     Args:
         optimizer, weights: as in the exporter's `TrainingSettings`.
@@ -36,9 +33,10 @@ class DeviceAccounting:
         num_views: augmented copies that are kept of each sample.
         num_classes: prototypes that are kept.
         features: "ram" or "flash": where the frozen part's outputs are kept.
+        kernels: a key of `choose.arena.KERNELS`: those that the board's TensorFlow Lite Micro has.
 
     Raises:
-        ValueError: `optimizer`, `weights` or `features` is none of those known.
+        ValueError: `optimizer`, `weights`, `features` or `kernels` is none of those known.
     """
 
     optimizer: str = "adam"
@@ -47,9 +45,11 @@ class DeviceAccounting:
     num_views: int = 0
     num_classes: int = 5
     features: str = "ram"
+    kernels: str = "arduino"
 
     def __post_init__(self):
-        for name, known in (("optimizer", OPTIMIZERS), ("weights", WEIGHTS), ("features", ("ram", "flash"))):
+        choices = {"optimizer": OPTIMIZERS, "weights": WEIGHTS, "features": ("ram", "flash"), "kernels": KERNELS}
+        for name, known in choices.items():
             if getattr(self, name) not in known:
                 raise ValueError(f"{name} expects one of {', '.join(known)}. Received: {getattr(self, name)!r}")
 
@@ -69,7 +69,7 @@ class DeviceAccounting:
 
     def training(self, table: LayerTable, choice: dict[str, int], *, split: bool = False) -> TrainingMemory:
         """What the trainer takes; `split`: RAM holds the trained channels alone, of the layers that can be split."""
-        cut, gradient_bytes, _ = _activation_memory(table, frozenset(choice))
+        cut, gradient_bytes = _gradient_memory(table, frozenset(choice))
         alone = {row.name for row in _split_layers(table, choice)} if split else set()
         return training_memory(
             Training(
@@ -88,11 +88,9 @@ class DeviceAccounting:
         )
 
     def _parts(self, table: LayerTable, choice: dict[str, int], split: bool) -> dict[str, int]:
-        _, _, (frozen_arena, trainable_arena) = _activation_memory(table, frozenset(choice))
-        if split:  # convolution, concatenation and reordering of both parts' outputs: three operators, one more tensor
-            sizes = [math.prod(row.output_shape) for row in _split_layers(table, choice)]
-            trainable_arena += 3 * _OPERATOR_BYTES * len(sizes) + align(max(sizes, default=0))
-        parts = self.training(table, choice, split=split).sram(frozen_arena, trainable_arena)
+        alone = frozenset(row.name for row in _split_layers(table, choice)) if split else frozenset[str]()
+        arenas = _arenas(table, frozenset(choice), alone, self.kernels)
+        parts = self.training(table, choice, split=split).sram(*arenas)
         return {name: num_bytes for name, num_bytes in parts.items() if name != "total"}
 
 
@@ -114,13 +112,24 @@ def _head_input(table: LayerTable) -> LayerInfo:
 
 
 @functools.lru_cache(maxsize=1024)
-def _activation_memory(table: LayerTable, names: frozenset[str]) -> tuple[int, int, tuple[int, int]]:
-    """What depends on the trained layers alone, whatever their channels: cut, bytes of gradients, both parts' arenas."""
+def _gradient_memory(table: LayerTable, names: frozenset[str]) -> tuple[int, int]:
+    """What depends on the trained layers alone, whatever their channels: the cut, and the bytes of gradients."""
+    steps, shapes = table_steps(table, names), {home: table[home].output_shape for home in homes(table)}
+    return _cut(table, names), _gradient_bytes(steps, shapes)
+
+
+def _cut(table: LayerTable, names: frozenset[str]) -> int:
     cut = latest_cut([row.inputs for row in table], min(map(table.index, names)))
     assert cut is not None  # the input is one
-    steps, shapes = table_steps(table, names), {home: table[home].output_shape for home in homes(table)}
-    arenas = _arena(table, 0, cut + 1, frozenset()), _arena(table, cut, len(table), names)
-    return cut, _gradient_bytes(steps, shapes), arenas
+    return cut
+
+
+@functools.lru_cache(maxsize=1024)
+def _arenas(table: LayerTable, names: frozenset[str], split: frozenset[str], kernels: str) -> tuple[int, int]:
+    """Estimates in bytes for the frozen part and for the trainable part, in which the layers `split` are two convolutions."""
+    cut, library = _cut(table, names), KERNELS[kernels]
+    frozen, trainable = table_graph(table, 0, cut + 1), table_graph(table, cut, len(table), names, split)
+    return arena_bytes(frozen, library), arena_bytes(trainable, library)
 
 
 def _gradient_bytes(steps: list[Step], shapes: Shapes) -> int:
@@ -128,19 +137,3 @@ def _gradient_bytes(steps: list[Step], shapes: Shapes) -> int:
     planes = interiors(steps, shapes)
     apart = [dataclasses.replace(step, elementwise=step.elementwise and len(step.inputs) == 1) for step in steps]
     return max(place_gradients(steps, shapes, planes).num_bytes, place_gradients(apart, shapes, planes).bound)
-
-
-def _arena(table: LayerTable, start: int, stop: int, trained: frozenset[str]) -> int:
-    """Estimate in bytes for the operators of rows [start, stop): their tensors, and TensorFlow Lite Micro's bookkeeping."""
-    operators = {home for home in homes(table)[start:stop] if home >= start}
-    operators |= set(padded_copies(table, trained)).intersection(range(start, stop))
-    per_channel = sum(8 * table[index].num_channels for index in operators if table[index].has_channels)
-    return align(tensor_bytes(table, start, stop, trained) + 1024 + _OPERATOR_BYTES * len(operators) + per_channel)
-
-
-def tensor_bytes(table: LayerTable, start: int, stop: int, trained: frozenset[str]) -> int:
-    """Bytes of the int8 tensors of rows [start, stop), as they are placed. Those that training reads are alive to the end."""
-    kept, spans = values_read(table_steps(table, trained)), dict(tensor_spans(table, start, stop))
-    spans |= {row: span for row, span in padded_copies(table, trained).items() if start <= row < stop}
-    sizes = {row: align(math.prod(table[row].output_shape)) for row in spans}
-    return placed_bytes((sizes[row], first, stop if row in kept else last) for row, (first, last) in sorted(spans.items()))

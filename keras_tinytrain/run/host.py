@@ -43,12 +43,8 @@ class HostRuntime(BundleRuntime):
         bundle = checked_bundle(bundle)
         self._tables = checked_tables(bundle)
         frozen, trainable = bundle.frozen, bundle.trainable
-        self._arenas = {
-            "frozen_arena": smallest_arena(frozen) if frozen else 0,
-            "trainable_arena": smallest_arena(trainable),
-        }
-        self._trainable = MicroModel(trainable, self._arenas["trainable_arena"])
-        self._frozen = MicroModel(frozen, self._arenas["frozen_arena"]) if frozen else None
+        self._trainable = MicroModel(trainable, smallest_arena(trainable))
+        self._frozen = MicroModel(frozen, smallest_arena(frozen)) if frozen else None
         tables, page_bytes = self._tables.address, bundle.manifest["board"]["flash_page_bytes"]
         self.feature_flash: NorFlash | None = None
         if bundle.manifest["features"]["memory"] == "flash":
@@ -91,7 +87,7 @@ class HostRuntime(BundleRuntime):
         self.trainer.factory_reset(self._slots())
 
     def bytes_used(self) -> dict[str, dict[str, int]]:
-        """Bytes in use, with the keys of `Bundle.promised_bytes`: the trainer's report, arenas that were run, file sizes."""
+        """Bytes in use, with the keys of `Bundle.promised_bytes`: the trainer's report beside the board's arenas, and file sizes."""
         memory = TrainingMemory.of(self.trainer.memory_parts())
         flash = flash_bytes(
             self.bundle.frozen,
@@ -100,7 +96,7 @@ class HostRuntime(BundleRuntime):
             features=self.feature_flash.data.size if self.feature_flash else 0,
             deltas=self.slots.data.size if self.slots else 0,
         )
-        return {"sram": memory.sram(**self._arenas), "scratch": memory.scratch, "flash": flash}
+        return {"sram": memory.sram(**self.bundle.manifest["arenas"]), "scratch": memory.scratch, "flash": flash}
 
     def _slots(self) -> NorFlash:
         if self.slots is None:

@@ -12,23 +12,22 @@ from hypothesis import strategies as st
 from keras import layers
 from models import gated_net, images, joined_net, pooled_net, separable_net, sequence_net, tiny_net
 
-from keras_tinytrain.choose.arena import placed_bytes
+from keras_tinytrain.choose.arena import KERNELS, arena_bytes
 from keras_tinytrain.choose.backward_pass import interiors, place_gradients, values_read
 from keras_tinytrain.choose.lifetimes import homes, table_steps
-from keras_tinytrain.choose.sram import DeviceAccounting, tensor_bytes
+from keras_tinytrain.choose.sram import DeviceAccounting
+from keras_tinytrain.choose.table_graph import table_graph
 from keras_tinytrain.export import Board, TrainingSettings, export_tflm
 from keras_tinytrain.export.backward.graph import read_trainable
 from keras_tinytrain.export.backward.memory import training_memory
-from keras_tinytrain.export.backward.operators import shape_of
 from keras_tinytrain.export.backward.selected import choose_split
-from keras_tinytrain.export.tflite import flatbuffer as fb
 from keras_tinytrain.export.tflite.convert import convert_int8
 from keras_tinytrain.export.tflite.cut import cut_model
+from keras_tinytrain.export.tflite.micro_graph import micro_graph
 from keras_tinytrain.model.fold import fold_batch_norm
 from keras_tinytrain.model.layers import layer_table
 from keras_tinytrain.model.split import latest_cut
 from keras_tinytrain.plan import LayerPlan, Plan
-from keras_tinytrain.tflm_runtime.rounding import align
 
 ROOMY = Board("roomy", "any", 1, 2**24, 2**24, flash_page_bytes=4096)
 WAYS = 3
@@ -171,6 +170,7 @@ accountings = st.builds(
     num_views=st.sampled_from([0, 2]),
     num_classes=st.sampled_from([2, 7]),
     features=st.sampled_from(["ram", "flash"]),
+    kernels=st.sampled_from(sorted(KERNELS)),
 )
 
 
@@ -180,25 +180,11 @@ def draw_choice(data, model):
     return {name: data.draw(st.integers(1, table[name].num_channels)) for name in sorted(names, key=table.index)}
 
 
-def exported_tensor_bytes(model_bytes):
-    """Bytes of a .tflite file's activations, as TensorFlow Lite Micro places them: outputs are alive to the end."""
-    if model_bytes is None:
-        return 0
-    model = fb.read_model(model_bytes)
-    graph, spans = model.subgraphs[0], {}
-    for index, operator in enumerate(graph.operators):
-        for tensor in (*operator.inputs, *operator.outputs):
-            if tensor >= 0 and fb.constant(model, tensor) is None:
-                spans[int(tensor)] = (spans.get(int(tensor), (index,))[0], index)
-    spans |= {int(tensor): (spans[int(tensor)][0], len(graph.operators)) for tensor in graph.outputs}
-    return placed_bytes((align(math.prod(shape_of(model, tensor))), *span) for tensor, span in sorted(spans.items()))
-
-
 @pytest.mark.slow
 @settings(max_examples=25, deadline=None)
 @given(net=nets, accounting=accountings, data=st.data())
 def test_estimate_is_never_below_the_promise(net, accounting, data):
-    """Of everything but TensorFlow Lite Micro's own bookkeeping, which is a mean."""
+    """With TensorFlow Lite Micro's own bookkeeping and the scratch of each library's kernels."""
     model = fold_batch_norm(net.build())
     table, choice = layer_table(model), draw_choice(data, model)
     plan = Plan(tuple(LayerPlan(name, tuple(range(count))) for name, count in choice.items()))
@@ -215,9 +201,11 @@ def test_estimate_is_never_below_the_promise(net, accounting, data):
         features=accounting.features,
     )
     cut = latest_cut([row.inputs for row in table], table.index(next(iter(choice))))
-    arenas = tensor_bytes(table, 0, cut + 1, frozenset()), tensor_bytes(table, cut, len(table), frozenset(choice))
-    estimated = accounting.training(table, choice).sram(*arenas)
-    promised = exported.sram(exported_tensor_bytes(frozen), exported_tensor_bytes(trainable))
+    library = KERNELS[accounting.kernels]
+    graphs = table_graph(table, 0, cut + 1), table_graph(table, cut, len(table), frozenset(choice))
+    estimated = accounting.training(table, choice).sram(*(arena_bytes(graph, library) for graph in graphs))
+    arenas = (arena_bytes(micro_graph(part), library) if part else 0 for part in (frozen, trainable))
+    promised = exported.sram(*arenas)
     assert all(estimated[part] >= num_bytes for part, num_bytes in promised.items()), (estimated, promised)
 
 
@@ -237,7 +225,7 @@ def test_parts_are_those_of_the_exported_graph(build, split):
     plan = Plan(tuple(LayerPlan(name, tuple(range(count))) for name, count in choice.items()))
     _, trainable, operators = cut_model(_converted(build), model, plan)
     trainable, graph = read_trainable(trainable, operators, plan)
-    _, graph, _ = choose_split(trainable, graph, model_arena=lambda trainable_arena: trainable_arena, only=split)
+    _, graph, _ = choose_split(trainable, graph, model_arena=len, only=split)
     accounting = DeviceAccounting(num_samples=4, num_views=1, num_classes=WAYS)
     pixels = int(np.prod(model.input_shape[1:]))
     exported = training_memory(
