@@ -11,12 +11,14 @@ from keras_tinytrain.export.backward.graph import TrainableGraph
 from keras_tinytrain.export.backward.memory import delta_bytes, feature_flash_bytes, training_memory
 from keras_tinytrain.export.backward.selected import RamChoice, choose_split
 from keras_tinytrain.export.boards import Board
+from keras_tinytrain.export.code_size import code_bytes
 from keras_tinytrain.export.conversion import Converted
 from keras_tinytrain.export.limits import check_fits, flash_bytes
 from keras_tinytrain.export.request import ExportRequest
 from keras_tinytrain.export.settings import WEIGHTS_IN_RAM
 from keras_tinytrain.export.tables import tables_bytes
 from keras_tinytrain.export.tflite.arena import board_arena, smallest_arena
+from keras_tinytrain.export.tflite.flatbuffer import operator_names
 from keras_tinytrain.tflm_runtime.rounding import whole_pages
 
 
@@ -165,6 +167,7 @@ def _flash(request: ExportRequest, frozen: bytes | None, trainable: bytes, graph
         tables=tables_bytes(graph, num_views=num_views),
         features=whole_pages(features, page_bytes),
         deltas=2 * whole_pages(delta, page_bytes),
+        code=code_bytes(operator_names(frozen) | operator_names(trainable), request.board.kernels),
     )
 
 

@@ -4,10 +4,9 @@ from keras_tinytrain.choose.training_memory import with_total
 from keras_tinytrain.export.boards import Board
 
 
-def flash_bytes(frozen: bytes | None, trainable: bytes, *, tables: int, features: int, deltas: int) -> dict[str, int]:
-    """Flash by part, in bytes. The code of the runtime and of TFLM is not counted."""
-    models = {"frozen_model": len(frozen or b""), "trainable_model": len(trainable)}
-    return with_total({**models, "tables": tables, "features": features, "deltas": deltas})
+def flash_bytes(frozen: bytes | None, trainable: bytes, **others: int) -> dict[str, int]:
+    """Flash by part, in bytes, and in "total"; `others` are the parts beside the models."""
+    return with_total({"frozen_model": len(frozen or b""), "trainable_model": len(trainable), **others})
 
 
 def check_fits(target: Board, sram: dict[str, int], flash: dict[str, int], *, remedy: str = "") -> None:
@@ -25,6 +24,6 @@ def check_fits(target: Board, sram: dict[str, int], flash: dict[str, int], *, re
             largest = sorted((item for item in parts.items() if item[0] != "total"), key=lambda item: -item[1])[:3]
             named = ", ".join(f"{name} {num_bytes:,} B" for name, num_bytes in largest)
             raise ValueError(
-                f"The bundle needs {parts['total']:,} B of {memory}, board {target.name!r} has {available:,} B for it. Largest "
+                f"The bundle needs {parts['total']:,} B of {memory}, board {target.name!r} has {available:,} B. Largest "
                 f"parts: {named}. {advice}{' ' if advice else ''}Nothing was written."
             )

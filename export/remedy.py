@@ -14,13 +14,16 @@ Size = Callable[[DeviceSettings], int | None]  # bytes of SRAM with these settin
 
 
 def advice(request: ExportRequest, converted: Converted, layout: Layout) -> str:
-    """What to do about an export that does not fit its board: other settings of the device, or another plan."""
+    """What to do about an export that does not fit its board: other settings of the device or, of SRAM, another plan."""
 
     def size(device: DeviceSettings) -> int | None:
         tried = lay_out(request.with_device(device), converted)
         return tried.sram["total"] if tried.fits else None
 
-    return f"{what_fits(request.device, request.board, size)} {_another_plan(request, layout)}".strip()
+    other_settings = what_fits(request.device, request.board, size)
+    if layout.sram["total"] <= request.board.available_sram_bytes:
+        return other_settings
+    return f"{other_settings} {_another_plan(request, layout)}".strip()
 
 
 def _another_plan(request: ExportRequest, layout: Layout) -> str:
@@ -40,7 +43,8 @@ def _another_plan(request: ExportRequest, layout: Layout) -> str:
 def _options(request: ExportRequest) -> str:
     """What `keras-tinytrain plan` is to be told of the device; of a board that it does not know, the memory."""
     board = request.device.board
-    known = BOARDS.get(board) == request.board or board.endswith(".toml")
+    named = BOARDS.get(board, request.board)
+    known = board.endswith(".toml") or board in BOARDS and dataclasses.replace(named, kernels=request.board.kernels) == request.board
     since = DeviceSettings(max_samples=0, board="" if known else board)
     memory = "" if known else f"--memory {request.board.available_sram_bytes} "
     return memory + flags(request.device, since=since)

@@ -120,6 +120,8 @@ def check(
         raise ValueError(f"plan expects a Plan, such as adapt(...).plan, or Candidates. Received: {plan!r}{none}")
     planned, training = plan.device or DeviceSettings(), _training(plan.device, training)
     folder, target = pathlib.Path(out), find_board(planned.board if board is None else board)
+    if planned.kernels:
+        target = dataclasses.replace(target, kernels=planned.kernels)
     head = planned.head if head is None else head
     features = planned.features if features is None else features
     chosen = {"head": head, "weights_in_ram": weights_in_ram, "features": features, "sketch": sketch, "project": project}

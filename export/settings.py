@@ -14,6 +14,7 @@ SKETCHES = ("serial", "imu", "camera")
 PROJECTS = ("arduino", "platformio", "esp-idf", "zephyr", "cmake")
 FLAGS = {  # of the fields of `DeviceSettings` that the command line sets
     "board": "--board",
+    "kernels": "--kernels",
     "head": "--head",
     "max_samples": "--max-samples",
     "features": "--features",

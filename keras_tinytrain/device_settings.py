@@ -18,6 +18,7 @@ class DeviceSettings:
         features: "ram" or "flash": where the device keeps the frozen part's outputs.
         views: (shift down, shift right, mirrored) of each copy of a sample that it keeps.
         scale, offset: stored values become the model's inputs as value * scale + offset, see `data.load_samples`.
+        kernels: those that are linked on the board, see `export.Board`; "": as the board says.
 
     Raises:
         ValueError: there is not one name for each class, or scale or offset is not finite.
@@ -35,6 +36,7 @@ class DeviceSettings:
     views: tuple[tuple[int, int, bool], ...] = ()
     scale: float = 1.0
     offset: float = 0.0
+    kernels: str = ""
 
     def __post_init__(self):
         object.__setattr__(self, "class_names", tuple(self.class_names))

@@ -7,6 +7,7 @@ import sys
 import typing
 
 from keras_tinytrain.backbones.names import BACKBONES
+from keras_tinytrain.choose.arena import KERNELS
 from keras_tinytrain.choose.training_memory import OPTIMIZERS, WEIGHTS
 from keras_tinytrain.device_settings import DeviceSettings
 from keras_tinytrain.export.boards import BOARDS
@@ -63,6 +64,8 @@ def settings_arguments(parser: argparse.ArgumentParser, board_text: str, *, unsa
     """
     known = f"{', '.join(BOARDS)}, or a .toml file that describes one"
     parser.add_argument("--board", help=f"{board_text}: {known} ({unsaid or DeviceSettings.board})")
+    text = f"kernels of the TensorFlow Lite Micro that you link: their memory is counted ({unsaid or 'as the board has them'})"
+    parser.add_argument("--kernels", choices=tuple(KERNELS), help=text)
     parser.add_argument("--max-samples", type=positive, help=f"samples that the device keeps ({unsaid or 'all of --samples'})")
     device_arguments(parser, unsaid=unsaid)
     view_argument(parser)

@@ -87,7 +87,8 @@ class HostRuntime(BundleRuntime):
         self.trainer.factory_reset(self._slots())
 
     def bytes_used(self) -> dict[str, dict[str, int]]:
-        """Bytes in use, with the keys of `Bundle.promised_bytes`: the trainer's report beside the board's arenas, and file sizes."""
+        """Bytes in use, with the keys of `Bundle.promised_bytes`: the trainer's report, file sizes, and what was
+        promised of TensorFlow Lite Micro's arenas and of code: this host has others."""
         memory = TrainingMemory.of(self.trainer.memory_parts())
         flash = flash_bytes(
             self.bundle.frozen,
@@ -95,6 +96,7 @@ class HostRuntime(BundleRuntime):
             tables=self._tables.num_bytes,
             features=self.feature_flash.data.size if self.feature_flash else 0,
             deltas=self.slots.data.size if self.slots else 0,
+            **{part: num_bytes for part, num_bytes in self.bundle.promised_bytes["flash"].items() if part == "code"},
         )
         return {"sram": memory.sram(**self.bundle.manifest["arenas"]), "scratch": memory.scratch, "flash": flash}
 

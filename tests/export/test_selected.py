@@ -1,5 +1,6 @@
 """Trained channels alone in RAM, one model or two: other bytes, the same activations and the same learning, bit for bit."""
 
+import functools
 import types
 
 import keras

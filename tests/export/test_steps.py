@@ -71,7 +71,7 @@ def test_the_layout_says_how_full_the_board_is(steps):
     assert sram.startswith(
         f"  SRAM  {layout.sram['total'] / 1000:,.0f} of 217 KB: model_arena {layout.sram['model_arena']:,} B, "
     )
-    assert flash.startswith(f"  flash {layout.flash['total'] / 1000:,.0f} of 983 KB: ")
+    assert flash.startswith(f"  flash {layout.flash['total'] / 1000:,.0f} of 897 KB: ")
     layout.check_fits()
 
 
