@@ -21,17 +21,21 @@ from keras_tinytrain.plan import LayerPlan, Plan
 # The smallest arenas that run, (frozen, trainable), of plans with so many trained channels: with TensorFlow Lite Micro of August
 # 2026 over CMSIS-NN of July 2026; and what the library of the Arduino IDE, of December 2023, reports to use.
 MEASURED = {
-    "digits": (NanoNet, {"b6.pw1": 130}, (38_336, 26_784), (39_444, 29_652)),
-    "gestures": (GestureNet, {"b5.pw2": 6, "b6.pw1": 144}, (16_560, 16_224), (16_532, 16_532)),
-    "mcunet": (lambda: MCUNet(weights=None), {"b10.pw1": 66}, (189_664, 100_656), (190_080, 107_316)),
+    "digits": (NanoNet, {}, "", {"b6.pw1": 130}, (38_336, 26_784), (39_444, 29_652)),
+    "gestures": (GestureNet, {}, "", {"b5.pw2": 6, "b6.pw1": 144}, (16_560, 16_224), (16_532, 16_532)),
+    "mcunet": (MCUNet, {}, "mcunet-5fps", {"b10.pw1": 66}, (189_664, 100_656), (190_080, 107_316)),
     "proxylessnas": (
-        lambda: ProxylessNASNet(weights=None),
+        ProxylessNASNet,
+        {},
+        "proxyless-w0.3",
         {"b14.pw1": 96, "b15.pw1": 123, "b17.pw1": 1},
         (164_544, 136_592),
         (165_104, 137_452),
     ),
     "mobilenet_v2": (
-        lambda: MobileNetV2((96, 96, 3), weights=None),
+        MobileNetV2,
+        {"input_shape": (96, 96, 3)},
+        "mbv2-w0.35",
         {"b11.pw1": 62, "b13.pw1": 192},
         (164_016, 90_112),
         (164_496, 95_320),
@@ -41,9 +45,10 @@ SLOW = ("mcunet", "proxylessnas", "mobilenet_v2")
 
 
 @pytest.mark.parametrize("name", [pytest.param(each, marks=[pytest.mark.slow] * (each in SLOW)) for each in MEASURED])
-def test_promise_is_what_was_measured_and_little_more(name):
-    build, choice, current, arduino = MEASURED[name]
-    parts = exported(fold_batch_norm(build()), choice)
+def test_promise_is_what_was_measured_and_little_more(name, shared_data):
+    build, options, weights, choice, current, arduino = MEASURED[name]
+    model = build(**options, weights=shared_data / "weights" / f"{weights}.npz") if weights else build()
+    parts = exported(fold_batch_norm(model), choice)
     assert tuple(board_arena(part, "cmsis-nn") for part in parts) == current
     for part, need in zip(parts, arduino):
         assert need <= board_arena(part, "arduino") <= 1.05 * need
@@ -68,12 +73,12 @@ def spread(count, num_channels):
 def test_no_arena_of_a_board_is_larger_than_on_this_machine_with_reference_kernels():
     """Pointers of 8 bytes take more, a little."""
     for part in exported(fold_batch_norm(GestureNet()), {"b6.pw1": 20}):
-        assert 0.9 * smallest_arena(part) <= board_arena(part, "reference") <= smallest_arena(part)
+        assert 0.85 * smallest_arena(part) <= board_arena(part, "reference") <= smallest_arena(part)
 
 
 def test_of_an_operator_that_no_table_knows_the_interpreter_is_asked():
     image = keras.Input((8, 8, 4))
-    x = keras.layers.UpSampling2D(2)(keras.layers.Conv2D(4, 3)(image))
+    x = keras.layers.Cropping2D(1)(keras.layers.Conv2D(4, 3)(image))
     model = convert_int8(keras.Model(image, x), np.random.default_rng(0).normal(size=(8, 8, 8, 4)))
     graph = micro_graph(model)
     assert not graph.is_known
