@@ -68,7 +68,9 @@ class Layout:
         """One sentence for a user who has not exported yet."""
         sram, flash = (f"{parts['total'] / 1000:,.0f}" for parts in (self.sram, self.flash))
         free = f"{self.board.available_sram_bytes / 1000:,.0f} KB of SRAM that board {self.board.name} leaves free"
-        return f"Its export takes {sram} of the {free}, and {flash} of {self.board.available_flash_bytes / 1000:,.0f} KB of flash."
+        return (
+            f"Its export takes {sram} of the {free}, and {flash} of {self.board.available_flash_bytes / 1000:,.0f} KB of flash."
+        )
 
     def __str__(self) -> str:
         board = self.board

@@ -18,7 +18,12 @@ def check_fits(target: Board, sram: dict[str, int], flash: dict[str, int], *, re
     """
     for memory, parts, available, advice in (
         ("SRAM", sram, target.available_sram_bytes, remedy),
-        ("flash", flash, target.available_flash_bytes, remedy or 'Use a smaller model, fewer samples or views, or features="ram".'),
+        (
+            "flash",
+            flash,
+            target.available_flash_bytes,
+            remedy or 'Use a smaller model, fewer samples or views, or features="ram".',
+        ),
     ):
         if parts["total"] > available:
             largest = sorted((item for item in parts.items() if item[0] != "total"), key=lambda item: -item[1])[:3]

@@ -44,7 +44,9 @@ def _options(request: ExportRequest) -> str:
     """What `keras-tinytrain plan` is to be told of the device; of a board that it does not know, the memory."""
     board = request.device.board
     named = BOARDS.get(board, request.board)
-    known = board.endswith(".toml") or board in BOARDS and dataclasses.replace(named, kernels=request.board.kernels) == request.board
+    known = board.endswith(".toml") or (
+        board in BOARDS and dataclasses.replace(named, kernels=request.board.kernels) == request.board
+    )
     since = DeviceSettings(max_samples=0, board="" if known else board)
     memory = "" if known else f"--memory {request.board.available_sram_bytes} "
     return memory + flags(request.device, since=since)

@@ -92,12 +92,23 @@ def arena_bytes(graph: MicroGraph, library: Library) -> int:
     Either the tensors decide, beside all bookkeeping; or, of small tensors, the lists that it needs only while it plans.
     """
     scratch = [(align(size), moment, moment) for moment, op in graph.operators for size in library.scratch(op)]
-    kept = _stacked(_kept(graph, library) + [(4 * len(scratch), 4)])
+    kept = _stacked([*_kept(graph, library), (4 * len(scratch), 4)])
     with_ends = _stacked([(kept, 1), *_ends(graph.num_inputs, library), *_ends(graph.num_outputs, library)])
-    num_buffers = len(graph.activations) + len(scratch)
-    planning = _REQUEST_BYTES * (len(scratch) + _MOST_REQUESTS) + _INFO_BYTES * (graph.num_tensors + len(scratch))
-    planning = align(planning + 4) + _PLANNED_BYTES * num_buffers
-    return max(align(with_ends) + placed_bytes((*graph.activations, *scratch)), align(kept) + align(planning))
+    starting = max(_planning_bytes(graph, len(scratch)), _preparing_bytes(graph, library))
+    starting += align(_REQUEST_BYTES * (len(scratch) + _MOST_REQUESTS) + 4)
+    return max(align(with_ends) + placed_bytes((*graph.activations, *scratch)), align(kept) + align(starting))
+
+
+def _planning_bytes(graph: MicroGraph, num_scratch: int) -> int:
+    """Of the lists of buffers to place."""
+    num_buffers = len(graph.activations) + num_scratch
+    return align(_INFO_BYTES * (graph.num_tensors + num_scratch)) + _PLANNED_BYTES * num_buffers
+
+
+def _preparing_bytes(graph: MicroGraph, library: Library) -> int:
+    """Of the tensors that one operator looks at: input, kernel with a zero point for each channel, bias, output."""
+    most_channels = max((operator.channels for _, operator in graph.operators), default=0)
+    return 4 * (library.tensor_bytes + _QUANTISATION_BYTES) + 2 * 4 * most_channels
 
 
 def _kept(graph: MicroGraph, library: Library) -> list[tuple[int, int]]:

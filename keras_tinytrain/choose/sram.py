@@ -11,7 +11,6 @@ from keras_tinytrain.choose.table_graph import table_graph
 from keras_tinytrain.choose.training_memory import OPTIMIZERS, WEIGHTS, LayerInRam, Training, TrainingMemory, training_memory
 from keras_tinytrain.model.layers import LayerInfo, LayerTable
 from keras_tinytrain.model.split import latest_cut
-from keras_tinytrain.tflm_runtime.rounding import align
 
 
 @dataclasses.dataclass(frozen=True)

@@ -6,7 +6,7 @@ import math
 from keras_tinytrain.choose.arena import MicroGraph
 from keras_tinytrain.choose.backward_pass import values_read
 from keras_tinytrain.choose.kernels import Operator
-from keras_tinytrain.choose.lifetimes import absorbing_window, homes, padded_copies, table_steps, tensor_spans
+from keras_tinytrain.choose.lifetimes import absorbing_window, padded_copies, table_steps, tensor_spans
 from keras_tinytrain.model.layers import LayerInfo, LayerTable
 from keras_tinytrain.tflm_runtime.rounding import align
 
@@ -45,7 +45,9 @@ def table_graph(
     activations = [(sizes[row], first, stop if row in kept else last) for row, (first, last) in sorted(spans.items())]
     parts = [(sizes[row], row, row) for row in spans if table[row].name in split]
     rows = [row for row in sorted(spans) if row >= start and table[row].kind != "input" and (row > start or not start)]
-    operators = [(row, operator) for row in rows for operator in _operators(_as_run(table, row, spans), table[row].name in split)]
+    operators = [
+        (row, operator) for row in rows for operator in _operators(_as_run(table, row, spans), table[row].name in split)
+    ]
     return MicroGraph(
         activations=(*activations, *parts),
         operators=tuple(operators),

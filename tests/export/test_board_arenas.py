@@ -10,6 +10,7 @@ from keras_tinytrain.choose.arena import KERNELS, MicroGraph, arena_bytes
 from keras_tinytrain.choose.kernels import Operator, cmsis_nn, cmsis_nn_2023, esp_nn, reference
 from keras_tinytrain.export.backward.graph import read_trainable
 from keras_tinytrain.export.backward.selected import choose_split
+from keras_tinytrain.export.code_size import code_bytes
 from keras_tinytrain.export.tflite.arena import board_arena, smallest_arena
 from keras_tinytrain.export.tflite.convert import convert_int8
 from keras_tinytrain.export.tflite.cut import cut_model
@@ -91,6 +92,19 @@ def test_lists_while_planning_decide_the_arena_of_tiny_tensors():
     graph = MicroGraph(tensors, operators, num_tensors=31)
     kept = 132 + 31 * 12 + 30 * 32 + 30 * 32
     assert arena_bytes(graph, KERNELS["reference"]) >= kept + 31 * (24 + 44) + 12 * 12
+
+
+BACKBONES = ("ADD", "CONCATENATION", "CONV_2D", "DEPTHWISE_CONV_2D", "GATHER", "MEAN")  # the operators of all five networks
+
+
+@pytest.mark.parametrize(("kernels", "need"), [("cmsis-nn", 166_196), ("arduino", 105_000)])
+def test_code_is_what_was_measured_and_little_more(kernels, need):
+    """The need: a firmware linked with that library, less its models and tables; of Arduino's, both libraries' own code."""
+    assert need <= code_bytes(BACKBONES, kernels) <= 1.06 * need
+
+
+def test_an_operator_without_a_figure_takes_code_too():
+    assert code_bytes([*BACKBONES, "NEW_OPERATOR"], "cmsis-nn") > code_bytes(BACKBONES, "cmsis-nn") > code_bytes([], "cmsis-nn")
 
 
 WIDE = Operator("CONV_2D", (9, 9, 16), (9, 9, 8), (3, 3), pads=(1, 1))

@@ -242,7 +242,9 @@ def test_sources_are_clean_and_need_no_start_up_code(bundle, tmp_path):
 
 def test_too_little_flash_for_features_writes_nothing(tmp_path, converted):
     board = Board("small", "cpu", 1, 10**6, 60_000, flash_page_bytes=16_384)
-    with pytest.raises(ValueError, match="of flash, board 'small' has.*Largest parts: code [0-9,]+ B, deltas 32,768 B, features 16,384"):
+    with pytest.raises(
+        ValueError, match="of flash, board 'small' has.*Largest parts: code [0-9,]+ B, deltas 32,768 B, features 16,384"
+    ):
         export(tmp_path / "net", board=board, features="flash")
     assert not list(tmp_path.iterdir())
 
