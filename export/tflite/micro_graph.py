@@ -2,6 +2,8 @@
 
 import math
 
+import numpy as np
+
 from keras_tinytrain.choose.arena import MicroGraph
 from keras_tinytrain.choose.kernels import Operator
 from keras_tinytrain.export.tflite import flatbuffer as fb
@@ -36,8 +38,8 @@ def _spans(graph):
 
 
 def _num_bytes(model, index):
-    item = fb.TENSOR_TYPES.get(model.subgraphs[0].tensors[index].type)
-    return align(math.prod(fb.shape_of(model, index)) * (item().itemsize if item else 4))
+    kind = fb.TENSOR_TYPES.get(model.subgraphs[0].tensors[index].type, np.int32)
+    return align(math.prod(fb.shape_of(model, index)) * np.dtype(kind).itemsize)
 
 
 def _operator(model, operator):

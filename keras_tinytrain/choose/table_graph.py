@@ -69,12 +69,16 @@ def _as_run(table: LayerTable, index: int, spans: dict[int, tuple[int, int]]) ->
 def _operators(row: LayerInfo, is_split: bool) -> list[Operator]:
     """What a row becomes: one operator, except that one-dimensional convolutions are reshaped before and after."""
     kinds = _OF_VECTORS if len(row.output_shape) == 1 and row.kind in _OF_VECTORS else _KINDS
-    shapes, is_sequence = [row.input_shape, row.output_shape], row.kind in ("conv", "depthwise") and len(row.input_shape) == 2
+    before, after, is_sequence = (
+        row.input_shape,
+        row.output_shape,
+        row.kind in ("conv", "depthwise") and len(row.input_shape) == 2,
+    )
     if is_sequence:
-        shapes = [(1, *shape) for shape in shapes]
-    operators = [_operator(kind, row, *shapes) for kind in kinds.get(row.kind, ("RESHAPE",))]
-    reshapes = [Operator("RESHAPE", *shapes)] * (2 * is_sequence)
-    parts = [operators[0]._replace(channels=0), *(Operator(kind, *shapes) for kind in _SPLIT)] if is_split else []
+        before, after = (1, *before), (1, *after)
+    operators = [_operator(kind, row, before, after) for kind in kinds.get(row.kind, ("RESHAPE",))]
+    reshapes = [Operator("RESHAPE", before, after)] * (2 * is_sequence)
+    parts = [operators[0]._replace(channels=0), *(Operator(kind, before, after) for kind in _SPLIT)] if is_split else []
     return [*operators, *parts, *reshapes]
 
 

@@ -51,8 +51,15 @@ def plan_for(
         NothingFits: no plan fits. The message names the options with which one does.
     """
     if device.board == NO_BOARD:
-        counts = {"num_samples": device.max_samples, "num_views": len(device.views), "num_classes": device.num_classes}
-        return choose(DeviceAccounting(device.optimizer, device.weights, features=device.features, **counts), {}), None
+        accounting = DeviceAccounting(
+            device.optimizer,
+            device.weights,
+            device.max_samples,
+            len(device.views),
+            device.num_classes,
+            device.features,
+        )
+        return choose(accounting, {}), None
     rehearsal = rehearse(model, samples.x, device)
     try:
         return rehearsal.plan(device, choose)
