@@ -8,6 +8,7 @@ from models import images, labelled_images, pooled_net, tiny_net
 
 from keras_tinytrain.export import TrainingSettings, export_tflm
 from keras_tinytrain.export.templates import resolver_method
+from keras_tinytrain.export.tflite.arena import smallest_arena
 from keras_tinytrain.plan import LayerPlan, Plan
 from keras_tinytrain.run import HostRuntime
 from tests.runtime.paths import ROOT
@@ -102,4 +103,4 @@ def test_two_arenas_give_the_same_delta_as_one(bundle, tflm, tmp_path):
         return
     arena, *lines = run_bundle(bundle, tflm, x, y, tmp_path, "TWO_ARENAS")
     assert lines == host_run(bundle, x, y)
-    assert int(arena.split()[1]) == pytest.approx(bundle.manifest["arenas"]["trainable_arena"], rel=0.15)
+    assert int(arena.split()[1]) == pytest.approx(smallest_arena(bundle.trainable), rel=0.15)
