@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import jsonschema
 import keras
 import numpy as np
 import pytest
@@ -11,10 +12,13 @@ from models import images, tiny_net
 
 from keras_tinytrain.choose.placement import Span, place
 from keras_tinytrain.choose.training_memory import TrainingMemory, with_total
+from keras_tinytrain.device_settings import DeviceSettings
+from keras_tinytrain.export import export_tflm
 from keras_tinytrain.export.backward.graph import read_trainable
 from keras_tinytrain.export.backward.memory import delta_bytes, feature_flash_bytes, training_memory
 from keras_tinytrain.export.boards import BOARDS, Board, board
 from keras_tinytrain.export.limits import check_fits
+from keras_tinytrain.export.manifest_schema import VERSION, schema
 from keras_tinytrain.export.settings import TrainingSettings
 from keras_tinytrain.export.tflite import _arena_probe, arena
 from keras_tinytrain.export.tflite.convert import convert_int8
@@ -222,6 +226,29 @@ def test_a_file_that_is_no_board_is_refused(tmp_path, text, message):
         board(tmp_path / "mine.toml")
     with pytest.raises(ValueError, match="other.toml does not exist: name a .toml file that describes a board"):
         board(tmp_path / "other.toml")
+
+
+def test_a_board_leaves_room_in_flash_and_knows_its_kernels():
+    assert board("nano33ble").available_flash_bytes == 983040 - 86016 and board("nano33ble").kernels == "arduino"
+    assert board("esp32s3").kernels == "esp-nn"
+    with pytest.raises(ValueError, match="kernels expects one of reference, cmsis-nn, arduino, esp-nn. Received: 'x86'"):
+        Board("b", "cpu", 1, 100, 100, kernels="x86")
+    with pytest.raises(
+        ValueError, match="reserved_flash_bytes expects a number from 0 to less than flash_bytes. Received: 100"
+    ):
+        Board("b", "cpu", 1, 100, 100, reserved_flash_bytes=100)
+
+
+def test_kernels_of_a_plan_are_those_of_its_export(tmp_path):
+    """A plan carries them; a manifest that an earlier release wrote has none, and loads."""
+    model = tiny_net()
+    plan = Plan((LayerPlan("logits", (0, 2)),), device=DeviceSettings(kernels="cmsis-nn"))
+    bundle = export_tflm(model, Plan.from_json(plan.to_json()), calibration=images(model, 8), out=tmp_path / "net")
+    assert bundle.manifest["board"]["kernels"] == "cmsis-nn"
+    assert bundle.manifest["arenas"]["frozen_arena"] == arena.board_arena(bundle.frozen, "cmsis-nn")
+    later = ("kernels", "reserved_flash_bytes")
+    fields = dict(bundle.manifest, board={key: value for key, value in bundle.manifest["board"].items() if key not in later})
+    assert not list(jsonschema.Draft4Validator(schema(VERSION)).iter_errors(fields))
 
 
 def test_what_does_not_fit_is_refused_with_the_largest_parts():
