@@ -69,7 +69,7 @@ def _wrong_kind(table, row, kinds):
 
 
 def candidates_line(table: LayerTable, names: Collection[str], first: Collection[str] = ()) -> str:
-    """ "candidates: 6 of 14 layers; 5 depthwise, 2 before the last 6 blocks, 1 LSTM (not trainable here)".
+    """ "head: classes, trained whole; candidates: 6 of 14 layers; 5 depthwise, 2 before the last 6 blocks, 1 LSTM (not trainable here)".
 
     Args:
         table: as `with_candidates` gives it.
@@ -80,4 +80,5 @@ def candidates_line(table: LayerTable, names: Collection[str], first: Collection
     others = [row for row in rows if row.name not in names]
     reasons = ("trained in any case" if row.name in first else row.left_out or "not scored" for row in others)
     told = ", ".join(f"{count} {reason}" for reason, count in collections.Counter(reasons).most_common())
-    return f"candidates: {len(rows) - len(others)} of {len(rows)} layers" + (f"; {told}" if told else "")
+    head = f"head: {', '.join(first)}, trained whole; " if first else ""
+    return f"{head}candidates: {len(rows) - len(others)} of {len(rows)} layers" + (f"; {told}" if told else "")

@@ -100,10 +100,11 @@ def _nothing_fits(table, budget, accounting, paid_first, order):
     costs = [(accounting.memory_bytes(table, choice), paper_cost.backward_macs(table, choice)) for choice in least]
     memory, macs = min([cost for cost in costs if cost[1] <= limit] or costs)
     what = f"all of {', '.join(map(repr, paid_first))}" if paid_first else "one channel"
+    other = "With head=None it need not be trained whole. " if paid_first else ""
     has_bytes, needs_bytes = (
         (f"{budget.memory_bytes:,} bytes and ", f'memory="{memory}B", ') if budget.memory is not None else ("", "")
     )
     return (
         f"The budget is too small to train {what} of model '{table.model_name}' ({candidates_line(table, order, paid_first)}): it "
-        f"has {has_bytes}{limit:,} backward MACs. The smallest that would do is Budget({needs_bytes}compute={macs})."
+        f"has {has_bytes}{limit:,} backward MACs. {other}The smallest that would do is Budget({needs_bytes}compute={macs})."
     )

@@ -17,6 +17,7 @@ from keras_tinytrain.model.split import split_model
 
 _SCALE = 4.0  # of the cosines that the logits start as; 10 did worse on digits, equally on sketches and glyphs
 _KNOWS = 0.5  # of the loss of a head of zeros: a head whose loss is lower than this has been trained
+_TELLS = 0.999  # of the loss when each unit has another class: a loss that is lower tells which class is whose
 
 
 def class_mean_weights(model: keras.Model, head: str, x: np.ndarray, y: Any, loss: Loss) -> list[np.ndarray] | None:
@@ -24,8 +25,8 @@ def class_mean_weights(model: keras.Model, head: str, x: np.ndarray, y: Any, los
 
     u_n = (f_n - mean f) / |f_n - mean f| for features f, the head's input; p_c = the mean of u over class c, of length 1;
     logit_c = _SCALE * p_c . (f - mean f) / mean_n |f_n - mean f|, and 0 for a class without a sample. A single unit gets
-    p_1 - p_0. It stays as it is where its loss shows that it was trained before, where labels are no classes, or where all
-    samples are of one class.
+    p_1 - p_0. It stays as it is where its loss shows that it was trained before, where labels are no classes, where all samples
+    are of one class, or where the loss is the same whichever unit a class has, as that of an embedding.
 
     Args:
         model: with `head` near its end.
@@ -36,13 +37,15 @@ def class_mean_weights(model: keras.Model, head: str, x: np.ndarray, y: Any, los
     """
     layer = find_layer(model, head)
     num_units = layer.kernel.shape[-1]
-    classes = _class_numbers(y, num_units)
+    classes = class_numbers(y, num_units)
     pointwise = int(np.prod(layer.kernel.shape[:-2])) == 1
     if classes is None or not pointwise or len(np.unique(classes)) < 2:
         return None
     frozen, ending = split_model(flatten(model), head)
     inputs = x if frozen is None else np.concatenate([frozen(x[some], training=False) for some in passes(len(x))])
-    if not _is_new(ending, layer, inputs, loss):
+    zeros = [np.zeros_like(weight) for weight in layer.get_weights()]
+    own, of_zeros = (_loss_with(ending, layer, weights, inputs, loss) for weights in (None, zeros))
+    if own <= _KNOWS * of_zeros:
         return None
     features = np.asarray(inputs, np.float64).reshape(len(inputs), -1, inputs.shape[-1]).mean(axis=1)
     centre = features.mean(axis=0)
@@ -53,7 +56,10 @@ def class_mean_weights(model: keras.Model, head: str, x: np.ndarray, y: Any, los
         directions = directions[:, 1:] - directions[:, :1]
     kernel = _SCALE / max(lengths.mean(), 1e-12) * directions
     weights = [kernel.reshape(layer.kernel.shape), -centre @ kernel]
-    return [weight.astype(np.float32) for weight in weights[: 2 if layer.use_bias else 1]]
+    start = [weight.astype(np.float32) for weight in weights[: 2 if layer.use_bias else 1]]
+    others = [np.roll(weight, 1, axis=-1) if num_units > 1 else -weight for weight in start]  # each unit has another class
+    right, wrong = (_loss_with(ending, layer, weights, inputs, loss) for weights in (start, others))
+    return start if right < _TELLS * wrong else None
 
 
 @contextlib.contextmanager
@@ -73,7 +79,7 @@ def _unit(vector):
     return vector / length if length else vector
 
 
-def _class_numbers(y, num_units):
+def class_numbers(y: Any, num_units: int) -> np.ndarray | None:
     """Class numbers (N,) of labels that are whole numbers or one-hot; None of others."""
     leaves = keras.tree.flatten(y)
     if len(leaves) != 1 or leaves[0] is None:
@@ -87,11 +93,7 @@ def _class_numbers(y, num_units):
     return labels.reshape(-1).astype(int)
 
 
-def _is_new(ending, layer, inputs, loss):
-    """Whether the head does little better than one of zeros, which knows nothing. `ending` is the model from the head on."""
-
-    def loss_with(weights):
-        with given_weights(layer, weights):
-            return sum(float(loss(ending(inputs[some], training=False), some)) for some in passes(len(inputs)))
-
-    return loss_with(None) > _KNOWS * loss_with([np.zeros_like(weight) for weight in layer.get_weights()])
+def _loss_with(ending, layer, weights, inputs, loss):
+    """The loss of all samples while `layer` has `weights`; None: its own. `ending` is the model from the head on."""
+    with given_weights(layer, weights):
+        return sum(float(loss(ending(inputs[some], training=False), some)) for some in passes(len(inputs)))

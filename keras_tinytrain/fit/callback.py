@@ -21,6 +21,7 @@ from keras_tinytrain.fit._borrowed_optimizer import BorrowedOptimizer
 from keras_tinytrain.fit._checks import check_fit, check_plan, frozen_layers
 from keras_tinytrain.fit._compiled_loss import compiled_loss
 from keras_tinytrain.fit._inference_mode import self_changing_layers
+from keras_tinytrain.fit._head import head_of
 from keras_tinytrain.fit._loan import Loan
 from keras_tinytrain.fit._new_head import class_mean_weights, given_weights
 from keras_tinytrain.fit._other_callbacks import other_callbacks
@@ -30,7 +31,6 @@ from keras_tinytrain.fit.frozen_cache import FrozenCache, split_for_cache
 from keras_tinytrain.fit.sparse import ChannelSlice, channel_optimizer, channel_slices, move_slices, sparse_train_step
 from keras_tinytrain.model.fold import canonical_form
 from keras_tinytrain.model.graph import find_layer
-from keras_tinytrain.model.head import classifier_head
 from keras_tinytrain.model.keras_package import build_sequential, copy_weights, is_keras2, keras_package, twin
 from keras_tinytrain.model.layers import layer_table
 from keras_tinytrain.model.private_keras import NoBatchHooks
@@ -65,8 +65,9 @@ class TinyTrainCallback(NoBatchHooks, keras.callbacks.Callback):
         layers: names; choose among these layers instead.
         kinds: "auto", "pointwise" or "all": which kinds of layers are candidates, see `choose.candidates.candidates`.
         strategy: how to choose, a key of `strategies.STRATEGIES`; "redrawn" chooses other channels every epoch.
-        head: name of the layer that every chosen plan trains whole; "auto" finds it, see `model.head.classifier_head`; None: no
-            layer is, and the head is a candidate like the others.
+        head: name of the layer that every chosen plan trains whole; "auto" finds it, see `model.head.classifier_head`, where
+            targets are not of the samples' shape, as an autoencoder's are; None: no layer is, and the head is a candidate like
+            the others.
         support: (x, y) to score on; None: the first batch.
         plan: a `Plan` to train, instead of choosing one.
         accounting: the bytes that the memory budget counts; None: `DeviceAccounting(features="flash")`, since the samples of a
@@ -264,7 +265,9 @@ class TinyTrainCallback(NoBatchHooks, keras.callbacks.Callback):
         options = {name: getattr(self, name) for name in ("last_blocks", "layers", "kinds", "strategy", "seed")}
         options["accounting"] = self.accounting or DeviceAccounting(features="flash")
         options["frozen"] = frozen_layers(self.model)
-        options["head"] = self._head_name(options["frozen"])
+        options["head"], no_head = head_of(self._described, self.head, x, y, options["frozen"])
+        if no_head and self.verbose:
+            print(f"head: none, since {no_head}; head='name' names one")
         loss, head, new_heads = compiled_loss(self.model, x, y), options["head"], {}
         with contextlib.ExitStack() as scored:
             if head and (weights := class_mean_weights(self._described, head, x, y, loss)):
@@ -273,13 +276,6 @@ class TinyTrainCallback(NoBatchHooks, keras.callbacks.Callback):
             plan = planner.choose(self._described, x, loss, self.budget, **options)
         self.model.reset_metrics()
         return plan, new_heads
-
-    def _head_name(self, frozen):
-        """The layer that every plan trains whole. A head that the user froze, or whose channels cannot be trained, is none."""
-        if self.head != "auto":
-            return self.head and layer_table(self._described).candidates(layers=[self.head])[0].name
-        name = classifier_head(self._described)
-        return name if name and name not in frozen and layer_table(self._described)[name].trainable else None
 
     def _give_back(self):
         """Make the model the user's own again."""
