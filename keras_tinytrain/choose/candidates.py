@@ -3,7 +3,7 @@
 import collections
 import dataclasses
 import numbers
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from keras_tinytrain.model.layers import FROZEN, LayerInfo, LayerTable
 
@@ -32,9 +32,18 @@ def candidates(
 
 
 def with_candidates(
-    table: LayerTable, last_blocks: int = 6, *, layers: Sequence[str] | None = None, kinds: str = "auto"
+    table: LayerTable,
+    last_blocks: int = 6,
+    *,
+    layers: Sequence[str] | None = None,
+    kinds: str = "auto",
+    whole_only: Mapping[str, str] | None = None,
 ) -> LayerTable:
-    """`table`, in which each layer with weights that is no candidate says why (`LayerInfo.left_out`); see `candidates`."""
+    """`table`, in which each layer with weights that is no candidate says why (`LayerInfo.left_out`); see `candidates`.
+
+    Args:
+        whole_only: {name: why} of layers whose channels cannot be trained one by one; only those named in `layers` are candidates.
+    """
     if kinds not in KINDS:
         raise ValueError(f"kinds expects one of {', '.join(map(repr, KINDS))}. Received: {kinds!r}")
     if isinstance(layers, str):
@@ -47,6 +56,7 @@ def with_candidates(
     wrong_kind = {row.name: _wrong_kind(table, row, kinds) for row in eligible} if layers is None else {}
     if all(wrong_kind.values()):
         wrong_kind = {}
+    wrong_kind |= whole_only or {} if layers is None else {}
     last = f"{last_blocks} blocks" if last_blocks > 1 else "block"
     elsewhere = f"before the last {last}" if layers is None else "not named"
     names = {row.name for row in eligible}

@@ -32,7 +32,7 @@ def choose(
         budget: memory and compute.
         scorer: layer names -> their Fisher information, where the caller has a faster way to it; None: `fisher_information`.
         strategy: a key of `strategies.STRATEGIES`.
-        task_options: of `strategies.make_task`: last_blocks, layers, kinds, accounting, rule, seed, frozen, head.
+        task_options: of `strategies.make_task`: last_blocks, layers, kinds, accounting, rule, seed, frozen, whole_only, head.
 
     Returns:
         The plan; `plan.explain()` says why.

@@ -10,7 +10,8 @@ A new one is a function under `@strategy("name")`. TinyTrain with layers by thei
 
 import dataclasses
 import functools
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any
 
 import keras
 import numpy as np
@@ -18,7 +19,7 @@ from numpy.typing import ArrayLike
 
 from keras_tinytrain._old_names import last_blocks_or_layers, old_keywords, warn_renamed
 from keras_tinytrain.choose import paper_cost
-from keras_tinytrain.choose.candidates import with_candidates
+from keras_tinytrain.choose.candidates import candidates_line, with_candidates
 from keras_tinytrain.choose.fisher import fisher_information
 from keras_tinytrain.choose.protocols import Accounting, Loss, Scorer
 from keras_tinytrain.choose.ranking import CRITERIA, Ranking, fisher_ranking, l2_ranking, random_ranking
@@ -109,6 +110,7 @@ def make_task(
     rule: str = "layers",
     seed: int = 0,
     frozen: Collection[str] = (),
+    whole_only: Mapping[str, str] | None = None,
     head: str | None = None,
 ) -> Task:
     """The `Task` of a built model, not necessarily canonical.
@@ -116,6 +118,7 @@ def make_task(
     Args:
         last_blocks, layers, kinds: which layers are candidates, see `candidates.candidates`.
         frozen: names of layers that are never candidates.
+        whole_only: {name: why} of layers whose channels cannot be trained one by one, see `candidates.with_candidates`.
         head: a layer that every plan trains whole, candidate or not; None: no layer is.
 
     The other arguments are those of `Task`.
@@ -126,10 +129,13 @@ def make_task(
     if not isinstance(budget, Budget):
         raise TypeError(f'budget expects a Budget, such as Budget("256KB", 0.15). Received: {budget!r}')
     canonical = canonical_form(model)
-    table = with_candidates(layer_table(canonical).frozen(frozen), last_blocks, layers=layers, kinds=kinds)
+    options: dict[str, Any] = {"layers": layers, "kinds": kinds, "whole_only": whole_only}
+    table = with_candidates(layer_table(canonical).frozen(frozen), last_blocks, **options)
     rows = tuple(row for row in table.weighted if not row.left_out)
     if head:
         table.candidates(layers=[head])  # refuses one that cannot be trained
+    elif not rows:
+        raise ValueError(f"Model '{model.name}' has no layer to choose channels of ({candidates_line(table, ())}). Name `layers`.")
     x = np.asarray(x, np.float32)
     return Task(canonical, table, rows, x, loss, budget, accounting or DeviceAccounting(), rule, seed, scorer, head)
 

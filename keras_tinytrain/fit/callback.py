@@ -21,6 +21,7 @@ from keras_tinytrain.fit._borrowed_optimizer import BorrowedOptimizer
 from keras_tinytrain.fit._checks import check_fit, check_plan, frozen_layers
 from keras_tinytrain.fit._compiled_loss import compiled_loss
 from keras_tinytrain.fit._inference_mode import self_changing_layers
+from keras_tinytrain.fit._constraints import whole_only
 from keras_tinytrain.fit._head import head_of
 from keras_tinytrain.fit._loan import Loan
 from keras_tinytrain.fit._new_head import class_mean_weights, given_weights
@@ -265,6 +266,7 @@ class TinyTrainCallback(NoBatchHooks, keras.callbacks.Callback):
         options = {name: getattr(self, name) for name in ("last_blocks", "layers", "kinds", "strategy", "seed")}
         options["accounting"] = self.accounting or DeviceAccounting(features="flash")
         options["frozen"] = frozen_layers(self.model)
+        options["whole_only"] = whole_only(self.model, layer_table(canonical_form(self._described)).names)
         options["head"], no_head = head_of(self._described, self.head, x, y, options["frozen"])
         if no_head and self.verbose:
             print(f"head: none, since {no_head}; head='name' names one")

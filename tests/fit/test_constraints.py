@@ -4,7 +4,8 @@ import keras
 import numpy as np
 import pytest
 
-from keras_tinytrain import LayerPlan, Plan, TinyTrainCallback
+from keras_tinytrain import Budget, LayerPlan, Plan, TinyTrainCallback
+from keras_tinytrain.fit._constraints import whole_only
 
 L, C = keras.layers, keras.constraints
 X = np.random.default_rng(0).normal(size=(48, 6, 6, 2)).astype(np.float32)
@@ -72,3 +73,59 @@ def test_constraint_that_mixes_channels_is_refused_by_name(constraint):
 def test_constraint_that_mixes_channels_holds_in_a_layer_trained_whole():
     _, after = fitted(Plan((LayerPlan("conv", (0, 1, 2, 3)),)), conv=C.UnitNorm(axis=-1))
     np.testing.assert_allclose(np.sqrt(np.square(after["conv"]).sum(axis=-1)), 1, rtol=1e-5)
+
+
+def two_convolutions(constraint, package=keras):
+    layers = package.layers
+    model = package.Sequential(
+        [
+            package.Input(X.shape[1:]),
+            layers.Conv2D(4, 3, activation="relu", name="first"),
+            layers.SeparableConv2D(4, 3, pointwise_constraint=constraint, name="second"),
+            layers.GlobalAveragePooling2D(),
+            layers.Dense(3, name="head", kernel_constraint=constraint),
+        ]
+    )
+    model.compile("sgd", package.losses.SparseCategoricalCrossentropy(from_logits=True))
+    return model
+
+
+@pytest.mark.parametrize("package", ["keras", "tf_keras"])
+def test_layer_whose_channels_are_mixed_is_no_candidate_and_is_told(package, capsys):
+    package = pytest.importorskip(package)
+    model, made = two_convolutions(package.constraints.UnitNorm(axis=-1), package), TinyTrainCallback(Budget(compute=0.9))
+    model.fit(X, Y, batch_size=48, callbacks=[made], verbose=0)
+    assert [layer.name for layer in made.plan.layers] == ["first", "head"]
+    assert "candidates: 1 of 4 layers; 1 depthwise, 1 whose UnitNorm mixes channels, 1 trained in any case" in capsys.readouterr().out
+
+
+def test_layer_whose_channels_are_mixed_is_trained_by_full():
+    model, made = two_convolutions(C.UnitNorm(axis=-1)), TinyTrainCallback(strategy="full", verbose=0)
+    model.fit(X, Y, batch_size=48, callbacks=[made], verbose=0)
+    assert [layer.name for layer in made.plan.layers] == ["first", "second.depthwise", "second.pointwise", "head"]
+
+
+def test_named_layer_whose_channels_are_mixed_is_refused():
+    made = TinyTrainCallback(Budget(compute=80), layers=["second.pointwise"], head=None, verbose=0)
+    with pytest.raises(ValueError, match="UnitNorm of .*pointwise_kernel' computes each channel"):
+        two_convolutions(C.UnitNorm(axis=-1)).fit(X, Y, batch_size=48, callbacks=[made], verbose=0)
+
+
+def test_model_whose_channels_are_all_mixed_trains_its_head_or_says_why():
+    def fit(**options):
+        model = keras.Sequential([keras.Input(X.shape[1:]), L.Conv2D(4, 3, kernel_constraint=C.UnitNorm(axis=-1), name="conv")])
+        model.add(L.GlobalAveragePooling2D())
+        model.add(L.Dense(3, name="head", kernel_constraint=C.UnitNorm(axis=-1)))
+        model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+        made = TinyTrainCallback(verbose=0, **options)
+        model.fit(X, Y, batch_size=48, callbacks=[made], verbose=0)
+        return [layer.name for layer in made.plan.layers]
+
+    assert fit() == ["head"]
+    with pytest.raises(ValueError, match="no layer to choose channels of .*2 whose UnitNorm mixes channels"):
+        fit(head=None)
+
+
+@pytest.mark.parametrize("constraint", [C.MaxNorm(1.0), C.NonNeg(), None])
+def test_constraint_within_a_channel_leaves_its_layer_a_candidate(constraint):
+    assert whole_only(two_convolutions(constraint), ["first", "second.depthwise", "second.pointwise", "head"]) == {}
