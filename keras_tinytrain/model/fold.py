@@ -29,7 +29,8 @@ def fold_batch_norm(model: keras.Model) -> keras.Model:
         after a layer:   BN(W x + b) = (s W) x + (s b + t)
         before a layer:  W BN(x) + b = (W s) x + (W t + b)
 
-    A layer that does nothing outside training, such as RandomFlip, is left out (Dropout stays), and so is mixed precision.
+    A layer that does nothing outside training, such as RandomFlip, is left out (Dropout stays), and so is mixed precision. One
+    that does something else in training, such as RandomCrop, does what it does outside.
     Convolutions and pooling over sequences become those over images of height 1, under their names. A
     separable convolution becomes its two convolutions, "<name>.depthwise" and "<name>.pointwise", and SiLU a product with
     "<name>.sigmoid".
@@ -59,7 +60,7 @@ def fold_batch_norm(model: keras.Model) -> keras.Model:
             return args[0]
         biased = {"use_bias": True} if layer in after or layer in before else {}
         copy = copies[layer] = _copy_layer(layer, **biased)
-        return copy(*args, **kwargs)
+        return copy(*args, **{**kwargs, **_for_inference(layer)})
 
     folded = rebuild(flat, call)
     for layer, copy in copies.items():
@@ -70,7 +71,7 @@ def fold_batch_norm(model: keras.Model) -> keras.Model:
 def canonical_form(model: keras.Model) -> keras.Model:
     """`fold_batch_norm(model)`; where that would change nothing `model` flattened, which shares its layers: only to be read."""
     flat = _unfolded(model)
-    changes = any(_is_fused(layer) or is_silu(layer) or _wider(layer) for layer in flat.layers)
+    changes = any(_is_fused(layer) or is_silu(layer) or _wider(layer) or _for_inference(layer) for layer in flat.layers)
     if changes or any(_foldable_norms(flat)) or _idle_layers(flat):
         return fold_batch_norm(model)
     return flat
@@ -96,6 +97,12 @@ def _is_idle(layer, source):
     x = np.random.default_rng(0).normal(0, 100, shape).astype(layer.compute_dtype)
     output = np.asarray(layer(x, training=False))
     return output.shape == x.shape and np.array_equal(output, x)
+
+
+def _for_inference(layer):
+    """The argument without which a layer, such as RandomCrop, does what it does in training."""
+    training = inspect.signature(layer.call).parameters.get("training") if isinstance(layer, keras.layers.Layer) else None
+    return {"training": False} if training and training.default is True else {}
 
 
 def _is_fused(layer):

@@ -106,7 +106,7 @@ def test_layer_whose_channels_are_mixed_is_trained_by_full():
 
 
 def test_named_layer_whose_channels_are_mixed_is_refused():
-    made = TinyTrainCallback(Budget(compute=80), layers=["second.pointwise"], head=None, verbose=0)
+    made = TinyTrainCallback(Budget(compute=40), layers=["second.pointwise"], head=None, verbose=0)
     with pytest.raises(ValueError, match="UnitNorm of .*pointwise_kernel' computes each channel"):
         two_convolutions(C.UnitNorm(axis=-1)).fit(X, Y, batch_size=48, callbacks=[made], verbose=0)
 

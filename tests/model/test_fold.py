@@ -270,3 +270,18 @@ def test_a_layer_that_cannot_be_copied_is_named():
     model = keras.Sequential([keras.Input((4,)), Own(3), layers.Dense(2, activation="relu")])
     with pytest.raises(ValueError, match=r"Layer 'mine', a Own, cannot be copied by its get_config\(\)"):
         fold_batch_norm(model)
+
+
+class Jitter(layers.Layer):
+    """A layer of a user's, random by default as Keras' RandomCrop is; outside training it halves."""
+
+    def call(self, inputs, training=True):
+        return inputs * keras.random.uniform((), 0.0, 1.0) if training else inputs / 2
+
+
+@pytest.mark.parametrize("make", [canonical_form, fold_batch_norm])
+def test_layers_that_are_random_by_default_are_not_random_in_it(make):
+    model = keras.Sequential([keras.Input((4,)), Jitter(), layers.Dense(3)])
+    x = np.random.default_rng(0).normal(size=(5, 4)).astype(np.float32)
+    assert np.array_equal(make(model)(x), model(x, training=False))
+    assert not np.array_equal(model(x), model(x))
