@@ -97,7 +97,7 @@ def read_trainable(
     outputs = [head, *sorted({order[index] for index in read} - {head, features})]
     if len(outputs) > MAX_OUTPUTS:
         raise ValueError(
-            f"Training would keep {len(outputs)} activations, the runtime at most {MAX_OUTPUTS}. Plan fewer or later layers."
+            f"Training would keep too many activations: {len(outputs)}, the runtime keeps {MAX_OUTPUTS}. Plan fewer or later layers."
         )
     planes = interiors(steps, shapes)
     gradients = place_gradients(steps, shapes, planes)

@@ -3,11 +3,13 @@
 import collections
 import dataclasses
 import numbers
+import re
 from collections.abc import Collection, Mapping, Sequence
 
 from keras_tinytrain.model.layers import FROZEN, LayerInfo, LayerTable
 
 KINDS = ("auto", "pointwise", "all")
+_FIRST_CLAUSE = re.compile(r".*?(?=[;:.] |\.?$)")  # the first of a reason, without the remedy
 
 
 def candidates(
@@ -63,7 +65,11 @@ def with_candidates(
 
     def left_out(row):
         if row.reason:
-            return "frozen by trainable=False" if row.reason == FROZEN else f"{row.reason.split(';')[0]} (not trainable here)"
+            return (
+                "frozen by trainable=False"
+                if row.reason == FROZEN
+                else f"{_FIRST_CLAUSE.match(row.reason)[0]} (not trainable here)"
+            )
         return wrong_kind.get(row.name, "") if row.name in names or not row.has_channels else elsewhere
 
     return LayerTable(table.model_name, tuple(dataclasses.replace(row, left_out=left_out(row)) for row in table))

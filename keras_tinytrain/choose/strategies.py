@@ -135,7 +135,9 @@ def make_task(
     if head:
         table.candidates(layers=[head])  # refuses one that cannot be trained
     elif not rows:
-        raise ValueError(f"Model '{model.name}' has no layer to choose channels of ({candidates_line(table, ())}). Name `layers`.")
+        raise ValueError(
+            f"Model '{model.name}' has no layer to choose channels of ({candidates_line(table, ())}). Name `layers`."
+        )
     x = np.asarray(x, np.float32)
     return Task(canonical, table, rows, x, loss, budget, accounting or DeviceAccounting(), rule, seed, scorer, head)
 

@@ -20,9 +20,9 @@ from keras_tinytrain.fit import _resume
 from keras_tinytrain.fit._borrowed_optimizer import BorrowedOptimizer
 from keras_tinytrain.fit._checks import check_fit, check_plan, frozen_layers
 from keras_tinytrain.fit._compiled_loss import compiled_loss
-from keras_tinytrain.fit._inference_mode import self_changing_layers
 from keras_tinytrain.fit._constraints import whole_only
 from keras_tinytrain.fit._head import head_of
+from keras_tinytrain.fit._inference_mode import self_changing_layers
 from keras_tinytrain.fit._loan import Loan
 from keras_tinytrain.fit._new_head import class_mean_weights, given_weights
 from keras_tinytrain.fit._other_callbacks import other_callbacks

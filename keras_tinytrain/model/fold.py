@@ -10,6 +10,7 @@ import keras
 import numpy as np
 
 from keras_tinytrain._text import keras_reason
+from keras_tinytrain.model._pairwise import pairwise
 from keras_tinytrain.model._separable import separate_convolutions
 from keras_tinytrain.model._silu import is_silu, separate_silu
 from keras_tinytrain.model._two_dimensional import two_dimensional
@@ -79,7 +80,7 @@ def canonical_form(model: keras.Model) -> keras.Model:
 
 def _unfolded(model):
     """The flat model in the layers that the device knows, before norms are folded and activations separated."""
-    return two_dimensional(separate_convolutions(flatten(model)))
+    return pairwise(two_dimensional(separate_convolutions(flatten(model))))
 
 
 def _idle_layers(flat):

@@ -169,3 +169,18 @@ def test_plan_tells_its_candidates():
     model, x = separable_net(), np.random.default_rng(0).random((8, 12, 12, 3), np.float32)
     plan = choose(model, x, summed_cross_entropy(np.arange(8) % 4), Budget("64KB", 0.5), last_blocks=2)
     assert "candidates: 2 of 9 layers; 5 before the last 2 blocks, 2 depthwise" in plan.explain().splitlines()
+
+
+def test_reasons_are_counted_by_their_first_clause():
+    reasons = (
+        "too many values: 65, at most 64. Plan fewer.",
+        "too many values: 99, at most 64. Plan fewer.",
+        "dilated; use 1",
+        "odd.",
+    )
+    table = layer_table(tiny_net())
+    marked = with_candidates(table.frozen(dict(zip(table.names, reasons))))
+    assert (
+        "2 too many values (not trainable here), 1 dilated (not trainable here), 1 odd (not trainable here)"
+        in candidates_line(marked, [row.name for row in marked.weighted if not row.left_out])
+    )

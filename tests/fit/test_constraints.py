@@ -96,7 +96,10 @@ def test_layer_whose_channels_are_mixed_is_no_candidate_and_is_told(package, cap
     model, made = two_convolutions(package.constraints.UnitNorm(axis=-1), package), TinyTrainCallback(Budget(compute=0.9))
     model.fit(X, Y, batch_size=48, callbacks=[made], verbose=0)
     assert [layer.name for layer in made.plan.layers] == ["first", "head"]
-    assert "candidates: 1 of 4 layers; 1 depthwise, 1 whose UnitNorm mixes channels, 1 trained in any case" in capsys.readouterr().out
+    assert (
+        "candidates: 1 of 4 layers; 1 depthwise, 1 whose UnitNorm mixes channels, 1 trained in any case"
+        in capsys.readouterr().out
+    )
 
 
 def test_layer_whose_channels_are_mixed_is_trained_by_full():

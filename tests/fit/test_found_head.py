@@ -16,7 +16,9 @@ CLASSES = np.arange(12) % 8
 
 def dense_net(units=8, loss="mse", ending=None):
     keras.utils.set_random_seed(0)
-    model = keras.Sequential([keras.Input((8,)), layers.Dense(6, "relu", name="code"), layers.Dense(units, ending, name="last")])
+    model = keras.Sequential(
+        [keras.Input((8,)), layers.Dense(6, "relu", name="code"), layers.Dense(units, ending, name="last")]
+    )
     model.compile("sgd", loss)
     return model
 
@@ -48,7 +50,10 @@ def test_autoencoder_fits_within_a_budget_that_its_last_layer_exceeds(capsys):
     model, made = dense_net(), TinyTrainCallback(Budget(compute=40))  # the last layer takes 6 x 8
     model.fit(X, X, callbacks=[made], verbose=0)
     assert 0 < len(made.plan["last"].channels) < 8
-    assert "head: none, since targets have the samples' shape, as an autoencoder's; head='name' names one" in capsys.readouterr().out
+    assert (
+        "head: none, since targets have the samples' shape, as an autoencoder's; head='name' names one"
+        in capsys.readouterr().out
+    )
 
 
 def test_head_that_was_found_is_told(capsys):
