@@ -111,6 +111,22 @@ def joined_net(*, size=12, seed=0):
     return _calibrated(keras.Model(image, x, name="joined_net"), seed)
 
 
+def branches_net(*, size=10, seed=0):
+    """A sum, a product and a concatenation of more than two tensors, these ending in ReLU, sigmoid, tanh and ELU.
+
+    (N, size, size, 3) -> (N, 5) embeddings.
+    """
+    keras.utils.set_random_seed(seed)
+    x = image = keras.Input((size, size, 3), name="image")
+    x = layers.Conv2D(6, 3, strides=2, activation="relu", name="stem")(x)
+    x = layers.Add(name="sum")([x, layers.Conv2D(6, 3, padding="same", name="near")(x), layers.Conv2D(6, 1, name="same")(x)])
+    ends = ("relu", "sigmoid", "tanh", "elu")
+    x = layers.Concatenate(name="join")([layers.Conv2D(3 + n, 1, activation=end, name=end)(x) for n, end in enumerate(ends)])
+    gates = [layers.Conv2D(18, 1, activation="sigmoid", name=f"gate{n}")(x) for n in (1, 2)]
+    x = layers.GlobalAveragePooling2D(name="pool")(layers.Multiply(name="product")([x, *gates]))
+    return _calibrated(keras.Model(image, layers.Dense(5, name="embedding")(x), name="branches_net"), seed)
+
+
 def embedding_net(seed=0):
     """Stem and two inverted bottlenecks; (N, 12, 12, 1) -> (N, 12) embeddings."""
     keras.utils.set_random_seed(seed)

@@ -247,7 +247,8 @@ def _read_concatenation(model, operator, name, op):
     if len(operator.inputs) != 2 or operator.builtinOptions.axis % rank != rank - 1:
         raise ValueError(
             f"Layer '{name}' concatenates {len(operator.inputs)} tensors on axis {operator.builtinOptions.axis}. The runtime goes "
-            "backwards through two at a time, on the channels' axis: rebuild it so, or train only layers after it."
+            "backwards through two at a time, on the channels' axis (layers of more are exported so): rebuild it so, or train only "
+            "layers after it."
         )
     return Layer(
         name=name,
@@ -340,7 +341,9 @@ OPERATORS: dict[str, Operator] = {
     "kAveragePool2D": Operator(
         "AveragePooling2D, GlobalAveragePooling2D", {"AVERAGE_POOL_2D": _read_pool, "MEAN": _read_global_pool}
     ),
-    "kActivation": Operator("ReLU, ReLU6", {"RELU": _read_relu, "RELU6": _read_relu}, in_place=True),
+    "kActivation": Operator(
+        "ReLU, ReLU6", {"RELU": _read_relu, "RELU6": _read_relu, "QUANTIZE": _read_elementwise}, in_place=True
+    ),
     "kReshape": Operator("Flatten, Reshape", {"RESHAPE": _read_reshape}, in_place=True),
     "kMaxPool2D": Operator(
         "MaxPooling2D, GlobalMaxPooling2D", {"MAX_POOL_2D": _read_pool, "REDUCE_MAX": _read_global_pool}, reads_input=True

@@ -212,6 +212,16 @@ class GridMultiply(_OnGrid, keras.layers.Multiply):
         return grid.write(product * factor, multiply(tf.round(product), factor))
 
 
+class GridConcatenate(_OnGrid, keras.layers.Concatenate):
+    def call(self, inputs):
+        """Each input goes to the grid of the output, as by QUANTIZE."""
+        grid, parts = self.grid, []
+        for number, each in enumerate(inputs):
+            x, factor = grid.read(each, number), np.float64(grid.input_scales[number]) / np.float64(grid.scale)
+            parts.append(grid.write(x * factor, multiply(tf.round(x), factor)))
+        return super().call(parts)
+
+
 class GridActivation(_OnGrid, keras.layers.Activation):
     def call(self, inputs):
         """TensorFlow Lite Micro's own answers. The derivative is that of the int8 values that the device keeps."""
@@ -258,9 +268,10 @@ _ON_GRID: dict[str, type[keras.layers.Layer]] = {
     "LEAKY_RELU": GridLeakyReLU,
     "PRELU": GridPReLU,
     "MUL": GridMultiply,
+    "CONCATENATION": GridConcatenate,
     **dict.fromkeys(_DERIVATIVES, GridActivation),
 }
-_AS_IT_IS = ("PAD", "RESHAPE", "CONCATENATION")  # their output is on the grid of their inputs
+_AS_IT_IS = ("PAD", "RESHAPE")  # their output is on the grid of their inputs
 
 
 def _grids(model, files):
@@ -269,7 +280,9 @@ def _grids(model, files):
     found: dict[str, Grid] = {}
     for file in (file for file in files if file is not None):
         tflite = fb.read_model(file)
-        for index, operator in enumerate(tflite.subgraphs[0].operators):
+        for index, operator in enumerate(_with_requantised(tflite)):
+            if operator is None:
+                continue
             names, kind = fb.tensor_name(tflite, int(operator.outputs[0])).split(";"), fb.operator_name(tflite, operator)
             own = [name for name in names if kind in _ON_GRID and kinds.get(name) in _ON_GRID[kind].__bases__]
             if kind not in _AS_IT_IS and len(own) != 1:
@@ -279,6 +292,18 @@ def _grids(model, files):
             if kind in _DERIVATIVES:
                 found[own[0]].answers = _answers(file, index) - found[own[0]].zero_point
     return found
+
+
+def _with_requantised(tflite: fb.schema.ModelT) -> list[fb.schema.OperatorT | None]:
+    """The operators; None for a QUANTIZE that CONCATENATIONs alone read, which read its input instead."""
+    operators = list(tflite.subgraphs[0].operators)
+    for index, operator in enumerate(operators):
+        readers = [each for each in operators if each is not None and operator.outputs[0] in each.inputs]
+        if {fb.operator_name(tflite, each) for each in (operator, *readers)} == {"QUANTIZE", "CONCATENATION"}:
+            for each in readers:
+                each.inputs = [operator.inputs[0] if tensor == operator.outputs[0] else tensor for tensor in each.inputs]
+            operators[index] = None
+    return operators
 
 
 def _answers(file: bytes, index: int) -> np.ndarray:

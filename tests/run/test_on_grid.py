@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from bundle_reference import by_channel
-from models import gated_net, images, joined_net, labelled_images, pooled_net, sequence_net, tiny_net
+from models import branches_net, gated_net, images, joined_net, labelled_images, pooled_net, sequence_net, tiny_net
 
 from keras_tinytrain.benchmark.device import EPSILON, curve_difference
 from keras_tinytrain.export import Board, TrainingSettings, export_tflm
@@ -34,6 +34,10 @@ CASES = {
     "sequence": (sequence_of_image, plan_of(first=(0, 7), causal=(1, 6), depthwise=(0, 3), embedding=(2,))),
     "gated": (gated_net, plan_of(stem=(1, 6), expand=(3,), gate=(0, 9), project=(2,))),
     "joined": (joined_net, plan_of(stem=(0, 5), left=(1,), right=(2, 3), along=(4,))),
+    "branches": (
+        branches_net,
+        plan_of(stem=(0, 5), near=(1,), relu=(2,), sigmoid=(0, 3), tanh=(1,), elu=(4,), gate1=(0, 17)),
+    ),
     "leaky": (leaky_net, plan_of(first=(0, 5), second=(1, 2), third=(3,))),
 }
 
