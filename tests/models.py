@@ -120,7 +120,7 @@ def branches_net(*, size=10, seed=0):
     x = image = keras.Input((size, size, 3), name="image")
     x = layers.Conv2D(6, 3, strides=2, activation="relu", name="stem")(x)
     x = layers.Add(name="sum")([x, layers.Conv2D(6, 3, padding="same", name="near")(x), layers.Conv2D(6, 1, name="same")(x)])
-    ends = ("relu", "sigmoid", "tanh", "elu")
+    ends = ("elu", "relu", "sigmoid", "tanh")
     x = layers.Concatenate(name="join")([layers.Conv2D(3 + n, 1, activation=end, name=end)(x) for n, end in enumerate(ends)])
     gates = [layers.Conv2D(18, 1, activation="sigmoid", name=f"gate{n}")(x) for n in (1, 2)]
     x = layers.GlobalAveragePooling2D(name="pool")(layers.Multiply(name="product")([x, *gates]))

@@ -224,8 +224,8 @@ def test_adding_a_tensor_to_itself_accumulates():
         (lambda x: layers.Subtract(name="culprit")([x, layers.ReLU(6.0)(x)]), "SUB of layer 'culprit'"),
         (lambda x: layers.Multiply(name="culprit")([x, layers.Conv2D(1, 1)(x)]), "'culprit' multiplies shapes"),
         (
-            lambda x: layers.Concatenate(name="culprit")([x, layers.ReLU(6.0)(x), x]),
-            "'culprit' concatenates 3 tensors on axis -1",
+            lambda x: keras.ops.concatenate([x, layers.ReLU(6.0)(x), x], axis=-1),
+            "concatenates 3 tensors on axis -1",
         ),
         (
             lambda x: layers.Concatenate(1, name="culprit")([x, layers.ReLU(6.0)(x)]),
@@ -248,6 +248,28 @@ def test_what_cannot_go_backwards_is_named(build, message):
     with pytest.raises(ValueError, match=message):
         exported.cut("trained")
     exported.cut("head")  # after it, nothing is wrong
+
+
+def test_concatenating_three_tensors_is_concatenating_two_twice():
+    image = keras.Input((8, 8, 2))
+    x = layers.Conv2D(4, 1, name="trained")(image)
+    x = layers.GlobalAveragePooling2D()(layers.Concatenate(name="join")([x, layers.ReLU(6.0)(x), x]))
+    _, _, graph = Exported(keras.Model(image, layers.Dense(3, name="head")(x))).cut("trained")
+    joins = {layer.name: layer for layer in graph.layers if layer.op == "kConcatenate"}
+    assert [graph.tensors[joins[name].output].channels for name in ("join.1", "join")] == [8, 12]
+    assert joins["join"].input == joins["join.1"].output and joins["join"].input2 == joins["join.1"].input
+    assert joins["join.1"].accumulate_input and not joins["join"].accumulate_input2  # what is read last is written first
+
+
+@pytest.mark.parametrize("end", ["sigmoid", "tanh", "elu"])
+def test_concatenate_reads_what_has_a_grid_of_its_own(end):
+    image = keras.Input((8, 8, 2))
+    sides = [layers.Conv2D(4, 1, activation=name, name=name)(image) for name in ("relu", end)]
+    x = layers.GlobalAveragePooling2D()(layers.Concatenate(name="join")(sides))
+    _, _, graph = Exported(keras.Model(image, layers.Dense(3, name="head")(x))).cut("relu", end)
+    (join,) = (layer for layer in graph.layers if layer.op == "kConcatenate")
+    assert len({graph.tensors[tensor].scale for tensor in (*join.inputs, join.output)}) == 1
+    assert {layer.name for layer in graph.layers if layer.kernel is not None} == {"relu", end, "head"}
 
 
 def test_dense_layer_along_an_axis():

@@ -6,6 +6,7 @@ import pytest
 from keras import layers
 
 from keras_tinytrain.model.fold import canonical_form, fold_batch_norm
+from keras_tinytrain.model.graph import walk
 from keras_tinytrain.model.layers import layer_table
 
 SHAPE = (7, 7, 6)
@@ -285,3 +286,15 @@ def test_layers_that_are_random_by_default_are_not_random_in_it(make):
     x = np.random.default_rng(0).normal(size=(5, 4)).astype(np.float32)
     assert np.array_equal(make(model)(x), model(x, training=False))
     assert not np.array_equal(model(x), model(x))
+
+
+def test_layers_that_join_many_tensors_join_two_at_a_time():
+    x = image = keras.Input((6, 6, 3))
+    for number, layer in enumerate((layers.Add(name="sum"), layers.Multiply(name="product"), layers.Concatenate(name="join"))):
+        x = layer([x, *[layers.Conv2D(3, 1)(x) for _ in range(1 + number)]])
+    model = keras.Model(image, x)
+    folded = canonical_form(model)
+    joins = [node.layer.name for node in walk(folded) if len(node.inputs) > 1]
+    assert joins == ["sum", "product.1", "product", "join.1", "join.2", "join"]
+    assert all(len(node.inputs) <= 2 for node in walk(folded))
+    assert_same_outputs(model, folded)

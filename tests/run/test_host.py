@@ -4,7 +4,17 @@ import keras
 import numpy as np
 import pytest
 from bundle_reference import reference_gradients
-from models import branches_net, gated_net, images, joined_net, labelled_images, pooled_net, separable_net, sequence_net, tiny_net
+from models import (
+    branches_net,
+    gated_net,
+    images,
+    joined_net,
+    labelled_images,
+    pooled_net,
+    separable_net,
+    sequence_net,
+    tiny_net,
+)
 
 from keras_tinytrain import _runtime
 from keras_tinytrain.choose.backward_pass import with_gradient
@@ -67,7 +77,7 @@ def separated_net():
 SEPARATED = Plan(
     (LayerPlan("first.pointwise", (0, 5)), LayerPlan("second.depthwise", (1, 2)), LayerPlan("second.pointwise", (3,)))
 )
-BRANCHES = plan_of(stem=(0, 5), near=(1,), relu=(2,), sigmoid=(0, 3), tanh=(1,), elu=(4,), gate1=(0, 17))
+BRANCHES = plan_of(stem=(0, 5), near=(1,), elu=(2,), relu=(0, 3), sigmoid=(1,), tanh=(4,), gate1=(0, 17))
 BLOCKS = plan_of(b1_project=(1, 3), b2_depthwise=(0, 5), b3_conv=(2, 11), logits=(0, 4))
 CASES = {  # model, plan, head, views, (optimizer, learning rate); "views" and "softmax" keep their features in flash
     "blocks": (tiny_net, BLOCKS, "prototypes", (), ("adam", 0.01)),

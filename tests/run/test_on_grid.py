@@ -36,7 +36,7 @@ CASES = {
     "joined": (joined_net, plan_of(stem=(0, 5), left=(1,), right=(2, 3), along=(4,))),
     "branches": (
         branches_net,
-        plan_of(stem=(0, 5), near=(1,), relu=(2,), sigmoid=(0, 3), tanh=(1,), elu=(4,), gate1=(0, 17)),
+        plan_of(stem=(0, 5), near=(1,), elu=(2,), relu=(0, 3), sigmoid=(1,), tanh=(4,), gate1=(0, 17)),
     ),
     "leaky": (leaky_net, plan_of(first=(0, 5), second=(1, 2), third=(3,))),
 }
