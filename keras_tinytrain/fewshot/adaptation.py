@@ -67,8 +67,8 @@ def adapt(
         plan: train this plan instead of choosing one.
         iterations: optimizer steps.
         learning_rate: Adam's.
-        shifts: (dy, dx) or (dy, dx, mirrored), one per view, see `augmentation.shift_views`. With neither `shifts` nor
-            `augment` the images themselves are the queries.
+        shifts: (dy, dx) or (dy, dx, mirrored), one per view, see `augmentation.shift_views`; sequences (N, T, C) move in time, by
+            dx. With neither `shifts` nor `augment` the images themselves are the queries.
         augment: views by other means, see `augmentation.fixed_views`: "photo", "ink", a Keras layer, or a function of images.
         num_views: of `augment`; they are drawn once, so the frozen part still runs once per view.
         head: "prototypes"; or "softmax", a dense layer that starts from the prototypes and is trained too (`heads.SoftmaxHead`);
@@ -163,7 +163,7 @@ def _views(x, shifts, augment, num_views, seed):
     if len(shifts) and augment is not None:
         raise ValueError("Give either `shifts` or `augment`, not both.")
     if len(shifts):
-        return shift_views(x, shifts)
+        return shift_views(x[:, None], shifts)[:, :, 0] if x.ndim == 3 else shift_views(x, shifts)  # sequences have height 1
     return x[None][:0] if augment is None else fixed_views(x, augment, num_views=num_views, seed=seed)
 
 

@@ -34,7 +34,8 @@ def shift_views(images: np.ndarray, shifts: ArrayLike) -> np.ndarray:
     images, shifts = np.asarray(images), np.asarray(shifts)
     if images.ndim != 4 or shifts.ndim != 2 or shifts.shape[1] not in (2, 3):
         raise ValueError(
-            f"Expected images (N, H, W, C) and shifts (V, 2) or (V, 3). Received: {images.shape} and {shifts.shape}."
+            f"Expected images (N, H, W, C) and shifts (V, 2) or (V, 3). Received: {images.shape} and {shifts.shape}. Sequences "
+            "(N, T, C) are images x[:, None] of height 1."
         )
     if not np.issubdtype(shifts.dtype, np.integer):
         raise ValueError(f"Shifts are whole pixels. Received dtype {shifts.dtype}: {shifts.tolist()}")

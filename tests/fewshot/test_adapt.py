@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from models import embedding_net, labelled_images
+from models import embedding_net, labelled_images, sequence_net
 
 from keras_tinytrain import Budget, Delta, LayerPlan, Plan, TinyTrainCallback
 from keras_tinytrain.fewshot.adaptation import adapt, classifier_from_delta, prototype_classifier
@@ -184,3 +184,13 @@ def test_samples_with_nan_are_not_answered_and_make_no_class(net, task, value):
         with pytest.raises(ValueError, match=r"Samples \[1\] contain NaN or infinity"):
             use(odd)
     assert learned.num_classes == prototype_classifier(net, *task).num_classes
+
+
+def test_views_of_sequences_move_in_time():
+    net = sequence_net()
+    x, y = labelled_images(net, per_class=3, classes=2)
+    plan, moved = Plan((LayerPlan("second", (0, 3)),)), np.concatenate([x[:, :1], x[:, :-1]], axis=1)  # by one step, from the edge
+    options = {"plan": plan, "iterations": 2, "learning_rate": 0.01}
+    learned = adapt(net, x, y, shifts=((0, 1),), **options)
+    by_hand = adapt(net, x, y, augment=lambda _: moved, num_views=1, **options)
+    assert learned.losses == by_hand.losses
