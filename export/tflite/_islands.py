@@ -42,7 +42,7 @@ class _Islands:
     def _kind(self, operator):
         return fb.operator_name(self.model, operator)
 
-    def _without(self, ends) -> Iterator[fb.schema.OperatorT]:
+    def _without(self, ends: list[fb.schema.OperatorT]) -> Iterator[fb.schema.OperatorT]:
         return (each for each in self.graph.operators if not any(each is end for end in ends))
 
     def _is_idle(self, operator, ends, read):
@@ -54,10 +54,13 @@ class _Islands:
         kinds = list(self._kinds(tensor))
         return None not in kinds and any(kind in _INT8_IN_TFLM for kind in kinds)
 
-    def _kinds(self, tensor) -> Iterator[str | None]:
+    def _kinds(self, tensor: int) -> Iterator[str | None]:
         """Names of the operators from the DEQUANTIZEs to `tensor`; None for one that stays as it is."""
-        operator = self.producer.get(tensor)
-        kind = self._kind(operator) if operator is not None else None
+        if tensor not in self.producer:
+            yield None
+            return
+        operator = self.producer[tensor]
+        kind = self._kind(operator)
         if kind == "DEQUANTIZE":
             return
         known = kind in (*_INT8_IN_TFLM, *_JOINS) and sum(tensor in each.inputs for each in self.graph.operators) == 1
@@ -65,7 +68,7 @@ class _Islands:
         for source in operator.inputs if known else ():
             if kind in _JOINS:
                 yield from self._kinds(int(source))
-            elif self._kind(self.producer[int(source)]) != "DEQUANTIZE":
+            elif int(source) not in self.producer or self._kind(self.producer[int(source)]) != "DEQUANTIZE":
                 yield None
 
     def _to_int8(self, tensor, end, output):

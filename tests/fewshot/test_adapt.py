@@ -189,8 +189,8 @@ def test_samples_with_nan_are_not_answered_and_make_no_class(net, task, value):
 def test_views_of_sequences_move_in_time():
     net = sequence_net()
     x, y = labelled_images(net, per_class=3, classes=2)
-    plan, moved = Plan((LayerPlan("second", (0, 3)),)), np.concatenate([x[:, :1], x[:, :-1]], axis=1)  # by one step, from the edge
-    options = {"plan": plan, "iterations": 2, "learning_rate": 0.01}
+    moved = np.concatenate([x[:, :1], x[:, :-1]], axis=1)  # by one step, from the edge
+    options = {"plan": Plan((LayerPlan("second", (0, 3)),)), "iterations": 2, "learning_rate": 0.01}
     learned = adapt(net, x, y, shifts=((0, 1),), **options)
     by_hand = adapt(net, x, y, augment=lambda _: moved, num_views=1, **options)
     assert learned.losses == by_hand.losses
