@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_tinytrain.choose.protocols import Loss
-from keras_tinytrain.model.keras_package import is_keras2
+from keras_tinytrain.model.keras_package import is_keras2, keras_package
 from keras_tinytrain.model.private_keras import forget_losses
 
 
@@ -21,13 +21,22 @@ def compiled_loss(model: keras.Model, x: np.ndarray, y: Any) -> Loss:
         model: compiled; its metrics are changed.
         x: samples (N, ...).
         y: labels as `fit` takes them: an array, a structure of arrays, or None.
+
+    Raises:
+        ValueError: (the loss) the model was compiled without one.
     """
+    has_loss = model.loss or type(model).compute_loss is not keras_package(model).Model.compute_loss
     mode = {"sample_weight": None} if is_keras2(model) else {"training": False}
 
     def labels(indices):
         return keras.tree.map_structure(lambda each: tf.convert_to_tensor(_as_in_fit(np.asarray(each)[indices])), y)
 
     def loss(outputs, indices):
+        if not has_loss:
+            raise ValueError(
+                f"Model '{model.name}' was compiled without a loss. Losses that its layers add train it, but choose no channels: "
+                "compile it with a loss, or give TinyTrainCallback a `plan`."
+            )
         outputs = keras.tree.map_structure(lambda each: tf.cast(each, model.outputs[0].dtype), outputs)
         forget_losses(model)
         batch = {"x": x[indices], "y": None if y is None else labels(indices), "y_pred": outputs}

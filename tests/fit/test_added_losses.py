@@ -30,6 +30,23 @@ def fitted(*, last=(), callbacks=(), **regularizers):
     return history["loss"], model.get_weights()
 
 
+def test_model_without_a_loss_of_its_own_needs_a_plan():
+    def fit(**options):
+        keras.utils.set_random_seed(0)
+        model = keras.Sequential([keras.Input(X.shape[1:]), layers.Conv2D(4, 3, name="first"), Penalty(), layers.Conv2D(2, 1)])
+        model.compile(keras.optimizers.Adam(0.01))
+        return model.fit(X, epochs=2, batch_size=16, callbacks=[TinyTrainCallback(verbose=0, **options)], verbose=0).history[
+            "loss"
+        ]
+
+    with pytest.raises(
+        ValueError, match=r"Model 'sequential\w*' was compiled without a loss\. Losses that its layers add .* `plan`"
+    ):
+        fit()
+    first, second = fit(plan=Plan((LayerPlan("first", (0, 2)),)))
+    assert second < first
+
+
 @pytest.mark.parametrize("added", ["activity_regularizer", "kernel_regularizer", "a layer's own"])
 def test_added_losses_train_as_in_a_plain_fit(added):
     options = {"last": [Penalty()]} if added == "a layer's own" else {added: L2}
