@@ -188,17 +188,22 @@ def test_layer_that_stays_in_float_is_named(layer, operator):
         convert_int8(net, np.ones((2, *net.input_shape[1:]), np.float32))
 
 
-def test_elu_is_computed_in_int8():
-    net = keras.Sequential([keras.Input((6, 6, 3)), layers.Conv2D(4, 1), layers.ELU(name="elu"), layers.Flatten(name="flat")])
-    model_bytes = convert_int8(net, images(net, 8))
-    assert fb.operator_names(model_bytes) == {"CONV_2D", "ELU", "RESHAPE"}
+def assert_computes_in_int8(model_bytes, net, *, num_steps):
+    """Outputs of TensorFlow Lite Micro lie within so many steps of those of the Keras model."""
     model = fb.read_model(model_bytes)
     (scale,), (zero_point,) = fb.quantisation(model, model.subgraphs[0].outputs[0])
     (image_scale,), (image_zero_point,) = fb.quantisation(model, model.subgraphs[0].inputs[0])
     x = images(net, 8)
     inputs = np.clip(np.round(x / image_scale) + image_zero_point, -128, 127).astype(np.int8)
     for (output,), values in zip(run_micro(model_bytes, inputs), np.asarray(net(x)), strict=True):
-        assert np.abs(scale * (output.astype(np.float32) - zero_point) - values).max() < 3 * scale
+        assert np.abs(scale * (output.astype(np.float32) - zero_point) - values).max() < num_steps * scale
+
+
+def test_elu_is_computed_in_int8():
+    net = keras.Sequential([keras.Input((6, 6, 3)), layers.Conv2D(4, 1), layers.ELU(name="elu"), layers.Flatten(name="flat")])
+    model_bytes = convert_int8(net, images(net, 8))
+    assert fb.operator_names(model_bytes) == {"CONV_2D", "ELU", "RESHAPE"}
+    assert_computes_in_int8(model_bytes, net, num_steps=3)
 
 
 def test_layer_that_tflm_cannot_run_is_named():
@@ -273,3 +278,12 @@ def test_layers_in_a_converters_name():
     assert layers_in("model_1/conv_1_1/Relu;model_1/conv_1/convolution", names) == ["conv_1", "conv"]
     assert layers_in("model_1/conv/BiasAdd", names) == ["conv"]
     assert layers_in("StatefulPartitionedCall_1:0", names) == []
+
+
+def test_elu_that_is_concatenated_is_computed_in_int8():
+    image = keras.Input((6, 6, 3))
+    sides = [layers.Conv2D(4, 1, activation=end, name=end)(image) for end in ("relu", "elu")]
+    net = fold_batch_norm(keras.Model(image, layers.Flatten()(layers.Concatenate()(sides))))
+    model_bytes = convert_int8(net, images(net, 8))
+    assert fb.operator_names(model_bytes) <= {"CONV_2D", "ELU", "CONCATENATION", "QUANTIZE", "RESHAPE"}
+    assert_computes_in_int8(model_bytes, net, num_steps=4)
