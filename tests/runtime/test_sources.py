@@ -88,18 +88,21 @@ def test_sources_compile_for_a_nano_33_ble(tmp_path):
 FAKE_TFLM = r"""
 #include "tinytrain_tflm.h"
 namespace somewhere {  // as much of an interpreter as the adapter touches, in a namespace that it cannot know
-struct Tensor { union { std::int8_t* int8; void* data; } data; std::size_t bytes; };
+struct Dims { int size; int data[2]; };
+struct Tensor { union { std::int8_t* int8; void* data; } data; Dims* dims; };
+struct Indices { int index; int Get(unsigned int) const { return index; } };
 struct Context { Tensor* (*GetEvalTensor)(const Context*, int); Tensor* tensors; };
 enum Code { kFine = 0, kBroken = 1 };
 class Interpreter {
  public:
   Interpreter(Tensor* tensors, int sign) : context_{&Get, tensors}, sign_(sign) {}
-  Tensor* input(std::size_t) { return &context_.tensors[0]; }
-  Tensor* output(std::size_t) { return &context_.tensors[1]; }
+  const Indices& inputs() const { return inputs_; }
+  const Indices& outputs() const { return outputs_; }
   std::size_t outputs_size() const { return 1; }
   Code Invoke() {  // output = sign * input + weights
     for (std::size_t i = 0; i < 4; ++i) {
-      output(0)->data.int8[i] = static_cast<std::int8_t>(sign_ * input(0)->data.int8[i] + context_.tensors[2].data.int8[i]);
+      const int sum = sign_ * context_.tensors[0].data.int8[i] + context_.tensors[2].data.int8[i];
+      context_.tensors[1].data.int8[i] = static_cast<std::int8_t>(sum);
     }
     return sign_ == 0 ? kBroken : kFine;
   }
@@ -108,15 +111,17 @@ class Interpreter {
  private:
   static Tensor* Get(const Context* context, int index) { return index < 3 ? &context->tensors[index] : nullptr; }
   Context context_;
+  Indices inputs_{0}, outputs_{1};
   int sign_;
 };
 }  // namespace somewhere
 int main() {
   using Bindable = tinytrain::BindableInterpreter<somewhere::Interpreter>;
   std::int8_t in[4], out[4], in2[4], out2[4], flash[4] = {0, 0, 0, 0}, ram[4] = {10, 20, 30, 40};
-  somewhere::Tensor first[] = {{{in}, 4}, {{out}, 4}, {{flash}, 4}}, second[] = {{{in2}, 4}, {{out2}, 4}, {{flash}, 4}};
-  somewhere::Interpreter frozen(first, -1);
-  Bindable trainable(second, 1);
+  somewhere::Dims four = {2, {2, 2}};
+  somewhere::Tensor first[] = {{{in}, &four}, {{out}, &four}, {{flash}, &four}};
+  somewhere::Tensor second[] = {{{in2}, &four}, {{out2}, &four}, {{flash}, &four}};
+  Bindable frozen(first, -1), trainable(second, 1);
   tinytrain::InterpreterModel<somewhere::Interpreter> interpreters(&frozen, &trainable);
   const tinytrain::Model model = interpreters.model();
   const std::int8_t image[4] = {1, 2, 3, 4};

@@ -11,7 +11,7 @@
 //
 // Or each in an arena of its own, which saves the time to switch between them:
 //   using Bindable = tinytrain::BindableInterpreter<tflite::MicroInterpreter>;
-//   static tflite::MicroInterpreter frozen(frozen_model, resolver, frozen_arena, sizeof(frozen_arena));
+//   static Bindable frozen(frozen_model, resolver, frozen_arena, sizeof(frozen_arena));
 //   static Bindable trainable(trainable_model, resolver, trainable_arena, sizeof(trainable_arena));
 //   frozen.AllocateTensors();
 //   trainable.AllocateTensors();
@@ -32,8 +32,18 @@
 
 namespace tinytrain {
 
-// An interpreter whose constant tensors can be moved to RAM. The operator must not cache values derived from its weights:
-// convolution and depthwise convolution never do, fully connected does on cores with MVE (Cortex-M55, M85) only.
+// The bytes of an int8 tensor.
+struct Int8Tensor {
+  std::int8_t* data;
+  std::size_t num_bytes;
+};
+
+// An interpreter whose tensors can be reached, and whose constant tensors can be moved to RAM. It uses no TfLiteTensor, and so
+// neither input() nor output(): that struct has two layouts, depending on whether TF_LITE_STATIC_MEMORY was defined when the
+// library was compiled. TfLiteEvalTensor has one.
+//
+// An operator whose weights are moved must not cache values derived from them: convolution and depthwise convolution never do,
+// fully connected does on cores with MVE (Cortex-M55, M85) only.
 template <class Interpreter>
 class BindableInterpreter : public Interpreter {
  public:
@@ -41,31 +51,46 @@ class BindableInterpreter : public Interpreter {
 
   // Makes the next Invoke read tensor `tensor_index` from `data`. Call it after AllocateTensors.
   bool Bind(std::int32_t tensor_index, const void* data) {
-    const auto& context = this->context();
-    auto* tensor = context.GetEvalTensor == nullptr ? nullptr : context.GetEvalTensor(&context, tensor_index);
+    auto* tensor = EvalTensor(tensor_index);
     if (tensor == nullptr) return false;
     tensor->data.data = const_cast<void*>(data);
     return true;
   }
+
+  // Empty, {nullptr, 0}, before AllocateTensors.
+  Int8Tensor Input() const { return Bytes(this->inputs().Get(0)); }
+  Int8Tensor Output(std::size_t i) const { return Bytes(this->outputs().Get(static_cast<std::uint32_t>(i))); }
+
+  // Copies the input, unless it is in its place already, and runs. False: the interpreter failed.
+  bool InvokeWith(const std::int8_t* input) {
+    const Int8Tensor place = Input();
+    if (place.data == nullptr) return false;
+    if (place.data != input) std::memcpy(place.data, input, place.num_bytes);
+    return static_cast<int>(this->Invoke()) == 0;  // kTfLiteOk
+  }
+
+  // The addresses of the outputs.
+  bool FindOutputs(const std::int8_t** outputs) const {
+    const std::size_t num_outputs = this->outputs_size();
+    if (num_outputs > static_cast<std::size_t>(kMaxOutputs)) return false;
+    for (std::size_t i = 0; i < num_outputs; ++i) outputs[i] = Output(i).data;
+    return true;
+  }
+
+ private:
+  auto EvalTensor(std::int32_t index) const {
+    const auto& context = this->context();
+    using Found = decltype(context.GetEvalTensor(&context, index));
+    return context.GetEvalTensor == nullptr ? Found{} : context.GetEvalTensor(&context, index);
+  }
+  Int8Tensor Bytes(std::int32_t index) const {
+    const auto* tensor = EvalTensor(index);
+    if (tensor == nullptr || tensor->dims == nullptr) return {nullptr, 0};
+    std::size_t num_bytes = 1;
+    for (int i = 0; i < tensor->dims->size; ++i) num_bytes *= static_cast<std::size_t>(tensor->dims->data[i]);
+    return {static_cast<std::int8_t*>(tensor->data.data), num_bytes};
+  }
 };
-
-// Copies the input, unless it is in its place already, and runs. False: the interpreter failed.
-template <class Interpreter>
-bool InvokeWith(Interpreter* interpreter, const std::int8_t* input) {
-  auto* tensor = interpreter->input(0);
-  if (tensor == nullptr) return false;
-  if (tensor->data.int8 != input) std::memcpy(tensor->data.int8, input, tensor->bytes);
-  return static_cast<int>(interpreter->Invoke()) == 0;  // kTfLiteOk
-}
-
-// The addresses of the interpreter's outputs.
-template <class Interpreter>
-bool FindOutputs(Interpreter* interpreter, const std::int8_t** outputs) {
-  const std::size_t num_outputs = interpreter->outputs_size();
-  if (num_outputs > static_cast<std::size_t>(kMaxOutputs)) return false;
-  for (std::size_t i = 0; i < num_outputs; ++i) outputs[i] = interpreter->output(i)->data.int8;
-  return true;
-}
 
 // The Model of a frozen and a trainable interpreter, both allocated.
 template <class Interpreter>
@@ -74,28 +99,28 @@ class InterpreterModel {
   using Bindable = BindableInterpreter<Interpreter>;
 
   // `frozen` may be nullptr: images are the trainable part's input then.
-  InterpreterModel(Interpreter* frozen, Bindable* trainable) : frozen_(frozen), trainable_(trainable) {}
+  InterpreterModel(Bindable* frozen, Bindable* trainable) : frozen_(frozen), trainable_(trainable) {}
 
   Model model() { return {this, frozen_ == nullptr ? nullptr : &RunFrozen, &RunTrainable, &BindTensor}; }
 
  private:
   static bool RunFrozen(void* context, const std::int8_t* image, std::int8_t* features) {
     auto* self = static_cast<InterpreterModel*>(context);
-    if (!InvokeWith(self->frozen_, image)) return false;
-    const auto* output = self->frozen_->output(0);
-    if (output == nullptr || output->bytes != self->trainable_->input(0)->bytes) return false;
-    std::memcpy(features, output->data.int8, output->bytes);
+    if (!self->frozen_->InvokeWith(image)) return false;
+    const Int8Tensor output = self->frozen_->Output(0);
+    if (output.num_bytes != self->trainable_->Input().num_bytes) return false;
+    std::memcpy(features, output.data, output.num_bytes);
     return true;
   }
   static bool RunTrainable(void* context, const std::int8_t* features, const std::int8_t** outputs) {
-    auto* self = static_cast<InterpreterModel*>(context);
-    return InvokeWith(self->trainable_, features) && FindOutputs(self->trainable_, outputs);
+    auto* trainable = static_cast<InterpreterModel*>(context)->trainable_;
+    return trainable->InvokeWith(features) && trainable->FindOutputs(outputs);
   }
   static bool BindTensor(void* context, std::int32_t tensor_index, const void* data, std::size_t) {
     return static_cast<InterpreterModel*>(context)->trainable_->Bind(tensor_index, data);
   }
 
-  Interpreter* frozen_;
+  Bindable* frozen_;
   Bindable* trainable_;
 };
 
@@ -128,8 +153,8 @@ class SharedArenaModel {
   bool Check() {
     if (scratch_bytes_ >= arena_bytes_ || image_bytes_ > scratch_bytes_) return false;
     if (!Open(trainable_)) return false;
-    feature_bytes_ = interpreter_->input(0)->bytes;
-    return frozen_ == nullptr || (Open(frozen_) && interpreter_->output(0)->bytes == feature_bytes_);
+    feature_bytes_ = interpreter_->Input().num_bytes;
+    return frozen_ == nullptr || (Open(frozen_) && interpreter_->Output(0).num_bytes == feature_bytes_);
   }
 
   Model model() {
@@ -165,17 +190,16 @@ class SharedArenaModel {
   }
   static bool RunFrozen(void* context, const std::int8_t* image, std::int8_t* features) {
     auto* self = static_cast<SharedArenaModel*>(context);
-    if (!self->Open(self->frozen_) || !InvokeWith(self->interpreter_, image)) return false;
-    const auto* output = self->interpreter_->output(0);
-    if (output->bytes != self->feature_bytes_) return false;
-    const std::int8_t* from = output->data.int8;
+    if (!self->Open(self->frozen_) || !self->interpreter_->InvokeWith(image)) return false;
+    const Int8Tensor output = self->interpreter_->Output(0);
+    if (output.num_bytes != self->feature_bytes_) return false;
     if (self->Holds(features)) self->Close();  // the interpreter's own structs lie there
-    std::memmove(features, from, self->feature_bytes_);
+    std::memmove(features, output.data, output.num_bytes);
     return true;
   }
   static std::int8_t* FrozenInput(void* context) {
     auto* self = static_cast<SharedArenaModel*>(context);
-    return self->Open(self->frozen_) ? self->interpreter_->input(0)->data.int8 : nullptr;
+    return self->Open(self->frozen_) ? self->interpreter_->Input().data : nullptr;
   }
   bool Holds(const void* data) const {
     const auto at = reinterpret_cast<std::uintptr_t>(data), begin = reinterpret_cast<std::uintptr_t>(arena_);
@@ -187,7 +211,7 @@ class SharedArenaModel {
   }
   static bool RunTrainable(void* context, const std::int8_t* features, const std::int8_t** outputs) {
     auto* self = static_cast<SharedArenaModel*>(context);
-    return self->Open(self->trainable_) && InvokeWith(self->interpreter_, features) && FindOutputs(self->interpreter_, outputs);
+    return self->Open(self->trainable_) && self->interpreter_->InvokeWith(features) && self->interpreter_->FindOutputs(outputs);
   }
   static bool BindTensor(void* context, std::int32_t tensor_index, const void* data, std::size_t) {
     auto* self = static_cast<SharedArenaModel*>(context);

@@ -41,7 +41,7 @@ alignas(16) std::uint8_t frozen_arena[BUNDLE::kModelArenaBytes + kOlderBytes];
 alignas(16) std::uint8_t trainable_arena[BUNDLE::kTrainableArenaBytes + kOlderBytes];
 
 bool Start(const Resolver& resolver, tinytrain::Model* model) {
-  static MicroInterpreter frozen(FrozenModel(), resolver, frozen_arena, sizeof(frozen_arena));
+  static Bindable frozen(FrozenModel(), resolver, frozen_arena, sizeof(frozen_arena));
   static Bindable trainable(TrainableModel(), resolver, trainable_arena, sizeof(trainable_arena));
   static tinytrain::InterpreterModel<MicroInterpreter> models(&frozen, &trainable);
   *model = models.model();
