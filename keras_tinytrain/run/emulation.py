@@ -18,9 +18,10 @@ from keras_tinytrain.export.tflite.macs import forward_macs
 from keras_tinytrain.plan import Budget, Plan
 from keras_tinytrain.run.bundle_runtime import selection_limits
 from keras_tinytrain.run.emulator import EmulatedBoard, Tell
-from keras_tinytrain.run.firmware import build_firmware, check_tools, with_tflm
+from keras_tinytrain.run.firmware import build_firmware, check_tools
 from keras_tinytrain.run.profiler import Profiler
 from keras_tinytrain.run.quantise import quantise_samples
+from keras_tinytrain.run.users_tflm import users_tflm
 
 INSTRUCTIONS_PER_MAC = 3.8  # CMSIS-NN's int8 convolutions: 27.1 M instructions for person_detect's 7.1 M MACs
 
@@ -145,7 +146,7 @@ def _task(bundle: Bundle, report: dict[str, int], delta: bytes, losses: list[flo
         group, _, part = name.partition(".")
         if part:
             groups[group][part] = value
-    estimated = not with_tflm()
+    estimated = users_tflm() is None
     if estimated:
         macs = {"frozen_forward": forward_macs(bundle.frozen), "trainable_forward": forward_macs(bundle.trainable)}
         for part, num_macs in macs.items():

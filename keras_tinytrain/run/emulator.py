@@ -17,9 +17,10 @@ import numpy as np
 from keras_tinytrain.export.bundle_folder import Bundle
 from keras_tinytrain.export.tflite.arena import smallest_arena
 from keras_tinytrain.run.bundle_runtime import ForwardModel
-from keras_tinytrain.run.firmware import EMULATOR, with_tflm
+from keras_tinytrain.run.firmware import EMULATOR
 from keras_tinytrain.run.micro_model import MicroModel
 from keras_tinytrain.run.profiler import Profiler
+from keras_tinytrain.run.users_tflm import users_tflm
 
 COMMAND = (
     EMULATOR,
@@ -62,7 +63,7 @@ class EmulatedBoard:
     ):
         self.losses: list[float] = []
         self._progress: Tell = progress or (lambda text: None)
-        models = (None, None) if with_tflm() else (bundle.frozen, bundle.trainable)
+        models = (None, None) if users_tflm() else (bundle.frozen, bundle.trainable)
         self._frozen, self._trainable = (MicroModel(model, smallest_arena(model)) if model else None for model in models)
         size = bundle.input
         self._image_bytes = size["height"] * size["width"] * size["channels"]

@@ -14,6 +14,7 @@ from keras_tinytrain.export.tables_version import check_current
 from keras_tinytrain.export.templates import resolver_method
 from keras_tinytrain.export.tflite.flatbuffer import operator_names
 from keras_tinytrain.run._rendered_sources import render_bundle
+from keras_tinytrain.run.users_tflm import UsersTflm, users_tflm
 from keras_tinytrain.tflm_runtime import firmware_dir, source_dir, sources
 
 CPU = "Cortex-M4F"
@@ -49,34 +50,33 @@ def check_tools() -> None:
         )
 
 
-def with_tflm() -> bool:
-    """Whether the user has named a TensorFlow Lite Micro built for Cortex-M4F, in TFLM_INCLUDE_DIRS and TFLM_LIBRARY."""
-    named = [bool(os.environ.get(name)) for name in ("TFLM_INCLUDE_DIRS", "TFLM_LIBRARY")]
-    if any(named) and not all(named):
-        raise ValueError(
-            "TFLM_INCLUDE_DIRS and TFLM_LIBRARY go together: name the include directories (with ':' between them) and the "
-            "library of a TensorFlow Lite Micro built for Cortex-M4F, or neither."
-        )
-    return all(named)
-
-
-def build_firmware(bundle: Bundle, folder: str | os.PathLike) -> pathlib.Path:
+def build_firmware(
+    bundle: Bundle,
+    folder: str | os.PathLike,
+    *,
+    main: str = "main.cpp",
+    board: Board | None = None,
+    arena_bytes: int | None = None,
+) -> pathlib.Path:
     """Compile and link a bundle's firmware, from sources that are rendered anew: nothing of the bundle is compiled as it stands.
 
     Args:
         bundle: exported for a board with a Cortex-M4F; its flash and SRAM are the limits.
         folder: where objects and the program are written.
+        main: the source of tflm_runtime/firmware with the program's main function.
+        board: whose flash and SRAM are the limits; None: the bundle's.
+        arena_bytes: of the models' arena; None: as exported.
 
     Returns:
         The program, an ELF file.
 
     Raises:
         RuntimeError: a tool is missing, or something does not compile.
-        ValueError: the bundle is for another processor or another version of the runtime, or does not fit its board. The error
+        ValueError: the TensorFlow Lite Micro that the user named cannot be used; or the bundle is for another processor or another version of the runtime, or does not fit its board. The error
             says by how many bytes.
     """
     check_tools()
-    board = Board(**bundle.manifest["board"])
+    board = board or Board(**bundle.manifest["board"])
     if board.cpu != CPU:
         raise ValueError(
             f"The emulated processor is a {CPU}; the bundle was exported for {board.name!r}, a {board.cpu}. Export it for "
@@ -88,9 +88,18 @@ def build_firmware(bundle: Bundle, folder: str | os.PathLike) -> pathlib.Path:
             "with such a size."
         )
     check_current(bundle.path / "tables.cpp")
-    libraries = [os.environ["TFLM_LIBRARY"]] if with_tflm() else []
-    own = render_bundle(bundle, folder)
-    return build_program([*_sources(), *own, *libraries], folder, board=board, flags=[f"-I{folder}", *_bundle_flags(bundle)])
+    tflm = users_tflm()
+    options = [*tflm.flags(), "-Os"] if tflm else ARDUINO
+    parts = [*_sources(main, tflm), *render_bundle(bundle, folder)]
+    arena = arena_bytes or bundle.manifest["sram"]["model_arena"]
+    flags = [f"-I{folder}", f"-DMODEL_ARENA_BYTES={arena}", *_bundle_flags(bundle, tflm)]
+    try:
+        return build_program(parts, folder, board=board, flags=flags, options=options)
+    except RuntimeError as error:
+        reason = tflm.explain(str(error)) if tflm else None
+        if reason is None:
+            raise
+        raise ValueError(reason) from error
 
 
 def build_program(
@@ -112,8 +121,8 @@ def build_program(
         RuntimeError, ValueError: as `build_firmware`.
     """
     sizes = [f"-DFLASH_BYTES={board.flash_bytes}", f"-DRAM_BYTES={board.sram_bytes}", f"-I{firmware_dir()}"]
-    with_startup = [firmware_dir() / "startup.cpp", *sources]
-    objects = compile_sources(with_startup, folder, flags=[*sizes, *flags], options=options)
+    own = [firmware_dir() / name for name in ("startup.cpp", "semihosting.cpp")]
+    objects = compile_sources([*own, *sources], folder, flags=[*sizes, *flags], options=options)
     return _link(objects, board, options, pathlib.Path(folder, "firmware.elf"))
 
 
@@ -123,12 +132,13 @@ def compile_sources(sources: Paths, folder: str | os.PathLike, *, flags: Flags, 
         return list(pool.map(lambda source: _compile(pathlib.Path(source), folder, [*_CORE, *options, *flags]), sources))
 
 
-def _sources() -> list[pathlib.Path]:
-    model = "model_tflm.cpp" if with_tflm() else "model_on_host.cpp"
-    return [*(firmware_dir() / name for name in ("main.cpp", model)), *sources()]
+def _sources(main: str, tflm: UsersTflm | None) -> list[str | pathlib.Path]:
+    model = "model_tflm.cpp" if tflm else "model_on_host.cpp"
+    own = [firmware_dir() / name for name in (main, "meter.cpp", model)]
+    return [*own, *sources(), *([tflm.library] if tflm else [])]
 
 
-def _bundle_flags(bundle: Bundle) -> list[str]:
+def _bundle_flags(bundle: Bundle, tflm: UsersTflm | None) -> list[str]:
     size = bundle.input
     name = bundle.manifest["namespace"]
     flags = [f"-DBUNDLE={name}", f'-DNAME="{name}"', f"-DIMAGE_BYTES={size['height'] * size['width'] * size['channels']}"]
@@ -136,12 +146,12 @@ def _bundle_flags(bundle: Bundle) -> list[str]:
     flags += ["-DFLASH_PAGES"] if bundle.manifest["board"]["flash_page_bytes"] else []
     flags += ["-DFEATURE_FLASH"] if bundle.manifest["features"]["memory"] == "flash" else []
     flags += [f"-I{folder}" for folder in (firmware_dir(), source_dir())]
-    if not with_tflm():
+    if tflm is None:
         return [*flags, "-std=gnu++14"]  # as the Arduino core does
     operators = sorted(operator_names(bundle.frozen) | operator_names(bundle.trainable))
     resolver = " ".join(f"resolver.{resolver_method(name)}();" for name in operators)
-    includes = [f"-isystem{folder}" for folder in os.environ["TFLM_INCLUDE_DIRS"].split(os.pathsep)]
-    return [*flags, f"-DRESOLVER={resolver}", *includes, "-std=gnu++17"]
+    includes = [f"-isystem{folder}" for folder in tflm.includes]
+    return [*flags, f"-DRESOLVER={resolver}", f"-DNUM_OPERATORS={len(operators)}", *includes, "-std=gnu++17"]
 
 
 def _compile(source: pathlib.Path, folder: str | os.PathLike, flags: Flags) -> pathlib.Path:

@@ -10,7 +10,7 @@ import pytest
 
 from keras_tinytrain.export import board
 from keras_tinytrain.run.emulator import COMMAND
-from keras_tinytrain.run.firmware import build_firmware, build_program, check_tools, with_tflm
+from keras_tinytrain.run.firmware import build_firmware, build_program, check_tools
 
 SOURCE = pathlib.Path(__file__).with_name("board_check.cpp")
 NANO = board("nano33ble")
@@ -93,11 +93,6 @@ def test_missing_tools_are_named(monkeypatch):
     with pytest.raises(RuntimeError, match="arm-none-eabi-g.. and qemu-system-arm. Install with: apt-get install .*gcc-arm"):
         check_tools()
 
-
-def test_tflm_is_named_whole(monkeypatch):
-    monkeypatch.setenv("TFLM_LIBRARY", "libtensorflow-microlite.a")
-    with pytest.raises(ValueError, match="TFLM_INCLUDE_DIRS and TFLM_LIBRARY go together"):
-        with_tflm()
 
 
 def test_another_processor_is_refused(tmp_path):

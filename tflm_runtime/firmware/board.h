@@ -14,6 +14,9 @@ namespace board {
 void Print(const char* text);
 [[noreturn]] void Exit(bool good);
 
+// What a fault prints after its address, from now on: why it may have come.
+void Doing(const char* text);
+
 // Standard input and output of the emulator. All bytes are read or written; false: the other end was closed.
 bool Read(void* data, std::size_t num_bytes);
 bool Write(const void* data, std::size_t num_bytes);

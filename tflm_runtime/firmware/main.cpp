@@ -13,12 +13,17 @@
 //   'r'                     -> the figures below, as lines "name value"
 //   'q'                     end the run
 #include <cstdint>
+#include <cstring>
 
 #include "board.h"
 #include "bundle.h"
+#include "meter.h"
 #include "tinytrain_serial.h"
 
-alignas(16) std::uint8_t model_arena[exported::kModelArenaBytes];
+#define AS_TEXT_(value) #value
+#define AS_TEXT(value) AS_TEXT_(value)
+
+alignas(16) std::uint8_t model_arena[MODEL_ARENA_BYTES];
 
 namespace {
 
@@ -34,64 +39,11 @@ std::int8_t image_buffer[kImageBytes];
 #endif
 tinytrain::Trainer trainer;
 tinytrain::TrainingSettings settings;
-tinytrain::Model model;  // the real one
 
-// ---- instructions by part --------------------------------------------------------------------------------------------------
-
-// kSamples and later ones are the task's. Those before are waiting for the host, predictions, and work done only to measure.
-enum Part { kIdle, kProbe, kSamples, kFrozen, kTrainable, kSelection, kTraining, kNumParts };
-
-// The part that runs now, and the instructions of each part until it began.
-struct Meter {
-  Part part = kIdle;
-  std::uint64_t since = 0;
-  std::uint64_t spent[kNumParts] = {};
-  std::uint32_t calls[kNumParts] = {};
-
-  Part Switch(Part next) {
-    const std::uint64_t now = board::Instructions();
-    const Part previous = part;
-    spent[part] += now - since;
-    part = next;
-    since = now;
-    board::Profile(part > kProbe);
-    return previous;
-  }
-};
-Meter meter;
+tinytrain::Model model;            // the bundle's, measured
 std::uint64_t probe_instructions;  // of the gradients of one iteration, without its forward passes
 std::uint64_t first_instructions;  // of the first iteration, without its forward passes
 std::uint64_t training_began;
-
-bool Measured(Part part, bool (*run)(const std::int8_t*, void*), const std::int8_t* input, void* output) {
-  const Part caller = meter.Switch(meter.part > kProbe ? part : kIdle);
-  if (caller > kProbe) ++meter.calls[part];
-  const bool good = run(input, output);
-  meter.Switch(caller);
-  return good;
-}
-
-bool RunFrozen(void*, const std::int8_t* input, std::int8_t* features) {
-  const auto run = [](const std::int8_t* x, void* y) {
-    return model.run_frozen(model.context, x, static_cast<std::int8_t*>(y));
-  };
-  return Measured(kFrozen, run, input, features);
-}
-
-bool RunTrainable(void*, const std::int8_t* features, const std::int8_t** outputs) {
-  const auto run = [](const std::int8_t* x, void* y) {
-    return model.run_trainable(model.context, x, static_cast<const std::int8_t**>(y));
-  };
-  return Measured(kTrainable, run, features, outputs);
-}
-
-bool Bind(void*, std::int32_t tensor_index, const void* data, std::size_t num_bytes) {
-  return model.bind(model.context, tensor_index, data, num_bytes);
-}
-
-bool OpenTrainable(void*) { return model.open_trainable(model.context); }
-
-std::int8_t* FrozenInput(void*) { return model.frozen_input(model.context); }
 
 // ---- flash that is written while the firmware runs -----------------------------------------------------------------------
 
@@ -123,12 +75,12 @@ const tinytrain::Flash* const sample_flash = nullptr;
 
 // ---- commands ------------------------------------------------------------------------------------------------------------
 
-bool Answer(Status status, const void* data = nullptr, std::uint32_t num_bytes = 0) {
-  const char* text = tinytrain::StatusText(status);
-  if (status != Status::kOk) {
-    data = text;
-    for (num_bytes = 0; text[num_bytes] != '\0';) ++num_bytes;
+bool Answer(Status status, const void* data = nullptr, std::size_t size = 0) {
+  if (status != Status::kOk && data == nullptr) {
+    data = tinytrain::StatusText(status);
+    size = std::strlen(tinytrain::StatusText(status));
   }
+  const auto num_bytes = static_cast<std::uint32_t>(size);
   const char head[] = {'a', static_cast<char>(status)};
   return board::Write(head, 2) && board::Write(&num_bytes, sizeof(num_bytes)) && board::Write(data, num_bytes);
 }
@@ -138,24 +90,25 @@ bool Init() {
   if (!board::Read(&iterations, sizeof(iterations))) return false;
   settings = exported::kTables.training;
   if (iterations > 0) settings.iterations = static_cast<std::int32_t>(iterations);
-  if (!OpenModel(&model)) return Answer(Status::kModelFailed);
-  tinytrain::Model measured = {nullptr, model.run_frozen == nullptr ? nullptr : &RunFrozen, &RunTrainable, &Bind};
-  measured.open_trainable = model.open_trainable == nullptr ? nullptr : &OpenTrainable;
-  measured.frozen_input = model.frozen_input == nullptr ? nullptr : &FrozenInput;
-  measured.scratch = model.scratch;
-  measured.scratch_bytes = model.scratch_bytes;
-  return Answer(trainer.Init(exported::kTables, settings, measured, training_arena, sizeof(training_arena), sample_flash));
+  static const char kTooSmall[] = "the models do not open in the arena of " AS_TEXT(
+      MODEL_ARENA_BYTES) " B: TensorFlow Lite Micro needs a larger one, or has not all of their operators";
+  board::Doing(kTooSmall);  // it may fault instead of saying so
+  if (!OpenMeasured(&model)) return Answer(Status::kModelFailed, kTooSmall, sizeof(kTooSmall) - 1);
+  board::Doing("");
+  return Answer(trainer.Init(exported::kTables, settings, model, training_arena, sizeof(training_arena), sample_flash));
 }
 
 // The image from the host; nullptr: none came.
 const std::int8_t* ReadImage() {
   std::int8_t* image = image_buffer == nullptr ? trainer.ImageBuffer() : image_buffer;
+  meter.Switch(kIdle);
   return image != nullptr && board::Read(image, IMAGE_BYTES) ? image : nullptr;
 }
 
 bool AddSample() {
   std::uint8_t label = 0;
   if (!board::Read(&label, 1)) return false;
+  meter.Switch(kSamples);  // to make room for the image may open the frozen part
   const std::int8_t* image = ReadImage();
   if (image == nullptr) return false;
   meter.Switch(kSamples);
@@ -173,10 +126,13 @@ bool Choose() {
   return Answer(status);
 }
 
-// An iteration is gradients and an update. To measure each, the first iteration's gradients are computed twice.
+// An iteration is gradients and an update. To measure each, the first iteration's gradients are computed twice; the trainable
+// part is opened before, since an opening in one of the two would pass for the update.
 Status Learn() {
+  meter.Switch(kTraining);
+  const bool opened = model.open_trainable == nullptr || model.open_trainable(model.context);
   meter.Switch(kProbe);
-  Status status = trainer.ComputeGradients(nullptr);
+  Status status = opened ? trainer.ComputeGradients(nullptr) : Status::kModelFailed;
   meter.Switch(kTraining);
   probe_instructions = meter.spent[kProbe];
   training_began = meter.spent[kTraining];
@@ -196,13 +152,13 @@ bool Predict() {
   const std::int8_t* image = ReadImage();
   if (image == nullptr) return false;
   const Status status = trainer.Predict(image, nullptr, nullptr);
-  return Answer(status, trainer.buffers().logits, static_cast<std::uint32_t>(settings.num_classes) * sizeof(float));
+  return Answer(status, trainer.buffers().logits, static_cast<std::size_t>(settings.num_classes) * sizeof(float));
 }
 
 bool SendDelta() {
   std::size_t written = 0;
   const Status status = trainer.SaveDelta(0, model_arena, sizeof(model_arena), &written);
-  return Answer(status, model_arena, static_cast<std::uint32_t>(written));
+  return Answer(status, model_arena, written);
 }
 
 // As a sketch does at its start: loads the saved delta.

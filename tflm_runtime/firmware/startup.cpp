@@ -34,6 +34,7 @@ constexpr std::uint32_t kUartInterrupt = 0x4000400C, kUartBaudDivider = 0x400040
 
 volatile std::uint32_t counter_wraps;
 std::size_t heap_requested;
+const char* doing = "";
 int serial_peeked = -1;  // a byte that has come and was not read yet
 
 // ---- memory protection -------------------------------------------------------------------------------------------------
@@ -126,8 +127,13 @@ void ByteCame() { Register(kUartInterrupt) = 2; }  // it only ends a sleep
   hex(43, Register(kMemoryFaultAddress));
   board::Print(status & 0xFF ? "memory protection " : "");
   board::Print(text);
+  board::Print(doing);
   board::Exit(false);
 }
+
+// A static object's destructor, ours or of a library, is registered here. A board never ends, and none is run.
+void* __dso_handle = nullptr;
+int __aeabi_atexit(void*, void (*)(void*), void*) { return 0; }
 
 // The heap grants nothing.
 void* _sbrk(std::ptrdiff_t num_bytes) {
@@ -156,54 +162,6 @@ const void* const vectors[17] = {handler_stack_end,                      // init
 }
 
 namespace board {
-namespace {
-
-int Semihost(int operation, const void* argument) {
-  register int r0 asm("r0") = operation;
-  register const void* r1 asm("r1") = argument;
-  asm volatile("bkpt 0xab" : "+r"(r0) : "r"(r1) : "memory");
-  return r0;
-}
-
-constexpr int kOpen = 0x01, kPrint = 0x04, kWrite = 0x05, kRead = 0x06, kExit = 0x18;
-constexpr std::uint32_t kReadBinary = 1, kWriteBinary = 5;
-
-std::uint32_t Open(const char* path, std::uint32_t mode) {
-  const std::uint32_t block[] = {reinterpret_cast<std::uint32_t>(path), mode, static_cast<std::uint32_t>(std::strlen(path))};
-  return static_cast<std::uint32_t>(Semihost(kOpen, block));
-}
-
-// A pipe takes and gives as much as it has room for. Repeats until all is done, or a call makes no progress.
-bool Transfer(int operation, std::uint32_t file, std::uint32_t address, std::size_t num_bytes) {
-  while (num_bytes > 0) {
-    const std::uint32_t block[] = {file, address, num_bytes};
-    const auto left = static_cast<std::uint32_t>(Semihost(operation, block));
-    if (left >= num_bytes) return false;
-    address += num_bytes - left;
-    num_bytes = left;
-  }
-  return true;
-}
-
-}  // namespace
-
-void Print(const char* text) { Semihost(kPrint, text); }
-
-void Exit(bool good) {
-  Semihost(kExit, reinterpret_cast<const void*>(good ? 0x20026 : 0x20023));
-  for (;;) {
-  }
-}
-
-bool Read(void* data, std::size_t num_bytes) {
-  static const std::uint32_t file = Open("/dev/stdin", kReadBinary);
-  return Transfer(kRead, file, reinterpret_cast<std::uint32_t>(data), num_bytes);
-}
-
-bool Write(const void* data, std::size_t num_bytes) {
-  static const std::uint32_t file = Open("/dev/stdout", kWriteBinary);
-  return Transfer(kWrite, file, reinterpret_cast<std::uint32_t>(data), num_bytes);
-}
 
 constexpr std::uint64_t kSerialPatience = 2000000000;  // ns of the emulated clock, which goes on while the core sleeps
 
@@ -285,6 +243,8 @@ std::size_t StackHighWater() {
   while (word != stack_end && *word == kPaint) ++word;
   return static_cast<std::size_t>(stack_end - word) * sizeof(*word);
 }
+
+void Doing(const char* text) { doing = text; }
 
 std::size_t HeapRequested() { return heap_requested; }
 std::size_t WeightsInFlash() { return static_cast<std::size_t>(weights_end - weights_begin); }

@@ -1,4 +1,5 @@
-// Like TensorFlow Lite Micro: one arena, whose head holds tensors and scratch by their lifetimes and whose tail holds what lasts.
+// Like TensorFlow Lite Micro: one arena, whose head holds tensors and scratch by their lifetimes and whose tail holds what
+// lasts.
 #include "tensorflow/lite/micro/micro_interpreter.h"
 
 #include <cstring>

@@ -88,10 +88,12 @@ std::int32_t Sum(const Operands& x, const Step& step, bool depthwise, int row, i
 
 void Convolve(const SubGraph& graph, const TfLiteEvalTensor* tensors, const OperatorData& data) {
   const Vector<std::int32_t>& in = *data.op->inputs();
-  const TfLiteEvalTensor &input = tensors[in.Get(0)], &filter = tensors[in.Get(1)], &output = tensors[data.op->outputs()->Get(0)];
+  const TfLiteEvalTensor &input = tensors[in.Get(0)], &filter = tensors[in.Get(1)],
+                         &output = tensors[data.op->outputs()->Get(0)];
   const auto* bias = in.size() < 3 || in.Get(2) < 0 ? nullptr : static_cast<const std::int32_t*>(tensors[in.Get(2)].data.data);
   const bool dense = data.code == BuiltinOperator_FULLY_CONNECTED;
-  Operands x = {input.data.int8, filter.data.int8, SizeOf(*input.dims, 1), SizeOf(*filter.dims, 1), ZeroPoint(graph, in.Get(0))};
+  Operands x = {input.data.int8, filter.data.int8, SizeOf(*input.dims, 1), SizeOf(*filter.dims, 1),
+                ZeroPoint(graph, in.Get(0))};
   Step step = {1, 1, 0, 0};
   const Size size = SizeOf(*output.dims, 1);
   if (dense) {
@@ -140,7 +142,8 @@ void SetFactors(const SubGraph& graph, const OperatorData& data, int num_channel
   for (int channel = 0; channel < num_channels; ++channel) {
     const float filter = Scale(graph, data.op->inputs()->Get(1), static_cast<std::uint32_t>(channel));
     const bool dense = data.code == BuiltinOperator_FULLY_CONNECTED;  // whose product TensorFlow Lite rounds to float
-    const double product = dense ? static_cast<double>(input * filter) : static_cast<double>(input) * static_cast<double>(filter);
+    const double product =
+        dense ? static_cast<double>(input * filter) : static_cast<double>(input) * static_cast<double>(filter);
     int shift = 0;
     const double fraction = std::frexp(product / static_cast<double>(output), &shift);
     auto multiplier = static_cast<std::int64_t>(std::round(fraction * static_cast<double>(1ll << 31)));

@@ -1,0 +1,129 @@
+"""The firmware over a TensorFlow Lite Micro that a user has built: however that was, it links, runs and learns as on the host."""
+
+import os
+import subprocess
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+from models import images, labelled_images
+
+from keras_tinytrain.export import TrainingSettings, export_tflm
+from keras_tinytrain.plan import LayerPlan, Plan
+from keras_tinytrain.run import HostRuntime
+from keras_tinytrain.run.emulation import emulate_task
+from keras_tinytrain.run.firmware import build_firmware
+from keras_tinytrain.run.users_tflm import users_tflm
+from tests.tflm_stand_in import stand_in
+
+WAYS, SHOTS = 3, 2
+BUILDS = {  # float ABI, TfLiteTensor of 32 B or of 64, and as a compiler for another system would have it
+    "cortex-m4+fp": {"float_abi": "hard", "static_memory": True},
+    "arduino": {"float_abi": "softfp", "static_memory": False},
+    "cortex-m4": {"float_abi": "soft", "static_memory": True},
+    "int_enums": {"float_abi": "softfp", "static_memory": True, "flags": ("-fno-short-enums",)},
+}
+
+
+def separable_net(seed=0):
+    """(N, 8, 8, 3) -> (N, 5) embeddings, of the operators that the stand-in has."""
+    keras.utils.set_random_seed(seed)
+    x = image = keras.Input((8, 8, 3))
+    x = layers.Conv2D(6, 3, strides=2, padding="same", activation="relu6", name="stem")(x)
+    x = layers.DepthwiseConv2D(3, padding="same", activation="relu", name="depthwise")(x)
+    x = layers.Conv2D(4, 1, activation="relu", name="pointwise")(x)
+    x = layers.Dense(5, name="embedding")(layers.Flatten(name="flatten")(x))
+    return keras.Model(image, x, name="separable_net")
+
+
+@pytest.fixture(scope="module")
+def task(tmp_path_factory):
+    """A bundle, samples, and what the host's run of them gives."""
+    model = separable_net()
+    plan = Plan((LayerPlan("pointwise", (0, 1, 2, 3)), LayerPlan("embedding", (0, 1, 2, 3, 4))))
+    training = TrainingSettings(learning_rate=0.01, iterations=3, num_classes=WAYS, max_samples=WAYS * SHOTS)
+    out = tmp_path_factory.mktemp("task") / "net"
+    bundle = export_tflm(model, plan, calibration=images(model, 8), out=out, training=training)
+    x, y = labelled_images(model, per_class=SHOTS, classes=WAYS)
+    host = HostRuntime(bundle)
+    host.add_samples(x, y)
+    losses = host.train()
+    return bundle, x, y, (losses, host.trainer.save_delta(0), host.predict(x[:2]).tolist())
+
+
+@pytest.fixture(scope="module")
+def library(tmp_path_factory):
+    return stand_in.build(tmp_path_factory.mktemp("library"))
+
+
+@pytest.mark.parametrize("build", BUILDS)
+def test_every_build_of_tflm_learns_as_the_host(build, task, tmp_path, monkeypatch):
+    stand_in.name(monkeypatch, stand_in.build(tmp_path, **BUILDS[build]))
+    bundle, x, y, learned = task
+    emulated = emulate_task(bundle, x, y, queries=x[:2])
+    assert (emulated.losses, emulated.delta, emulated.logits.tolist()) == learned
+    assert not emulated.forward_is_estimated
+    parts = emulated.instructions
+    num_weights = sum(bundle.manifest["trained"].values())
+    assert 20 * num_weights * 3 < parts["update"] < parts["backward"]
+    assert parts["frozen_forward"] > parts["samples"] > 0  # to open the frozen part counts as its own
+    assert emulated.calls["trainable_forward"] > emulated.calls["frozen_forward"] == len(x)
+
+
+def test_resolver_has_a_place_for_each_operator(task, library, tmp_path, monkeypatch):
+    stand_in.name(monkeypatch, library)
+    program = build_firmware(task[0], tmp_path)
+    symbols = subprocess.run(["arm-none-eabi-nm", "-CS", program], check=True, capture_output=True, text=True).stdout
+    (line,) = (line for line in symbols.splitlines() if line.endswith("Operators()::resolver"))
+    registration, head = 36, 8  # TFLMRegistration, and the virtual table's address and the count
+    assert int(line.split()[1], 16) == len(task[0].manifest["operators"]) * registration + head
+
+
+def test_arena_far_too_small_is_an_error(task, library, monkeypatch, tmp_path):
+    stand_in.name(monkeypatch, library)
+    bundle, x, y, _ = task
+    for arena in (64, 512):
+        program = build_firmware(bundle, tmp_path, arena_bytes=arena)
+        with pytest.raises(RuntimeError, match=f"arena of {arena} B"):
+            emulate_task(bundle, x, y, program=program)
+
+
+def test_folder_that_is_missing_is_named(task, library, tmp_path, monkeypatch):
+    stand_in.name(monkeypatch, library)
+    monkeypatch.setenv("TFLM_INCLUDE_DIRS", os.pathsep.join(stand_in.INCLUDES[:2]))
+    with pytest.raises(ValueError, match="has no fixedpoint/fixedpoint.h: name the folders of .* gemmlowp"):
+        build_firmware(task[0], tmp_path)
+
+
+def test_library_of_another_processor_is_refused(task, tmp_path, monkeypatch):
+    stand_in.name(monkeypatch, stand_in.build(tmp_path, float_abi=None))
+    with pytest.raises(ValueError, match="was built for no Arm processor; the emulated board is a Cortex-M4F"):
+        build_firmware(task[0], tmp_path)
+    stand_in.name(monkeypatch, stand_in.build(tmp_path, float_abi="soft", flags=("-mcpu=cortex-m33",)))
+    with pytest.raises(ValueError, match="was built for v8-M.mainline"):
+        build_firmware(task[0], tmp_path)
+
+
+def test_library_without_all_of_its_sources_is_named(task, library, tmp_path, monkeypatch):
+    subprocess.run(["cp", library, tmp_path / "part.a"], check=True)
+    subprocess.run(["arm-none-eabi-ar", "d", tmp_path / "part.a", "operators.o"], check=True)
+    stand_in.name(monkeypatch, tmp_path / "part.a")
+    with pytest.raises(ValueError, match=r"part.a, lacks tflite::.*: build all of it"):
+        build_firmware(task[0], tmp_path)
+
+
+def test_paths_that_do_not_exist_are_named(library, monkeypatch):
+    stand_in.name(monkeypatch, library.with_name("nothing.a"))
+    with pytest.raises(ValueError, match="TFLM_LIBRARY names .*nothing.a', which does not exist"):
+        users_tflm()
+    stand_in.name(monkeypatch, library)
+    monkeypatch.setenv("TFLM_INCLUDE_DIRS", "/nowhere")
+    with pytest.raises(ValueError, match="TFLM_INCLUDE_DIRS names '/nowhere'"):
+        users_tflm()
+
+
+def test_tflm_is_named_whole(library, monkeypatch):
+    monkeypatch.setenv("TFLM_LIBRARY", str(library))
+    with pytest.raises(ValueError, match="TFLM_INCLUDE_DIRS and TFLM_LIBRARY go together"):
+        users_tflm()
