@@ -4,10 +4,10 @@ With fewer than 40 iterations a whole task's instructions are computed from thos
 """
 
 import argparse
-import dataclasses
 import json
 import pathlib
 import tempfile
+import typing
 
 import numpy as np
 
@@ -19,18 +19,19 @@ from keras_tinytrain.choose import paper_cost, planner, selection
 from keras_tinytrain.choose.sram import DeviceAccounting
 from keras_tinytrain.data import load_npz
 from keras_tinytrain.export import Candidates, TrainingSettings, board, export_tflm
-from keras_tinytrain.export.tflite.macs import forward_macs
 from keras_tinytrain.fewshot.adaptation import prototype_classifier
 from keras_tinytrain.model.layers import layer_table
-from keras_tinytrain.plan import Budget
+from keras_tinytrain.plan import Budget, Plan
 from keras_tinytrain.run import HostRuntime
-from keras_tinytrain.run.emulation import INSTRUCTIONS_PER_MAC, emulate_task
+from keras_tinytrain.run.arena_on_board import measure_arenas, pretended
+from keras_tinytrain.run.emulation import emulate_task
+
+if typing.TYPE_CHECKING:
+    import keras
 
 WAYS, SHOTS, ITERATIONS = 5, 5, 40
 BOARD = board("nano33ble")
-LARGE = dataclasses.replace(
-    BOARD, name="a pretended nano33ble with 16 MB", sram_bytes=16 << 20, flash_bytes=4 << 20, reserved_sram_bytes=0
-)
+LARGE = pretended(BOARD)
 SIDES = {"mobilenet_v2": 96}  # pixels of a network's images where 128 do not fit
 
 
@@ -71,7 +72,7 @@ def emulate_method(method: str, args: argparse.Namespace) -> dict:
         return {
             "method": method,
             **_figures(model, bundle, host.plan, emulated, everything=method == "full"),
-            **_per_sample(bundle, emulated, len(x), args.iterations),
+            **_per_sample(emulated, len(x), args.iterations),
             "losses": [emulated.losses[0], emulated.losses[-1]],
             "query_accuracy": accuracies,
             "same_as_host": emulated.delta == host.trainer.save_delta(0) and emulated.plan.layers == host.plan.layers,
@@ -84,6 +85,11 @@ def _chosen(model, x, y, method, budget, args):
         return selection.full_plan(layer_table(model))
     if method == "adaptive":
         return Candidates(args.last_blocks, budget=budget)
+    return choose_plan(model, x, y, budget, args)
+
+
+def choose_plan(model: "keras.Model", x: np.ndarray, y: np.ndarray, budget: Budget, args: argparse.Namespace) -> Plan:
+    """The plan for labelled samples on the board, with the settings that `args` names."""
     accounting = DeviceAccounting(args.optimizer, args.trained_weights, len(x), num_classes=WAYS, features=args.features)
     loss, classifier = planner.summed_cross_entropy(y), prototype_classifier(model, x, y).model
     return planner.choose(classifier, x, loss, budget, accounting=accounting, last_blocks=args.last_blocks)
@@ -99,14 +105,18 @@ def _figures(model, bundle, plan, emulated, *, everything):
         "sram_bytes": emulated.sram_bytes,
         "sram_promised": bundle.promised_bytes["sram"]["total"],
         "flash_bytes": emulated.flash_bytes,
+        "flash_promised": bundle.promised_bytes["flash"]["total"],
+        "arenas_promised": bundle.manifest["arenas"],
+        **({} if emulated.forward_is_estimated else {"arenas_measured": measure_arenas(bundle)}),
         "stack_bytes": emulated.stack_bytes,
         "heap_bytes": emulated.heap_bytes,
     }
 
 
-def _per_sample(bundle, emulated, num_samples, iterations):
+def _per_sample(emulated, num_samples, iterations):
     """Instructions of a sample and of a whole task; the cache of the frozen part makes the task's "times_fewer"."""
-    frozen, trainable = (round(forward_macs(part) * INSTRUCTIONS_PER_MAC) for part in (bundle.frozen, bundle.trainable))
+    frozen, trainable = (_a_call(emulated, part) for part in ("frozen_forward", "trainable_forward"))
+    kind = "_estimate" if emulated.forward_is_estimated else ""
     steps = num_samples * iterations
     backward, update = (round(emulated.instructions[part] / steps) for part in ("backward", "update"))
     last_passes = emulated.calls["trainable_forward"] - 2 * steps  # prototypes at the end: adapted, and of the original network
@@ -114,8 +124,8 @@ def _per_sample(bundle, emulated, num_samples, iterations):
     cached = num_samples * frozen + passes * trainable + num_samples * ITERATIONS * (backward + update)
     saved = (passes - num_samples) * frozen
     return {
-        "frozen_forward_estimate": frozen,
-        "trainable_forward_estimate": trainable,
+        f"frozen_forward{kind}": frozen,
+        f"trainable_forward{kind}": trainable,
         "selection": emulated.instructions["selection"],
         "backward_a_sample": backward,
         "update_a_sample": update,
@@ -123,6 +133,11 @@ def _per_sample(bundle, emulated, num_samples, iterations):
         "task_without_frozen_cache": cached + saved,
         "times_fewer": 1 + saved / cached,
     }
+
+
+def _a_call(emulated, part):
+    """Instructions of one forward pass, openings of its interpreter included; 0 where the part is not there."""
+    return round(emulated.instructions[part] / max(1, emulated.calls[part]))
 
 
 def _accuracy(logits, labels):

@@ -22,6 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         ("fit", accuracy_options.add_fit_arguments, "ordinary transfer learning: head alone, TinyTrainCallback, full training"),
         ("device", _device, "the exported C++ in int8 beside Keras in float, on the same tasks and plans"),
         ("emulated", _emulated, "bytes and instructions of a network's task on an emulated Cortex-M4F"),
+        ("tflm", _tflm, "what bundles promise beside what they take over your TensorFlow Lite Micro"),
         ("models", _models, "networks as people bring them, each run from fit to the emulated board; writes a page"),
         ("timing", _timing, "time of choosing a plan beside one step of full training"),
         ("step", _step, "time and memory of a sparse training step beside full fine-tuning"),
@@ -63,6 +64,20 @@ def _emulated(parser):
     parser.add_argument("--iterations", type=positive, default=1, help="that are emulated (%(default)s)")
     device_arguments(parser, features="flash", optimizer="adam_per_channel", weights="int8")
     parser.add_argument("--memory", help="memory budget of the plan, such as 200KB (the board's)")
+    parser.add_argument("--seed", type=int, default=0, help="of the task (%(default)s)")
+    json_argument(parser, "the figures as JSON")
+
+
+def _tflm(parser):
+    names = ["mcunet", "proxylessnas", "mobilenet_v2", "nanonet", "gesturenet"]
+    parser.add_argument("--networks", nargs="+", default=names, choices=names, help="(all of them)")
+    parser.add_argument("--weights", default="", help="a file of weights, or none: random ones (each network's own)")
+    text = "samples for the networks of images, see benchmark accuracy (%(default)s); gesturenet gets invented motions"
+    parser.add_argument("--domain", default="digits", help=text)
+    last_blocks_argument(parser)
+    parser.add_argument("--iterations", type=positive, default=40, help="of training (%(default)s)")
+    device_arguments(parser, features="flash", optimizer="adam_per_channel", weights="int8")
+    parser.add_argument("--memory", help="memory budget of the plans, such as 200KB (the board's)")
     parser.add_argument("--seed", type=int, default=0, help="of the task (%(default)s)")
     json_argument(parser, "the figures as JSON")
 

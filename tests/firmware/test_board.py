@@ -94,7 +94,6 @@ def test_missing_tools_are_named(monkeypatch):
         check_tools()
 
 
-
 def test_another_processor_is_refused(tmp_path):
     other = types.SimpleNamespace(manifest={"board": vars(board("rp2040"))})
     with pytest.raises(ValueError, match="emulated processor is a Cortex-M4F; the bundle was exported for 'rp2040'"):

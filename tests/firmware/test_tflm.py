@@ -3,53 +3,20 @@
 import os
 import subprocess
 
-import keras
-import numpy as np
 import pytest
-from keras import layers
-from models import images, labelled_images
 
-from keras_tinytrain.export import TrainingSettings, export_tflm
-from keras_tinytrain.plan import LayerPlan, Plan
-from keras_tinytrain.run import HostRuntime
 from keras_tinytrain.run.emulation import emulate_task
 from keras_tinytrain.run.firmware import build_firmware
 from keras_tinytrain.run.users_tflm import users_tflm
 from tests.tflm_stand_in import stand_in
+from tests.tflm_stand_in.task import task  # noqa: F401
 
-WAYS, SHOTS = 3, 2
 BUILDS = {  # float ABI, TfLiteTensor of 32 B or of 64, and as a compiler for another system would have it
     "cortex-m4+fp": {"float_abi": "hard", "static_memory": True},
     "arduino": {"float_abi": "softfp", "static_memory": False},
     "cortex-m4": {"float_abi": "soft", "static_memory": True},
     "int_enums": {"float_abi": "softfp", "static_memory": True, "flags": ("-fno-short-enums",)},
 }
-
-
-def separable_net(seed=0):
-    """(N, 8, 8, 3) -> (N, 5) embeddings, of the operators that the stand-in has."""
-    keras.utils.set_random_seed(seed)
-    x = image = keras.Input((8, 8, 3))
-    x = layers.Conv2D(6, 3, strides=2, padding="same", activation="relu6", name="stem")(x)
-    x = layers.DepthwiseConv2D(3, padding="same", activation="relu", name="depthwise")(x)
-    x = layers.Conv2D(4, 1, activation="relu", name="pointwise")(x)
-    x = layers.Dense(5, name="embedding")(layers.Flatten(name="flatten")(x))
-    return keras.Model(image, x, name="separable_net")
-
-
-@pytest.fixture(scope="module")
-def task(tmp_path_factory):
-    """A bundle, samples, and what the host's run of them gives."""
-    model = separable_net()
-    plan = Plan((LayerPlan("pointwise", (0, 1, 2, 3)), LayerPlan("embedding", (0, 1, 2, 3, 4))))
-    training = TrainingSettings(learning_rate=0.01, iterations=3, num_classes=WAYS, max_samples=WAYS * SHOTS)
-    out = tmp_path_factory.mktemp("task") / "net"
-    bundle = export_tflm(model, plan, calibration=images(model, 8), out=out, training=training)
-    x, y = labelled_images(model, per_class=SHOTS, classes=WAYS)
-    host = HostRuntime(bundle)
-    host.add_samples(x, y)
-    losses = host.train()
-    return bundle, x, y, (losses, host.trainer.save_delta(0), host.predict(x[:2]).tolist())
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ from keras_tinytrain.export.tflite.arena import smallest_arena
 from keras_tinytrain.plan import LayerPlan, Plan
 from keras_tinytrain.run import HostRuntime
 from tests.runtime.paths import ROOT
-from tests.runtime.tflm import NAMESPACE, tflm  # noqa: F401
+from tests.runtime.tflm import tflm  # noqa: F401
 
 WAYS, SHOTS = 3, 2
 MAIN = ROOT / "tests" / "runtime" / "tflm_host" / "main.cpp"
@@ -50,7 +50,6 @@ cmake_minimum_required(VERSION 3.13)
 project(sketch LANGUAGES CXX)
 add_subdirectory({runtime} tinytrain)
 add_executable(program program.cpp {bundle}/tables.cpp {bundle}/models.cpp)
-set_target_properties(program PROPERTIES CXX_STANDARD 17 CXX_STANDARD_REQUIRED ON)
 target_include_directories(program PRIVATE {bundle})
 target_compile_options(program PRIVATE -Wall -Wextra -Werror)
 target_link_libraries(program tinytrain_with_tflm)
@@ -60,7 +59,7 @@ target_link_libraries(program tinytrain_with_tflm)
 def compile_bundle(bundle, tflm, folder, *flags):
     """The test's main.cpp and the bundle's sources, as a user's CMake project over the runtime and the real library."""
     path, resolver = bundle.path, " ".join(f"resolver.{resolver_method(name)}();" for name in bundle.manifest["operators"])
-    defines = ["XCORE", f"TFLM {NAMESPACE}", f"BUNDLE {bundle.manifest['namespace']}", f"RESOLVER {resolver}", *flags]
+    defines = ["XCORE", f"TFLM {tflm.namespace}", f"BUNDLE {bundle.manifest['namespace']}", f"RESOLVER {resolver}", *flags]
     defines += ["FROZEN"] if bundle.frozen else []
     defines += ["FLASH"] if bundle.manifest["features"]["memory"] == "flash" else []
     (folder / "program.cpp").write_text("".join(f"#define {each}\n" for each in defines) + f'#include "{MAIN}"\n')

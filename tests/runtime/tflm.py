@@ -17,11 +17,12 @@ GEMMLOWP = pathlib.Path("/usr/include/gemmlowp")  # Debian's libgemmlowp-dev, wh
 
 @dataclasses.dataclass(frozen=True)
 class Tflm:
-    """A compiler's arguments: include directories, flags before the sources, and the shared library after them."""
+    """A compiler's arguments: include directories, flags before the sources, and the library after them; its namespace."""
 
     includes: tuple[str, ...]
     flags: tuple[str, ...]
     library: tuple[str, ...]
+    namespace: str = NAMESPACE
 
 
 @pytest.fixture(scope="session")
