@@ -76,11 +76,12 @@ void* MicroInterpreter::Persistent(std::size_t num_bytes) {
 
 TfLiteStatus MicroInterpreter::AllocateTensors() {
   if (!MakeTensors() || !MakeOperators() || !PlanTensors()) return kTfLiteError;
-  return MakePublic(inputs(), &inputs_) && MakePublic(outputs(), &outputs_) ? kTfLiteOk : kTfLiteError;
+  tensors_allocated_ = MakePublic(inputs(), &inputs_) && MakePublic(outputs(), &outputs_);
+  return tensors_allocated_ ? kTfLiteOk : kTfLiteError;
 }
 
 TfLiteStatus MicroInterpreter::Invoke() {
-  if (outputs_ == nullptr) return kTfLiteError;
+  if (!tensors_allocated_) return kTfLiteError;
   for (std::uint32_t i = 0; i < graph().operators()->size(); ++i) Run(graph(), tensors_, operators_[i]);
   return kTfLiteOk;
 }

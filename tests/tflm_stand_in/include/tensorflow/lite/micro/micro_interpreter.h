@@ -41,6 +41,8 @@ class MicroInterpreter {
   const Model* model_;
   const MicroOpResolver& resolver_;
   TfLiteContext context_;
+  bool tensors_allocated_ = false;
+  TfLiteStatus initialization_status_ = kTfLiteOk;  // one byte, or four where enums are ints
   std::uint8_t* arena_;
   std::size_t arena_bytes_, head_bytes_ = 0, tail_bytes_ = 0;
   TfLiteEvalTensor* tensors_ = nullptr;
