@@ -130,7 +130,7 @@ bool Choose() {
 // part is opened before, since an opening in one of the two would pass for the update.
 Status Learn() {
   meter.Switch(kTraining);
-  const bool opened = true;
+  const bool opened = model.open_trainable == nullptr || model.open_trainable(model.context);
   meter.Switch(kProbe);
   Status status = opened ? trainer.ComputeGradients(nullptr) : Status::kModelFailed;
   meter.Switch(kTraining);
