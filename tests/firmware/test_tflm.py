@@ -5,6 +5,7 @@ import subprocess
 
 import pytest
 
+from keras_tinytrain.run.arena_on_board import measure_arenas
 from keras_tinytrain.run.emulation import emulate_task
 from keras_tinytrain.run.firmware import build_firmware
 from keras_tinytrain.run.users_tflm import users_tflm
@@ -63,6 +64,17 @@ def test_arena_far_too_small_is_an_error(task, library, monkeypatch, tmp_path):
         program = build_firmware(bundle, tmp_path, arena_bytes=arena)
         with pytest.raises(RuntimeError, match=f"arena of {arena} B"):
             emulate_task(bundle, x, y, program=program)
+
+
+def test_arenas_grow_by_scratch_and_by_large_tensors(task, tmp_path, monkeypatch):
+    """Of the frozen part: scratch where the depthwise convolution is alive, and 32 B more for its input and for its output."""
+    arenas = []
+    for build in ({}, {"static_memory": False}, {"scratch": True}):
+        stand_in.name(monkeypatch, stand_in.build(tmp_path, **build))
+        arenas.append(measure_arenas(task[0])["frozen_arena"])
+    small, large, with_scratch = arenas
+    assert large == small + 2 * 32
+    assert with_scratch == small + 4 * 4 * 6  # scratch comes first where the image was; the output moves to after its input
 
 
 def test_folder_that_is_missing_is_named(task, library, tmp_path, monkeypatch):

@@ -55,3 +55,7 @@ bool Write(const void* data, std::size_t num_bytes) {
 }
 
 }  // namespace board
+
+// What TensorFlow Lite Micro says of its errors, of a library that leaves this to the board's core as Arduino's does. Newer
+// ones hand over a second argument, the values of the text's placeholders.
+extern "C" __attribute__((weak)) void DebugLog(const char* text) { board::Print(text); }

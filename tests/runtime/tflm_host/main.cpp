@@ -17,6 +17,8 @@
 #include "tinytrain.h"
 #include "tinytrain_tflm.h"
 
+extern "C" __attribute__((weak)) void DebugLog(const char* text) { std::fputs(text, stderr); }
+
 namespace {
 
 using TFLM::MicroInterpreter;

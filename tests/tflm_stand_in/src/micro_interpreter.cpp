@@ -6,6 +6,8 @@
 
 #include "operators.h"
 
+extern "C" void DebugLog(const char* text);  // of the board's core, as Arduino's library has it
+
 namespace tflite {
 namespace {
 
@@ -68,6 +70,7 @@ MicroInterpreter::~MicroInterpreter() { tensors_ = nullptr; }
 void* MicroInterpreter::Persistent(std::size_t num_bytes) {
   if (head_bytes_ + tail_bytes_ + Aligned(num_bytes) > arena_bytes_) {
     failures().count = failures().count + 1;
+    DebugLog("Failed to allocate tail memory.\n");
     return nullptr;
   }
   tail_bytes_ += Aligned(num_bytes);
