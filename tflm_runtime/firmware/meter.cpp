@@ -4,6 +4,19 @@
 
 Meter meter;
 
+Part Meter::Switch(Part next) {
+  const std::uint64_t now = board::Instructions();
+  const Part previous = part;
+  spent[part] += now - since;
+  part = next;
+  since = now;
+  board::Profile(part > kProbe);
+  return previous;
+}
+
+Measured::Measured(Part part) : caller_(meter.Switch(meter.part > kProbe ? part : kIdle)) {}
+Measured::~Measured() { meter.Switch(caller_); }
+
 namespace {
 
 tinytrain::Model model;  // the real one

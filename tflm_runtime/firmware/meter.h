@@ -17,23 +17,15 @@ struct Meter {
   std::uint64_t spent[kNumParts] = {};
   std::uint32_t calls[kNumParts] = {};
 
-  Part Switch(Part next) {
-    const std::uint64_t now = board::Instructions();
-    const Part previous = part;
-    spent[part] += now - since;
-    part = next;
-    since = now;
-    board::Profile(part > kProbe);
-    return previous;
-  }
+  Part Switch(Part next);  // returns the part that ran until now
 };
 extern Meter meter;
 
 // A part of the task while it lives; kIdle where its caller is no part of the task.
 class Measured {
  public:
-  explicit Measured(Part part) : caller_(meter.Switch(meter.part > kProbe ? part : kIdle)) {}
-  ~Measured() { meter.Switch(caller_); }
+  explicit Measured(Part part);
+  ~Measured();
   Measured(const Measured&) = delete;
   Measured& operator=(const Measured&) = delete;
 
