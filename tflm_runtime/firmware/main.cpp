@@ -13,7 +13,6 @@
 //   'r'                     -> the figures below, as lines "name value"
 //   'q'                     end the run
 #include <cstdint>
-#include <cstring>
 
 #include "board.h"
 #include "bundle.h"
@@ -78,8 +77,8 @@ const tinytrain::Flash* const sample_flash = nullptr;
 bool Answer(Status status, const void* data = nullptr, std::size_t size = 0) {
   if (status != Status::kOk && data == nullptr) {
     const char* text = tinytrain::StatusText(status);
+    for (size = 0; text[size] != '\0';) ++size;
     data = text;
-    size = std::strlen(text);
   }
   const auto num_bytes = static_cast<std::uint32_t>(size);
   const char head[] = {'a', static_cast<char>(status)};
