@@ -155,7 +155,7 @@ def _task(bundle: Bundle, report: dict[str, int], delta: bytes, losses: list[flo
         sram_bytes=_with_total(groups["sram"]),
         flash_bytes=_with_total(groups["flash"]),
         instructions=_with_total(groups["instructions"]),
-        stack_bytes=report["stack"],
+        stack_bytes=report["sram.stack"],
         heap_bytes=report["heap"],
         plan=Plan(tuple(layer for layer in Delta.from_bytes(delta).plan.layers if layer.name in bundle.manifest["trained"])),
         delta=delta,

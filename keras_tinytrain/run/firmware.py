@@ -134,7 +134,7 @@ def compile_sources(sources: Paths, folder: str | os.PathLike, *, flags: Flags, 
 
 def _sources(main: str, tflm: UsersTflm | None) -> list[str | pathlib.Path]:
     model = "model_tflm.cpp" if tflm else "model_on_host.cpp"
-    own = [firmware_dir() / name for name in (main, "meter.cpp", model)]
+    own = [firmware_dir() / name for name in (main, model)]
     return [*own, *sources(), *([tflm.library] if tflm else [])]
 
 

@@ -44,7 +44,7 @@ def test_every_build_of_tflm_learns_as_the_host(build, task, without_tflm, tmp_p
     parts = emulated.instructions
     for part in ("update", "backward"):
         assert parts[part] == pytest.approx(without_tflm[part], rel=0.02), part
-    assert parts["frozen_forward"] > parts["samples"] > 0  # to open the frozen part counts as its own
+    assert parts["samples"] > without_tflm["samples"]  # to open the frozen part counts
     assert emulated.calls["trainable_forward"] > emulated.calls["frozen_forward"] == len(x)
 
 

@@ -39,7 +39,6 @@ std::int8_t image_buffer[kImageBytes];
 tinytrain::Trainer trainer;
 tinytrain::TrainingSettings settings;
 
-tinytrain::Model model;            // the bundle's, measured
 std::uint64_t probe_instructions;  // of the gradients of one iteration, without its forward passes
 std::uint64_t first_instructions;  // of the first iteration, without its forward passes
 std::uint64_t training_began;
@@ -90,16 +89,17 @@ bool Init() {
   if (!board::Read(&iterations, sizeof(iterations))) return false;
   settings = exported::kTables.training;
   if (iterations > 0) settings.iterations = static_cast<std::int32_t>(iterations);
+  tinytrain::Model measured;
 #ifdef NUM_OPERATORS
   static const char kTooSmall[] = "the models do not open in the arena of " AS_TEXT(
       MODEL_ARENA_BYTES) " B: TensorFlow Lite Micro needs a larger one, or has not all of their operators";
   board::Doing(kTooSmall);  // it may fault instead of saying so
-  if (!OpenMeasured(&model)) return Answer(Status::kModelFailed, kTooSmall, sizeof(kTooSmall) - 1);
+  if (!OpenMeasured(&measured)) return Answer(Status::kModelFailed, kTooSmall, sizeof(kTooSmall) - 1);
   board::Doing("");
 #else
-  if (!OpenMeasured(&model)) return Answer(Status::kModelFailed);
+  if (!OpenMeasured(&measured)) return Answer(Status::kModelFailed);
 #endif
-  return Answer(trainer.Init(exported::kTables, settings, model, training_arena, sizeof(training_arena), sample_flash));
+  return Answer(trainer.Init(exported::kTables, settings, measured, training_arena, sizeof(training_arena), sample_flash));
 }
 
 // The image from the host; nullptr: none came.
@@ -133,7 +133,7 @@ bool Choose() {
 // An iteration is gradients and an update. To measure each, the first iteration's gradients are computed twice; the trainable
 // part is opened before, since an opening in one of the two would pass for the update.
 Status Learn() {
-  meter.Switch(kTraining);
+  meter.Switch(kTrainable);
   if (model.open_trainable != nullptr) model.open_trainable(model.context);  // a failure fails again below
   meter.Switch(kProbe);
   Status status = trainer.ComputeGradients(nullptr);
@@ -212,14 +212,13 @@ bool SendReport() {
   const std::uint64_t training = meter.spent[kTraining];
   const std::uint64_t once = first_instructions > probe_instructions ? first_instructions - probe_instructions : 0;
   const std::uint64_t update = once * static_cast<std::uint64_t>(trainer.iteration());
-  const std::size_t stack_bytes = board::StackHighWater();
   Report report;
   report.Add("sram.arena", sizeof(model_arena));
   report.Add("sram.features", parts.samples);
   report.Add("sram.training", sizeof(training_arena) - parts.samples);
   report.Add("sram.image", kImageBytes);
   report.Add("sram.other", board::StaticRam() - sizeof(model_arena) - sizeof(training_arena) - kImageBytes);
-  report.Add("sram.stack", stack_bytes);
+  report.Add("sram.stack", board::StackHighWater());
   report.Add("flash.weights", board::WeightsInFlash() - kFeatureFlashBytes - kDeltaFlashBytes);
   report.Add("flash.features", kFeatureFlashBytes);
   report.Add("flash.deltas", kDeltaFlashBytes);
@@ -233,7 +232,6 @@ bool SendReport() {
   report.Add("instructions.update", update);
   report.Add("calls.frozen_forward", meter.calls[kFrozen]);
   report.Add("calls.trainable_forward", meter.calls[kTrainable]);
-  report.Add("stack", stack_bytes);
   report.Add("heap", board::HeapRequested());
   return report.Send();
 }

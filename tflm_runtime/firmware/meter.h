@@ -1,11 +1,13 @@
-// Instructions of a task by part, and a Model that counts its own.
+// Instructions of a task by part, and a Model that counts its own. A part of main.cpp.
 #ifndef TINYTRAIN_FIRMWARE_METER_H_
 #define TINYTRAIN_FIRMWARE_METER_H_
 
 #include <cstdint>
 
 #include "board.h"
-#include "tinytrain.h"
+#include "bundle.h"
+
+namespace {
 
 // kSamples and later ones are the task's. Those before are waiting for the host, predictions, and work done only to measure.
 enum Part { kIdle, kProbe, kSamples, kFrozen, kTrainable, kSelection, kTraining, kNumParts };
@@ -19,26 +21,55 @@ struct Meter {
 
   Part Switch(Part next);  // returns the part that ran until now
 };
-extern Meter meter;
+Meter meter;
 
-// A part of the task while it lives; kIdle where its caller is no part of the task.
-class Measured {
- public:
-  explicit Measured(Part part);
-  ~Measured();
-  Measured(const Measured&) = delete;
-  Measured& operator=(const Measured&) = delete;
+Part Meter::Switch(Part next) {
+  const std::uint64_t now = board::Instructions();
+  const Part previous = part;
+  spent[part] += now - since;
+  part = next;
+  since = now;
+  board::Profile(part > kProbe);
+  return previous;
+}
 
-  // The run of a model in this part.
-  void CountCall() const {
-    if (caller_ > kProbe) ++meter.calls[meter.part];
-  }
+tinytrain::Model model;  // the real one
 
- private:
-  Part caller_;
-};
+using Work = bool (*)(const std::int8_t* input, void* output);
 
-// Opens the bundle's model. What its functions take, opening an interpreter included, is the frozen or the trainable part's.
-bool OpenMeasured(tinytrain::Model* measured);
+// Runs a model as a part of the task; as none where its caller is none.
+bool Measured(Part part, Work run, const std::int8_t* input, void* output) {
+  const bool is_task = meter.part > kProbe;
+  const Part caller = meter.Switch(is_task ? part : kIdle);
+  if (is_task) ++meter.calls[part];
+  const bool good = run(input, output);
+  meter.Switch(caller);
+  return good;
+}
+
+bool RunFrozen(void*, const std::int8_t* image, std::int8_t* features) {
+  const Work run = [](const std::int8_t* x, void* y) {
+    return model.run_frozen(model.context, x, static_cast<std::int8_t*>(y));
+  };
+  return Measured(kFrozen, run, image, features);
+}
+
+bool RunTrainable(void*, const std::int8_t* features, const std::int8_t** outputs) {
+  const Work run = [](const std::int8_t* x, void* y) {
+    return model.run_trainable(model.context, x, static_cast<const std::int8_t**>(y));
+  };
+  return Measured(kTrainable, run, features, outputs);
+}
+
+// Opens the bundle's model, whose passes are counted. To open an interpreter counts to the pass or the part that asks for it.
+bool OpenMeasured(tinytrain::Model* measured) {
+  if (!OpenModel(&model)) return false;
+  *measured = model;
+  measured->run_trainable = &RunTrainable;
+  if (model.run_frozen != nullptr) measured->run_frozen = &RunFrozen;
+  return true;
+}
+
+}  // namespace
 
 #endif  // TINYTRAIN_FIRMWARE_METER_H_
