@@ -22,6 +22,7 @@ from keras_tinytrain.model.fold import fold_batch_norm
 from keras_tinytrain.plan import Budget, LayerPlan, Plan
 from keras_tinytrain.run.firmware import compile_sources
 from keras_tinytrain.tflm_runtime import source_dir
+from tests.tflm_stand_in import stand_in
 
 PLAN = Plan((LayerPlan("b1_project", (1, 3)), LayerPlan("logits", (0, 1, 2, 3, 4))))
 
@@ -55,7 +56,8 @@ def bundle(original, tmp_path):
 
 def test_files_and_manifest(bundle):
     sources = {"tables.h", "tables.cpp", "models.h", "models.cpp"}
-    files = {"frozen.tflite", "trainable.tflite", "plan.json", "README.md", "TinyTrain.zip", "sketch/sketch.ino"}
+    files = {"frozen.tflite", "trainable.tflite", "plan.json", "README.md", "TinyTrain.zip"}
+    files |= {f"sketch/{name}" for name in ("sketch.ino", "learner.h", "partitions.csv")}
     files |= sources | {f"sketch/{name}" for name in sources}
     assert set(bundle.manifest["files"]) == files
     on_disk = {str(file.relative_to(bundle.path)) for file in bundle.path.rglob("*") if file.is_file()}
@@ -255,61 +257,20 @@ def test_sketch_compiles_against_a_stand_in_of_tflm(bundle, tmp_path):
 
 def test_sketch_without_flash_and_with_features_in_it(tmp_path, converted):
     without = export(tmp_path / "without", board="rp2040")
-    assert "FlashIAP" not in (without.path / "sketch" / "sketch.ino").read_text()
+    assert "BoardFlash" not in (without.path / "sketch" / "sketch.ino").read_text()
     assert without.promised_bytes["flash"]["deltas"] == without.promised_bytes["flash"]["features"] == 0
     compile_sketch(without, tmp_path)
     with_features = export(tmp_path / "with", features="flash")
-    assert "&features" in (with_features.path / "sketch" / "sketch.ino").read_text()
+    assert "feature_flash.flash()" in (with_features.path / "sketch" / "sketch.ino").read_text()
     compile_sketch(with_features, tmp_path)
 
 
-ARDUINO_HEADERS = pathlib.Path(__file__).parents[1] / "runtime" / "arduino"
-STAND_IN = {
-    "FlashIAP.h": """
-        #pragma once
-        #include <cstdint>
-        namespace mbed { class FlashIAP {
-         public:
-          int init(); int erase(uint32_t address, uint32_t size);
-          int program(const void* buffer, uint32_t address, uint32_t size);
-        }; }""",
-    "tensorflow/lite/schema/schema_generated.h": """
-        namespace tflite { struct Model {}; const Model* GetModel(const void*); }""",
-    "tensorflow/lite/micro/micro_mutable_op_resolver.h": """
-        namespace tflite {
-        struct MicroOpResolver {};
-        template <unsigned int kCount> struct MicroMutableOpResolver : MicroOpResolver {
-          int AddAdd(); int AddConv2D(); int AddDepthwiseConv2D(); int AddFullyConnected(); int AddMean(); int AddPad();
-          int AddAveragePool2D(); int AddReshape(); int AddRelu(); int AddConcatenation(); int AddGather();
-        }; }""",
-    "tensorflow/lite/micro/micro_interpreter.h": """
-        #include <cstddef>
-        #include <cstdint>
-        #include "micro_mutable_op_resolver.h"
-        #include "../schema/schema_generated.h"
-        enum TfLiteStatus { kTfLiteOk, kTfLiteError };
-        struct Data { int8_t* int8; void* data; };
-        struct TfLiteTensor { Data data; size_t bytes; };
-        struct TfLiteEvalTensor { Data data; };
-        struct TfLiteContext { TfLiteEvalTensor* (*GetEvalTensor)(const TfLiteContext*, int); };
-        namespace tflite { class MicroInterpreter {
-         public:
-          MicroInterpreter(const Model*, const MicroOpResolver&, uint8_t*, size_t);
-          TfLiteStatus AllocateTensors(); TfLiteStatus Invoke();
-          TfLiteTensor* input(size_t); TfLiteTensor* output(size_t); size_t outputs_size() const;
-         protected:
-          const TfLiteContext& context() const;
-        }; }""",
-}
+ARDUINO_HEADERS = pathlib.Path(__file__).parents[1] / "runtime" / "arduino" / "nano33ble"
 
 
 def compile_sketch(bundle, folder):
     """With the options of the Nano 33 BLE's core, against stand-ins of Arduino's headers and TensorFlow Lite Micro's."""
-    for name, text in STAND_IN.items():
-        file = folder / "stand_in" / name
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(f"#pragma once\n{text}\n" if "#pragma once" not in text else text)
-    (folder / "stand_in" / "sketch.cpp").write_text(f'#include "{bundle.path / "sketch" / "sketch.ino"}"\n')
-    includes = [f"-I{path}" for path in (folder / "stand_in", ARDUINO_HEADERS, source_dir())]
+    (folder / "sketch.cpp").write_text(f'#include <Arduino.h>\n#include "{bundle.path / "sketch" / "sketch.ino"}"\n')
+    includes = [f"-I{path}" for path in (ARDUINO_HEADERS, source_dir(), *stand_in.INCLUDES)]
     flags = ["-std=gnu++14", "-Wall", "-Wextra", "-Werror", *includes]
-    assert compile_sources([folder / "stand_in" / "sketch.cpp"], folder, flags=flags)[0].exists()
+    assert compile_sources([folder / "sketch.cpp"], folder, flags=flags)[0].exists()

@@ -29,6 +29,14 @@ class MicroMutableOpResolver : public MicroOpResolver {
   TfLiteStatus AddDepthwiseConv2D() { return Add(BuiltinOperator_DEPTHWISE_CONV_2D); }
   TfLiteStatus AddFullyConnected() { return Add(BuiltinOperator_FULLY_CONNECTED); }
   TfLiteStatus AddReshape() { return Add(BuiltinOperator_RESHAPE); }
+  // Those below are named by sketches that are compiled and not run.
+  TfLiteStatus AddAdd() { return kTfLiteError; }
+  TfLiteStatus AddAveragePool2D() { return kTfLiteError; }
+  TfLiteStatus AddConcatenation() { return kTfLiteError; }
+  TfLiteStatus AddGather() { return kTfLiteError; }
+  TfLiteStatus AddMean() { return kTfLiteError; }
+  TfLiteStatus AddPad() { return kTfLiteError; }
+  TfLiteStatus AddRelu() { return kTfLiteError; }
   bool Has(BuiltinOperator code) const override {
     for (unsigned int i = 0; i < count_; ++i) {
       if (registrations_[i].builtin_code == code) return true;
