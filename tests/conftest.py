@@ -34,6 +34,7 @@ SLOW = (
     "cli/test_examples.py",
     "cli/test_readme.py",
     "cli/test_route.py",
+    "export/test_board_arenas.py",
     "export/test_qat.py",
     "firmware",
     "metatrain",
@@ -48,6 +49,7 @@ SLOW = (
     "runtime/test_sketch.py",
     "runtime/test_sources.py",
     "runtime/test_tflm.py",
+    "runtime/test_tflm_layouts.py",
     "runtime/test_tidy.py",
     "trust",
 )

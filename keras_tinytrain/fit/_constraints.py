@@ -35,12 +35,17 @@ def channel_constraint(source: keras.Variable | tf.Variable, channels: np.ndarra
             "too, so it cannot hold for chosen channels while the rest stays as it is. Give it an `axis` without the channels, "
             f"train the layer in a plan of all its {source.shape[axis]} channels, or leave it out by naming other `layers`."
         )
-    return source.constraint
+    return _constraint(source)
+
+
+def _constraint(source):
+    """None of a kernel that is no variable, such as LoRA's sum."""
+    return getattr(source, "constraint", None)
 
 
 def _mixes(source, channels, axis):
     """Whether the constraint gives `channels` other values among all channels than alone."""
-    if source.constraint is None or len(channels) == source.shape[axis]:
+    if _constraint(source) is None or len(channels) == source.shape[axis]:
         return False
     rng = np.random.default_rng(0)
     for scale in _EXAMPLE_SCALES:

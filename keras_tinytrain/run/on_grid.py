@@ -272,6 +272,7 @@ _ON_GRID: dict[str, type[keras.layers.Layer]] = {
     **dict.fromkeys(_DERIVATIVES, GridActivation),
 }
 _AS_IT_IS = ("PAD", "RESHAPE")  # their output is on the grid of their inputs
+_BEFORE_JOINS = "QUANTIZE"  # done by the concatenation that reads it, see `GridConcatenate`
 
 
 def _grids(model, files):
@@ -299,7 +300,7 @@ def _with_requantised(tflite: fb.schema.ModelT) -> list[fb.schema.OperatorT | No
     operators = list(tflite.subgraphs[0].operators)
     for index, operator in enumerate(operators):
         readers = [each for each in operators if each is not None and operator.outputs[0] in each.inputs]
-        if {fb.operator_name(tflite, each) for each in (operator, *readers)} == {"QUANTIZE", "CONCATENATION"}:
+        if {fb.operator_name(tflite, each) for each in (operator, *readers)} == {_BEFORE_JOINS, "CONCATENATION"}:
             for each in readers:
                 each.inputs = [operator.inputs[0] if tensor == operator.outputs[0] else tensor for tensor in each.inputs]
             operators[index] = None

@@ -151,9 +151,9 @@ def test_methods_by_name():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (["--methods", "none", "magic"], "Known methods: none, last_layer"),
+        (["--methods", "none", "magic"], "Known methods: none, ridge, last_layer"),
         (["--methods", "none_avg"], "Received: none_avg"),
-        (["--methods", "transductive_loo"], "except none and transductive. Received: transductive_loo"),
+        (["--methods", "transductive_loo"], "except none, ridge, transductive. Received: transductive_loo"),
         (["--backbone", "resnet"], "backbones: mcunet"),
         (["--learning-rate", "full=fast"], "expects METHOD=RATE, such as tinytrain=1e-3. Received: 'full=fast'"),
         (["--learning-rate", "ful=1"], "Received: ful"),

@@ -28,7 +28,7 @@ def test_python_and_cpp_declare_an_operator_alike(op):
 
 def test_every_operator_is_known_on_the_grid():
     declared = {name for row in OPERATORS.values() for name in row.readers}
-    assert {*on_grid._ON_GRID, *on_grid._AS_IT_IS} == declared
+    assert {*on_grid._ON_GRID, *on_grid._AS_IT_IS, on_grid._BEFORE_JOINS} == declared
 
 
 def test_every_operator_is_in_the_nets_of_these_tests():

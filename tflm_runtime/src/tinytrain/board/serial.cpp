@@ -65,7 +65,7 @@ void SerialCommands::WriteFloat(float value) {
   std::uint64_t fraction = FixedPoint(value - static_cast<float>(whole)) + kHalf;
   if (fraction >= kOne) ++whole;
   WriteInteger(whole);
-  char digits[kNumDecimals + 2] = ".";
+  char digits[kNumDecimals + 2] = {'.'};  // Clang 14 gives a literal another instantiation's length
   for (int i = 1; i <= kNumDecimals; ++i) {
     fraction = fraction % kOne * 10;
     digits[i] = static_cast<char>('0' + fraction / kOne);
