@@ -272,5 +272,5 @@ def compile_sketch(bundle, folder):
     """With the options of the Nano 33 BLE's core, against stand-ins of Arduino's headers and TensorFlow Lite Micro's."""
     (folder / "sketch.cpp").write_text(f'#include <Arduino.h>\n#include "{bundle.path / "sketch" / "sketch.ino"}"\n')
     includes = [f"-I{path}" for path in (ARDUINO_HEADERS, source_dir(), *stand_in.INCLUDES)]
-    flags = ["-std=gnu++14", "-Wall", "-Wextra", "-Werror", *includes]
+    flags = ["-std=gnu++14", "-Wall", "-Wextra", "-Werror", "-DSTAND_IN_NAMES_MORE", *includes]
     assert compile_sources([folder / "sketch.cpp"], folder, flags=flags)[0].exists()
