@@ -83,7 +83,7 @@ BOARDS = {
         Board("nano33ble", "Cortex-M4F", 64_000_000, 262_144, 983_040, 45_056, 4_096, 86_016),  # nRF52840
         Board("portenta_h7", "Cortex-M7", 480_000_000, 523_624, 786_432),  # AXI SRAM; the M7's half of the flash
         Board("rp2040", "Cortex-M0+", 133_000_000, 270_336, 2_097_152),  # Raspberry Pi Pico
-        # static RAM, of which a fifth is left to the core's stacks and heap; a program's slot in partitions.csv, as in the default
+        # static RAM; a fifth of it is left to the core's stacks and heap. Flash: a program's slot in partitions.csv, as in the default
         Board("esp32s3", "Xtensa LX7", 240_000_000, 327_680, 1_310_720, 65_536, 4_096, 348_160, "esp-nn"),
         Board("stm32f746", "Cortex-M7", 216_000_000, 327_680, 1_048_576),  # DTCM + SRAM1 + SRAM2
     )

@@ -115,7 +115,7 @@ def fit(run: Run) -> str:
 
 
 def _fit(run, budget):
-    """`fit` on a copy of the model, of which only the plan's layers may change."""
+    """`fit` on a copy of the model: only the plan's layers may change."""
     model = keras.models.clone_model(run.model)
     model.set_weights(run.model.get_weights())
     y, loss = _target(model, run)

@@ -60,12 +60,7 @@ def _emulated(parser):
     parser.add_argument("--domain", required=True, help=".npz file with images and labels")
     text = "a plan that is chosen beforehand, one that the board chooses, or all layers (tinytrain)"
     parser.add_argument("--methods", nargs="+", default=["tinytrain"], choices=("tinytrain", "adaptive", "full"), help=text)
-    last_blocks_argument(parser)
-    parser.add_argument("--iterations", type=positive, default=1, help="that are emulated (%(default)s)")
-    device_arguments(parser, features="flash", optimizer="adam_per_channel", weights="int8")
-    parser.add_argument("--memory", help="memory budget of the plan, such as 200KB (the board's)")
-    parser.add_argument("--seed", type=int, default=0, help="of the task (%(default)s)")
-    json_argument(parser, "the figures as JSON")
+    _on_a_board(parser, iterations=1)
 
 
 def _tflm(parser):
@@ -74,10 +69,15 @@ def _tflm(parser):
     parser.add_argument("--weights", default="", help="a file of weights, or none: random ones (each network's own)")
     text = "samples for the networks of images, see benchmark accuracy (%(default)s); gesturenet gets invented motions"
     parser.add_argument("--domain", default="digits", help=text)
+    _on_a_board(parser, iterations=40)
+
+
+def _on_a_board(parser, *, iterations):
+    """The plan and the training that an emulated board runs."""
     last_blocks_argument(parser)
-    parser.add_argument("--iterations", type=positive, default=40, help="of training (%(default)s)")
+    parser.add_argument("--iterations", type=positive, default=iterations, help="that are emulated (%(default)s)")
     device_arguments(parser, features="flash", optimizer="adam_per_channel", weights="int8")
-    parser.add_argument("--memory", help="memory budget of the plans, such as 200KB (the board's)")
+    parser.add_argument("--memory", help="memory budget of a plan, such as 200KB (the board's)")
     parser.add_argument("--seed", type=int, default=0, help="of the task (%(default)s)")
     json_argument(parser, "the figures as JSON")
 

@@ -16,16 +16,6 @@ PLAN = Plan((LayerPlan("b2.pw1", (0, 3, 7)), LayerPlan("b2.pw2", tuple(range(6))
 SHIFTS = ((1, 0), (0, -1))
 
 
-@pytest.fixture(scope="module")
-def net():
-    return embedding_net()
-
-
-@pytest.fixture(scope="module")
-def task(net):
-    return labelled_images(net, per_class=4, classes=3)
-
-
 def test_adapt_learns_and_leaves_the_backbone_alone(net, task):
     before = net.get_weights()
     learned = adapt(net, *task, budget=Budget("64KB", 0.4), iterations=20, learning_rate=0.01, shifts=SHIFTS)

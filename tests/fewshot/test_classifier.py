@@ -6,7 +6,7 @@ import logging
 import keras
 import numpy as np
 import pytest
-from models import embedding_net, images, labelled_images
+from models import images, labelled_images
 
 from keras_tinytrain import Delta, LayerPlan, Plan
 from keras_tinytrain.fewshot.adaptation import adapt, classifier_from_delta, prototype_classifier
@@ -14,16 +14,6 @@ from keras_tinytrain.fewshot.prototypes import class_prototypes, cosine_logits
 
 PLAN = Plan((LayerPlan("b2.pw1", (0, 3, 7)), LayerPlan("b2.pw2", tuple(range(6)))))
 BIASES = Plan((LayerPlan("b1.pw2", (1, 2), kernel=False), LayerPlan("b2.pw1", (0, 3))))
-
-
-@pytest.fixture(scope="module")
-def net():
-    return embedding_net()
-
-
-@pytest.fixture(scope="module")
-def task(net):
-    return labelled_images(net, per_class=4, classes=3)
 
 
 @pytest.fixture(scope="module", params=["prototypes", "softmax", "ridge", "not averaged", "biases", "nothing frozen"])

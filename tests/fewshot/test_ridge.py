@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 from keras import layers
-from models import embedding_net, images, labelled_images, pooled_net
+from models import images, pooled_net
 
 from keras_tinytrain import LayerPlan, Plan
 from keras_tinytrain.fewshot.adaptation import adapt, classifier_from_delta, prototype_classifier
@@ -14,16 +14,6 @@ from keras_tinytrain.model.maps import find_maps, with_maps
 
 PLAN = Plan((LayerPlan("b2.pw1", (0, 3, 7)), LayerPlan("b2.pw2", tuple(range(6)))))
 SIZES = 4, 6, 1
-
-
-@pytest.fixture(scope="module")
-def net():
-    return embedding_net()
-
-
-@pytest.fixture(scope="module")
-def task(net):
-    return labelled_images(net, per_class=4, classes=3)
 
 
 @pytest.fixture

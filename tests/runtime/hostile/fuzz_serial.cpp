@@ -1,4 +1,4 @@
-// libFuzzer: a board hears whatever bytes come, in the middle of which the power goes. Every answer is a line, what STATUS
+// libFuzzer: a board hears whatever bytes come, and the power may go at any of them. Every answer is a line, what STATUS
 // calls lasting is what the next power-up runs, and nothing that was taken back for good comes again.
 #include <algorithm>
 #include <cstdlib>
