@@ -86,6 +86,8 @@ def adapt(
     """
     if head not in HEADS or not 0 <= average < 1:
         raise ValueError(f"Expected head of {sorted(HEADS)} and average in [0, 1). Received: {head!r} and {average!r}")
+    if maps is not None and head != RidgeHead.NAME:
+        raise ValueError(f"`maps` are read by head='ridge' alone. Received: head={head!r} with maps={list(maps)}")
     if not 0 <= iterations < 2**31:
         raise ValueError(f"Expected a number of iterations, below 2^31 and 0 or more. Received: {iterations}")
     if not 0 <= learning_rate < math.inf:

@@ -132,3 +132,8 @@ def test_sequences_and_odd_maps_are_averaged_by_equal_windows():
 def test_layers_without_maps_are_refused(net, task, name, message):
     with pytest.raises(ValueError, match=message):
         adapt(net, *task, plan=PLAN, iterations=0, head="ridge", maps=[name])
+
+
+def test_maps_for_another_head_are_refused(net, task):
+    with pytest.raises(ValueError, match=r"read by head='ridge' alone. Received: head='prototypes' with maps=\['stem'\]"):
+        adapt(net, *task, plan=PLAN, maps=["stem"])
