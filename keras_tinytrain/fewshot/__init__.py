@@ -5,7 +5,7 @@ import typing
 from keras_tinytrain._public import lazy_names
 
 if typing.TYPE_CHECKING:
-    from keras_tinytrain.fewshot.adaptation import adapt, classifier_from_delta, prototype_classifier
+    from keras_tinytrain.fewshot.adaptation import adapt, classifier_from_delta, one_class_classifier, prototype_classifier
     from keras_tinytrain.fewshot.augmentation import default_shifts, fixed_views, shift_views
     from keras_tinytrain.fewshot.classifier import Evaluation, FewShotClassifier
     from keras_tinytrain.fewshot.prototype_head import PrototypeHead, UpdatePrototypes
@@ -23,6 +23,7 @@ _HOMES = {
     "default_shifts": "augmentation",
     "fixed_views": "augmentation",
     "head_for": "task_loss",
+    "one_class_classifier": "adaptation",
     "prototype_classifier": "adaptation",
     "shift_views": "augmentation",
 }
@@ -38,6 +39,7 @@ __all__ = [
     "default_shifts",
     "fixed_views",
     "head_for",
+    "one_class_classifier",
     "prototype_classifier",
     "shift_views",
 ]

@@ -10,7 +10,11 @@ import tensorflow as tf
 
 from keras_tinytrain.delta import ChannelValues
 from keras_tinytrain.fewshot.prototypes import SCALE, l2_normalize
-from keras_tinytrain.fewshot.ridge import solve
+from keras_tinytrain.fewshot.ridge import class_rows, normalised, solve
+from keras_tinytrain.fewshot.unknown import COSINE_WEIGHT
+
+KNOWN = "known"  # the delta's record for the familiarity
+_FROM_DELTA = "it comes from a delta. Call adapt(..., head='ridge') with the samples of all classes."
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -22,8 +26,11 @@ class RidgeHead:
         kernel: float32 (K, D).
         maps: names of the layers that the features come from; the embedding is their last part.
         sizes: number of features of each part.
-        features, labels: (N, D) and (N,), the support set; None where it is not known, as in a delta.
+        features, labels: (N, D) and (N,), the support set; None where it is not known, as in a delta. Samples of no class have
+            label K.
         leave_one_out: accuracy on the support set, each sample by the solution without it; nan where that is not known.
+        class_rows: float32 (K, D), of rows that are not centred, for the familiarity; None where they are not known.
+        unknown: float32 (D,), kernel of the samples of no class; None where there are none.
     """
 
     means: np.ndarray
@@ -33,14 +40,20 @@ class RidgeHead:
     features: np.ndarray | None = None
     labels: np.ndarray | None = None
     leave_one_out: float = float("nan")
+    class_rows: np.ndarray | None = None
+    unknown: np.ndarray | None = None
     NAME = "ridge"
 
     @classmethod
     def of(cls, features: Any, labels: Any, num_classes: int, maps: tuple[str, ...], sizes: tuple[int, ...]) -> "RidgeHead":
-        """Solve for features (N, D) with labels (N,)."""
+        """Solve for features (N, D) with labels (N,); label `num_classes` is that of samples of no class."""
         features, labels = np.asarray(features), np.asarray(labels)
-        found = solve(features, labels, num_classes, sizes)
-        return cls(found.means, np.ascontiguousarray(found.kernel.T), maps, sizes, features, labels, found.accuracy(labels))
+        found = solve(features, labels, max(num_classes, int(labels.max()) + 1), sizes)
+        kernel, rows = np.ascontiguousarray(found.kernel.T), normalised(features, np.zeros(features.shape[1]), sizes)
+        means = class_rows(rows, labels, num_classes, sizes).astype(np.float32)
+        unknown = kernel[num_classes] if len(kernel) > num_classes else None
+        known = features, labels, found.accuracy(labels), means, unknown
+        return cls(found.means, kernel[:num_classes], maps, sizes, *known)
 
     @property
     def num_classes(self) -> int:
@@ -50,16 +63,38 @@ class RidgeHead:
         """float32 (N, D) -> (N, K)."""
         return ridge_logits(features, self.means, self.kernel.T, self.sizes)
 
-    def with_class(self, features: Any) -> "RidgeHead":
-        """This head solved anew with one more class, of samples (n, D). Raises ValueError where the support set is not known."""
+    def familiarity(self, features: Any) -> np.ndarray:
+        """float32 (N, D) -> (N, K), see `unknown`. Raises ValueError where the class means are not known."""
+        if self.class_rows is None:
+            raise ValueError(f"This head does not know what its classes look like: {_FROM_DELTA}")
+        features = np.asarray(features)
+        scores = normalised(features, self.means, self.sizes)
+        cosines = normalised(features, np.zeros_like(self.means), self.sizes) @ self.class_rows.T
+        unknown = 0 if self.unknown is None else (scores @ self.unknown)[:, None]
+        return scores @ self.kernel.T - unknown + COSINE_WEIGHT * cosines
+
+    def support(self) -> tuple[np.ndarray, np.ndarray]:
+        """(features, labels). Raises ValueError where they are not known."""
         if self.features is None or self.labels is None:
-            raise ValueError(
-                "A closed-form head is solved anew for a new class, and this one holds no samples: it comes from a delta. "
-                "Call adapt(..., head='ridge') with the samples of all classes."
-            )
-        rows = np.concatenate([self.features, np.asarray(features)])
-        labels = np.append(self.labels, np.full(len(features), self.num_classes))
-        return RidgeHead.of(rows, labels, self.num_classes + 1, self.maps, self.sizes)
+            raise ValueError(f"A closed-form head is solved anew, and this one holds no samples: {_FROM_DELTA}")
+        return self.features, self.labels
+
+    def with_class(self, features: Any, *, unknown: bool = False) -> "RidgeHead":
+        """This head solved anew with samples (n, D) of one more class, or of no class.
+
+        Raises ValueError where the support set is not known.
+        """
+        rows, labels = self.support()
+        count = self.num_classes + (not unknown)
+        labels = np.where(labels == self.num_classes, count, labels)  # those of no class keep the last label
+        labels = np.append(labels, np.full(len(features), self.num_classes))
+        return RidgeHead.of(np.concatenate([rows, np.asarray(features)]), labels, count, self.maps, self.sizes)
+
+    def without(self, left_out: np.ndarray) -> "RidgeHead":
+        """This head solved anew without the samples of a mask (N,); a class without samples is none."""
+        features, labels = self.support()
+        present, labels = np.unique(labels[~left_out], return_inverse=True)
+        return RidgeHead.of(features[~left_out], labels, int(np.sum(present < self.num_classes)), self.maps, self.sizes)
 
     def record(self, name: str = NAME) -> ChannelValues:
         """As a delta holds it: a row for each class, then the means."""
@@ -76,6 +111,16 @@ class RidgeHead:
                 f"{sum(sizes)}. Give `maps` as `adapt` had them."
             )
         return cls(means, np.stack(kernel), maps, sizes)
+
+    def known_record(self, threshold: float, name: str = KNOWN) -> ChannelValues:
+        """What the familiarity needs, as a delta holds it: a row for each class, then `unknown`; the threshold for each row."""
+        values = self.class_rows if self.unknown is None else np.concatenate([self.class_rows, self.unknown[None]])
+        return ChannelValues(name, tuple(range(len(values))), values, np.full(len(values), threshold, np.float32))
+
+    def with_known(self, record: ChannelValues) -> "RidgeHead":
+        """This head of a delta with what `known_record` holds."""
+        unknown = record.values[self.num_classes] if len(record.values) > self.num_classes else None
+        return dataclasses.replace(self, class_rows=record.values[: self.num_classes], unknown=unknown)
 
     def layer(self, features: keras.KerasTensor, name: str = NAME) -> keras.KerasTensor:
         """Its Keras layer, called on a symbolic tensor: the logits."""

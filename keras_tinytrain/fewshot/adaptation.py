@@ -15,8 +15,8 @@ from keras_tinytrain.choose.planner import choose, summed_cross_entropy
 from keras_tinytrain.choose.sram import DeviceAccounting
 from keras_tinytrain.delta import Delta
 from keras_tinytrain.fewshot._heads import HEADS, ORIGINAL, CosineHead, SoftmaxHead
-from keras_tinytrain.fewshot._ridge_head import RidgeHead
-from keras_tinytrain.fewshot._support import check_support
+from keras_tinytrain.fewshot._ridge_head import KNOWN, RidgeHead
+from keras_tinytrain.fewshot._support import check_finite, check_shape, check_support
 from keras_tinytrain.fewshot.adapter import Adapter
 from keras_tinytrain.fewshot.augmentation import Augment, fixed_views, shift_views
 from keras_tinytrain.fewshot.classifier import FewShotClassifier
@@ -30,6 +30,39 @@ def prototype_classifier(backbone: keras.Model, support_x: ArrayLike, support_y:
     """Classify by cosine to the class means of the support set, without any training."""
     adapter, head = _original(backbone, support_x, support_y)
     return FewShotClassifier(adapter, None, head, head)
+
+
+def one_class_classifier(
+    backbone: keras.Model,
+    x: ArrayLike,
+    *,
+    false_alarms: float = 0.05,
+    maps: Sequence[str] | None = None,
+    unknown: np.ndarray | None = None,
+) -> FewShotClassifier:
+    """Tell what is normal from all else, after samples of normal: `predict` answers 0, or -1 for an anomaly. Nothing is trained.
+
+    Args:
+        backbone: images -> embeddings.
+        x: float32 (N, ...), samples of normal, at least 2.
+        false_alarms: fraction of normal samples that may be answered -1; estimated from the samples, each left out in turn.
+        maps: as for `adapt`.
+        unknown: samples (M, ...) of anomalies where there are some; with two or more, the fraction is that of missed anomalies.
+
+    Raises:
+        ValueError: the samples do not fit the backbone, contain NaN, or are too few.
+
+    Example:
+        >>> detector = one_class_classifier(backbone, normal)  # doctest: +SKIP
+        >>> detector.familiarity(x)  # the lower, the more of an anomaly  # doctest: +SKIP
+    """
+    check_shape(backbone, x)
+    check_finite(x)
+    adapter, labels = Adapter.of(backbone), np.zeros(len(x), np.int64)
+    head = CosineHead.of(adapter.features(adapter.trainable_part(Plan(())), x), labels, 1)
+    learned = FewShotClassifier(adapter, None, head, head).with_ridge_head(np.asarray(x), labels, maps=maps, unknown=unknown)
+    learned.reject_unknown(false_alarms)
+    return learned
 
 
 @old_keywords(inspect=last_blocks_or_layers)
@@ -47,6 +80,7 @@ def adapt(
     num_views: int = 4,
     head: str = "prototypes",
     maps: Sequence[str] | None = None,
+    unknown: np.ndarray | None = None,
     average: float = 0.5,
     leave_one_out: bool = True,
     seed: int = 0,
@@ -75,6 +109,7 @@ def adapt(
             or "ridge", the closed-form head on pooled maps (`FewShotClassifier.with_ridge_head`), solved after training, which
             is that of "prototypes". With plan=Plan(()) nothing is trained.
         maps: of "ridge": names of the layers that it reads; None finds them.
+        unknown: of "ridge": samples (M, ...) of no class, see `FewShotClassifier.reject_unknown`.
         average: weight of the original network's cosine logits in each answer, a fraction of 1; 0 for none.
         leave_one_out: leave a query's own sample out of its class's prototype in the loss. Fisher scores, as published, do not.
         seed: of views and of strategies that draw.
@@ -86,8 +121,9 @@ def adapt(
     """
     if head not in HEADS or not 0 <= average < 1:
         raise ValueError(f"Expected head of {sorted(HEADS)} and average in [0, 1). Received: {head!r} and {average!r}")
-    if maps is not None and head != RidgeHead.NAME:
-        raise ValueError(f"`maps` are read by head='ridge' alone. Received: head={head!r} with maps={list(maps)}")
+    if (maps is not None or unknown is not None) and head != RidgeHead.NAME:
+        given = "samples of no class" if maps is None else f"maps={list(maps)}"
+        raise ValueError(f"`maps` and `unknown` are read by head='ridge' alone. Received: head={head!r} with {given}")
     if not 0 <= iterations < 2**31:
         raise ValueError(f"Expected a number of iterations, below 2^31 and 0 or more. Received: {iterations}")
     if not 0 <= learning_rate < math.inf:
@@ -105,7 +141,7 @@ def adapt(
     objective = softmax_loss if head == "softmax" else leave_one_out_loss if leave_one_out else prototype_loss
     settings = {"iterations": iterations, "learning_rate": learning_rate}
     learned = _learn(adapter, plan, original, support_x, support_y, views, objective, average, **settings)
-    return learned.with_ridge_head(support_x, support_y, maps=maps) if head == RidgeHead.NAME else learned
+    return learned.with_ridge_head(support_x, support_y, maps=maps, unknown=unknown) if head == RidgeHead.NAME else learned
 
 
 def classifier_from_delta(
@@ -133,12 +169,15 @@ def classifier_from_delta(
     if head is None:
         raise ValueError("The delta holds no prototypes: it does not come from `adapt`. Use delta.apply(model).")
     original = _head(adapter, new, ORIGINAL, maps)
-    names = [prefix + kind.NAME for kind in HEADS.values() for prefix in ("", ORIGINAL)]
+    names = [prefix + kind for kind in (*(each.NAME for each in HEADS.values()), KNOWN) for prefix in ("", ORIGINAL)]
     layers = [record for name, record in new.items() if name not in names]
     plan = Plan(tuple(LayerPlan(record.name, record.channels) for record in layers)) if layers else None
     values = [value for record in layers for value in _values(adapter, record)]
     average = 0.0 if original is None else average
-    return FewShotClassifier(adapter, plan, head, original or start, start=start, values=values, average=average)
+    learned = FewShotClassifier(adapter, plan, head, original or start, start=start, values=values, average=average)
+    if KNOWN in new:
+        learned.threshold = float(new[KNOWN].biases[0])
+    return learned
 
 
 def _head(adapter, records, prefix, maps):
@@ -149,7 +188,8 @@ def _head(adapter, records, prefix, maps):
     if not issubclass(kind, RidgeHead):
         return kind.from_record(records[prefix + kind.NAME])
     maps = adapter.maps if maps is None else tuple(maps)
-    return RidgeHead.from_record(records[prefix + kind.NAME], maps, adapter.sizes(maps))
+    head = RidgeHead.from_record(records[prefix + kind.NAME], maps, adapter.sizes(maps))
+    return head.with_known(records[prefix + KNOWN]) if prefix + KNOWN in records else head
 
 
 def _original(backbone, x, y):

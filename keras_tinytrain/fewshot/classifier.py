@@ -15,9 +15,10 @@ from keras_tinytrain.data.labels import check_labels
 from keras_tinytrain.delta import Delta, read_channels
 from keras_tinytrain.fewshot._classifier_model import classifier_model
 from keras_tinytrain.fewshot._heads import ORIGINAL, Head
-from keras_tinytrain.fewshot._ridge_head import RidgeHead
+from keras_tinytrain.fewshot._ridge_head import KNOWN, RidgeHead
 from keras_tinytrain.fewshot._support import check_finite, check_shape
 from keras_tinytrain.fewshot.adapter import BATCH_SIZE, Adapter
+from keras_tinytrain.fewshot.unknown import UNKNOWN, threshold
 from keras_tinytrain.plan import Plan
 
 _LOG = logging.getLogger(__name__)
@@ -52,6 +53,7 @@ class FewShotClassifier:
         delta: the learned values, prototypes included.
         losses: training loss of every iteration.
         average: weight of the original network, 0 for none.
+        threshold: familiarity below which `predict` answers UNKNOWN, see `reject_unknown`; None for never.
         model: the same as one Keras model with weights of its own, images -> logits (N, num_classes).
     """
 
@@ -73,6 +75,8 @@ class FewShotClassifier:
         self._originals = self._part.originals(self._channels)
         self._values = list(values) or self._originals
         self._head, self._original, self._start = head, original, start or original
+        self.threshold: float | None = None
+        self._rate: float | None = None
 
     @property
     def num_classes(self) -> int:
@@ -83,8 +87,45 @@ class FewShotClassifier:
         return self._both_logits(x, with_original=self.average > 0)[0]
 
     def predict(self, x: np.ndarray) -> np.ndarray:
-        """Class of each sample, int64 (N,)."""
-        return np.argmax(self.logits(x), axis=1)
+        """Class of each sample, int64 (N,); `unknown.UNKNOWN`, -1, where its familiarity is below `threshold`."""
+        classes = np.argmax(self.logits(x), axis=1)
+        return classes if self.threshold is None else np.where(self.familiarity(x) < self.threshold, UNKNOWN, classes)
+
+    def familiarity(self, x: np.ndarray) -> np.ndarray:
+        """How much each sample is like those of its class, float (N,), see `unknown`; both networks' mean as for the logits.
+
+        Raises ValueError where the head is not the closed-form one, or holds no samples since it comes from a delta.
+        """
+        check_shape(self._adapter.model, x)
+        check_finite(x)
+        self._ridge_head()
+        batches = [self._adapter.features(self._part, x[start : start + BATCH_SIZE]) for start in range(0, len(x), BATCH_SIZE)]
+        pairs = [(self._embed(batch, self._values), self._embed(batch, self._originals)) for batch in batches]
+        found = [_familiarity(self._heads(), self.average, pair) for pair in pairs]
+        return np.concatenate([np.empty(0, np.float32), *found])
+
+    def reject_unknown(self, rate: float = 0.05) -> float:
+        """From now on `predict` answers UNKNOWN, -1, where a sample is of no class that was learned. Needs the closed-form head.
+
+        Args:
+            rate: fraction of samples of no class that may be taken for one, below 0.5. It is estimated from the support set:
+                from the samples of no class where `adapt` had some (`unknown`), else from each class, left out in turn. With
+                fewer than three classes: fraction of samples of a class that may be answered UNKNOWN.
+
+        Returns:
+            The threshold of `familiarity`.
+
+        Raises:
+            ValueError: the head is another one or holds no samples, the rate is none, or there are too few samples.
+        """
+        labels = self._ridge_head().support()[1]
+
+        def left_out(mask):
+            heads = [head.without(mask) for head in self._heads()]
+            return _familiarity(heads, self.average, [head.support()[0][mask] for head in self._heads()])
+
+        self.threshold, self._rate = threshold(labels, self.num_classes, rate, left_out), rate
+        return self.threshold
 
     def evaluate(self, x: np.ndarray, y: ArrayLike, *, revert: bool = False) -> Evaluation:
         """Fraction of samples whose class is right; a float that also knows the accuracy `before` learning.
@@ -114,20 +155,26 @@ class FewShotClassifier:
         """Take the learned values back: the original network and its prototypes answer, and `plan` is None. Added classes stay."""
         self.plan, self.average = None, 0.0
         self._values, self._head, self._start = self._originals, self._original, self._original
-        self.__dict__.pop("model", None)
+        self._heads_changed()
 
-    def with_ridge_head(self, x: np.ndarray, y: ArrayLike, *, maps: Sequence[str] | None = None) -> "FewShotClassifier":
+    def with_ridge_head(
+        self, x: np.ndarray, y: ArrayLike, *, maps: Sequence[str] | None = None, unknown: np.ndarray | None = None
+    ) -> "FewShotClassifier":
         """A classifier of the same learned weights that answers by the closed-form head, see `ridge`.
 
         Args:
             x, y: the support set; the heads of the adapted and of the original network are solved for it.
             maps: names of the layers whose outputs are pooled and read beside the embedding; None: see `model.maps.find_maps`.
+            unknown: samples (M, ...) of no class, which are told from the classes.
 
         Raises:
             ValueError: the samples are not the network's, or a named layer has no map.
         """
-        check_shape(self._adapter.model, x)
-        check_finite(x)
+        for samples in (x, x[:0] if unknown is None else unknown):
+            check_shape(self._adapter.model, samples)
+            check_finite(samples)
+        if unknown is not None:
+            x, y = np.concatenate([x, unknown]), np.append(y, np.full(len(unknown), self.num_classes))
         maps = self._adapter.maps if maps is None else tuple(maps)
         plan, sizes = self.plan or Plan(()), self._adapter.sizes(maps)
         part = self._adapter.trainable_part(plan, maps)
@@ -161,7 +208,7 @@ class FewShotClassifier:
         adapted, original = (np.asarray(self._embed(features, values)) for values in (self._values, self._originals))
         self._head, self._original = self._head.with_class(adapted), self._original.with_class(original)
         self._start = self._start.with_class(original)
-        self.__dict__.pop("model", None)
+        self._heads_changed()
         return self.num_classes - 1
 
     @property
@@ -169,8 +216,7 @@ class FewShotClassifier:
         """The learned values: trained channels, the head ("prototypes", "classes" or "ridge"), and the original network's ("original_...") if averaged."""
         old = read_channels(self._adapter.model, self.plan or Plan(()))
         new = tuple(map(self._learned_record, old))
-        original = (self._original.record(ORIGINAL + self._original.NAME),) * (self.average > 0)
-        heads = (self._head.record(), *original), (self._start.record(), *original)
+        heads = self._head_records(self._head), self._head_records(self._start)
         return Delta(self._adapter.hash, new + heads[0], previous=old + heads[1])
 
     def save_delta(self, path: str | os.PathLike) -> int:
@@ -184,6 +230,28 @@ class FewShotClassifier:
         weights = [(source, np.asarray(source.merge(*pair))) for source, *pair in sources]
         original = self._original if self.average > 0 else None
         return classifier_model(self._adapter.network(self._head.maps), weights, self._head, original, self.average)
+
+    def _head_records(self, head):
+        """Of the adapted network's head and, if averaged, the original one's; with what the threshold needs where there is one."""
+        pairs = [("", head)] + [(ORIGINAL, self._original)] * (self.average > 0)
+        known = [] if self.threshold is None else [each.known_record(self.threshold, name + KNOWN) for name, each in pairs]
+        return (*(each.record(name + each.NAME) for name, each in pairs), *known)
+
+    def _ridge_head(self):
+        if not isinstance(self._head, RidgeHead):
+            raise ValueError(
+                f"Unknown samples are told by the closed-form head, and this classifier has '{self._head.NAME}'. Call "
+                "adapt(..., head='ridge'), or with_ridge_head(x, y)."
+            )
+        return self._head
+
+    def _heads_changed(self):
+        self.__dict__.pop("model", None)
+        if self._rate is not None:
+            self.reject_unknown(self._rate)
+
+    def _heads(self):
+        return self._head, self._original
 
     def _both_logits(self, x, *, with_original):
         """(logits, the original network's logits) over batches; an empty one stays away from TensorFlow, whose oneDNN fails."""
@@ -215,3 +283,13 @@ class FewShotClassifier:
                 field, old = ("values", record.values) if source.part == "kernel" else ("biases", record.biases)
                 learned[field] = np.moveaxis(np.asarray(value), source.axis, 0).reshape(old.shape)
         return dataclasses.replace(record, **learned)
+
+
+def _familiarity(heads, average, features):
+    """Of the answered class, by the adapted and the original network's head and features (N, D): float (N,)."""
+    weights = (1 - average, average)
+    logits, familiarity = (
+        sum(weight * np.asarray(method(part)) for weight, method, part in zip(weights, methods, features, strict=True))
+        for methods in ([head.logits for head in heads], [head.familiarity for head in heads])
+    )
+    return familiarity[np.arange(len(logits)), np.argmax(logits, axis=1)]

@@ -41,7 +41,7 @@ def solve(features: ArrayLike, labels: ArrayLike, num_classes: int, sizes: Seque
 
     Args:
         features: float (N, D), D being the sum of `sizes`.
-        labels: int (N,), 0..num_classes-1.
+        labels: int (N,), 0..num_classes-1, each at least once.
         num_classes: ways.
         sizes: number of features of each part.
         ridge: lambda.
@@ -58,6 +58,12 @@ def solve(features: ArrayLike, labels: ArrayLike, num_classes: int, sizes: Seque
     weights = inverse @ targets
     left_out = targets - weights / np.diag(inverse)[:, None]
     return Solution(means.astype(np.float32), (rows.T @ weights).astype(np.float32), left_out)
+
+
+def class_rows(rows: np.ndarray, labels: ArrayLike, num_classes: int, sizes: Sequence[int]) -> np.ndarray:
+    """Class means of the rows (N, D) of `normalised`, each part again of length 1 / sqrt(number of parts): (num_classes, D)."""
+    means = np.stack([rows[np.asarray(labels) == index].mean(axis=0) for index in range(num_classes)])
+    return normalised(means, np.zeros(rows.shape[1]), sizes)
 
 
 def normalised(features: np.ndarray, means: np.ndarray, sizes: Sequence[int]) -> np.ndarray:
