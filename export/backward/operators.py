@@ -224,7 +224,7 @@ def _read_multiply(model, operator, name, op):
     first, second = (int(tensor) for tensor in operator.inputs)
     constants = [fb.constant(model, tensor) for tensor in (first, second)]
     activation = _activation(operator.builtinOptions, name)
-    if constants == [None, None] and _is_product(*(shape_of(model, tensor) for tensor in (first, second))):
+    if all(value is None for value in constants) and _is_product(*(shape_of(model, tensor) for tensor in (first, second))):
         return Layer(name=name, op=op, activation=activation, input2=second, **_ends(operator))
     found = [(tensor, value) for tensor, value in zip((first, second), constants) if value is not None and value.size == 1]
     if len(found) != 1:

@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from keras_tinytrain._quiet import quiet
 from keras_tinytrain.export.tflite._islands import without_islands
+from keras_tinytrain.export.tflite._norms import norms_as_convolutions
 from keras_tinytrain.export.tflite.checks import check_int8, check_no_loops, check_scales
 from keras_tinytrain.export.tflite.flatbuffer import operator_name, read_model, schema, tensor_name, write_model
 from keras_tinytrain.export.tflite.layer_names import layers_in
@@ -33,7 +34,7 @@ def convert_int8(model: keras.Model, calibration: np.ndarray) -> bytes:
     samples = _check_calibration(model, calibration)
     check_no_loops(model)
     image = keras.Input(batch_shape=samples[:1].shape, dtype=samples.dtype)
-    converter = tf.lite.TFLiteConverter.from_keras_model(keras.Model(image, model(image)))
+    converter = tf.lite.TFLiteConverter.from_keras_model(keras.Model(image, norms_as_convolutions(model)(image)))
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
     converter.representative_dataset = lambda: ([sample[None]] for sample in samples)
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]

@@ -9,7 +9,7 @@ import numpy as np
 from keras_tinytrain.benchmark.jobs import Job, Settings, row_key
 from keras_tinytrain.benchmark.methods import Method
 from keras_tinytrain.benchmark.networks import find_network
-from keras_tinytrain.benchmark.tasks import draw_task
+from keras_tinytrain.benchmark.tasks import NumberedTask, draw_task
 from keras_tinytrain.benchmark.tiny_tl import lite_residual_network, tiny_tl_plan
 from keras_tinytrain.benchmark.transductive import TransductiveTuner
 from keras_tinytrain.choose import paper_cost, planner
@@ -74,10 +74,11 @@ class Runner:
 
     def _timed(self, method, task):
         start = time.perf_counter()
-        outcome = self._learn(method, task)
+        outcome = self.learn(method, task)
         return outcome, round(time.perf_counter() - start, 3)
 
-    def _learn(self, method, task):
+    def learn(self, method: Method, task: NumberedTask) -> "Outcome":
+        """What a method learned from a task, and at which cost."""
         if method.strategy == "none":
             classifier = prototype_classifier(self.backbone, task.support_x, task.support_y)
             return Outcome(classifier, dict.fromkeys(COSTS, 0))

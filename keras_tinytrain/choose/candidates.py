@@ -9,6 +9,7 @@ from collections.abc import Collection, Mapping, Sequence
 from keras_tinytrain.model.layers import FROZEN, LayerInfo, LayerTable
 
 KINDS = ("auto", "pointwise", "all")
+MOST_REASONS = 4
 _FIRST_CLAUSE = re.compile(r".*?(?=[;:.] |\.?$)")  # the first of a reason, without the remedy
 
 
@@ -91,10 +92,15 @@ def candidates_line(table: LayerTable, names: Collection[str], first: Collection
         table: as `with_candidates` gives it.
         names: of the candidates.
         first: names of layers that are trained whole, whether candidates or not.
+
+    Of the reasons why layers are no candidates, the MOST_REASONS commonest are told.
     """
     rows = [row for row in table if row.has_channels or row.reason]
     others = [row for row in rows if row.name not in names]
     reasons = ("trained in any case" if row.name in first else row.left_out or "not scored" for row in others)
-    told = ", ".join(f"{count} {reason}" for reason, count in collections.Counter(reasons).most_common())
+    counts = collections.Counter(reasons).most_common()
+    told = ", ".join(f"{count} {reason}" for reason, count in counts[:MOST_REASONS])
+    if len(counts) > MOST_REASONS:
+        told += f", {sum(count for _, count in counts[MOST_REASONS:])} for other reasons"
     head = f"head: {', '.join(first)}, trained whole; " if first else ""
     return f"{head}candidates: {len(rows) - len(others)} of {len(rows)} layers" + (f"; {told}" if told else "")

@@ -43,6 +43,21 @@ def add_fit_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--threads", type=positive, help="of TensorFlow's operators (as many as there are cores)")
 
 
+def add_unknown_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options that `benchmark.unknown.run` reads."""
+    backbone_argument(parser)
+    parser.add_argument("--weights", default="", help="a file of weights (the network's own)")
+    parser.add_argument("--domains", nargs="+", required=True, help=_DOMAINS)
+    text = "what learns, as in benchmark accuracy (%(default)s)"
+    parser.add_argument("--methods", nargs="+", default=["none", "tinytrain_loo_avg"], help=text)
+    parser.add_argument("--episodes", type=positive, default=10, help="tasks per domain (%(default)s)")
+    parser.add_argument("--ways", type=positive, default=5, help="classes of a task (%(default)s)")
+    parser.add_argument("--shots", type=positive, default=5, help="support samples per class (%(default)s)")
+    parser.add_argument("--negatives", type=int, default=10, help="samples of no class to learn from (%(default)s)")
+    result_arguments(parser)
+    parser.add_argument("--threads", type=positive, help="of TensorFlow's operators (as many as there are cores)")
+
+
 def result_arguments(parser: argparse.ArgumentParser) -> None:
     """Queries and seed of the tasks, and the file of results."""
     parser.add_argument("--queries", type=positive, default=15, help="query samples per class (%(default)s)")

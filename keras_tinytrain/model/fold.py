@@ -208,17 +208,17 @@ def _folded_weights(layer, before, after):
     num_outputs = kernel.shape[-2] * kernel.shape[-1] if depthwise else kernel.shape[-1]
     bias = biases[0] if biases else np.zeros(num_outputs)
     if before is not None:
-        scale, shift = (part[:, None] for part in _scale_and_shift(before))
+        scale, shift = (part[:, None] for part in scale_and_shift(before))
         spatial = tuple(range(kernel.ndim - 2))
         axes = spatial if depthwise else (*spatial, -2)
         kernel, bias = kernel * scale, bias + np.sum(kernel * shift, axis=axes).reshape(-1)
     if after is not None:
-        scale, shift = _scale_and_shift(after)
+        scale, shift = scale_and_shift(after)
         kernel, bias = kernel * (scale.reshape(kernel.shape[-2:]) if depthwise else scale), bias * scale + shift
     return [kernel.astype(layer.kernel.dtype), bias.astype(layer.kernel.dtype)]
 
 
-def _scale_and_shift(norm):
+def scale_and_shift(norm):
     """s = gamma / sqrt(variance + eps), t = beta - s * mean, float64 (channels,)."""
     gamma = _float64(norm.gamma) if norm.scale else 1.0
     beta = _float64(norm.beta) if norm.center else 0.0

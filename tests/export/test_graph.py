@@ -301,6 +301,23 @@ def test_squeeze_and_excite():
     assert kept_layers(graph) == ["trained.activation", "gate.activation", "excite", "silu.sigmoid"]
 
 
+@pytest.mark.parametrize("join", [layers.Add, layers.Concatenate])
+def test_normalisation_before_an_activation_is_a_depthwise_convolution(join):
+    image = keras.Input((6, 6, 2))
+    x = layers.Conv2D(4, 1, name="trained")(image)
+    x = join(name="join")([x, layers.ReLU(name="branch")(x)])
+    x = layers.ReLU(name="relu")(layers.BatchNormalization(name="norm")(x))
+    model = keras.Model(image, layers.Flatten(name="flat")(layers.Conv2D(3, 3, padding="same", name="conv")(x)))
+    rng = np.random.default_rng(4)
+    norm = model.get_layer("norm")
+    norm.set_weights([rng.uniform(0.5, 2, weight.shape) for weight in norm.get_weights()])
+    exported = Exported(model)
+    _, _, graph = exported.cut("trained")
+    (found,) = (layer for layer in graph.layers if layer.op == "kDepthwiseConv2D")
+    assert found.activation == "kRelu" and found.kernel_size == (1, 1)
+    assert not {layer.op for layer in graph.layers} & {"kMultiply", "kScale"}
+
+
 def test_max_pooling_and_padding():
     image = keras.Input((9, 9, 2))
     x = layers.MaxPooling2D(2, padding="same", name="max")(layers.Conv2D(4, 1, activation="relu", name="trained")(image))

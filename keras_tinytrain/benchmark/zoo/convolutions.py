@@ -111,6 +111,33 @@ def squeeze_and_excite():
     return keras.Model(image, layers.Dense(10, "softmax")(x), name="squeeze_and_excite")
 
 
+def resnet_v2():
+    """A ResNet of the second kind, normalised and activated before each convolution (He et al., 2016), at 32 x 32"""
+    x = image = keras.Input((32, 32, 3))
+    x = layers.Conv2D(16, 3, padding="same", use_bias=False)(x)
+    for stage, width in enumerate((16, 32, 64)):
+        stride = 2 if stage else 1
+        y = _activated(x)
+        x = layers.Conv2D(width, 1, stride)(y) if stage else x
+        y = layers.Conv2D(width, 3, stride, padding="same", use_bias=False)(y)
+        x = layers.Add()([x, layers.Conv2D(width, 3, padding="same")(_activated(y))])
+    x = layers.GlobalAveragePooling2D()(_activated(x))
+    return keras.Model(image, layers.Dense(10, "softmax")(x), name="resnet_v2")
+
+
+def densenet():
+    """A small DenseNet of two blocks (Huang et al., 2017), at 32 x 32"""
+    x = image = keras.Input((32, 32, 3))
+    x = layers.Conv2D(16, 3, 2, padding="same", use_bias=False)(x)
+    for block in range(2):
+        x = layers.AveragePooling2D(2)(layers.Conv2D(16, 1, use_bias=False)(_activated(x))) if block else x
+        for _ in range(3):
+            y = layers.Conv2D(32, 1, use_bias=False)(_activated(x))
+            x = layers.Concatenate()([x, layers.Conv2D(8, 3, padding="same", use_bias=False)(_activated(y))])
+    x = layers.GlobalAveragePooling2D()(_activated(x))
+    return keras.Model(image, layers.Dense(10, "softmax")(x), name="densenet")
+
+
 def embedding_backbone():
     """A backbone without a head: a 32-dimensional embedding, at 32 x 32"""
     x = image = keras.Input((32, 32, 3))
@@ -132,6 +159,10 @@ def _resnet(name, *, widths, blocks):
     return keras.Model(image, layers.Dense(10, "softmax")(x), name=name)
 
 
+def _activated(x):
+    return layers.ReLU()(layers.BatchNormalization()(x))
+
+
 def _convolution(x, filters, size, stride):
     x = layers.Conv2D(filters, size, strides=stride, padding="same", use_bias=False)(x)
     return layers.BatchNormalization()(x)
@@ -148,5 +179,7 @@ NETWORKS = (
     resnet18,
     squeezenet,
     squeeze_and_excite,
+    resnet_v2,
+    densenet,
     embedding_backbone,
 )
