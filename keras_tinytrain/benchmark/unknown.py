@@ -14,7 +14,6 @@ from keras_tinytrain.benchmark.jobs import Settings, row_key
 from keras_tinytrain.benchmark.results import KEY, append_results, key, read_results
 from keras_tinytrain.benchmark.runner import Runner
 from keras_tinytrain.benchmark.tasks import NumberedTask, TaskShape, draw_task
-from keras_tinytrain.data import Domain
 from keras_tinytrain.fewshot.classifier import FewShotClassifier
 
 RATE = 0.05  # of false acceptance
@@ -74,7 +73,9 @@ def draw_open_task(runner: Runner, name: str, episode: int, num_negatives: int) 
     ways = min(settings.shape.ways, 3 * count // 5)
     others = min(OTHERS, count - ways)
     if others < 2 or ways < 1:
-        raise ValueError(f"Domain {name} has {count} classes; three at least are needed: one to learn, two that are not learned.")
+        raise ValueError(
+            f"Domain {name} has {count} classes; three at least are needed: one to learn, two that are not learned."
+        )
     shape = dataclasses.replace(settings.shape, ways=ways + others)
     task = draw_task(domain, shape, runner.backbone.input_shape[1:], seed=settings.seed, episode=episode)
     giving = np.flatnonzero((task.support_y >= ways) & (task.support_y < ways + others // 2))
@@ -100,27 +101,23 @@ def measure(runner: Runner, trainer: str, task: OpenTask) -> list[dict]:
 
 def figures(learned: FewShotClassifier, task: OpenTask, name: str) -> dict:
     """How well one of MEASURES tells the known queries from the unknown ones."""
-    known, support = task.known, (task.known.support_x, task.known.support_y)
-    threshold = np.nan
+    known, by_threshold = task.known, {}
     if name in ("cosine", "softmax"):
-        scores = [_logit_score(learned.logits(x), name) for x in (known.query_x, task.unknown)]
+        inside, outside = (_logit_score(learned.logits(x), name) for x in (known.query_x, task.unknown))
         right = learned.predict(known.query_x) == known.query_y
     else:
-        learned = learned.with_ridge_head(*support, unknown=task.negatives if name.endswith("negatives") else None)
-        scores = [learned.familiarity(x) for x in (known.query_x, task.unknown)]
+        negatives = task.negatives if name.endswith("negatives") else None
+        learned = learned.with_ridge_head(known.support_x, known.support_y, unknown=negatives)
+        inside, outside = (learned.familiarity(x) for x in (known.query_x, task.unknown))
         right = learned.predict(known.query_x) == known.query_y
-        threshold = learned.reject_unknown(RATE) if len(np.unique(support[1])) > 2 else np.nan
-    inside, outside = scores
-    by_threshold = [np.mean(outside >= threshold), np.mean(right & (inside >= threshold))] if threshold == threshold else ["", ""]
-    return {
-        "auroc": auroc(inside, outside),
-        "accepted": float(np.mean(right & (inside > np.quantile(outside, 1 - RATE)))),
-        "false_acceptance": by_threshold[0],
-        "accepted_by_threshold": by_threshold[1],
-    }
-
-
-
+        if learned.num_classes > 2:
+            threshold = learned.reject_unknown(RATE)
+            by_threshold = {
+                "false_acceptance": np.mean(outside >= threshold),
+                "accepted_by_threshold": np.mean(right & (inside >= threshold)),
+            }
+    accepted = np.mean(right & (inside > np.quantile(outside, 1 - RATE)))
+    return {"auroc": auroc(inside, outside), "accepted": accepted, **by_threshold}
 
 
 def auroc(inside: np.ndarray, outside: np.ndarray) -> float:
@@ -137,8 +134,10 @@ def auroc(inside: np.ndarray, outside: np.ndarray) -> float:
 def report(rows: Sequence[dict[str, str]]) -> str:
     """A table over all domains, and one of `accepted` by domain."""
     domains, methods = sorted({row["domain"] for row in rows}), list(dict.fromkeys(row["method"] for row in rows))
-    whole = [("told apart by", "tasks", "AUROC", "accepted %", "false %, threshold", "accepted %, threshold")]
-    by_domain = [("accepted %", *domains)]
+    whole: list[tuple[str, ...]] = [
+        ("told apart by", "tasks", "AUROC", "accepted %", "false %, threshold", "accepted %, threshold")
+    ]
+    by_domain: list[tuple[str, ...]] = [("accepted %", *domains)]
     for method in methods:
         own = [row for row in rows if row["method"] == method]
         columns = [list(_values(own, field)) for field in FIELDS[len(KEY) :]]

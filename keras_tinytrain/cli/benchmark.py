@@ -19,7 +19,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     for name, add, summary in (
         ("cost", _cost, "memory and compute of every method beside the paper's figures"),
         ("accuracy", accuracy_options.add_arguments, "methods side by side on the same few-shot tasks"),
-        ("unknown", accuracy_options.add_unknown_arguments, "samples of classes that were not learned, told from those that were"),
+        (
+            "unknown",
+            accuracy_options.add_unknown_arguments,
+            "samples of classes that were not learned, told from those that were",
+        ),
         ("fit", accuracy_options.add_fit_arguments, "ordinary transfer learning: head alone, TinyTrainCallback, full training"),
         ("device", _device, "the exported C++ in int8 beside Keras in float, on the same tasks and plans"),
         ("emulated", _emulated, "bytes and instructions of a network's task on an emulated Cortex-M4F"),

@@ -65,13 +65,17 @@ class RidgeHead:
 
     def familiarity(self, features: Any) -> np.ndarray:
         """float32 (N, D) -> (N, K), see `unknown`. Raises ValueError where the class means are not known."""
-        if self.class_rows is None:
-            raise ValueError(f"This head does not know what its classes look like: {_FROM_DELTA}")
+        class_rows = self._known()
         features = np.asarray(features)
         scores = normalised(features, self.means, self.sizes)
-        cosines = normalised(features, np.zeros_like(self.means), self.sizes) @ self.class_rows.T
+        cosines = normalised(features, np.zeros_like(self.means), self.sizes) @ class_rows.T
         unknown = 0 if self.unknown is None else (scores @ self.unknown)[:, None]
         return scores @ self.kernel.T - unknown + COSINE_WEIGHT * cosines
+
+    def _known(self):
+        if self.class_rows is None:
+            raise ValueError(f"This head does not know what its classes look like: {_FROM_DELTA}")
+        return self.class_rows
 
     def support(self) -> tuple[np.ndarray, np.ndarray]:
         """(features, labels). Raises ValueError where they are not known."""
@@ -114,11 +118,14 @@ class RidgeHead:
 
     def known_record(self, threshold: float, name: str = KNOWN) -> ChannelValues:
         """What the familiarity needs, as a delta holds it: a row for each class, then `unknown`; the threshold for each row."""
-        values = self.class_rows if self.unknown is None else np.concatenate([self.class_rows, self.unknown[None]])
+        values = self._known() if self.unknown is None else np.concatenate([self._known(), self.unknown[None]])
         return ChannelValues(name, tuple(range(len(values))), values, np.full(len(values), threshold, np.float32))
 
     def with_known(self, record: ChannelValues) -> "RidgeHead":
-        """This head of a delta with what `known_record` holds."""
+        """This head of a delta with what `known_record` holds. Raises ValueError where the record is not of this head."""
+        expected = self.kernel.shape
+        if record.values.shape not in (expected, (expected[0] + 1, expected[1])):
+            raise ValueError(f"The delta's record '{record.name}' has shape {record.values.shape}; its head is {expected}.")
         unknown = record.values[self.num_classes] if len(record.values) > self.num_classes else None
         return dataclasses.replace(self, class_rows=record.values[: self.num_classes], unknown=unknown)
 
@@ -128,6 +135,13 @@ class RidgeHead:
         logits = layer(features)
         layer.set_weights([self.means, self.kernel.T])
         return logits
+
+
+def threshold_in(record: ChannelValues) -> float:
+    """The threshold of `known_record`. Raises ValueError where the record has none."""
+    if record.biases is None or not len(record.biases):
+        raise ValueError(f"The delta's record '{record.name}' holds no threshold.")
+    return float(record.biases[0])
 
 
 @keras.saving.register_keras_serializable(package="keras_tinytrain")

@@ -15,7 +15,7 @@ from keras_tinytrain.choose.planner import choose, summed_cross_entropy
 from keras_tinytrain.choose.sram import DeviceAccounting
 from keras_tinytrain.delta import Delta
 from keras_tinytrain.fewshot._heads import HEADS, ORIGINAL, CosineHead, SoftmaxHead
-from keras_tinytrain.fewshot._ridge_head import KNOWN, RidgeHead
+from keras_tinytrain.fewshot._ridge_head import KNOWN, RidgeHead, threshold_in
 from keras_tinytrain.fewshot._support import check_finite, check_shape, check_support
 from keras_tinytrain.fewshot.adapter import Adapter
 from keras_tinytrain.fewshot.augmentation import Augment, fixed_views, shift_views
@@ -34,7 +34,7 @@ def prototype_classifier(backbone: keras.Model, support_x: ArrayLike, support_y:
 
 def one_class_classifier(
     backbone: keras.Model,
-    x: ArrayLike,
+    x: np.ndarray,
     *,
     false_alarms: float = 0.05,
     maps: Sequence[str] | None = None,
@@ -176,7 +176,7 @@ def classifier_from_delta(
     average = 0.0 if original is None else average
     learned = FewShotClassifier(adapter, plan, head, original or start, start=start, values=values, average=average)
     if KNOWN in new:
-        learned.threshold = float(new[KNOWN].biases[0])
+        learned.threshold = threshold_in(new[KNOWN])
     return learned
 
 

@@ -109,8 +109,8 @@ class FewShotClassifier:
 
         Args:
             rate: fraction of samples of no class that may be taken for one, below 0.5. It is estimated from the support set:
-                from the samples of no class where `adapt` had some (`unknown`), else from each class, left out in turn. With
-                fewer than three classes: fraction of samples of a class that may be answered UNKNOWN.
+                from each class, left out in turn, where there are three; else from the samples of no class where `adapt` had some
+                (`unknown`). Where there are neither: fraction of samples of a class that may be answered UNKNOWN.
 
         Returns:
             The threshold of `familiarity`.

@@ -19,9 +19,9 @@ COSINE_WEIGHT = 3.0
 def threshold(labels: ArrayLike, num_classes: int, rate: float, familiarity: Callable[[np.ndarray], np.ndarray]) -> float:
     """The familiarity below which a sample is of no class, from the support set alone.
 
-    What is unknown is played by samples that are left out: those of no class one by one where there are some, else each class in
-    turn, from three on. A further one of them exceeds the threshold with probability `rate`. With fewer classes each sample is
-    left out, and a further sample of a class is below the threshold with that probability.
+    What is unknown is played by samples that are left out: of three classes and more each class in turn, else the samples of no
+    class one by one where there are some. A further one of them exceeds the threshold with probability `rate`. Where there are
+    neither, each sample is left out, and a further sample of a class is below the threshold with that probability.
 
     Args:
         labels: int (N,), 0..num_classes-1, and num_classes for samples of no class.
@@ -33,11 +33,11 @@ def threshold(labels: ArrayLike, num_classes: int, rate: float, familiarity: Cal
         ValueError: the rate is not between 0 and 0.5, or there is too little to leave out.
     """
     labels = np.asarray(labels)
+    if num_classes > 2:
+        return upper_bound(_left_out((labels == index for index in range(num_classes)), familiarity), rate, num_classes)
     negatives = np.flatnonzero(labels == num_classes)
     if len(negatives) > 1:
         return upper_bound(_left_out(_singles(negatives, len(labels)), familiarity), rate)
-    if num_classes > 2:
-        return upper_bound(_left_out((labels == index for index in range(num_classes)), familiarity), rate, num_classes)
     counts = np.bincount(labels)
     known = np.flatnonzero((labels < num_classes) & (counts[labels] > 1))
     if len(known) < 2:

@@ -3,7 +3,6 @@
 import dataclasses
 
 import keras
-import numpy as np
 import pytest
 from keras import layers
 from models import separable_net, tiny_net
@@ -11,9 +10,7 @@ from models import separable_net, tiny_net
 from keras_tinytrain.backbones import GestureNet, MCUNet, MobileNetV2, NanoNet, ProxylessNASNet
 from keras_tinytrain.choose import candidates as module
 from keras_tinytrain.choose.candidates import candidates, candidates_line, with_candidates
-from keras_tinytrain.choose.planner import choose, summed_cross_entropy
 from keras_tinytrain.model.layers import LayerTable, layer_table
-from keras_tinytrain.plan import Budget
 
 
 def names(table, *args, **options):

@@ -1,13 +1,15 @@
 """Samples of no class: the familiarity against its formula, the thresholds, and what a classifier then answers."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from models import images
 from scipy import stats
 
 from keras_tinytrain import LayerPlan, Plan
-from keras_tinytrain.fewshot.adaptation import adapt, classifier_from_delta, one_class_classifier, prototype_classifier
 from keras_tinytrain.fewshot._ridge_head import RidgeHead
+from keras_tinytrain.fewshot.adaptation import adapt, classifier_from_delta, one_class_classifier, prototype_classifier
 from keras_tinytrain.fewshot.ridge import solve
 from keras_tinytrain.fewshot.unknown import UNKNOWN, threshold, upper_bound
 
@@ -55,7 +57,7 @@ def test_what_is_left_out_is_every_class_or_what_is_no_class_or_every_sample():
         return np.arange(mask.sum(), dtype=float) + len(seen)
 
     threshold([0, 0, 1, 2], 3, 0.05, familiarity)
-    threshold([0, 0, 1, 2, 3, 3], 3, 0.05, familiarity)
+    threshold([0, 0, 1, 1, 2, 2], 2, 0.05, familiarity)
     threshold([0, 0, 0, 1], 2, 0.05, familiarity)
     assert seen == [[0, 1], [2], [3], [4], [5], [0], [1], [2]]
     with pytest.raises(ValueError, match="three classes, or two samples of a class. Received: 2 classes of .1, 1. samples"):
@@ -89,6 +91,18 @@ def test_a_delta_brings_the_threshold_along(net, task, learned, tmp_path):
     np.testing.assert_allclose(restored.familiarity(x), learned.familiarity(x), atol=1e-5)
     with pytest.raises(ValueError, match="holds no samples: it comes from a delta"):
         restored.reject_unknown()
+
+
+def test_a_damaged_record_of_the_threshold_is_named(net, learned):
+    delta = learned.delta
+    (known,) = (record for record in delta.records if record.name == "known")
+    for damage, message in (
+        ({"biases": None}, "record 'known' holds no threshold"),
+        ({"values": known.values[:2], "biases": known.biases[:2], "channels": (0, 1)}, "'known' has shape"),
+    ):
+        records = tuple(dataclasses.replace(each, **damage) if each is known else each for each in delta.records)
+        with pytest.raises(ValueError, match=message):
+            classifier_from_delta(net, dataclasses.replace(delta, records=records))
 
 
 def test_a_further_class_and_a_revert_set_the_threshold_anew(net, task):
