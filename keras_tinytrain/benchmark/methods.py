@@ -21,6 +21,7 @@ class Method:
         average: weight of the original network in a prediction, see `fewshot.adapt`; 0 for none.
         leave_one_out: whether a sample's own image is left out of its prototype while training.
         ridge: whether the closed-form head answers, see `FewShotClassifier.with_ridge_head`.
+        gated: whether nothing is trained where that head needs no training, see `fewshot.adapt(only_if_needed=True)`.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Method:
     average: float = 0.0
     leave_one_out: bool = False
     ridge: bool = False
+    gated: bool = False
 
 
 # Rates were chosen beforehand, on other tasks than those of the tables in docs/results.md, which says by which commands. The
@@ -59,6 +61,7 @@ _BASES = {
 }
 _SUFFIXES: dict[str, dict[str, typing.Any]] = {
     "_avg": {"average": 0.5},
+    "_gated": {"ridge": True, "gated": True},
     "_ridge": {"ridge": True},
     "_loo": {"leave_one_out": True},
 }
@@ -70,7 +73,8 @@ def find_method(name: str, backbone: str, learning_rates: dict[str, float] | Non
 
     Args:
         name: one of `method_names(backbone)`; with "_loo" after it prototypes leave one out while training, with "_ridge" the
-            closed-form head answers, with "_avg" the answers are averaged with the original network's; in this order.
+            closed-form head answers, or with "_gated" it does and what it gets right is not trained; with "_avg" the answers are
+            averaged with the original network's; in this order.
         backbone: a key of `networks.NETWORKS`; SparseUpdate's schemes depend on it.
         learning_rates: {base name or full name: Adam's rate} in place of the built-in ones.
 
@@ -79,13 +83,13 @@ def find_method(name: str, backbone: str, learning_rates: dict[str, float] | Non
     """
     base = name
     options: dict[str, typing.Any] = {}
-    for suffix in ("_avg", "_ridge", "_loo"):
+    for suffix in ("_avg", "_gated", "_ridge", "_loo"):
         if base.endswith(suffix):
             base, options = base.removesuffix(suffix), {**options, **_SUFFIXES[suffix]}
     methods = _methods(backbone)
     if base not in methods or (base in _WITHOUT_OPTIONS and options):
         raise ValueError(
-            f"Known methods: {', '.join(methods)}; each also with _loo, _ridge and _avg in this order, except "
+            f"Known methods: {', '.join(methods)}; each also with _loo, _ridge (or _gated) and _avg in this order, except "
             f"{', '.join(_WITHOUT_OPTIONS)}. Received: {name}"
         )
     rates = learning_rates or {}

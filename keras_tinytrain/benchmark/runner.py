@@ -114,6 +114,8 @@ class Runner:
             seed=task.number,
             average=method.average,
             leave_one_out=method.leave_one_out,
+            head="ridge" if method.gated else "prototypes",
+            only_if_needed=method.gated,
             **choice,
         )
         return Outcome(classifier, self._costs(network, classifier.plan, task))
@@ -140,7 +142,9 @@ class Runner:
         return make_task(classifier.model, view, loss, self.budget, accounting=ACCOUNTING)
 
     def _costs(self, network, plan, task):
-        """The cost of training `plan` at batch 1. The device's bytes are empty where its runtime lacks the kernels."""
+        """The cost of training `plan`, None for nothing, at batch 1. The device's bytes are empty where its runtime lacks the kernels."""
+        if plan is None:
+            return dict.fromkeys(COSTS, 0)
         table, choice = layer_table(network), paper_cost.num_channels(plan)
         device = DeviceAccounting(
             num_samples=len(task.support_x), num_views=NUM_VIEWS, num_classes=int(np.max(task.support_y)) + 1

@@ -81,6 +81,7 @@ def adapt(
     head: str = "prototypes",
     maps: Sequence[str] | None = None,
     unknown: np.ndarray | None = None,
+    only_if_needed: bool = False,
     average: float = 0.5,
     leave_one_out: bool = True,
     seed: int = 0,
@@ -110,6 +111,8 @@ def adapt(
             is that of "prototypes". With plan=Plan(()) nothing is trained.
         maps: of "ridge": names of the layers that it reads; None finds them.
         unknown: of "ridge": samples (M, ...) of no class, see `FewShotClassifier.reject_unknown`.
+        only_if_needed: of "ridge": train nothing where the closed-form head of the original network gets every sample right
+            that is left out of its solution; the classifier's plan is then None.
         average: weight of the original network's cosine logits in each answer, a fraction of 1; 0 for none.
         leave_one_out: leave a query's own sample out of its class's prototype in the loss. Fisher scores, as published, do not.
         seed: of views and of strategies that draw.
@@ -121,15 +124,24 @@ def adapt(
     """
     if head not in HEADS or not 0 <= average < 1:
         raise ValueError(f"Expected head of {sorted(HEADS)} and average in [0, 1). Received: {head!r} and {average!r}")
-    if (maps is not None or unknown is not None) and head != RidgeHead.NAME:
-        given = "samples of no class" if maps is None else f"maps={list(maps)}"
-        raise ValueError(f"`maps` and `unknown` are read by head='ridge' alone. Received: head={head!r} with {given}")
+    given = [
+        name
+        for name, value in (("maps", maps), ("unknown", unknown), ("only_if_needed", only_if_needed or None))
+        if value is not None
+    ]
+    if given and head != RidgeHead.NAME:
+        raise ValueError(f"{', '.join(given)}: read by head='ridge' alone. Received: head={head!r}")
     if not 0 <= iterations < 2**31:
         raise ValueError(f"Expected a number of iterations, below 2^31 and 0 or more. Received: {iterations}")
     if not 0 <= learning_rate < math.inf:
         raise ValueError(f"Expected a learning rate, finite and 0 or more. Received: {learning_rate}")
     adapter, original = _original(backbone, support_x, support_y)
     support_x = np.asarray(support_x, np.float32)
+    if only_if_needed:
+        untrained = FewShotClassifier(adapter, None, original, original)
+        untrained = untrained.with_ridge_head(support_x, support_y, maps=maps, unknown=unknown)
+        if untrained.leave_one_out == 1:
+            return untrained
     views = _views(support_x, shifts, augment, num_views, seed)
     if plan is None:
         accounting = DeviceAccounting(num_samples=len(support_x), num_views=len(views), num_classes=original.num_classes)

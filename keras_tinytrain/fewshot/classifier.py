@@ -82,6 +82,14 @@ class FewShotClassifier:
     def num_classes(self) -> int:
         return self._original.num_classes
 
+    @property
+    def leave_one_out(self) -> float:
+        """Accuracy on the support set, each sample answered by the closed-form head that is solved without it: a fraction of 1.
+
+        Raises ValueError where the head is not the closed-form one; nan where it comes from a delta.
+        """
+        return self._ridge_head().leave_one_out
+
     def logits(self, x: np.ndarray) -> np.ndarray:
         """float32 (N, num_classes). Raises ValueError where x is not (N, ...) of the network's input, or has NaN."""
         return self._both_logits(x, with_original=self.average > 0)[0]

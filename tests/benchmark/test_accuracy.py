@@ -1,6 +1,7 @@
 """`benchmark accuracy`: the same tasks for every method and engine, nothing run twice, every method runs."""
 
 import csv
+import dataclasses
 
 import numpy as np
 import pytest
@@ -113,7 +114,7 @@ def test_averaging_learns_once(runner, domain, monkeypatch):
 
 def test_static_plan_is_the_same_for_every_task(runner, domain):
     method, pictures = find_method("static", "nanonet"), runner.domains[domain]
-    plans = [runner._learn(method, runner._task(pictures, number, 0)).learned.plan for number in (0, 1)]
+    plans = [runner.learn(method, runner._task(pictures, number, 0)).learned.plan for number in (0, 1)]
     assert plans[0] == plans[1] == runner.static_plan and plans[0].strategy == "static"
 
 
@@ -168,3 +169,14 @@ def test_unknown_names_are_listed(domain, tmp_path, capsys, change, message):
 def test_a_domain_that_is_missing_is_named_before_weights_are_read(tmp_path, capsys):
     assert main(command("gone.npz", tmp_path / "x.csv", "--weights", str(tmp_path / "gone_too.npz"))) == 2
     assert "no domain 'gone.npz': expected an .npz file, a folder" in capsys.readouterr().err
+
+
+def test_a_gated_method_trains_only_where_the_closed_form_head_needs_it(domain):
+    runner = Runner(Settings("nanonet", "", (domain,), TaskShape("fixed", 2, 4, 2), iterations=1))
+    task = draw_task(runner.domains[domain], runner.settings.shape, runner.backbone.input_shape[1:], seed=0, episode=0)
+    easy = runner.learn(runner.settings.method("tinytrain_gated"), task)
+    assert easy.learned.plan is None and easy.learned.leave_one_out == 1 and easy.costs["trained_weights"] == 0
+    hard = runner.learn(
+        runner.settings.method("tinytrain_gated"), dataclasses.replace(task, support_y=np.roll(task.support_y, 1))
+    )
+    assert hard.learned.plan is not None and hard.costs["trained_weights"] > 0

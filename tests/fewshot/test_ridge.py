@@ -135,5 +135,14 @@ def test_layers_without_maps_are_refused(net, task, name, message):
 
 
 def test_maps_for_another_head_are_refused(net, task):
-    with pytest.raises(ValueError, match=r"read by head='ridge' alone. Received: head='prototypes' with maps=\['stem'\]"):
+    with pytest.raises(ValueError, match=r"maps: read by head='ridge' alone. Received: head='prototypes'"):
         adapt(net, *task, plan=PLAN, maps=["stem"])
+
+
+def test_nothing_is_trained_where_the_closed_form_head_needs_no_training(net, task):
+    settings = {"plan": PLAN, "iterations": 2, "head": "ridge", "only_if_needed": True}
+    easy = adapt(net, *task, **settings)
+    assert easy.leave_one_out == 1 and easy.plan is None and easy.losses == []
+    shuffled = np.roll(task[1], 1)  # labels that no head gets right
+    hard = adapt(net, task[0], shuffled, **settings)
+    assert hard.plan == PLAN and len(hard.losses) == 2
