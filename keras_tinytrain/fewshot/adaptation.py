@@ -181,12 +181,14 @@ def classifier_from_delta(
     if head is None:
         raise ValueError("The delta holds no prototypes: it does not come from `adapt`. Use delta.apply(model).")
     original = _head(adapter, new, ORIGINAL, maps)
-    names = [prefix + kind for kind in (*(each.NAME for each in HEADS.values()), KNOWN) for prefix in ("", ORIGINAL)]
+    names = [KNOWN, *(prefix + kind.NAME for kind in HEADS.values() for prefix in ("", ORIGINAL))]
     layers = [record for name, record in new.items() if name not in names]
     plan = Plan(tuple(LayerPlan(record.name, record.channels) for record in layers)) if layers else None
     values = [value for record in layers for value in _values(adapter, record)]
-    average = 0.0 if original is None else average
-    learned = FewShotClassifier(adapter, plan, head, original or start, start=start, values=values, average=average)
+    average, original = (0.0, start) if original is None else (average, original)
+    if KNOWN in new and isinstance(original, RidgeHead):
+        original = original.with_known(new[KNOWN])
+    learned = FewShotClassifier(adapter, plan, head, original, start=start, values=values, average=average)
     if KNOWN in new:
         learned.threshold = threshold_in(new[KNOWN])
     return learned
@@ -200,8 +202,7 @@ def _head(adapter, records, prefix, maps):
     if not issubclass(kind, RidgeHead):
         return kind.from_record(records[prefix + kind.NAME])
     maps = adapter.maps if maps is None else tuple(maps)
-    head = RidgeHead.from_record(records[prefix + kind.NAME], maps, adapter.sizes(maps))
-    return head.with_known(records[prefix + KNOWN]) if prefix + KNOWN in records else head
+    return RidgeHead.from_record(records[prefix + kind.NAME], maps, adapter.sizes(maps))
 
 
 def _original(backbone, x, y):

@@ -15,7 +15,7 @@ from keras_tinytrain.data.labels import check_labels
 from keras_tinytrain.delta import Delta, read_channels
 from keras_tinytrain.fewshot._classifier_model import classifier_model
 from keras_tinytrain.fewshot._heads import ORIGINAL, Head
-from keras_tinytrain.fewshot._ridge_head import KNOWN, RidgeHead
+from keras_tinytrain.fewshot._ridge_head import RidgeHead
 from keras_tinytrain.fewshot._support import check_finite, check_shape
 from keras_tinytrain.fewshot.adapter import BATCH_SIZE, Adapter
 from keras_tinytrain.fewshot.unknown import UNKNOWN, threshold
@@ -88,7 +88,7 @@ class FewShotClassifier:
 
         Raises ValueError where the head is not the closed-form one; nan where it comes from a delta.
         """
-        return self._ridge_head().leave_one_out
+        return _ridge(self._head).leave_one_out
 
     def logits(self, x: np.ndarray) -> np.ndarray:
         """float32 (N, num_classes). Raises ValueError where x is not (N, ...) of the network's input, or has NaN."""
@@ -100,17 +100,19 @@ class FewShotClassifier:
         return classes if self.threshold is None else np.where(self.familiarity(x) < self.threshold, UNKNOWN, classes)
 
     def familiarity(self, x: np.ndarray) -> np.ndarray:
-        """How much each sample is like those of its class, float (N,), see `unknown`; both networks' mean as for the logits.
+        """How much each sample is like those of the class that is answered, float (N,), by the original network, see `unknown`:
+        the adapted one has learned to tell the classes, so a class left out of its head is not unknown to it.
 
         Raises ValueError where the head is not the closed-form one, or holds no samples since it comes from a delta.
         """
         check_shape(self._adapter.model, x)
         check_finite(x)
-        self._ridge_head()
-        batches = [self._adapter.features(self._part, x[start : start + BATCH_SIZE]) for start in range(0, len(x), BATCH_SIZE)]
-        pairs = [(self._embed(batch, self._values), self._embed(batch, self._originals)) for batch in batches]
-        found = [_familiarity(self._heads(), self.average, pair) for pair in pairs]
-        return np.concatenate([np.empty(0, np.float32), *found])
+        original, found = _ridge(self._original), [np.empty(0, np.float32)]
+        for start in range(0, len(x), BATCH_SIZE):
+            features = self._adapter.features(self._part, x[start : start + BATCH_SIZE])
+            classes = np.argmax(self._batch_logits(x[start : start + BATCH_SIZE], self.average > 0)[0], axis=1)
+            found.append(_of_classes(original.familiarity(self._embed(features, self._originals)), classes))
+        return np.concatenate(found)
 
     def reject_unknown(self, rate: float = 0.05) -> float:
         """From now on `predict` answers UNKNOWN, -1, where a sample is of no class that was learned. Needs the closed-form head.
@@ -126,11 +128,13 @@ class FewShotClassifier:
         Raises:
             ValueError: the head is another one or holds no samples, the rate is none, or there are too few samples.
         """
-        labels = self._ridge_head().support()[1]
+        original = _ridge(self._original)
+        features, labels = original.support()
 
         def left_out(mask):
-            heads = [head.without(mask) for head in self._heads()]
-            return _familiarity(heads, self.average, [head.support()[0][mask] for head in self._heads()])
+            head = original.without(mask)
+            classes = np.argmax(head.logits(features[mask]), axis=1)
+            return _of_classes(head.familiarity(features[mask]), classes)
 
         self.threshold, self._rate = threshold(labels, self.num_classes, rate, left_out), rate
         return self.threshold
@@ -242,24 +246,13 @@ class FewShotClassifier:
     def _head_records(self, head):
         """Of the adapted network's head and, if averaged, the original one's; with what the threshold needs where there is one."""
         pairs = [("", head)] + [(ORIGINAL, self._original)] * (self.average > 0)
-        known = [] if self.threshold is None else [each.known_record(self.threshold, name + KNOWN) for name, each in pairs]
+        known = [] if self.threshold is None else [_ridge(self._original).known_record(self.threshold)]
         return (*(each.record(name + each.NAME) for name, each in pairs), *known)
-
-    def _ridge_head(self):
-        if not isinstance(self._head, RidgeHead):
-            raise ValueError(
-                f"Unknown samples are told by the closed-form head, and this classifier has '{self._head.NAME}'. Call "
-                "adapt(..., head='ridge'), or with_ridge_head(x, y)."
-            )
-        return self._head
 
     def _heads_changed(self):
         self.__dict__.pop("model", None)
         if self._rate is not None:
             self.reject_unknown(self._rate)
-
-    def _heads(self):
-        return self._head, self._original
 
     def _both_logits(self, x, *, with_original):
         """(logits, the original network's logits) over batches; an empty one stays away from TensorFlow, whose oneDNN fails."""
@@ -293,11 +286,14 @@ class FewShotClassifier:
         return dataclasses.replace(record, **learned)
 
 
-def _familiarity(heads, average, features):
-    """Of the answered class, by the adapted and the original network's head and features (N, D): float (N,)."""
-    weights = (1 - average, average)
-    logits, familiarity = (
-        sum(weight * np.asarray(method(part)) for weight, method, part in zip(weights, methods, features, strict=True))
-        for methods in ([head.logits for head in heads], [head.familiarity for head in heads])
-    )
-    return familiarity[np.arange(len(logits)), np.argmax(logits, axis=1)]
+def _ridge(head: Head) -> RidgeHead:
+    if not isinstance(head, RidgeHead):
+        raise ValueError(
+            f"Unknown samples are told by the closed-form head, and this classifier has '{head.NAME}'. Call "
+            "adapt(..., head='ridge'), or with_ridge_head(x, y)."
+        )
+    return head
+
+
+def _of_classes(matrix, classes):
+    return matrix[np.arange(len(classes)), classes]
