@@ -16,6 +16,7 @@
 #include "tinytrain/memory/weights.h"
 #include "binding.h"
 #include "flash.h"
+#include "tinytrain_closed_form.h"
 
 namespace {
 
@@ -38,6 +39,24 @@ Int8Array Int8From(const py::handle& value, std::int64_t elements, const char* w
                           std::to_string(array.size()));
   }
   return array;
+}
+
+const tt::Maps* MapsAt(std::uintptr_t address) { return reinterpret_cast<const tt::Maps*>(address); }
+
+tt::ClosedFormBytes ClosedBytes(const tt::Tables& tables, const tt::Maps& maps, const tt::TrainingSettings& settings,
+                                bool samples_in_flash) {
+  const tt::ClosedFormBytes bytes = tt::ClosedForm::RequiredBytes(tables, settings, maps, samples_in_flash);
+  if (bytes.state == 0) throw py::value_error("the maps of the closed-form head are not outputs of the trainable part");
+  return bytes;
+}
+
+py::dict ClosedBytesDict(const tt::ClosedFormBytes& bytes) {
+  py::dict d;
+  d["state"] = bytes.state;
+  d["scratch"] = bytes.scratch;
+  d["scratch_rows"] = bytes.scratch_rows;
+  d["flash_rows"] = bytes.flash_rows;
+  return d;
 }
 
 // One call at a time: other threads wait. A call from within a call, such as from `progress`, would wait for itself:
@@ -76,7 +95,7 @@ class PyTrainer {
  public:
   PyTrainer(std::uintptr_t tables, py::object run_trainable, py::object run_frozen, py::object bind, py::object settings,
             py::object arena, py::object owner, bool share, py::object flash, std::size_t arena_bytes,
-            std::size_t scratch_bytes)
+            std::size_t scratch_bytes, std::uintptr_t maps)
       : tables_(TablesAt(tables)),
         run_trainable_(std::move(run_trainable)),
         run_frozen_(std::move(run_frozen)),
@@ -86,6 +105,9 @@ class PyTrainer {
     if (!flash.is_none()) flash_ = std::make_unique<PyFlash>(flash);
     const tt::MemoryParts parts = RequiredParts(tables_, values, flash_ != nullptr);
     const std::size_t required = share ? parts.state : parts.total;
+    if (maps != 0) maps_ = MapsAt(maps);
+    const tt::ClosedFormBytes closed = maps_ ? ClosedBytes(tables_, *maps_, values, flash_ != nullptr) : tt::ClosedFormBytes{};
+    if (scratch_bytes == 0) scratch_bytes = closed.scratch_rows;
     arena_ = arena.is_none() ? AllocateArena(std::max(required, arena_bytes)) : arena.cast<py::array>();
     PyFlash::ExpectBytes(arena_, "the arena");
     tt::Model model = {this, run_frozen_.is_none() ? nullptr : &RunFrozen, &RunTrainable, &Bind};
@@ -100,6 +122,11 @@ class PyTrainer {
     const tt::Flash sample_flash = flash_ ? flash_->flash() : tt::Flash{};
     CheckCalled(trainer_.Init(tables_, values, model, data, bytes, flash_ ? &sample_flash : nullptr),
                 ": received " + std::to_string(bytes) + " bytes, required " + std::to_string(required));
+    if (maps_ == nullptr) return;
+    closed_form_memory_ = AllocateArena(closed.state);
+    CheckCalled(closed_form_.Init(&trainer_, *maps_, closed_form_memory_.mutable_data(), closed.state),
+                ": the closed-form head needs " + std::to_string(closed.scratch_rows) + " bytes of scratch, received " +
+                    std::to_string(scratch_.nbytes()));
   }
   PyTrainer(const PyTrainer&) = delete;
   PyTrainer& operator=(const PyTrainer&) = delete;
@@ -162,6 +189,33 @@ class PyTrainer {
     const InUse::By this_call(&in_use_);
     CheckCalled(trainer_.UpdatePrototypes());
   }
+
+  // Scores of each sample by the solution without it.
+  FloatArray Solve() {
+    const InUse::By this_call(&in_use_);
+    ExpectMaps();
+    const float* scores = nullptr;
+    CheckCalled(closed_form_.Solve(&scores));
+    return FloatArray({trainer_.num_samples(), trainer_.settings().num_classes}, scores);
+  }
+  // (int8 [num_classes + 1][elements], int32 scales [num_classes + 1])
+  py::tuple ClosedForm(bool original) const {
+    ExpectMaps();
+    const tt::RidgeWeights weights = closed_form_.weights(original);
+    const py::ssize_t channels = trainer_.settings().num_classes + 1;
+    return py::make_tuple(Copy(weights.values, {channels, closed_form_.row_elements()}),
+                          py::array_t<std::int32_t>(channels, weights.scales));
+  }
+  Int8Array Row(std::int32_t sample) const {
+    ExpectMaps();
+    if (sample < 0 || sample >= trainer_.num_samples()) throw py::index_error("no such stored sample");
+    return Copy(closed_form_.Row(sample), {closed_form_.row_elements()});
+  }
+  py::dict ClosedFormBytes() const {
+    ExpectMaps();
+    return ClosedBytesDict(ClosedBytes(tables_, *maps_, trainer_.settings(), flash_ != nullptr));
+  }
+  bool ClosedFormAnswers() const { return maps_ != nullptr && closed_form_.answers; }
 
   py::tuple Predict(const py::object& image) {
     const InUse::By this_call(&in_use_);
@@ -275,6 +329,10 @@ class PyTrainer {
       self->frozen_has_run_ = false;
       return true;
     });
+  }
+
+  void ExpectMaps() const {
+    if (maps_ == nullptr) throw std::runtime_error("the bundle has no closed-form head: export it with head=\"ridge\"");
   }
 
   // An exception in a callable is kept until the trainer has returned, then thrown again.
@@ -394,6 +452,9 @@ class PyTrainer {
   std::exception_ptr exception_;
   mutable InUse in_use_;
   tt::Trainer trainer_;
+  const tt::Maps* maps_ = nullptr;
+  py::array_t<std::uint8_t> closed_form_memory_;
+  tt::ClosedForm closed_form_{};
 };
 
 }  // namespace
@@ -402,10 +463,11 @@ void AddTrainer(py::module_* module) {
   py::class_<PyTrainer>(*module, "Trainer",
                         "Trains the selected channels of one exported model. Calls from several threads wait for each other.")
       .def(py::init<std::uintptr_t, py::object, py::object, py::object, py::object, py::object, py::object, bool, py::object,
-                    std::size_t, std::size_t>(),
+                    std::size_t, std::size_t, std::uintptr_t>(),
            py::arg("tables"), py::arg("run_trainable"), py::arg("run_frozen") = py::none(), py::arg("bind") = py::none(),
            py::kw_only(), py::arg("settings") = py::none(), py::arg("arena") = py::none(), py::arg("owner") = py::none(),
            py::arg("share") = true, py::arg("flash") = py::none(), py::arg("arena_bytes") = 0, py::arg("scratch_bytes") = 0,
+           py::arg("maps") = 0,
            "tables: address of a Tables. run_trainable(int8 [1, h, w, c]) -> list of int8 arrays, one per output. "
            "run_frozen(int8 image) -> int8 features; None: there is no frozen part. bind(tensor_index, array): int8 kernel or "
            "int32 bias, flat, a read-only view of the arena, or of the tables while the original weights are in use; "
@@ -413,7 +475,7 @@ void AddTrainer(py::module_* module) {
            "to 16; None: allocated. owner: kept alive with the trainer. "
            "share: scratch lies in memory that run_frozen overwrites; False: in the arena. flash: keeps the samples; an object "
            "with data (uint8 array), page_bytes, erase(offset), write(offset, bytes). arena_bytes, scratch_bytes: least "
-           "sizes to allocate, for tables with candidates.")
+           "sizes to allocate, for tables with candidates. maps: address of a Maps, for a closed-form head; 0: none.")
       .def("add_sample", &PyTrainer::AddSample, py::arg("image"), py::arg("label"))
       .def("clear_samples", &PyTrainer::ClearSamples)
       .def_property_readonly("num_samples", &PyTrainer::NumSamples)
@@ -426,6 +488,13 @@ void AddTrainer(py::module_* module) {
       .def("step", &PyTrainer::Step, "One iteration; returns the loss before the update.")
       .def("compute_gradients", &PyTrainer::ComputeGradients, "Fills the weight gradients; returns the loss.")
       .def("update_prototypes", &PyTrainer::UpdatePrototypes)
+      .def("solve", &PyTrainer::Solve,
+           "Solves the closed-form head; returns float32 [samples, num_classes], each sample's scores by the solution without it.")
+      .def("closed_form", &PyTrainer::ClosedForm, py::arg("original") = false,
+           "(int8 [num_classes + 1, elements], int32 scales in units of 2^-30): a row for each class, then the centre; copies.")
+      .def("row", &PyTrainer::Row, py::arg("sample"), "int8 row of a stored sample, after solve().")
+      .def("closed_form_bytes", &PyTrainer::ClosedFormBytes)
+      .def_property_readonly("closed_form_answers", &PyTrainer::ClosedFormAnswers)
       .def("predict", &PyTrainer::Predict, py::arg("image"), "Returns (label, logits).")
       .def("delta_bytes", &PyTrainer::DeltaBytes)
       .def("save_delta", &PyTrainer::SaveDelta, py::arg("sequence") = 0)
@@ -453,4 +522,12 @@ void AddTrainer(py::module_* module) {
       .def("original_prototypes", &PyTrainer::OriginalPrototypes, "As prototypes, with the weights in flash.")
       .def("stored_sample", &PyTrainer::StoredSample, py::arg("sample"), py::arg("view") = 0)
       .def_property_readonly("arena", &PyTrainer::Arena);
+  module->def(
+      "closed_form_bytes",
+      [](std::uintptr_t tables, std::uintptr_t maps, const py::object& settings, bool samples_in_flash) {
+        const tt::Tables& found = TablesAt(tables);
+        return ClosedBytesDict(ClosedBytes(found, *MapsAt(maps), SettingsFrom(found, settings), samples_in_flash));
+      },
+      py::arg("tables"), py::arg("maps"), py::arg("settings") = py::none(), py::arg("samples_in_flash") = false,
+      "Bytes of a closed-form head: 'state', 'scratch' with its rows in flash, 'scratch_rows' with them there, 'flash_rows'.");
 }

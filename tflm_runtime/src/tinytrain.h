@@ -35,6 +35,9 @@
 //   average               Predict's logits are (1 - average) * those above + average * those of the original weights in
 //                         flash, which have prototypes of their own. Each prediction runs the trainable part once more.
 //
+// A bundle may have a second head, which is solved in closed form and answers in place of the prototypes:
+// tinytrain_closed_form.h.
+//
 // tinytrain_status.h lists the errors, tinytrain/memory/memory.h the parts of the arena and their sizes, and tinytrain_delta.h
 // the format of a delta. trainable.tflite may have at most kMaxOutputs outputs. The library uses no heap, no exceptions, no
 // RTTI and no global state. It is not thread safe. C++14.
@@ -48,6 +51,7 @@
 #include "tinytrain_flash.h"
 #include "tinytrain/memory/memory.h"
 #include "tinytrain/trainer/optimizer.h"
+#include "tinytrain/trainer/second_head.h"
 #include "tinytrain/trainer/selection.h"
 #include "tinytrain_status.h"
 #include "tinytrain_tables.h"
@@ -165,6 +169,8 @@ class Trainer {
   const std::int8_t* StoredSample(std::int32_t sample, std::int32_t view) const;
 
  private:
+  friend class ClosedForm;  // a second head, over the same weights, samples and scratch
+
   std::size_t SampleIndex(std::int32_t sample, std::int32_t view) const;
   Status StoreView(const std::int8_t* image, std::int32_t view);
   bool ClaimScratch();
@@ -184,10 +190,12 @@ class Trainer {
   void CutBuffers();
   bool ForgetPlan();
   Status AdoptPlan(const std::uint8_t* delta);
-  Status AverageWithOriginal(const std::int8_t* features);
+  Status Logits(const float* prototypes, float* logits);
+  Status Answer();
   const std::int8_t* MakeView(const std::int8_t* image, const View& view);
   bool RunFrozen(const std::int8_t* image, std::int8_t* features);
   void ForgetGradients();
+  void ForgetHead();
   void UpdateWeights();
 
   const Tables* exported_ = nullptr;

@@ -10,7 +10,8 @@
 //   48      records
 //   end-4 4 CRC-32 (polynomial 0xEDB88320, as zlib) of all bytes before it
 // A record:
-//   1   length n of the name, then n bytes of the name (UTF-8): the Keras layer, "prototypes" or "original_prototypes"
+//   1   length n of the name, then n bytes of the name (UTF-8): the Keras layer, "prototypes" or "original_prototypes"; of a
+//       closed-form head (tinytrain_closed_form.h) "ridge" or "original_ridge"
 //   1   value type: 0 = float32 values and biases; 1 = int8 values and int32 biases, on the base model's scales;
 //       2 = float64 values and biases, which Keras alone writes and reads
 //   1   flags: 1 = a bias per channel follows the values; 2 = the base model's values (and biases) of the same channels follow

@@ -8,11 +8,14 @@
 //   TEACH <label> <crc>, image   keep a sample of class <label>, 0 to num_classes - 1
 //   TRAIN                  train on the kept samples. After each iteration: a line "LOSS <iteration> <loss>". At the end: a
 //                          line "PLAN <layer> <number of channels>" for each trained layer
+//   SOLVE                  with a closed-form head (tinytrain_closed_form.h): solve it for the kept samples, train nothing. The
+//                          answer tells how many of them the solution without them gets right
 //   PREDICT <crc>, image   the class of the image
 //   STATUS                 the network's input, and how much it has learned from: names and values by turns. Lines "PLAN ..."
 //                          of the trained layers come first; with candidates of those chosen last, none before the first
 //                          choice. "runs": the weights "exported" or "learned"; "saves": deltas in flash, 0 to 2; "lasting": 1
-//                          if the board would run the same after a power cycle
+//                          if the board would run the same after a power cycle. With a closed-form head, the first line is
+//                          "HEAD <head>", which answers: "ridge", "prototypes" or "none"
 //   REVERT                 forget the delta, keep the samples; the saved delta stays
 //   RESET                  forget the samples, too; the saved delta stays
 // If the caller has slots:
@@ -78,8 +81,7 @@ class SerialCommands {
   void TellStatus();
   void Write(const char* text);
   void WriteInteger(std::int32_t value);
-  template <int kNumDecimals>
-  void WriteFloat(float value);
+  void WriteFloat(float value, int num_decimals, std::uint64_t half);
 
   Trainer* trainer_;
   Port port_;

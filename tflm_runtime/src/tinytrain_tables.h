@@ -161,6 +161,13 @@ struct Candidates {
   std::uint32_t backward_macs;  // most multiply-accumulates of one sample's backward pass, unless Select has a budget
 };
 
+// The maps that a closed-form head reads beside the embedding (tinytrain_closed_form.h); they are not in Tables, since few bundles
+// have them.
+struct Maps {
+  std::int32_t num_maps;
+  const std::int32_t* tensors;  // [num_maps], indices into Tables::tensors; each is an output of trainable.tflite
+};
+
 struct Tables {
   std::uint32_t version;       // kTablesVersion
   std::uint8_t base_hash[32];  // SHA-256 of the int8 model before it was cut: the same for every cut, so a delta fits each

@@ -54,19 +54,20 @@ constexpr std::uint64_t HalfUnit(int num_decimals) {
   return half;
 }
 
+constexpr std::uint64_t kLossHalf = HalfUnit(kLossDecimals), kScaleHalf = HalfUnit(kScaleDecimals);
+
 }  // namespace
 
-// Losses and scales: never negative, below 2^31. Without libc, whose printf may know no floats; rounded half up.
-template <int kNumDecimals>
-void SerialCommands::WriteFloat(float value) {
+// Losses and scales: never negative, below 2^31. Without libc, whose printf may know no floats; rounded half up. `half` is half
+// a unit of the last decimal.
+void SerialCommands::WriteFloat(float value, int num_decimals, std::uint64_t half) {
   if (!(value >= 0.0F && value < 2147483648.0F)) return Write("nan");
-  constexpr std::uint64_t kHalf = HalfUnit(kNumDecimals);
   auto whole = static_cast<std::int32_t>(value);
-  std::uint64_t fraction = FixedPoint(value - static_cast<float>(whole)) + kHalf;
+  std::uint64_t fraction = FixedPoint(value - static_cast<float>(whole)) + half;
   if (fraction >= kOne) ++whole;
   WriteInteger(whole);
-  char digits[kNumDecimals + 2] = {'.'};  // Clang 14 gives a literal another instantiation's length
-  for (int i = 1; i <= kNumDecimals; ++i) {
+  char digits[kScaleDecimals + 2] = {'.'};
+  for (int i = 1; i <= num_decimals; ++i) {
     fraction = fraction % kOne * 10;
     digits[i] = static_cast<char>('0' + fraction / kOne);
   }
@@ -75,6 +76,8 @@ void SerialCommands::WriteFloat(float value) {
 
 void SerialCommands::Serve() {
   if (!ReadLine()) return;
+  SecondHead* const second = trainer_->buffers().second_head;
+  if (second != nullptr && second->obey(second, line_, port_)) return;
   const std::int32_t num_checks = port_.record == nullptr ? 1 : 0;
   std::uint32_t numbers[2] = {};
   const char* rest = After("TEACH", line_);
@@ -94,7 +97,8 @@ void SerialCommands::Serve() {
   if (slots_ != nullptr && Is("FACTORY", line_)) return Confirm(trainer_->FactoryReset(*slots_));
   Write("ERROR commands are TEACH <label>");
   Write(num_checks > 0 ? " <crc>, PREDICT <crc>" : ", PREDICT");
-  Write(", TRAIN, STATUS, REVERT, RESET");
+  Write(second == nullptr ? ", TRAIN" : ", TRAIN, SOLVE");
+  Write(", STATUS, REVERT, RESET");
   Say(slots_ == nullptr ? "" : ", SAVE, UNDO, FACTORY");
 }
 
@@ -164,7 +168,7 @@ bool SerialCommands::TellLoss(void* self, std::int32_t iteration, float loss) {
   commands->Write("LOSS ");
   commands->WriteInteger(iteration);
   commands->Write(" ");
-  commands->WriteFloat<kLossDecimals>(loss);
+  commands->WriteFloat(loss, kLossDecimals, kLossHalf);
   commands->Say("");
   return true;
 }
@@ -221,7 +225,7 @@ void SerialCommands::TellStatus() {
   Write("OK network ");
   Write(network_);
   Write(" scale ");
-  WriteFloat<kScaleDecimals>(tables.image_scale);
+  WriteFloat(tables.image_scale, kScaleDecimals, kScaleHalf);
   Write(trainer_->IsAsExported() ? " runs exported" : " runs learned");
   for (const auto& number : numbers) {
     Write(number.name);

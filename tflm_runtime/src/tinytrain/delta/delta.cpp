@@ -6,6 +6,7 @@
 
 #include "tinytrain/delta/format.h"
 #include "tinytrain/memory/weights.h"
+#include "tinytrain/trainer/second_head.h"
 
 namespace tinytrain {
 namespace {
@@ -44,6 +45,8 @@ void WritePrototypes(DeltaWriter* writer, const char* name, const float* prototy
 std::size_t PrototypesBytes(const char* name, std::int32_t num_classes, std::int32_t dimension) {
   return RecordBytes(NameBytes(name), static_cast<std::size_t>(num_classes), static_cast<std::size_t>(dimension), 4, false);
 }
+
+bool Answers(const Buffers& buffers) { return buffers.second_head != nullptr && buffers.second_head->answers; }
 
 std::int32_t FindTrained(const Tables& tables, const Record& record) {
   for (std::int32_t t = 0; t < tables.num_trained; ++t) {
@@ -128,7 +131,12 @@ Status ReadRecords(const Tables& tables, const TrainingSettings& settings, const
       continue;
     }
     const std::int32_t t = FindTrained(tables, record);
-    if (t == kNone) return Status::kDeltaForeign;
+    if (t == kNone) {
+      SecondHead* const second = buffers.second_head;
+      const Status status = second != nullptr ? second->take(second, record, apply) : Status::kDeltaForeign;
+      if (status != Status::kOk) return status;
+      continue;
+    }
     const TrainedState state = TrainedAt(tables, buffers, t);
     if (!FitsTrained(record, state)) return Status::kDeltaForeign;
     if (apply) ApplyTrained(record, state);
@@ -176,6 +184,7 @@ std::size_t DeltaSize(const Tables& tables, const TrainingSettings& settings, co
   if (buffers.original_prototypes != nullptr) {
     bytes += PrototypesBytes(kOriginalPrototypesName, num_classes, buffers.dimension);
   }
+  if (Answers(buffers)) bytes += buffers.second_head->record_bytes;
   return bytes;
 }
 
@@ -183,12 +192,15 @@ void PutDelta(const Tables& tables, const TrainingSettings& settings, const Buff
               DeltaWriter::Put put, void* context) {
   const float* const adapted = buffers.prototypes;
   const float* const original = buffers.original_prototypes;
-  const std::int32_t num_records = tables.num_trained + (adapted != nullptr ? 1 : 0) + (original != nullptr ? 1 : 0);
+  const SecondHead* const second = Answers(buffers) ? buffers.second_head : nullptr;
+  const std::int32_t num_records = tables.num_trained + (adapted != nullptr ? 1 : 0) + (original != nullptr ? 1 : 0) +
+                                   (second != nullptr ? second->num_records : 0);
   DeltaWriter writer(put, context);
   writer.Header(static_cast<std::uint16_t>(num_records), sequence, DeltaSize(tables, settings, buffers), tables.base_hash);
   for (std::int32_t t = 0; t < tables.num_trained; ++t) WriteTrained(&writer, TrainedAt(tables, buffers, t));
   if (adapted != nullptr) WritePrototypes(&writer, kPrototypesName, adapted, settings.num_classes, buffers.dimension);
   if (original != nullptr) WritePrototypes(&writer, kOriginalPrototypesName, original, settings.num_classes, buffers.dimension);
+  if (second != nullptr) second->put(second, &writer);
   writer.Crc();
 }
 

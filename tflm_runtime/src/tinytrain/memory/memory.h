@@ -43,6 +43,8 @@ struct MemoryParts {
   std::size_t total;                 // state + scratch
 };
 
+struct SecondHead;
+
 // The addresses of the buffers.
 struct Buffers {
   std::int8_t* samples;           // [max_samples][1 + num_views][features]; nullptr: they are in flash
@@ -67,6 +69,7 @@ struct Buffers {
   std::size_t num_runs;           // R
   std::int32_t feature_elements;  // F
   std::int32_t dimension;         // D
+  SecondHead* second_head;        // tinytrain_closed_form.h; nullptr: there is none
 };
 
 // Bytes of the parts. The tables must have been checked.

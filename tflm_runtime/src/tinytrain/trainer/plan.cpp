@@ -14,7 +14,8 @@ bool Trainer::ForgetPlan() {
   if (!BindWeights(true)) return false;
   tinytrain::ForgetPlan(*exported_, buffers_);
   CutBuffers();
-  has_prototypes_ = has_original_prototypes_ = false;
+  ForgetHead();
+  has_original_prototypes_ = false;
   original_weights_ = true;
   return true;
 }

@@ -40,6 +40,7 @@ void Trainer::ListRecords(Tables* tables, Buffers* buffers) const {
   if (!IsAsExported()) return;
   tables->num_trained = 0;
   buffers->prototypes = buffers->original_prototypes = nullptr;
+  buffers->second_head = nullptr;
 }
 
 Status Trainer::SaveDelta(const Flash& slots) const {

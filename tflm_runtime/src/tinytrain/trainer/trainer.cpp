@@ -71,6 +71,7 @@ Status Trainer::Init(const Tables& tables, const TrainingSettings& settings, con
   room_ = room;
   arena_ = arena;
   sample_flash_ = in_flash ? *sample_flash : Flash{};
+  buffers_.second_head = nullptr;
   const Tables without = WithoutPlan(tables);
   if (HasCandidates()) tables_ = &without;
   CutBuffers();
@@ -89,7 +90,9 @@ void Trainer::CutBuffers() {
   const MemoryParts parts = MeasureParts(*tables_, settings_, in_flash);
   scratch_ = {model_.scratch, room_.scratch_bytes};
   if (model_.scratch == nullptr) scratch_ = {arena_ + parts.state, parts.scratch};
+  SecondHead* const second_head = buffers_.second_head;
   buffers_ = CutArena(*tables_, settings_, parts, in_flash, arena_, scratch_);
+  buffers_.second_head = second_head;
 }
 
 // The trainable part reads the adapted weights in the arena, or the original ones in flash.
@@ -132,11 +135,17 @@ Status Trainer::MeanEmbeddings(float* prototypes, std::int8_t* embeddings) {
   return Status::kOk;
 }
 
+// Neither the prototypes nor the second head are those of the present weights any more.
+void Trainer::ForgetHead() {
+  has_prototypes_ = false;
+  if (buffers_.second_head != nullptr) buffers_.second_head->answers = false;
+}
+
 Status Trainer::UpdateAdaptedPrototypes() {
   if (!ClaimScratch()) return Status::kModelFailed;
   Status status = CheckSamples();
   if (status != Status::kOk || tables_->head != Head::kPrototypes) return status;
-  has_prototypes_ = false;
+  ForgetHead();
   status = MeanEmbeddings(buffers_.prototypes, buffers_.embeddings);
   has_prototypes_ = status == Status::kOk;
   return status;
@@ -151,6 +160,7 @@ Status Trainer::UpdateOriginalPrototypes() {
 }
 
 Status Trainer::UpdatePrototypes() {
+  if (buffers_.second_head != nullptr) return buffers_.second_head->update(buffers_.second_head);
   const Status status = UpdateAdaptedPrototypes();
   if (status != Status::kOk || buffers_.original_prototypes == nullptr) return status;
   return UpdateOriginalPrototypes();
@@ -257,31 +267,31 @@ bool Trainer::CanPredict() const {
   return has_prototypes_ && (has_original_prototypes_ || buffers_.original_prototypes == nullptr);
 }
 
-// Runs the trainable part once more, with the original weights, and averages the logits with theirs.
-Status Trainer::AverageWithOriginal(const std::int8_t* features) {
+// Logits of the features in Buffers::features, with the bound weights.
+Status Trainer::Logits(const float* prototypes, float* logits) {
+  const bool has_prototypes = tables_->head == Head::kPrototypes;
   const std::int8_t* outputs[kMaxOutputs] = {};
-  Status status = BindWeights(true) ? Embed(features, buffers_.embedding, outputs) : Status::kModelFailed;
-  if (!BindWeights(false)) status = Status::kModelFailed;
-  if (status != Status::kOk) return status;
-  CosineLogits(buffers_.original_logits, buffers_.embedding, buffers_.original_prototypes, settings_.logit_scale,
-               settings_.num_classes, buffers_.dimension);
-  AverageLogits(buffers_.logits, buffers_.original_logits, settings_.average, settings_.num_classes);
+  const Status status = Embed(buffers_.features, has_prototypes ? buffers_.embedding : logits, outputs);
+  if (status != Status::kOk || !has_prototypes) return status;
+  CosineLogits(logits, buffers_.embedding, prototypes, settings_.logit_scale, settings_.num_classes, buffers_.dimension);
   return Status::kOk;
+}
+
+// With `average`, the trainable part runs once more, with the original weights.
+Status Trainer::Answer() {
+  Status status = Logits(buffers_.prototypes, buffers_.logits);
+  if (status != Status::kOk || buffers_.original_prototypes == nullptr) return status;
+  status = BindWeights(true) ? Logits(buffers_.original_prototypes, buffers_.original_logits) : Status::kModelFailed;
+  if (!BindWeights(false)) status = Status::kModelFailed;
+  AverageLogits(buffers_.logits, buffers_.original_logits, settings_.average, settings_.num_classes);
+  return status;
 }
 
 Status Trainer::Predict(const std::int8_t* image, float* logits, std::int32_t* label) {
   if (!CanPredict()) return Status::kNotTrained;
-  const bool has_prototypes = tables_->head == Head::kPrototypes;
-  const std::int8_t* features = buffers_.features;
-  const std::int8_t* outputs[kMaxOutputs] = {};
   if (!RunFrozen(image, buffers_.features)) return Status::kModelFailed;
-  Status status = Embed(features, has_prototypes ? buffers_.embedding : buffers_.logits, outputs);
-  if (status != Status::kOk) return status;
-  if (has_prototypes) {
-    CosineLogits(buffers_.logits, buffers_.embedding, buffers_.prototypes, settings_.logit_scale, settings_.num_classes,
-                 buffers_.dimension);
-  }
-  if (buffers_.original_prototypes != nullptr) status = AverageWithOriginal(features);
+  SecondHead* const second = buffers_.second_head;
+  const Status status = second != nullptr && second->answers ? second->predict(second) : Answer();
   if (status != Status::kOk) return status;
   if (logits != nullptr) std::memcpy(logits, buffers_.logits, static_cast<std::size_t>(settings_.num_classes) * sizeof(float));
   if (label != nullptr) *label = ArgMax(buffers_.logits, settings_.num_classes);
@@ -295,7 +305,7 @@ void Trainer::Revert() {
   adam_correction_ = AdamCorrection{};
   iteration_ = 0;
   optimizer_step_ = 0;
-  has_prototypes_ = false;
+  ForgetHead();
   has_original_prototypes_ = false;
   original_weights_ = true;
   must_select_ = HasCandidates();

@@ -1,0 +1,36 @@
+// A head beside the tables' own, as function pointers: only a program that names one has its code (tinytrain_closed_form.h).
+#ifndef TINYTRAIN_SECOND_HEAD_H_
+#define TINYTRAIN_SECOND_HEAD_H_
+
+#include <cstddef>
+#include <cstdint>
+
+#include "tinytrain_status.h"
+
+namespace tinytrain {
+
+class DeltaWriter;
+struct Record;
+
+struct Port;
+
+struct SecondHead {
+  bool answers;              // whether Predict asks it: false once weights or samples' prototypes have changed without `update`
+  std::int32_t num_records;  // that it has in a delta while it answers, and their bytes
+  std::size_t record_bytes;
+
+  // Computes both heads from the stored samples, in place of Trainer::UpdatePrototypes.
+  Status (*update)(SecondHead* self);
+  // Writes Buffers::logits for the features of one sample, in Buffers::features.
+  Status (*predict)(SecondHead* self);
+  void (*put)(const SecondHead* self, DeltaWriter* writer);
+  // Reads a record (`apply`), or only checks it. kDeltaForeign: it is none of this head's.
+  Status (*take)(SecondHead* self, const Record& record, bool apply);
+  // A line from the serial port (tinytrain_serial.h). True: it was this head's, and is answered. Before the answer to STATUS it
+  // may add a line of its own.
+  bool (*obey)(SecondHead* self, const char* line, const Port& port);
+};
+
+}  // namespace tinytrain
+
+#endif  // TINYTRAIN_SECOND_HEAD_H_
