@@ -7,6 +7,7 @@ import typing
 
 from keras_tinytrain.export import _library_zip
 from keras_tinytrain.export._project import project_files, sketch_files
+from keras_tinytrain.export.backward.memory import closed_form_of
 from keras_tinytrain.export.bundle_folder import MANIFEST, SCHEMA_VERSION, manifest_digest
 from keras_tinytrain.export.conversion import Converted
 from keras_tinytrain.export.layout import Layout
@@ -79,6 +80,7 @@ def _sources(request: ExportRequest, converted: Converted, layout: Layout) -> di
             "delta_flash": layout.flash["deltas"],
         },
         adaptive=layout.adaptive,
+        closed_form=layout.memory.closed_form,
     )
 
 
@@ -111,7 +113,14 @@ def _facts(request: ExportRequest, converted: Converted, layout: Layout) -> dict
         "flash": layout.flash,
         "activation_gradients_bound": graph.gradient_bytes_bound,
         "activation_gradients_whole": graph.gradient_bytes_whole,
+        **({} if request.maps is None else {"closed_form": _closed_form(request, layout)}),
     }
+
+
+def _closed_form(request: ExportRequest, layout: Layout) -> dict[str, typing.Any]:
+    """What a closed-form head reads: names of layers, elements of a row's parts; and the bytes of the trainer's scratch."""
+    maps = list(typing.cast(tuple[str, ...], request.maps))
+    return {"maps": maps, "parts": list(closed_form_of(layout.graph).parts), "scratch_bytes": layout.room.scratch_bytes}
 
 
 def _texts(sources: dict[str, str], facts: dict[str, typing.Any]) -> dict[str, bytes]:

@@ -12,8 +12,12 @@ from keras_tinytrain.model.ending import without_ending, without_normalisation
 from keras_tinytrain.model.fold import fold_batch_norm
 from keras_tinytrain.model.head import classifier_head
 from keras_tinytrain.model.head_kind import head_kind
+from keras_tinytrain.model.layers import LayerInfo, LayerTable, layer_table
+from keras_tinytrain.model.maps import find_maps
 from keras_tinytrain.model.two_logits import int8_shift, two_logits
 from keras_tinytrain.plan import LayerPlan, Plan
+
+CLOSED_FORM = "ridge"  # prototypes while it trains; a closed-form head answers
 
 _Plan = typing.TypeVar("_Plan", Plan, Candidates, Plan | Candidates)
 
@@ -29,13 +33,14 @@ def head_on_device(
     Args:
         model: as `export_tflm` takes it.
         plan: its layers and channels.
-        head: as `model.head_kind` takes it.
+        head: as `model.head_kind` takes it, or "ridge": prototypes, beside which a closed-form head is solved.
         num_classes: of the task, for head="auto".
         calibration: samples that show the logit's range.
 
     Raises:
         ValueError: the model's output does not go with `head`.
     """
+    head = "prototypes" if head == CLOSED_FORM else head
     if qat.is_tf_keras(model):
         return model, plan, _of_quantisation_aware(head)
     kind = head_kind(model, num_classes if head == "auto" else None, head)
@@ -46,6 +51,27 @@ def head_on_device(
     if kind == "sigmoid":
         logits, plan = _sigmoid(logits, plan, model, calibration)
     return logits, plan, "softmax"
+
+
+def closed_form_maps(model: keras.Model) -> tuple[str, ...]:
+    """Names of the layers that a closed-form head reads in a canonical model, as `model.maps.find_maps` finds them.
+
+    A layer that computes nothing, such as a dropout, stands for its input.
+
+    Raises:
+        ValueError: the model is a quantisation-aware one, whose layers' names are not known.
+    """
+    if qat.is_tf_keras(model):
+        raise ValueError("head='ridge' expects a Keras 3 model. Export a quantisation-aware one with head='prototypes'.")
+    table = layer_table(model)
+    rows = [table[table.index(name)] for name in find_maps(table)]
+    return tuple(dict.fromkeys(_computed(table, row).name for row in rows))
+
+
+def _computed(table: LayerTable, row: LayerInfo) -> LayerInfo:
+    while row.kind == "identity":
+        row = table[row.inputs[0]]
+    return row
 
 
 def _sigmoid(logit: keras.Model, plan: _Plan, model: keras.Model, calibration: np.ndarray | None) -> tuple[keras.Model, _Plan]:

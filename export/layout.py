@@ -5,13 +5,13 @@ import typing
 from collections.abc import Callable
 
 from keras_tinytrain.choose.sram import DeviceAccounting
-from keras_tinytrain.choose.training_memory import TrainingMemory
+from keras_tinytrain.choose.training_memory import ClosedForm, TrainingMemory
 from keras_tinytrain.export.adaptive import Room, divide
 from keras_tinytrain.export.backward.graph import TrainableGraph
-from keras_tinytrain.export.backward.memory import delta_bytes, feature_flash_bytes, training_memory
+from keras_tinytrain.export.backward.memory import closed_form_of, delta_bytes, feature_flash_bytes, training_memory
 from keras_tinytrain.export.backward.selected import RamChoice, choose_split
 from keras_tinytrain.export.boards import Board
-from keras_tinytrain.export.code_size import code_bytes
+from keras_tinytrain.export.code_size import CLOSED_FORM_BYTES, code_bytes
 from keras_tinytrain.export.conversion import Converted
 from keras_tinytrain.export.limits import check_fits, flash_bytes
 from keras_tinytrain.export.request import ExportRequest
@@ -88,6 +88,7 @@ class _Accounted(typing.TypedDict):
     image_bytes: int
     num_views: int
     features: str
+    closed_form: ClosedForm | None
 
 
 def lay_out(request: ExportRequest, converted: Converted) -> Layout:
@@ -101,6 +102,7 @@ def lay_out(request: ExportRequest, converted: Converted) -> Layout:
     frozen_arena = _arena(converted.frozen, request.board) if converted.frozen else 0
     trainable, graph, in_ram = _split(request, converted, frozen_arena, accounted)
     arenas = {"frozen_arena": frozen_arena, "trainable_arena": _arena(trainable, request.board)}
+    accounted = _with_rows_placed(request, graph, arenas, accounted)
     memory = training_memory(graph, request.training, **accounted)
     room = _room(request, graph, memory, arenas, accounted)
     adaptive = request.candidates.limits(request.model, room) if request.candidates else None
@@ -112,8 +114,8 @@ def lay_out(request: ExportRequest, converted: Converted) -> Layout:
         arenas=arenas,
         memory=memory,
         room=room,
-        sram=room.sram(memory.state["samples"]) if request.adaptive else memory.sram(**arenas),
-        flash=_flash(request, converted.frozen, trainable, graph, room),
+        sram=room.sram(memory.state["samples"], memory.closed_form) if request.adaptive else memory.sram(**arenas),
+        flash=_flash(request, converted.frozen, trainable, graph, room, accounted["closed_form"]),
         adaptive=adaptive,
     )
 
@@ -130,7 +132,20 @@ def _accounted(request: ExportRequest, converted: Converted) -> _Accounted:
         "image_bytes": converted.image_bytes,
         "num_views": len(request.views),
         "features": request.features,
+        "closed_form": None if request.maps is None else closed_form_of(converted.graph),
     }
+
+
+def _with_rows_placed(
+    request: ExportRequest, graph: TrainableGraph, arenas: dict[str, int], accounted: _Accounted
+) -> _Accounted:
+    """A closed-form head's rows lie in the scratch; in flash if the samples do and the scratch would grow the models' arena."""
+    head = accounted["closed_form"]
+    if head is None or request.features != "flash":
+        return accounted
+    in_flash = typing.cast(_Accounted, {**accounted, "closed_form": dataclasses.replace(head, rows_in_flash=True)})
+    ways = (training_memory(graph, request.training, **way).model_arena(**arenas) for way in (accounted, in_flash))
+    return accounted if len(set(ways)) == 1 else in_flash
 
 
 def _split(
@@ -155,21 +170,30 @@ def _room(
     candidates = request.candidates
     if candidates is None:
         return Room(memory.model_arena(**arenas), memory.scratch_bytes, memory.state_bytes)
-    sram_bytes = min(request.board.available_sram_bytes, candidates.budget.memory_bytes)
+    sram_bytes = min(request.board.available_sram_bytes, candidates.budget.memory_bytes) - memory.closed_form
     return divide(graph, request.training, candidates.affordable(request.model), sram_bytes=sram_bytes, **arenas, **accounted)
 
 
-def _flash(request: ExportRequest, frozen: bytes | None, trainable: bytes, graph: TrainableGraph, room: Room) -> dict[str, int]:
+def _flash(
+    request: ExportRequest,
+    frozen: bytes | None,
+    trainable: bytes,
+    graph: TrainableGraph,
+    room: Room,
+    closed_form: ClosedForm | None,
+) -> dict[str, int]:
     num_views, page_bytes = len(request.views), request.board.flash_page_bytes
     features = feature_flash_bytes(graph, request.training, num_views=num_views) if request.features == "flash" else 0
-    delta = delta_bytes(graph, request.training, head=request.head) + (room.arena_bytes if request.adaptive else 0)
+    rows = closed_form.flash_bytes(request.training.max_samples) if closed_form else 0
+    delta = delta_bytes(graph, request.training, head=request.head, closed_form=closed_form) + (room.arena_bytes if request.adaptive else 0)
     return flash_bytes(
         frozen,
         trainable,
-        tables=tables_bytes(graph, num_views=num_views),
-        features=whole_pages(features, page_bytes),
+        tables=tables_bytes(graph, num_views=num_views, closed_form=closed_form is not None),
+        features=whole_pages(features, page_bytes) + whole_pages(rows, page_bytes),
         deltas=2 * whole_pages(delta, page_bytes),
-        code=code_bytes(operator_names(frozen) | operator_names(trainable), request.board.kernels),
+        code=code_bytes(operator_names(frozen) | operator_names(trainable), request.board.kernels)
+        + (CLOSED_FORM_BYTES if closed_form else 0),
     )
 
 
@@ -184,6 +208,7 @@ def device_accounting(request: ExportRequest) -> DeviceAccounting:
         num_classes=typing.cast(int, training.num_classes),
         features=request.features,
         kernels=request.board.kernels,
+        closed_form=request.maps is not None,
     )
 
 

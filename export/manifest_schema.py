@@ -72,6 +72,7 @@ _ADAPTIVE = {
     "criterion": _TEXT,
     **dict.fromkeys(("backward_macs", "full_backward_macs", "arena_bytes", "scratch_bytes"), _SIZE),
 }
+_CLOSED_FORM = {"maps": _array(_TEXT), "parts": _array(_COUNT), "scratch_bytes": _SIZE}
 _VIEW: _Schema = {"type": "array", "items": {"type": ["integer", "boolean"]}, "minItems": 3, "maxItems": 3}
 
 _FIELDS: _Schema = {
@@ -101,6 +102,7 @@ _FIELDS: _Schema = {
     "flash": _sizes("frozen_model", "trainable_model", "features", "deltas", "total"),
     "activation_gradients_bound": _SIZE,
     "activation_gradients_whole": _SIZE,
+    "closed_form": _object(_CLOSED_FORM),
     "files": _object(dict.fromkeys(sorted(FILES), _SHA256), *_OPTIONAL),
     DIGEST: _SHA256,
 }
@@ -109,6 +111,6 @@ _FIELDS: _Schema = {
 def schema(version: int) -> _Schema:
     """Of the manifests of a version. Those before `FIRST_WITH_DIGEST` have no digest, and may list fewer files, as they always could."""
     if version >= FIRST_WITH_DIGEST:
-        return _object(_FIELDS)
+        return _object(_FIELDS, "closed_form")
     files = _object(dict.fromkeys(sorted(FILES), _SHA256), *(FILES - {"plan.json", "tables.cpp", "trainable.tflite"}))
-    return _object({**{name: field for name, field in _FIELDS.items() if name != DIGEST}, "files": files}, *_LATER)
+    return _object({**{name: field for name, field in _FIELDS.items() if name != DIGEST}, "files": files}, "closed_form", *_LATER)

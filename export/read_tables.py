@@ -11,7 +11,7 @@ import pathlib
 import re
 import typing
 
-from keras_tinytrain.export.tables_source import TABLES, TablesSource, Value, written
+from keras_tinytrain.export.tables_source import MAPS, TABLES, TablesSource, Value, written
 from keras_tinytrain.export.tables_version import fields_lacking
 from keras_tinytrain.tflm_runtime.headers import SCALARS, constant, enums, structs
 
@@ -31,6 +31,7 @@ class ReadTables:
         tables: the `Tables` struct; pointers in it are addresses.
         address: of `tables`.
         namespace: of the tables in C++.
+        maps: address of the `Maps` of a closed-form head; 0: there are none.
         num_bytes: size of the tables, kernels and biases not counted; kTablesBytes of tables.cpp.
 
     Raises:
@@ -48,10 +49,13 @@ class ReadTables:
             for each in self._source.constants:
                 self._constants[each.name] = self._constant(self._types[each.kind], each.is_array, each.value)
             self.tables = self._of_type(self._constants[TABLES], self._types["Tables"])
+            maps = self._constants.get(MAPS)
+            self._maps = None if maps is None else self._of_type(maps, self._types["Maps"], MAPS)
             self._check_lengths()
         except (ValueError, LookupError, TypeError, AttributeError, OverflowError) as error:
             raise ValueError(f"{source} is not written as this release of keras-tinytrain writes it: {error}") from error
         self.address = ctypes.addressof(self.tables)
+        self.maps = 0 if self._maps is None else ctypes.addressof(self._maps)
         self.namespace = self._source.namespace
         self.num_bytes = sum(map(ctypes.sizeof, self._constants.values()))
 
@@ -86,6 +90,8 @@ class ReadTables:
         tensors = self.array(tables.tensors, "Tensor", tables.num_tensors)
         layers = self.array(tables.layers, "Layer", tables.num_layers)
         self.array(tables.views, "View", tables.num_views)
+        if self._maps is not None:
+            self.array(self._maps.tensors, "std::int32_t", self._maps.num_maps)
         for layer in layers:
             if not 0 <= layer.output < len(tensors):
                 raise ValueError(f"a layer's output is tensor {layer.output} of {len(tensors)}")

@@ -15,7 +15,7 @@ from keras_tinytrain.export._workplace import bundle_to_replace
 from keras_tinytrain.export.adaptive import Candidates
 from keras_tinytrain.export.boards import Board
 from keras_tinytrain.export.boards import board as find_board
-from keras_tinytrain.export.head import head_on_device
+from keras_tinytrain.export.head import CLOSED_FORM, closed_form_maps, head_on_device
 from keras_tinytrain.export.settings import PROJECTS, SKETCHES, WEIGHTS_IN_RAM, TrainingSettings
 from keras_tinytrain.export.tflite import qat
 from keras_tinytrain.model.head_kind import KINDS
@@ -29,7 +29,7 @@ ENDS_IN_SOFTMAX = (
 )
 HEADS = tuple(names("tinytrain_tables.h", "Head"))
 _CHOICES = {
-    "head": tuple(dict.fromkeys((*HEADS, *KINDS, "auto"))),
+    "head": tuple(dict.fromkeys((*HEADS, CLOSED_FORM, *KINDS, "auto"))),
     "weights_in_ram": tuple(WEIGHTS_IN_RAM),
     "features": ("ram", "flash"),
     "sketch": SKETCHES,
@@ -50,6 +50,7 @@ class ExportRequest:
         training: with num_classes set.
         views: (shift down, shift right, mirrored) each.
         device: all of this that a plan carries.
+        maps: names of the layers that a closed-form head reads beside the embedding; None where the bundle has none.
     """
 
     model: keras.Model
@@ -69,6 +70,7 @@ class ExportRequest:
     sketch: str
     project: str
     device: DeviceSettings
+    maps: tuple[str, ...] | None = None
 
     @property
     def adaptive(self) -> bool:
@@ -92,7 +94,7 @@ class ExportRequest:
         chosen = "to choose from" if self.adaptive else "to train"
         return (
             f"Export model '{self.model.name}' for board {self.board.name} to {self.out}\n"
-            f"  {channels} channels of {len(self.plan.layers)} layers {chosen}, head {self.head!r}, {len(self.views)} views\n"
+            f"  {channels} channels of {len(self.plan.layers)} layers {chosen}, head {self.device.head!r}, {len(self.views)} views\n"
             f"  {self.training.max_samples} samples of {self.training.num_classes} classes, features in {self.features}"
         )
 
@@ -131,6 +133,7 @@ def check(
     _check_kernels(plan)
     replaces = bundle_to_replace(folder, overwrite=overwrite)
     canonical, plan, kind = head_on_device(model, plan, head, training.num_classes, calibration)
+    maps = closed_form_maps(canonical) if head == CLOSED_FORM else None
     _check_features(features, target)
     _check_sketch(sketch, project, canonical.input_shape[1:])
     candidates = _checked_candidates(plan, canonical)
@@ -152,6 +155,7 @@ def check(
         sketch=sketch,
         project=project,
         device=planned,
+        maps=maps,
     )
     return request.with_device(_as_asked(request, board, head))
 

@@ -34,6 +34,7 @@ def render_sources(
     views: tuple[tuple[int, int, bool], ...],
     arenas: dict[str, int],
     adaptive: dict | None = None,
+    closed_form: int = 0,
 ) -> dict[str, str]:
     """The generated C++ of a bundle.
 
@@ -48,6 +49,7 @@ def render_sources(
         arenas: bytes of "frozen_arena", "trainable_arena", "model_arena", "training_arena", "scratch", "image_scratch",
             "page_bytes", "feature_flash" and "delta_flash".
         adaptive: "criterion" and "backward_macs" of a graph with candidates.
+        closed_form: bytes of SRAM of a closed-form head that reads the graph's maps; 0: there is none.
 
     Returns:
         {file name: text} of tables.h, tables.cpp, models.h, models.cpp.
@@ -66,6 +68,8 @@ def render_sources(
         "num_outputs": graph.num_outputs,
         "head_output": graph.head_output,
         "gradient_bytes": graph.gradient_bytes,
+        "maps": graph.maps,
+        "closed_form": closed_form,
         "base_hash": list(base_hash),
         "head": names(HEADER, "Head")[head],
         "optimizer": names(HEADER, "Optimizer")[settings.optimizer],
@@ -82,7 +86,7 @@ def render_sources(
     return {file: render(f"{file}.j2", **values) for file in ("tables.h", "tables.cpp", "models.h", "models.cpp")}
 
 
-def tables_bytes(graph: TrainableGraph, *, num_views: int) -> int:
+def tables_bytes(graph: TrainableGraph, *, num_views: int, closed_form: bool = False) -> int:
     """Flash that the tables take with this host's pointers. Kernels and biases are not counted: they lie in the model.
 
     It is computed from the structs' layout, so that a test can compare it with kTablesBytes, which the C++ compiler computes.
@@ -97,5 +101,7 @@ def tables_bytes(graph: TrainableGraph, *, num_views: int) -> int:
         "Layer": len(graph.layers),
         "TrainedLayer": len(listed),
         "View": num_views,
+        "Maps": int(closed_form),
     }
-    return sum(ctypes.sizeof(struct(HEADER, name)) * count for name, count in counts.items()) + names + scales + channels
+    maps = 4 * len(graph.maps)
+    return sum(ctypes.sizeof(struct(HEADER, name)) * count for name, count in counts.items()) + names + scales + channels + maps

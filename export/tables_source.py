@@ -12,6 +12,7 @@ import typing
 # An initialiser: a token, or a list where braces stood. A weight of the model is one token: TINYTRAIN_KERNEL(offset).
 Value = typing.Any
 TABLES, TABLES_BYTES = "kTables", "kTablesBytes"
+MAPS = "kMaps"  # of a closed-form head; few bundles have them
 _DEEPEST = 4  # braces within braces
 _SPACE = r"\s+|//(?:[^\n]*[^\n\\])?(?=\n)"  # a comment that ends in a backslash would hide the next line from a compiler
 _FRAME = re.compile(
@@ -82,7 +83,7 @@ def written(source: TablesSource) -> str:
 
 
 def _declaration(constant: Constant) -> str:
-    linkage = "" if constant.name == TABLES else "static "
+    linkage = "" if constant.name in (TABLES, MAPS) else "static "
     kind = constant.kind if constant.kind[0].islower() else f"tinytrain::{constant.kind}"
     return f"{linkage}const {kind} {constant.name}{'[]' if constant.is_array else ''} = {_text(constant.value)};\n"
 

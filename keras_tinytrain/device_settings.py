@@ -13,7 +13,7 @@ class DeviceSettings:
         max_samples: labelled samples that the device keeps.
         num_classes: that it tells apart, at most 255.
         class_names: one for each class; () where they have no names.
-        head: "prototypes" or "softmax", as for `export_tflm`.
+        head: "prototypes", "ridge" or "softmax", as for `export_tflm`.
         optimizer, weights: as in `export.TrainingSettings`.
         features: "ram" or "flash": where the device keeps the frozen part's outputs.
         views: (shift down, shift right, mirrored) of each copy of a sample that it keeps.

@@ -10,11 +10,12 @@ Operators that no gradient flows through are not read: a model that is not cut m
 """
 
 import dataclasses
+from collections.abc import Sequence
 
 from keras_tinytrain.choose.backward_pass import Step, interiors, place_gradients, values_read, with_gradient
 from keras_tinytrain.export.backward.operators import NONE, OPERATORS, Layer, pads_convolutions_only, read_operator, with_pad
 from keras_tinytrain.export.tflite import flatbuffer as fb
-from keras_tinytrain.export.tflite.layer_names import layer_name
+from keras_tinytrain.export.tflite.layer_names import layer_name, output_of
 from keras_tinytrain.plan import Plan
 from keras_tinytrain.tflm_runtime.headers import constant
 
@@ -66,10 +67,11 @@ class TrainableGraph:
     gradient_bytes_bound: int  # most bytes of gradients alive at once: no arrangement takes less
     gradient_bytes_whole: int  # what they would take if no bottleneck's interior went by channel
     candidates: tuple[TrainedLayer, ...] = ()  # what the device may choose from; () where the plan is decided
+    maps: tuple[int, ...] = ()  # indices of the tensors that a closed-form head reads beside the embedding
 
 
 def read_trainable(
-    trainable: bytes, operators: dict[str, int], plan: Plan, *, adaptive: bool = False
+    trainable: bytes, operators: dict[str, int], plan: Plan, *, adaptive: bool = False, maps: Sequence[str] = ()
 ) -> tuple[bytes, TrainableGraph]:
     """Read the trainable part and make the activations that the backward pass needs its outputs.
 
@@ -77,6 +79,7 @@ def read_trainable(
         trainable, operators: as `cut_model` returns them.
         plan: the channels to train of each layer.
         adaptive: the plan's layers are candidates among which the device chooses; it scores them by their outputs.
+        maps: names of the layers whose outputs a closed-form head reads: further outputs.
 
     Returns:
         (trainable.tflite with its outputs, its graph).
@@ -88,13 +91,14 @@ def read_trainable(
     features, head = int(model.subgraphs[0].inputs[0]), int(model.subgraphs[0].outputs[0])
     layers, trained = _read_layers(model, operators)
     ends = [tensor for layer in layers for tensor in (*layer.inputs, layer.output)]
-    order = [t for t in dict.fromkeys([features, *ends]) if t != head] + [
+    map_tensors = [output_of(model, name) for name in maps]
+    order = [t for t in dict.fromkeys([features, *ends, *map_tensors]) if t != head] + [
         head
     ]  # tensors of the file, as the graph numbers them
     layers = [_renumber(layer, {tensor: index for index, tensor in enumerate(order)} | {NONE: NONE}) for layer in layers]
     steps, shapes = _steps(model, layers, set(trained.values()), order)
     read = values_read(steps) | ({layers[index].output for index in trained.values()} if adaptive else set())
-    outputs = [head, *sorted({order[index] for index in read} - {head, features})]
+    outputs = [head, *sorted({order[index] for index in read}.union(map_tensors) - {head, features})]
     if len(outputs) > MAX_OUTPUTS:
         raise ValueError(
             f"Training would keep too many activations: {len(outputs)}, the runtime keeps {MAX_OUTPUTS}. Plan fewer or later layers."
@@ -123,6 +127,7 @@ def read_trainable(
         gradient_bytes=gradients.num_bytes,
         gradient_bytes_bound=gradients.bound,
         gradient_bytes_whole=place_gradients(steps, shapes, {}).num_bytes,
+        maps=tuple(map(order.index, map_tensors)),
     )
     fb.unshare_constants(model, [t for each in chosen for t in (each.kernel_tensor, each.bias_tensor) if t != NONE])
     return fb.part_of(model, list(range(len(model.subgraphs[0].operators))), [features], outputs), graph

@@ -2,9 +2,10 @@
 
 import typing
 
-from keras_tinytrain.choose.training_memory import DevicePlan, LayerInRam, Training, TrainingMemory
+from keras_tinytrain.choose.training_memory import ClosedForm, DevicePlan, LayerInRam, Training, TrainingMemory
 from keras_tinytrain.choose.training_memory import training_memory as memory_of
 from keras_tinytrain.export.settings import TrainingSettings
+from keras_tinytrain.model.maps import pooled_size
 from keras_tinytrain.tflm_runtime import delta_format
 from keras_tinytrain.tflm_runtime.rounding import whole_blocks
 
@@ -13,7 +14,14 @@ if typing.TYPE_CHECKING:  # it imports TensorFlow
 
 
 def training_memory(
-    graph: "TrainableGraph", settings: TrainingSettings, *, head: str, image_bytes: int, num_views: int, features: str = "ram"
+    graph: "TrainableGraph",
+    settings: TrainingSettings,
+    *,
+    head: str,
+    image_bytes: int,
+    num_views: int,
+    features: str = "ram",
+    closed_form: ClosedForm | None = None,
 ) -> TrainingMemory:
     """What `Trainer::RequiredBytes` reports, computed without it; every part is a multiple of 16 B.
 
@@ -24,6 +32,7 @@ def training_memory(
         image_bytes: int8 values of one input of the whole model.
         num_views: augmented copies that are kept of each sample.
         features: "ram" or "flash": where the frozen part's outputs are kept.
+        closed_form: the head that answers in place of the prototypes; None where they answer.
     """
     assert settings.num_classes is not None
     return memory_of(
@@ -44,8 +53,16 @@ def training_memory(
             immediate=settings.updates == "immediate",
             averages=settings.average > 0,
             plan=_device_plan(graph),
+            closed_form=closed_form,
         )
     )
+
+
+def closed_form_of(graph: "TrainableGraph", *, rows_in_flash: bool = False) -> ClosedForm:
+    """The closed-form head over a graph's maps and its embedding."""
+    maps = [graph.tensors[index] for index in graph.maps]
+    sizes = (pooled_size((each.height, each.width, each.channels)) for each in maps)
+    return ClosedForm((*sizes, graph.tensors[-1].size), rows_in_flash)
 
 
 def layer_in_ram(graph: "TrainableGraph", trained: "TrainedLayer") -> LayerInRam:
@@ -68,7 +85,9 @@ def feature_flash_bytes(graph: "TrainableGraph", settings: TrainingSettings, *, 
     return settings.max_samples * (1 + num_views) * whole_blocks(graph.tensors[0].size)
 
 
-def delta_bytes(graph: "TrainableGraph", settings: TrainingSettings, *, head: str) -> int:
+def delta_bytes(
+    graph: "TrainableGraph", settings: TrainingSettings, *, head: str, closed_form: ClosedForm | None = None
+) -> int:
     """Bytes of a delta: `Trainer::DeltaBytes`. The format stands in tinytrain_delta.h.
 
     With candidates, it is the size of a delta that holds them all without their channels' weights; those take no more bytes
@@ -84,4 +103,7 @@ def delta_bytes(graph: "TrainableGraph", settings: TrainingSettings, *, head: st
     if head == "prototypes":
         names = ["prototypes"] + ["original_prototypes"] * bool(settings.average)
         records += [delta_format.record_bytes(name, settings.num_classes, 4 * graph.tensors[-1].size) for name in names]
+    if closed_form is not None:
+        names = ["ridge"] + ["original_ridge"] * bool(settings.average)
+        records += [delta_format.record_bytes(name, settings.num_classes + 1, closed_form.num_elements + 4) for name in names]
     return delta_format.delta_bytes(records)

@@ -4,12 +4,15 @@ One conversion serves both parts. So the frozen part's output and the trainable 
 construction, and the two parts together equal the whole int8 model bit for bit.
 """
 
+from collections.abc import Sequence
+
 import keras
 import numpy as np
 
 from keras_tinytrain.export.tflite import flatbuffer as fb
 from keras_tinytrain.export.tflite import qat
 from keras_tinytrain.export.tflite._pads import absorb_pads
+from keras_tinytrain.export.tflite.layer_names import operator_of
 from keras_tinytrain.model.graph import find_layer
 from keras_tinytrain.model.split import latest_cut
 from keras_tinytrain.plan import LayerPlan, Plan
@@ -18,7 +21,7 @@ _TRAINABLE = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D, keras.layers.De
 
 
 def cut_model(
-    model_bytes: bytes, model: keras.Model, plan: Plan, *, split: bool = True
+    model_bytes: bytes, model: keras.Model, plan: Plan, *, split: bool = True, maps: Sequence[str] = ()
 ) -> tuple[bytes | None, bytes, dict[str, int]]:
     """Cut an int8 model at the latest tensor through which everything flows before the first layer of `plan`.
 
@@ -27,6 +30,7 @@ def cut_model(
         model: the canonical Keras model that was converted, or the quantisation-aware one.
         plan: layers and channels to train.
         split: False leaves the model in one piece.
+        maps: names of layers that the trainable part computes too, whether they are trained or not.
 
     Returns:
         (frozen, trainable, operators): two .tflite files and, per trained layer, its operator's index in `trainable`.
@@ -39,7 +43,8 @@ def cut_model(
     model_bytes = absorb_pads(model_bytes, keep=set(trained.values()))
     whole = fb.read_model(model_bytes)
     trained = find_trained(whole, model, plan)  # the operators have moved up
-    before, after, features = _split_operators(whole, min(trained.values()) if split else 0)
+    first = min((*trained.values(), *(operator_of(whole, name) for name in maps)))
+    before, after, features = _split_operators(whole, first if split else 0)
     image, head = int(whole.subgraphs[0].inputs[0]), int(whole.subgraphs[0].outputs[0])
     frozen = fb.part_of(fb.read_model(model_bytes), before, [image], [features]) if before else None
     trainable = fb.part_of(whole, after, [features], [head])

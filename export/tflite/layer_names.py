@@ -10,6 +10,19 @@ def layer_name(model: schema.ModelT, tensor: int) -> str:
     return tensor_name(model, tensor).split(";")[0]
 
 
+def operator_of(model: schema.ModelT, layer: str) -> int:
+    """The last operator that computes a Keras layer, in a model that `convert_int8` wrote. Raises ValueError where none does."""
+    for index, operator in reversed(list(enumerate(model.subgraphs[0].operators))):
+        if layer in tensor_name(model, int(operator.outputs[0])).split(";"):
+            return index
+    raise ValueError(f"Layer '{layer}' is no operator of the converted model, so that a closed-form head cannot read its output.")
+
+
+def output_of(model: schema.ModelT, layer: str) -> int:
+    """The tensor that `operator_of` writes."""
+    return int(model.subgraphs[0].operators[operator_of(model, layer)].outputs[0])
+
+
 def layers_in(name: str, layer_names: list[str]) -> list[str]:
     """The Keras layers in the converter's name of a tensor, such as "model_1/relu_1/Relu;model_1/conv_1/convolution".
 

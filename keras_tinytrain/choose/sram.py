@@ -8,8 +8,17 @@ from keras_tinytrain.choose.arena import KERNELS, arena_bytes
 from keras_tinytrain.choose.backward_pass import Shapes, Step, interiors, place_gradients
 from keras_tinytrain.choose.lifetimes import homes, table_steps
 from keras_tinytrain.choose.table_graph import table_graph
-from keras_tinytrain.choose.training_memory import OPTIMIZERS, WEIGHTS, LayerInRam, Training, TrainingMemory, training_memory
+from keras_tinytrain.choose.training_memory import (
+    OPTIMIZERS,
+    WEIGHTS,
+    ClosedForm,
+    LayerInRam,
+    Training,
+    TrainingMemory,
+    training_memory,
+)
 from keras_tinytrain.model.layers import LayerInfo, LayerTable
+from keras_tinytrain.model.maps import find_maps, pooled_size
 from keras_tinytrain.model.split import latest_cut
 
 
@@ -33,6 +42,7 @@ class DeviceAccounting:
         num_classes: prototypes that are kept.
         features: "ram" or "flash": where the frozen part's outputs are kept.
         kernels: a key of `choose.arena.KERNELS`: those that the board's TensorFlow Lite Micro has.
+        closed_form: whether a closed-form head answers (`head="ridge"`).
 
     Raises:
         ValueError: `optimizer`, `weights`, `features` or `kernels` is none of those known.
@@ -45,6 +55,7 @@ class DeviceAccounting:
     num_classes: int = 5
     features: str = "ram"
     kernels: str = "arduino"
+    closed_form: bool = False
 
     def __post_init__(self):
         choices = {"optimizer": OPTIMIZERS, "weights": WEIGHTS, "features": ("ram", "flash"), "kernels": KERNELS}
@@ -68,7 +79,7 @@ class DeviceAccounting:
 
     def training(self, table: LayerTable, choice: dict[str, int], *, split: bool = False) -> TrainingMemory:
         """What the trainer takes; `split`: RAM holds the trained channels alone, of the layers that can be split."""
-        cut, gradient_bytes = _gradient_memory(table, frozenset(choice))
+        cut, gradient_bytes = _gradient_memory(table, frozenset(choice), self._maps(table))
         alone = {row.name for row in _split_layers(table, choice)} if split else set()
         return training_memory(
             Training(
@@ -83,12 +94,23 @@ class DeviceAccounting:
                 optimizer=self.optimizer,
                 weights=self.weights,
                 features_in_flash=self.features == "flash",
+                closed_form=self._closed_form(table),
             )
         )
 
+    def _maps(self, table: LayerTable) -> tuple[str, ...]:
+        return find_maps(table) if self.closed_form else ()
+
+    def _closed_form(self, table: LayerTable) -> ClosedForm | None:
+        """Its rows lie in flash if the samples do; an export keeps them in SRAM where that costs nothing."""
+        if not self.closed_form:
+            return None
+        sizes = (pooled_size(table[name].output_shape) for name in self._maps(table))
+        return ClosedForm((*sizes, math.prod(_head_input(table).output_shape)), self.features == "flash")
+
     def _parts(self, table: LayerTable, choice: dict[str, int], split: bool) -> dict[str, int]:
         alone = frozenset(row.name for row in _split_layers(table, choice)) if split else frozenset[str]()
-        arenas = _arenas(table, frozenset(choice), alone, self.kernels)
+        arenas = _arenas(table, frozenset(choice), alone, self.kernels, self._maps(table))
         parts = self.training(table, choice, split=split).sram(*arenas)
         return {name: num_bytes for name, num_bytes in parts.items() if name != "total"}
 
@@ -111,23 +133,25 @@ def _head_input(table: LayerTable) -> LayerInfo:
 
 
 @functools.lru_cache(maxsize=1024)
-def _gradient_memory(table: LayerTable, names: frozenset[str]) -> tuple[int, int]:
+def _gradient_memory(table: LayerTable, names: frozenset[str], maps: tuple[str, ...]) -> tuple[int, int]:
     """What depends on the trained layers alone, whatever their channels: the cut, and the bytes of gradients."""
     steps, shapes = table_steps(table, names), {home: table[home].output_shape for home in homes(table)}
-    return _cut(table, names), _gradient_bytes(steps, shapes)
+    return _cut(table, names, maps), _gradient_bytes(steps, shapes)
 
 
-def _cut(table: LayerTable, names: frozenset[str]) -> int:
-    cut = latest_cut([row.inputs for row in table], min(map(table.index, names)))
+def _cut(table: LayerTable, names: frozenset[str], maps: tuple[str, ...]) -> int:
+    cut = latest_cut([row.inputs for row in table], min([*map(table.index, names), *(homes(table)[table.index(name)] for name in maps)]))
     assert cut is not None  # the input is one
     return cut
 
 
 @functools.lru_cache(maxsize=1024)
-def _arenas(table: LayerTable, names: frozenset[str], split: frozenset[str], kernels: str) -> tuple[int, int]:
+def _arenas(
+    table: LayerTable, names: frozenset[str], split: frozenset[str], kernels: str, maps: tuple[str, ...]
+) -> tuple[int, int]:
     """Estimates in bytes for the frozen part and for the trainable part, in which the layers `split` are two convolutions."""
-    cut, library = _cut(table, names), KERNELS[kernels]
-    frozen, trainable = table_graph(table, 0, cut + 1), table_graph(table, cut, len(table), names, split)
+    cut, library = _cut(table, names, maps), KERNELS[kernels]
+    frozen, trainable = table_graph(table, 0, cut + 1), table_graph(table, cut, len(table), names, split, maps)
     return arena_bytes(frozen, library), arena_bytes(trainable, library)
 
 

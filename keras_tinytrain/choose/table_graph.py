@@ -2,11 +2,12 @@
 
 import dataclasses
 import math
+from collections.abc import Sequence
 
 from keras_tinytrain.choose.arena import MicroGraph
 from keras_tinytrain.choose.backward_pass import values_read
 from keras_tinytrain.choose.kernels import Operator
-from keras_tinytrain.choose.lifetimes import absorbing_window, padded_copies, table_steps, tensor_spans
+from keras_tinytrain.choose.lifetimes import absorbing_window, homes, padded_copies, table_steps, tensor_spans
 from keras_tinytrain.model.layers import LayerInfo, LayerTable
 from keras_tinytrain.tflm_runtime.rounding import align
 
@@ -29,7 +30,12 @@ _TENSORS = 3  # of an operator, at most: its output and two constants
 
 
 def table_graph(
-    table: LayerTable, start: int, stop: int, trained: frozenset[str] = frozenset(), split: frozenset[str] = frozenset()
+    table: LayerTable,
+    start: int,
+    stop: int,
+    trained: frozenset[str] = frozenset(),
+    split: frozenset[str] = frozenset(),
+    maps: Sequence[str] = (),
 ) -> MicroGraph:
     """The operators of rows [start, stop) and their tensors; an operator runs at the moment of its row's number.
 
@@ -37,10 +43,12 @@ def table_graph(
         table: of a model in canonical form.
         trained: names of layers that are trained. The values that their training reads are outputs, alive to the end.
         split: those whose trained channels become a convolution of their own.
+        maps: names of layers whose outputs a closed-form head reads: outputs too.
     """
     spans = dict(tensor_spans(table, start, stop))
     spans |= {row: span for row, span in padded_copies(table, trained).items() if start <= row < stop}
-    kept = values_read(table_steps(table, trained)).intersection(spans)
+    read = values_read(table_steps(table, trained)) | {homes(table)[table.index(name)] for name in maps}
+    kept = read.intersection(spans)
     sizes = {row: align(math.prod(table[row].output_shape)) for row in spans}
     activations = [(sizes[row], first, stop if row in kept else last) for row, (first, last) in sorted(spans.items())]
     parts = [(sizes[row], row, row) for row in spans if table[row].name in split]

@@ -69,6 +69,33 @@ class DevicePlan:
         return _PLAN_TABLES_BYTES + align(_PLAN_LAYER_BYTES * self.num_candidates) + align(listed)
 
 
+@dataclasses.dataclass(frozen=True)
+class ClosedForm:
+    """A closed-form head: the sizes of a row's parts, which are pooled maps and the embedding, and where rows lie while it is solved."""
+
+    parts: tuple[int, ...]
+    rows_in_flash: bool = False
+
+    @property
+    def num_elements(self) -> int:
+        """Of a row, int8."""
+        return sum(self.parts)
+
+    def state_bytes(self, num_classes: int) -> int:
+        """Of one solution: int8 values and an int32 scale for each class and for the centre."""
+        return align((num_classes + 1) * self.num_elements) + align(4 * (num_classes + 1))
+
+    def solving_bytes(self, num_samples: int, num_classes: int) -> int:
+        """Of the equations, and of the rows or of one row on its way to flash."""
+        n, doubles = num_samples, num_samples * (num_samples + 1) // 2 + num_samples * (num_classes + len(self.parts))
+        rows = whole_blocks(self.num_elements) if self.rows_in_flash else align(n * self.num_elements)
+        return align(8 * doubles + 4 * n * (num_classes + 1)) + rows
+
+    def flash_bytes(self, num_samples: int) -> int:
+        """Of the rows, if they are in flash, without the rest of the last page."""
+        return num_samples * whole_blocks(self.num_elements) if self.rows_in_flash else 0
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Training:
     """What is trained and how, in counts: all that the SRAM of training depends on.
@@ -88,6 +115,7 @@ class Training:
         immediate: one optimizer step after each sample, else one an iteration.
         averages: predictions average the adapted and the original network (head of prototypes).
         plan: where the device chooses; None where the plan is decided.
+        closed_form: the head that answers in place of the prototypes; None where they answer.
     """
 
     layers: tuple[LayerInRam, ...]
@@ -106,6 +134,7 @@ class Training:
     immediate: bool = False
     averages: bool = True
     plan: DevicePlan | None = None
+    closed_form: ClosedForm | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,6 +145,8 @@ class TrainingMemory:
         state: parts that last. They have an arena of their own.
         frozen: parts needed beside the frozen part while that runs: its output, and one view of an image, its input.
         training: parts needed beside the trainable part while it trains.
+        closed_form: of a closed-form head; it lasts, in memory of its own.
+        solving: needed beside the trainable part while that head is solved or answers.
 
     The frozen part never runs while the trainable part trains. So `frozen` and `training` take the same bytes, the scratch,
     at the end of the arena in which both models take turns.
@@ -124,6 +155,8 @@ class TrainingMemory:
     state: dict[str, int]
     frozen: dict[str, int]
     training: dict[str, int]
+    closed_form: int = 0
+    solving: int = 0
 
     @classmethod
     def of(cls, parts: dict[str, int]) -> "TrainingMemory":
@@ -143,20 +176,21 @@ class TrainingMemory:
     def scratch_bytes(self) -> int:
         gradients = self.training["weight_gradients"] + self.training["activation_gradients"]
         training = max(gradients, self.frozen["features"]) + self.training["head"]  # features outlive a run that predicts
-        return max(sum(self.frozen.values()), training)
+        return max(sum(self.frozen.values()), training, self.solving)
 
     @property
     def scratch(self) -> dict[str, int]:
         """By part. They lie over one another, so there is no sum."""
-        return {**self.frozen, **self.training}
+        return {**self.frozen, **self.training, **({"solving": self.solving} if self.solving else {})}
 
     def model_arena(self, frozen_arena: int, trainable_arena: int) -> int:
         """Bytes of the one arena (SharedArenaModel): for the frozen part and its view, or the trainable part and scratch."""
         return max(frozen_arena + self.frozen["image"], trainable_arena + self.scratch_bytes)
 
     def sram(self, frozen_arena: int, trainable_arena: int) -> dict[str, int]:
-        """All of it with the models' arena, and "total"; "plan" only where the device chooses one."""
-        state = {name: num_bytes for name, num_bytes in self.state.items() if num_bytes or name != "plan"}
+        """All of it with the models' arena, and "total"; "plan" and "closed_form" only where there are such."""
+        lasting = {**self.state, "closed_form": self.closed_form}
+        state = {name: num_bytes for name, num_bytes in lasting.items() if num_bytes or name not in ("plan", "closed_form")}
         return with_total({**state, "model_arena": self.model_arena(frozen_arena, trainable_arena)})
 
 
@@ -167,7 +201,7 @@ def training_memory(training: Training) -> TrainingMemory:
     num_runs = sum(layer.num_runs for layer in t.layers)
     stored = 0 if t.features_in_flash else t.num_samples * (1 + t.num_views) * t.num_features
     prototypes = t.has_prototypes * (1 + t.averages) * align(4 * t.num_classes * t.dimension)
-    return TrainingMemory(
+    memory = TrainingMemory(
         state={
             "samples": align(stored) + align(t.num_samples),
             "plan": t.plan.num_bytes if t.plan else 0,
@@ -186,6 +220,15 @@ def training_memory(training: Training) -> TrainingMemory:
             "head": _head_bytes(t),
         },
     )
+    return memory if t.closed_form is None else _with_closed_form(memory, t, t.closed_form)
+
+
+def _with_closed_form(memory: TrainingMemory, t: Training, head: ClosedForm) -> TrainingMemory:
+    """The C++ function `ClosedForm::RequiredBytes`."""
+    predicting = memory.frozen["features"] + align(head.num_elements)
+    working = max(predicting, head.solving_bytes(t.num_samples, t.num_classes))
+    state = head.state_bytes(t.num_classes) * (1 + t.averages)
+    return dataclasses.replace(memory, closed_form=state, solving=working + memory.training["head"])
 
 
 def _head_bytes(t: Training) -> int:

@@ -14,8 +14,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `keras-tinytrain device`."""
     parser.add_argument(
         "action",
-        choices=("status", "teach", "train", "predict", "save", "undo", "revert", "reset", "factory"),
-        help="teach and predict take --samples, or a motion that the board records; save: write what runs now to flash; "
+        choices=("status", "teach", "train", "solve", "predict", "save", "undo", "revert", "reset", "factory"),
+        help="teach and predict take --samples, or a motion that the board records; solve: learn without training, by the "
+        "closed-form head of a bundle exported with --head ridge; save: write what runs now to flash; "
         "undo: take back the last save; revert: forget what was learned until the next power cycle, or for good if you save; "
         "reset: forget the samples too; factory: forget samples, learning and all that was saved, for good",
     )
@@ -65,6 +66,11 @@ def _train(board, args, bundle):
         )
     print(f"{len(losses)} iterations" + (f", loss {losses[0]:.4f} to {losses[-1]:.4f}" if losses else ""))
     print(f"Trained channels: {_in_words(board.status()['plan'])}")
+
+
+def _solve(board, args, bundle):
+    right = board.solve()
+    print(f"Solved. Of its samples, {right:.1%} are right by the solution without them.")
 
 
 def _obey(board, args, bundle):
@@ -118,7 +124,7 @@ def _in_words(plan):
     return ", ".join(f"{layer} {num_channels}" for layer, num_channels in plan.items()) or "chosen by the board when it trains"
 
 
-_ACTIONS = {"status": _status, "train": _train, "teach": _record, "predict": _record}
+_ACTIONS = {"status": _status, "train": _train, "solve": _solve, "teach": _record, "predict": _record}
 _DONE = {
     "save": "Saved in the board's flash: what {network} learned. Trained channels: {plan}.",
     "revert": "{network} answers as it was exported; its {samples} samples stay.",

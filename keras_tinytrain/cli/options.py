@@ -120,9 +120,9 @@ def head_argument(parser: argparse.ArgumentParser) -> None:
     text = (
         "what the model's output is: probabilities of the classes (softmax), one unit for two classes (sigmoid), one value for each "
         "class (logits), or an embedding (prototypes); found from the model, where as many values as classes without an activation "
-        "are logits (%(default)s)"
+        "are logits (%(default)s); ridge: an embedding, answered by a closed-form head that is solved and not trained"
     )
-    parser.add_argument("--head", choices=("auto", "softmax", "sigmoid", "logits", "prototypes"), default="auto", help=text)
+    parser.add_argument("--head", choices=("auto", "softmax", "sigmoid", "logits", "prototypes", "ridge"), default="auto", help=text)
 
 
 def backbone_argument(parser: argparse.ArgumentParser) -> None:

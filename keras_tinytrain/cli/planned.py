@@ -58,6 +58,7 @@ def plan_for(
             len(device.views),
             device.num_classes,
             device.features,
+            closed_form=device.head == CLOSED_FORM,
         )
         return choose(accounting, {}), None
     rehearsal = rehearse(model, samples.x, device)

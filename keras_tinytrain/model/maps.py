@@ -26,6 +26,18 @@ def find_maps(table: LayerTable) -> tuple[str, ...]:
     return tuple(row.name for row in maps if row is first or row in maps[-2:])
 
 
+def positions(size: int) -> tuple[int, int, int]:
+    """(positions that pooling leaves of so many along one axis, its window, its stride)."""
+    stride = max(1, size // POSITIONS)
+    window = max(1, size - (POSITIONS - 1) * stride)
+    return (size - window) // stride + 1, window, stride
+
+
+def pooled_size(shape: Sequence[int]) -> int:
+    """Elements of a pooled map of this shape, (steps or height and width, channels)."""
+    return math.prod(positions(size)[0] for size in shape[:-1]) * shape[-1]
+
+
 def with_maps(model: keras.Model, names: Sequence[str]) -> tuple[keras.Model, tuple[int, ...]]:
     """The network that gives pooled maps beside its embedding, as one row of parts.
 
@@ -58,8 +70,7 @@ def _pooled(outputs, name, model_name):
     extent = outputs[name].shape[1:-1]
     if len(extent) not in (1, 2):
         raise ValueError(f"The output of layer '{name}' is no map (steps or height and width, channels): {outputs[name].shape}")
-    strides = [max(1, size // POSITIONS) for size in extent]
-    windows = [max(1, size - (POSITIONS - 1) * stride) for size, stride in zip(extent, strides, strict=True)]
+    _, windows, strides = zip(*map(positions, extent), strict=True)
     pool = keras.layers.AveragePooling2D if len(extent) == 2 else keras.layers.AveragePooling1D
-    pooled = pool(tuple(windows), tuple(strides), name=f"{name}_pooled")(outputs[name])
+    pooled = pool(windows, strides, name=f"{name}_pooled")(outputs[name])
     return keras.layers.Flatten(name=f"{name}_flat")(pooled)

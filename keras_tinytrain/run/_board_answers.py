@@ -71,12 +71,15 @@ def no_board(received: str, expected: str) -> RuntimeError:
 
 
 def read_status(lines: list[str]) -> dict[str, typing.Any]:
-    """The values in a board's answer to STATUS: lines "PLAN <layer> <channels>", then names and values by turns.
+    """The values in a board's answer to STATUS: a line "HEAD <head>" of a closed-form head, lines "PLAN <layer> <channels>", then
+    names and values by turns.
 
     Raises:
         RuntimeError: no board answers so.
     """
     *plan, last = lines
+    head = [line.removeprefix("HEAD ") for line in plan if line.startswith("HEAD ")]
+    plan = [line for line in plan if not line.startswith("HEAD ")]
     words = last.split()
     try:
         if len(words) % 2:
@@ -88,7 +91,8 @@ def read_status(lines: list[str]) -> dict[str, typing.Any]:
             raise ValueError(f"an image of at most {_MAX_IMAGE_BYTES:,} B")
     except ValueError as error:
         raise no_board(last, str(error)) from None
-    return {**status, "plan": dict(read_plan(line) for line in plan)}
+    answering = {"head": head[0]} if head else {}
+    return {**status, **answering, "plan": dict(read_plan(line) for line in plan)}
 
 
 def read_plan(line: str) -> tuple[str, int]:
@@ -116,6 +120,22 @@ def read_number(answer: str, name: str) -> int:
     if len(words) != 2 or words[0] != name or not _is_number(words[1]):
         raise no_board(answer, f"OK {name} <number>")
     return int(words[1])
+
+
+def read_solved(answer: str) -> float:
+    """Right samples as a fraction of all, of an answer "milliseconds <number> right <number> samples <number>".
+
+    Raises:
+        RuntimeError: no board answers so.
+    """
+    words = answer.split()
+    numbers = words[1::2]
+    if words[::2] != ["milliseconds", "right", "samples"] or len(numbers) != 3 or not all(map(_is_number, numbers)):
+        raise no_board(answer, "OK milliseconds <number> right <number> samples <number>")
+    right, samples = map(int, numbers[1:])
+    if not 0 <= right <= samples or samples == 0:
+        raise no_board(answer, "no more right samples than samples")
+    return right / samples
 
 
 def _is_number(word: str) -> bool:

@@ -32,14 +32,16 @@ def _values(bundle: Bundle, tables: int) -> dict[str, object]:
     """Sizes of memory, as the exporter gave them; see `export.tables.render_sources`."""
     manifest, in_flash = bundle.manifest, bundle.manifest["features"]["memory"] == "flash"
     parts = runtime_module().required_bytes(tables, samples_in_flash=in_flash)
-    sram, flash, room = manifest["sram"], manifest["flash"], manifest["adaptive"] or {}
+    sram, flash, room = manifest["sram"], manifest["flash"], manifest["adaptive"] or manifest.get("closed_form") or {}
+    closed_form = sram.get("closed_form", 0)
     return {
         "frozen": bundle.frozen,
         "trainable": bundle.trainable,
         "trained": list(manifest["trained"]),
         **manifest["arenas"],
         "model_arena": sram["model_arena"],
-        "training_arena": sram["total"] - sram["model_arena"],
+        "training_arena": sram["total"] - sram["model_arena"] - closed_form,
+        "closed_form": closed_form,
         "scratch": room.get("scratch_bytes", parts["scratch"]),
         "image_scratch": parts["image"],
         "page_bytes": manifest["board"]["flash_page_bytes"],

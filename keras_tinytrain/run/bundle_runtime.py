@@ -44,6 +44,7 @@ class BundleRuntime:
         settings: values to use instead of the bundle's own, such as {"iterations": 10}.
         owner: the object that the tables' memory belongs to.
         flash: keeps the samples' features; None: they are in RAM.
+        maps: address of the `Maps` of a closed-form head; 0: the bundle has none.
     """
 
     def __init__(
@@ -56,10 +57,11 @@ class BundleRuntime:
         settings: Settings | None,
         owner: object,
         flash: NorFlash | None = None,
+        maps: int = 0,
     ):
         self.bundle = bundle
         self._num_classes = {**bundle.manifest["training"], **(settings or {})}["num_classes"]
-        room = bundle.manifest.get("adaptive") or {}
+        room = bundle.manifest.get("adaptive") or bundle.manifest.get("closed_form") or {}
         self.trainer = runtime_module().Trainer(
             tables,
             trainable,
@@ -70,6 +72,7 @@ class BundleRuntime:
             flash=flash,
             arena_bytes=room.get("arena_bytes", 0),
             scratch_bytes=room.get("scratch_bytes", 0),
+            maps=maps,
         )
 
     @property
@@ -134,6 +137,20 @@ class BundleRuntime:
         self.trainer.train(report)
         return losses
 
+    def solve(self) -> np.ndarray:
+        """Learn the stored samples by the closed-form head, without training: one pass of the trainable part for each.
+
+        `train` ends with it. Deltas hold it.
+
+        Returns:
+            float32 (N, num_classes): the scores of each stored sample by the solution without it. Their argmax tells how well the
+            task is learned, before any test.
+
+        Raises:
+            RuntimeError: the bundle has no such head (`export_tflm(..., head="ridge")`), or not a sample of each class.
+        """
+        return self.trainer.solve()
+
     def predict(self, x: np.ndarray) -> np.ndarray:
         """Logits (N, num_classes), float32, of x (N, ...) in the model's own convention."""
         return np.stack([self.trainer.predict(image)[1] for image in self._quantised(x)])
@@ -171,7 +188,8 @@ def selection_limits(bundle: Bundle, budget: Budget | None) -> tuple[int, int]:
     Raises:
         ValueError: the bundle has no candidates, or the models' arena alone takes more than the budget.
     """
-    room, model_arena = bundle.manifest.get("adaptive"), bundle.manifest["sram"]["model_arena"]
+    room, sram = bundle.manifest.get("adaptive"), bundle.manifest["sram"]
+    others = sram["model_arena"] + sram.get("closed_form", 0)
     if room is None:
         raise ValueError(
             f"Bundle {bundle.path} was exported with a plan. To choose on the device, export Candidates (--adaptive)."
@@ -181,11 +199,11 @@ def selection_limits(bundle: Bundle, budget: Budget | None) -> tuple[int, int]:
     macs = min(budget.backward_macs(room["full_backward_macs"]), 2**32 - 1)
     if budget.memory is None:
         return 0, macs
-    if budget.memory_bytes <= model_arena:
+    if budget.memory_bytes <= others:
         raise ValueError(
-            f"The models' arena alone takes {model_arena:,} B, the budget is {budget.memory_bytes:,} B: give a larger budget."
+            f"The models' arena alone takes {others:,} B, the budget is {budget.memory_bytes:,} B: give a larger budget."
         )
-    return budget.memory_bytes - model_arena, macs
+    return budget.memory_bytes - others, macs
 
 
 def checked_bundle(bundle: Bundle | str | os.PathLike) -> Bundle:

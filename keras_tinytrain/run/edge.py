@@ -49,7 +49,7 @@ class EdgeRuntime(BundleRuntime):
         tables = checked_tables(bundle)
         frozen = LiteModel(bundle.frozen, exact=exact, num_threads=num_threads) if bundle.frozen else None
         trainable = LiteModel(bundle.trainable, exact=exact, num_threads=num_threads)
-        super().__init__(bundle, tables.address, trainable, frozen, settings=settings, owner=tables)
+        super().__init__(bundle, tables.address, trainable, frozen, settings=settings, owner=tables, maps=tables.maps)
 
     def bytes_used(self) -> dict[str, int]:
         """RAM of the trainer by part, and "total". The interpreters' own memory is not known."""

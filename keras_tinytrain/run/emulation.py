@@ -41,6 +41,7 @@ class EmulatedTask:
         losses: mean loss before each iteration.
         logits: (N, num_classes) of the queries; None where there were none.
         calls: number of forward passes by part.
+        leave_one_out: float32 (N, num_classes), scores of each sample by the closed form without it; None where it was trained.
         functions: instructions by function, without its callees and without the host's work; None where not asked for.
     """
 
@@ -56,6 +57,7 @@ class EmulatedTask:
     calls: dict[str, int]
     forward_is_estimated: bool
     functions: dict[str, int] | None = None
+    leave_one_out: np.ndarray | None = None
 
     @property
     def delta_sha256(self) -> str:
@@ -79,6 +81,7 @@ def emulate_task(
     budget: Budget | None = None,
     program: pathlib.Path | None = None,
     profile: bool = False,
+    solve: bool = False,
     progress: Tell | None = None,
 ) -> EmulatedTask:
     """Learn labelled samples on the emulated board.
@@ -90,12 +93,13 @@ def emulate_task(
         queries: (M, ...) samples to classify afterwards.
         budget: of a bundle with candidates: the limits within which the board chooses; None: all that it was exported for.
         program: what `build_firmware` made of the bundle; None: it is built here.
+        solve: whether to solve the closed-form head and train nothing (bundles exported with head="ridge").
         profile: whether to count instructions by function; it needs a C compiler for this machine.
         progress: called as progress(text) when a step begins.
 
     Raises:
         RuntimeError: a compiler or the emulator is missing, the firmware does not compile, or the board reports a fault.
-        ValueError: the bundle does not fit its board, or the samples do not fit the bundle.
+        ValueError: the bundle does not fit its board or has no head that is solved, or the samples do not fit the bundle.
 
     Example:
         >>> task = emulate_task("build/faces", x_support, y_support)  # doctest: +SKIP
@@ -105,6 +109,8 @@ def emulate_task(
     tell: Tell = progress or (lambda text: None)
     images, labels = quantise_samples(bundle.input, x), np.asarray(y)
     check_labels(labels, len(images), bundle.manifest["training"]["num_classes"])
+    if solve and "closed_form" not in bundle.manifest:
+        raise ValueError(f"Bundle {bundle.path} has no closed-form head to solve: export it with head='ridge'.")
     check_tools()
     with tempfile.TemporaryDirectory(prefix="keras_tinytrain_") as folder:
         tell("compiling the firmware")
@@ -112,26 +118,30 @@ def emulate_task(
         profiler = Profiler(program, folder) if profile else None
         with EmulatedBoard(bundle, program, tell, profiler=profiler) as board:
             board.start(iterations)
-            _learn(board, bundle, images, labels, budget, tell)
+            left_out = _learn(board, bundle, images, labels, None if solve else budget, tell, solve)
             logits = None if queries is None else _answers(board, quantise_samples(bundle.input, queries), tell)
             delta = board.ask(b"d")
             report = dict(line.rsplit(" ", 1) for line in board.ask(b"r").decode().splitlines())
         functions = profiler.functions() if profiler else None
     task = _task(bundle, {name: int(value) for name, value in report.items()}, delta, board.losses, logits)
-    return dataclasses.replace(task, functions=functions)
+    return dataclasses.replace(task, functions=functions, leave_one_out=left_out)
 
 
 def _learn(
-    board: EmulatedBoard, bundle: Bundle, images: np.ndarray, labels: np.ndarray, budget: Budget | None, tell: Tell
-) -> None:
+    board: EmulatedBoard, bundle: Bundle, images: np.ndarray, labels: np.ndarray, budget: Budget | None, tell: Tell, solve: bool
+) -> np.ndarray | None:
     tell("storing samples")
     for image, label in zip(images, labels, strict=True):
         board.ask(b"s" + bytes([label]) + image.tobytes())
+    if solve:
+        tell("solving")
+        return np.frombuffer(board.ask(b"v"), np.float32).reshape(len(labels), -1)
     if bundle.manifest.get("adaptive") or budget is not None:
         tell("choosing what to train")
         board.ask(b"c" + struct.pack("<II", *selection_limits(bundle, budget)))
     tell("learning")
     board.ask(b"l")
+    return None
 
 
 def _answers(board: EmulatedBoard, images: np.ndarray, tell: Tell) -> np.ndarray:

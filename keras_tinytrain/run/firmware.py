@@ -145,6 +145,7 @@ def _bundle_flags(bundle: Bundle, tflm: UsersTflm | None) -> list[str]:
     flags += ["-DFROZEN"] if bundle.frozen else []
     flags += ["-DFLASH_PAGES"] if bundle.manifest["board"]["flash_page_bytes"] else []
     flags += ["-DFEATURE_FLASH"] if bundle.manifest["features"]["memory"] == "flash" else []
+    flags += ["-DCLOSED_FORM"] if "closed_form" in bundle.manifest else []
     flags += [f"-I{folder}" for folder in (firmware_dir(), source_dir())]
     if tflm is None:
         return [*flags, "-std=gnu++14"]  # as the Arduino core does

@@ -1,5 +1,6 @@
 """Run a bundle on the host: the same tables, the same C++ trainer and TensorFlow Lite Micro's own kernels."""
 
+import dataclasses
 import os
 
 from keras_tinytrain.choose.training_memory import TrainingMemory
@@ -49,7 +50,7 @@ class HostRuntime(BundleRuntime):
         self.feature_flash: NorFlash | None = None
         if bundle.manifest["features"]["memory"] == "flash":
             num_bytes = whole_pages(runtime_module().flash_samples_bytes(tables, settings), page_bytes)
-            self.feature_flash = NorFlash(num_bytes, page_bytes=page_bytes)
+            self.feature_flash = NorFlash(num_bytes + self._rows_in_flash(bundle, settings), page_bytes=page_bytes)
         super().__init__(
             bundle,
             tables,
@@ -58,6 +59,7 @@ class HostRuntime(BundleRuntime):
             settings=settings,
             owner=self._tables,
             flash=self.feature_flash,
+            maps=self._tables.maps,
         )
         slots_bytes = bundle.manifest["flash"]["deltas"]  # with candidates: room for whatever will be chosen
         self.slots = NorFlash(slots_bytes, page_bytes=page_bytes) if slots_bytes else None
@@ -90,6 +92,10 @@ class HostRuntime(BundleRuntime):
         """Bytes in use, with the keys of `Bundle.promised_bytes`: the trainer's report, file sizes, and what was
         promised of TensorFlow Lite Micro's arenas and of code: this host has others."""
         memory = TrainingMemory.of(self.trainer.memory_parts())
+        if self._tables.maps:
+            head = self.trainer.closed_form_bytes()
+            solving = head["scratch" if head["scratch_rows"] > self.bundle.manifest["closed_form"]["scratch_bytes"] else "scratch_rows"]
+            memory = dataclasses.replace(memory, closed_form=head["state"], solving=solving)
         flash = flash_bytes(
             self.bundle.frozen,
             self.bundle.trainable,
@@ -99,6 +105,14 @@ class HostRuntime(BundleRuntime):
             **{part: num_bytes for part, num_bytes in self.bundle.promised_bytes["flash"].items() if part == "code"},
         )
         return {"sram": memory.sram(**self.bundle.manifest["arenas"]), "scratch": memory.scratch, "flash": flash}
+
+    def _rows_in_flash(self, bundle: Bundle, settings: Settings | None) -> int:
+        """Bytes, whole pages, of a closed-form head's rows where the scratch has no room for them."""
+        if not self._tables.maps:
+            return 0
+        head = runtime_module().closed_form_bytes(self._tables.address, self._tables.maps, settings, samples_in_flash=True)
+        in_scratch = head["scratch_rows"] <= bundle.manifest["closed_form"]["scratch_bytes"]
+        return 0 if in_scratch else whole_pages(head["flash_rows"], bundle.manifest["board"]["flash_page_bytes"])
 
     def _slots(self) -> NorFlash:
         if self.slots is None:

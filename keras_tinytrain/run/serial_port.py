@@ -13,14 +13,14 @@ import numpy as np
 
 from keras_tinytrain.data.labels import check_labels
 from keras_tinytrain.export.bundle_folder import ModelInput
-from keras_tinytrain.run._board_answers import Lines, no_board, read_loss, read_number, read_plan, read_status
+from keras_tinytrain.run._board_answers import Lines, no_board, read_loss, read_number, read_plan, read_solved, read_status
 from keras_tinytrain.run.bundle_runtime import Progress
 from keras_tinytrain.run.quantise import quantise_samples
 
 _QUIET_SECONDS = 1.0  # after which a board has answered all that it was asked before
 # Empty lines that are sent before each further STATUS: they end an image that another program began, and are no commands.
 _FILLERS = (0, 0, 64, 1024, 8192, 65536)
-_LINES_OF = {"TRAIN": ("LOSS ", "PLAN "), "STATUS": ("PLAN ",)}  # before the last line of an answer
+_LINES_OF = {"TRAIN": ("LOSS ", "PLAN "), "STATUS": ("HEAD ", "PLAN ")}  # before the last line of an answer
 
 
 class Device:
@@ -78,7 +78,8 @@ class Device:
             (samples, iterations), "records": whether it makes its samples itself, and "plan": {layer: number of channels} that
             it trains or, with candidates, that it chose last; empty before the first choice. "runs": the weights "exported" or
             "learned"; "saves": how many deltas are in flash, 0 to 2; "lasting": whether it runs the same after a power cycle.
-            (Boards of version 0.1 do not tell the last three.)
+            (Boards of version 0.1 do not tell the last three.) "head": of a bundle with a closed-form head, the head that
+            answers: "ridge", "prototypes" or "none".
         """
         return read_status(self._ask("STATUS"))
 
@@ -123,6 +124,17 @@ class Device:
                 read_plan(last)
         read_number(last, "milliseconds")
         return losses
+
+    def solve(self) -> float:
+        """Learn the board's samples by the closed-form head, without training.
+
+        Returns:
+            The fraction of samples that the solution without them gets right.
+
+        Raises:
+            RuntimeError: the bundle on the board has no such head (`head="ridge"` at the export), or not a sample of each class.
+        """
+        return read_solved(self._ask("SOLVE")[-1])
 
     def predict(self, x: np.ndarray) -> np.ndarray:
         """Labels int (N,) of samples (N, ...)."""

@@ -7,6 +7,7 @@
 //   's' label, image        keep a sample
 //   'c' bytes, macs         choose the channels to train: bytes of the training arena, MACs of a backward pass; 0: no limit
 //   'l'                     learn
+//   'v'                     solve the closed-form head -> the scores of each sample by the solution without it
 //   'p' image               -> logits
 //   'd'                     -> delta; only 'r' and 'q' may follow, since the delta overwrites the models' RAM
 //   'u'                     obey tinytrain_serial.h's commands on the serial port, until an end of transmission (4) comes there
@@ -18,6 +19,10 @@
 #include "bundle.h"
 #include "meter.h"
 #include "tinytrain_serial.h"
+
+#ifdef CLOSED_FORM
+#include "tinytrain_closed_form.h"
+#endif
 
 #define AS_TEXT_(value) #value
 #define AS_TEXT(value) AS_TEXT_(value)
@@ -37,6 +42,13 @@ constexpr std::size_t kImageBytes = IMAGE_BYTES;
 std::int8_t image_buffer[kImageBytes];
 #endif
 tinytrain::Trainer trainer;
+#ifdef CLOSED_FORM
+tinytrain::ClosedForm closed_form;
+constexpr std::size_t kClosedFormBytes = exported::kClosedFormBytes;
+alignas(16) std::uint8_t closed_form_memory[kClosedFormBytes];
+#else
+constexpr std::size_t kClosedFormBytes = 0;
+#endif
 tinytrain::TrainingSettings settings;
 
 std::uint64_t probe_instructions;  // of the gradients of one iteration, without its forward passes
@@ -99,7 +111,13 @@ bool Init() {
 #else
   if (!OpenMeasured(&measured)) return Answer(Status::kModelFailed);
 #endif
-  return Answer(trainer.Init(exported::kTables, settings, measured, training_arena, sizeof(training_arena), sample_flash));
+  Status status = trainer.Init(exported::kTables, settings, measured, training_arena, sizeof(training_arena), sample_flash);
+#ifdef CLOSED_FORM
+  if (status == Status::kOk) {
+    status = closed_form.Init(&trainer, exported::kMaps, closed_form_memory, sizeof(closed_form_memory));
+  }
+#endif
+  return Answer(status);
 }
 
 // The image from the host; nullptr: none came.
@@ -151,6 +169,17 @@ Status Learn() {
   meter.Switch(kIdle);
   return status;
 }
+
+#ifdef CLOSED_FORM
+bool Solve() {
+  meter.Switch(kSolving);
+  const float* scores = nullptr;
+  const Status status = closed_form.Solve(&scores);
+  meter.Switch(kIdle);
+  const std::int32_t count = trainer.num_samples() * settings.num_classes;
+  return Answer(status, status == Status::kOk ? scores : nullptr, static_cast<std::size_t>(count) * sizeof(float));
+}
+#endif
 
 bool Predict() {
   const std::int8_t* image = ReadImage();
@@ -217,7 +246,7 @@ bool SendReport() {
   report.Add("sram.features", parts.samples);
   report.Add("sram.training", sizeof(training_arena) - parts.samples);
   report.Add("sram.image", kImageBytes);
-  report.Add("sram.other", board::StaticRam() - sizeof(model_arena) - sizeof(training_arena) - kImageBytes);
+  report.Add("sram.other", board::StaticRam() - sizeof(model_arena) - sizeof(training_arena) - kImageBytes - kClosedFormBytes);
   report.Add("sram.stack", board::StackHighWater());
   report.Add("flash.weights", board::WeightsInFlash() - kFeatureFlashBytes - kDeltaFlashBytes);
   report.Add("flash.features", kFeatureFlashBytes);
@@ -230,6 +259,10 @@ bool SendReport() {
   report.Add("instructions.selection", meter.spent[kSelection]);
   report.Add("instructions.backward", training - update);
   report.Add("instructions.update", update);
+#ifdef CLOSED_FORM
+  report.Add("sram.closed_form", sizeof(closed_form_memory));
+  report.Add("instructions.solving", meter.spent[kSolving]);
+#endif
   report.Add("calls.frozen_forward", meter.calls[kFrozen]);
   report.Add("calls.trainable_forward", meter.calls[kTrainable]);
   report.Add("heap", board::HeapRequested());
@@ -242,6 +275,9 @@ bool Run(char command) {
     case 's': return AddSample();
     case 'c': return Choose();
     case 'l': return Answer(Learn());
+#ifdef CLOSED_FORM
+    case 'v': return Solve();
+#endif
     case 'p': return Predict();
     case 'd': return SendDelta();
     case 'u': return ServeSerial();

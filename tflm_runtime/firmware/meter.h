@@ -10,7 +10,7 @@
 namespace {
 
 // kSamples and later ones are the task's. Those before are waiting for the host, predictions, and work done only to measure.
-enum Part { kIdle, kProbe, kSamples, kFrozen, kTrainable, kSelection, kTraining, kNumParts };
+enum Part { kIdle, kProbe, kSamples, kFrozen, kTrainable, kSelection, kSolving, kTraining, kNumParts };
 
 // The part that runs now, and the instructions of each part until it began.
 struct Meter {

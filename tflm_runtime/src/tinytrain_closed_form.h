@@ -37,10 +37,10 @@ constexpr char kOriginalRidgeName[] = "original_ridge";
 // With N = max_samples, K = num_classes, P = num_maps + 1 and R = elements of a row. [n] is rounded up to 16.
 struct ClosedFormBytes {
   std::size_t state;          // `memory`: [(K + 1) * R] and [4 * (K + 1)]; average > 0: twice that
-  std::size_t scratch;        // Model::scratch, and at least MemoryParts::scratch: the larger of what Predict and Solve need,
-                              // the latter with the rows in flash
-  std::size_t scratch_rows;   // the same with the rows, [N * R], in the scratch
-  std::size_t flash_rows;     // flash of the rows, after the whole pages of the samples
+  std::size_t scratch;       // of Model::scratch, which also holds MemoryParts::scratch: the larger of what Predict and Solve
+                             // need, the latter with the rows in flash
+  std::size_t scratch_rows;  // the same with the rows, [N * R], in the scratch
+  std::size_t flash_rows;    // [N * R rounded up to 256], flash of the rows, after the whole pages of the samples
 };
 
 class ClosedForm : public SecondHead {

@@ -65,9 +65,9 @@ ClosedFormBytes ClosedForm::RequiredBytes(const Tables& tables, const TrainingSe
   const auto elements = static_cast<std::size_t>(row.Total()), num_rows = static_cast<std::size_t>(settings.max_samples);
   const std::size_t block = RoundUpTo(kFlashBlockBytes, elements);
   const std::size_t work = RidgeWorkBytes(settings.max_samples, row.count, settings.num_classes);
-  const std::size_t least = Largest(parts.scratch, parts.features + RoundUp(elements) + parts.head);
+  const std::size_t predicting = parts.features + RoundUp(elements);
   return {WeightBytes(settings.num_classes, row.Total()) * (settings.average > 0.0f ? 2 : 1),
-          Largest(least, work + block + parts.head), Largest(least, work + RoundUp(num_rows * elements) + parts.head),
+          Largest(predicting, work + block) + parts.head, Largest(predicting, work + RoundUp(num_rows * elements)) + parts.head,
           num_rows * block};
 }
 
@@ -125,7 +125,8 @@ Status ClosedForm::MakeRow(const std::int8_t* features, std::int8_t* row) {
     PoolMap(row, outputs[map.kept], map);
     row += sizes_[m];
   }
-  std::memcpy(row, outputs[tables.head_output], static_cast<std::size_t>(sizes_[num_maps_]));
+  const std::int8_t* const embedding = outputs[tables.head_output];
+  for (std::int32_t d = 0; d < sizes_[num_maps_]; ++d) row[d] = AtLeast127(embedding[d]);
   return Status::kOk;
 }
 

@@ -18,10 +18,10 @@ struct Axis {
         positions((size - window) / stride + 1) {}
 };
 
-// The nearest integer to sum / count for sums of int8, half up.
+// The nearest integer to sum / count for sums of int8, half up, at least -127.
 std::int8_t RoundedMean(std::int32_t sum, std::int32_t count) {
   const std::int32_t from_zero = sum + 128 * count;
-  return static_cast<std::int8_t>((2 * from_zero + count) / (2 * count) - 128);
+  return AtLeast127((2 * from_zero + count) / (2 * count) - 128);
 }
 
 // The square root of x >= 0 in double: that of the nearest float, and one step of Newton's.
@@ -163,6 +163,8 @@ void QuantizeClass(const RidgeWeights& learned, const Rows& rows, const RowParts
 }
 
 }  // namespace
+
+std::int8_t AtLeast127(std::int32_t value) { return static_cast<std::int8_t>(value < -127 ? -127 : value); }
 
 std::int32_t RowParts::Total() const {
   std::int32_t total = 0;

@@ -22,6 +22,8 @@ constexpr std::int32_t kMaxPartElements = 32767;  // sums of a part's products f
 
 // A map is pooled to at most kMapPositions along each axis, by equal windows: of n positions, window n - 2 floor(n / 3) at
 // stride floor(n / 3). Elements that are left, and the pooled map: means, rounded to the map's own scale.
+// Values of a row are -127 and above, since a delta holds the centre, and no int8 of a delta is -128.
+std::int8_t AtLeast127(std::int32_t value);
 std::int32_t PooledElements(const Tensor& map);
 void PoolMap(std::int8_t* pooled, const std::int8_t* values, const Tensor& map);
 
