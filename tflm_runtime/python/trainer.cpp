@@ -107,7 +107,8 @@ class PyTrainer {
     const std::size_t required = share ? parts.state : parts.total;
     if (maps != 0) maps_ = MapsAt(maps);
     const tt::ClosedFormBytes closed = maps_ ? ClosedBytes(tables_, *maps_, values, flash_ != nullptr) : tt::ClosedFormBytes{};
-    if (scratch_bytes == 0) scratch_bytes = closed.scratch_rows;
+    // Without flash the rows have no other place; without a size, neither.
+    scratch_bytes = std::max(scratch_bytes, flash_ && scratch_bytes > 0 ? closed.scratch : closed.scratch_rows);
     arena_ = arena.is_none() ? AllocateArena(std::max(required, arena_bytes)) : arena.cast<py::array>();
     PyFlash::ExpectBytes(arena_, "the arena");
     tt::Model model = {this, run_frozen_.is_none() ? nullptr : &RunFrozen, &RunTrainable, &Bind};
