@@ -132,7 +132,9 @@ def _accounted(request: ExportRequest, converted: Converted) -> _Accounted:
         "image_bytes": converted.image_bytes,
         "num_views": len(request.views),
         "features": request.features,
-        "closed_form": None if request.maps is None else closed_form_of(converted.graph),
+        "closed_form": None
+        if request.maps is None
+        else closed_form_of(converted.graph, in_flash=request.features == "flash"),
     }
 
 
@@ -141,7 +143,7 @@ def _with_rows_placed(
 ) -> _Accounted:
     """A closed-form head's rows lie in the scratch; in flash if the samples do and the scratch would grow the models' arena."""
     head = accounted["closed_form"]
-    if head is None or request.features != "flash":
+    if head is None or not head.in_flash:
         return accounted
     in_flash = typing.cast(_Accounted, {**accounted, "closed_form": dataclasses.replace(head, rows_in_flash=True)})
     ways = (training_memory(graph, request.training, **way).model_arena(**arenas) for way in (accounted, in_flash))
@@ -184,13 +186,17 @@ def _flash(
 ) -> dict[str, int]:
     num_views, page_bytes = len(request.views), request.board.flash_page_bytes
     features = feature_flash_bytes(graph, request.training, num_views=num_views) if request.features == "flash" else 0
-    rows = closed_form.flash_bytes(request.training.max_samples) if closed_form else 0
+    head_bytes = 0
+    if closed_form is not None:
+        training = request.training
+        num_classes, averages = typing.cast(int, training.num_classes), training.average > 0
+        head_bytes = closed_form.flash_bytes(training.max_samples, num_classes, page_bytes, averages=averages)
     delta = delta_bytes(graph, request.training, head=request.head, closed_form=closed_form) + (room.arena_bytes if request.adaptive else 0)
     return flash_bytes(
         frozen,
         trainable,
         tables=tables_bytes(graph, num_views=num_views, closed_form=closed_form is not None),
-        features=whole_pages(features, page_bytes) + whole_pages(rows, page_bytes),
+        features=whole_pages(features, page_bytes) + head_bytes,
         deltas=2 * whole_pages(delta, page_bytes),
         code=code_bytes(operator_names(frozen) | operator_names(trainable), request.board.kernels)
         + (CLOSED_FORM_BYTES if closed_form else 0),

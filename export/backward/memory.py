@@ -58,11 +58,11 @@ def training_memory(
     )
 
 
-def closed_form_of(graph: "TrainableGraph", *, rows_in_flash: bool = False) -> ClosedForm:
-    """The closed-form head over a graph's maps and its embedding."""
+def closed_form_of(graph: "TrainableGraph", *, in_flash: bool = False) -> ClosedForm:
+    """The closed-form head over a graph's maps and its embedding, with its rows in the scratch."""
     maps = [graph.tensors[index] for index in graph.maps]
     sizes = (pooled_size((each.height, each.width, each.channels)) for each in maps)
-    return ClosedForm((*sizes, graph.tensors[-1].size), rows_in_flash)
+    return ClosedForm((*sizes, graph.tensors[-1].size), in_flash)
 
 
 def layer_in_ram(graph: "TrainableGraph", trained: "TrainedLayer") -> LayerInRam:

@@ -106,7 +106,8 @@ class DeviceAccounting:
         if not self.closed_form:
             return None
         sizes = (pooled_size(table[name].output_shape) for name in self._maps(table))
-        return ClosedForm((*sizes, math.prod(_head_input(table).output_shape)), self.features == "flash")
+        in_flash = self.features == "flash"
+        return ClosedForm((*sizes, math.prod(_head_input(table).output_shape)), in_flash, in_flash)
 
     def _parts(self, table: LayerTable, choice: dict[str, int], split: bool) -> dict[str, int]:
         alone = frozenset(row.name for row in _split_layers(table, choice)) if split else frozenset[str]()

@@ -6,7 +6,7 @@ The C++ function `MeasureParts` (tinytrain/memory/memory.h) computes the same, a
 import dataclasses
 
 from keras_tinytrain.tflm_runtime.headers import constant, names
-from keras_tinytrain.tflm_runtime.rounding import align, whole_blocks
+from keras_tinytrain.tflm_runtime.rounding import align, whole_blocks, whole_pages
 
 # float32 numbers of state: of each trained weight, and of each run of weights (a channel's kernel, or its bias). To add an
 # optimizer: a line here, and in C++ the steps that tinytrain/trainer/optimizer.h names.
@@ -71,9 +71,16 @@ class DevicePlan:
 
 @dataclasses.dataclass(frozen=True)
 class ClosedForm:
-    """A closed-form head: the sizes of a row's parts, which are pooled maps and the embedding, and where rows lie while it is solved."""
+    """A closed-form head.
+
+    Args:
+        parts: elements of each part of a row: the pooled maps and the embedding.
+        in_flash: whether the solution is kept in flash, as the samples are.
+        rows_in_flash: whether the rows are there too while it is solved, and not in the scratch.
+    """
 
     parts: tuple[int, ...]
+    in_flash: bool = False
     rows_in_flash: bool = False
 
     @property
@@ -82,18 +89,23 @@ class ClosedForm:
         return sum(self.parts)
 
     def state_bytes(self, num_classes: int) -> int:
-        """Of one solution: int8 values and an int32 scale for each class and for the centre."""
-        return align((num_classes + 1) * self.num_elements) + align(4 * (num_classes + 1))
+        """In RAM, of one solution: an int32 scale for each class and for the centre and, unless they are in flash, int8 values."""
+        return align(4 * (num_classes + 1)) + (0 if self.in_flash else self._value_bytes(num_classes))
 
     def solving_bytes(self, num_samples: int, num_classes: int) -> int:
-        """Of the equations, and of the rows or of one row on its way to flash."""
+        """Of the equations; of the rows, or of one row on its way to flash; of values on their way there."""
         n, doubles = num_samples, num_samples * (num_samples + 1) // 2 + num_samples * (num_classes + len(self.parts))
-        rows = whole_blocks(self.num_elements) if self.rows_in_flash else align(n * self.num_elements)
-        return align(8 * doubles + 4 * n * (num_classes + 1)) + rows
+        rows = align((1 if self.rows_in_flash else n) * self.num_elements)
+        return align(8 * doubles + 4 * n * (num_classes + 1)) + rows + (self._value_bytes(num_classes) if self.in_flash else 0)
 
-    def flash_bytes(self, num_samples: int) -> int:
-        """Of the rows, if they are in flash, without the rest of the last page."""
-        return num_samples * whole_blocks(self.num_elements) if self.rows_in_flash else 0
+    def flash_bytes(self, num_samples: int, num_classes: int, page_bytes: int, *, averages: bool) -> int:
+        """Whole pages of what is kept there."""
+        row = whole_blocks(self.num_elements)
+        values = whole_pages((num_classes + 1) * row, page_bytes) * (1 + averages) if self.in_flash else 0
+        return values + (whole_pages(num_samples * row, page_bytes) if self.rows_in_flash else 0)
+
+    def _value_bytes(self, num_classes: int) -> int:
+        return align((num_classes + 1) * self.num_elements)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -61,7 +61,7 @@ def _emulate(args):
         else:
             bundle, task, queries = _own_task(args)
         x, budget = None if queries is None else queries[0], _budget(bundle, args)
-        options = {"iterations": args.iterations, "queries": x, "budget": budget, "profile": args.profile}
+        options = {"iterations": args.iterations, "queries": x, "budget": budget, "profile": args.profile, "solve": args.solve}
         emulated = emulate_task(bundle, *task, **options, progress=status.update)
     if emulated.forward_is_estimated:
         console.print(_ESTIMATE_NOTE, style="dim")
@@ -80,8 +80,8 @@ _ESTIMATE_NOTE = (
 
 def _serve(args):
     """The board at a port, for `keras-tinytrain device`, until the user ends it."""
-    if args.bundle == "demo" or args.samples or args.queries or args.profile:
-        raise ValueError("--serial takes a bundle, without samples and --profile: `keras-tinytrain device` sends the samples.")
+    if args.bundle == "demo" or args.samples or args.queries or args.profile or args.solve:
+        raise ValueError("--serial takes a bundle, without samples, --solve and --profile: `keras-tinytrain device` sends the samples.")
     bundle = Bundle.load(args.bundle)
     with (
         tempfile.TemporaryDirectory(prefix="keras_tinytrain_") as folder,

@@ -11,6 +11,8 @@ from keras_tinytrain._old_names import last_blocks_or_layers, old_keywords
 from keras_tinytrain.choose.planner import choose, summed_cross_entropy
 from keras_tinytrain.choose.protocols import Loss
 from keras_tinytrain.choose.sram import DeviceAccounting
+from keras_tinytrain.fewshot._heads import CosineHead
+from keras_tinytrain.fewshot._ridge_head import RidgeHead
 from keras_tinytrain.fewshot._support import check_support
 from keras_tinytrain.fewshot.adaptation import prototype_classifier
 from keras_tinytrain.model.ending import ending
@@ -49,8 +51,14 @@ def choose_for_task(
 
 
 def head_for(model: keras.Model, num_classes: int, head: str = "auto") -> str:
-    """What the output of `model` stands for: "softmax", "sigmoid", "logits" or "prototypes"; see `model.head_kind`."""
-    return head_kind(model, num_classes, head)
+    """What the output of `model` stands for: "softmax", "sigmoid", "logits" or "prototypes"; see `model.head_kind`.
+
+    "ridge", a closed-form head, is what its user says of an embedding: it stays.
+    """
+    if head != RidgeHead.NAME:
+        return head_kind(model, num_classes, head)
+    head_kind(model, num_classes, CosineHead.NAME)
+    return head
 
 
 def classifier_and_loss(model: keras.Model, x: np.ndarray, y: np.ndarray, *, head: str = "auto") -> tuple[keras.Model, Loss]:
@@ -66,7 +74,7 @@ def classifier_and_loss(model: keras.Model, x: np.ndarray, y: np.ndarray, *, hea
         ValueError: the samples do not fit the model, or its head does not fit the classes.
     """
     kind, end = head_for(model, check_support(model, x, y), head), ending(model)
-    if kind == "prototypes":
+    if kind in (CosineHead.NAME, RidgeHead.NAME):
         return prototype_classifier(model, x, y).model, summed_cross_entropy(y)
     if kind == "sigmoid":
         return model, _summed_binary_cross_entropy(y, from_logits=not end)

@@ -50,7 +50,7 @@ class HostRuntime(BundleRuntime):
         self.feature_flash: NorFlash | None = None
         if bundle.manifest["features"]["memory"] == "flash":
             num_bytes = whole_pages(runtime_module().flash_samples_bytes(tables, settings), page_bytes)
-            self.feature_flash = NorFlash(num_bytes + self._rows_in_flash(bundle, settings), page_bytes=page_bytes)
+            self.feature_flash = NorFlash(num_bytes + self._head_in_flash(bundle, settings), page_bytes=page_bytes)
         super().__init__(
             bundle,
             tables,
@@ -106,13 +106,15 @@ class HostRuntime(BundleRuntime):
         )
         return {"sram": memory.sram(**self.bundle.manifest["arenas"]), "scratch": memory.scratch, "flash": flash}
 
-    def _rows_in_flash(self, bundle: Bundle, settings: Settings | None) -> int:
-        """Bytes, whole pages, of a closed-form head's rows where the scratch has no room for them."""
+    def _head_in_flash(self, bundle: Bundle, settings: Settings | None) -> int:
+        """Bytes, whole pages, of a closed-form head: its solutions, and its rows where the scratch has no room for them."""
         if not self._tables.maps:
             return 0
         head = runtime_module().closed_form_bytes(self._tables.address, self._tables.maps, settings, samples_in_flash=True)
+        page_bytes, average = bundle.manifest["board"]["flash_page_bytes"], {**bundle.manifest["training"], **(settings or {})}["average"]
+        solutions = (2 if average else 1) * whole_pages(head["flash_weights"], page_bytes)
         in_scratch = head["scratch_rows"] <= bundle.manifest["closed_form"]["scratch_bytes"]
-        return 0 if in_scratch else whole_pages(head["flash_rows"], bundle.manifest["board"]["flash_page_bytes"])
+        return solutions + (0 if in_scratch else whole_pages(head["flash_rows"], page_bytes))
 
     def _slots(self) -> NorFlash:
         if self.slots is None:

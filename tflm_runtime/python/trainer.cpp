@@ -55,6 +55,7 @@ py::dict ClosedBytesDict(const tt::ClosedFormBytes& bytes) {
   d["state"] = bytes.state;
   d["scratch"] = bytes.scratch;
   d["scratch_rows"] = bytes.scratch_rows;
+  d["flash_weights"] = bytes.flash_weights;
   d["flash_rows"] = bytes.flash_rows;
   return d;
 }
@@ -204,8 +205,12 @@ class PyTrainer {
     ExpectMaps();
     const tt::RidgeWeights weights = closed_form_.weights(original);
     const py::ssize_t channels = trainer_.settings().num_classes + 1;
-    return py::make_tuple(Copy(weights.values, {channels, closed_form_.row_elements()}),
-                          py::array_t<std::int32_t>(channels, weights.scales));
+    const auto elements = static_cast<std::size_t>(closed_form_.row_elements());
+    Int8Array values({channels, static_cast<py::ssize_t>(elements)});
+    for (py::ssize_t c = 0; c < channels; ++c) {
+      std::memcpy(values.mutable_data(c), weights.values + static_cast<std::size_t>(c) * weights.stride, elements);
+    }
+    return py::make_tuple(values, py::array_t<std::int32_t>(channels, weights.scales));
   }
   Int8Array Row(std::int32_t sample) const {
     ExpectMaps();
@@ -530,5 +535,6 @@ void AddTrainer(py::module_* module) {
         return ClosedBytesDict(ClosedBytes(found, *MapsAt(maps), SettingsFrom(found, settings), samples_in_flash));
       },
       py::arg("tables"), py::arg("maps"), py::arg("settings") = py::none(), py::arg("samples_in_flash") = false,
-      "Bytes of a closed-form head: 'state', 'scratch' with its rows in flash, 'scratch_rows' with them there, 'flash_rows'.");
+      "Bytes of a closed-form head: 'state', 'scratch' with its rows in flash, 'scratch_rows' with them there; 'flash_weights' of "
+      "each solution and 'flash_rows'.");
 }

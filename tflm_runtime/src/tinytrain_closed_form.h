@@ -16,8 +16,9 @@
 //
 // Over the serial port (tinytrain_serial.h): SOLVE, and which head answers.
 //
-// Only a program that names this class has its code. It needs no memory of its own but `memory`: rows and equations lie in the
-// trainer's scratch while they are solved, or the rows in the flash of the samples.
+// Only a program that names this class has its code. Memory: W and the centre last, in `memory` or, if the trainer keeps its
+// samples in flash, in flash after them. Equations lie in the trainer's scratch while they are solved, and so do the rows if
+// there is room, else in flash.
 #ifndef TINYTRAIN_CLOSED_FORM_H_
 #define TINYTRAIN_CLOSED_FORM_H_
 
@@ -36,11 +37,13 @@ constexpr char kOriginalRidgeName[] = "original_ridge";
 
 // With N = max_samples, K = num_classes, P = num_maps + 1 and R = elements of a row. [n] is rounded up to 16.
 struct ClosedFormBytes {
-  std::size_t state;          // `memory`: [(K + 1) * R] and [4 * (K + 1)]; average > 0: twice that
+  std::size_t state;         // `memory`: [4 * (K + 1)] scales and, if samples are in RAM, [(K + 1) * R]; average > 0: twice that
   std::size_t scratch;       // of Model::scratch, which also holds MemoryParts::scratch: the larger of what Predict and Solve
-                             // need, the latter with the rows in flash
+                             // need, the latter with the rows in flash. Samples in flash: [(K + 1) * R] of it is W on its way
   std::size_t scratch_rows;  // the same with the rows, [N * R], in the scratch
-  std::size_t flash_rows;    // [N * R rounded up to 256], flash of the rows, after the whole pages of the samples
+  // If samples are in flash, after their whole pages, r being R rounded up to 256:
+  std::size_t flash_weights;  // (K + 1) * r, in whole pages; average > 0: as many pages again, of the original weights
+  std::size_t flash_rows;     // N * r, in whole pages, if the rows are there
 };
 
 class ClosedForm : public SecondHead {
@@ -50,7 +53,7 @@ class ClosedForm : public SecondHead {
                                        bool samples_in_flash);
 
   // All arguments must outlive the head. `memory` is aligned to 16. The rows lie in the trainer's scratch if it has
-  // `scratch_rows` bytes, else in the flash of its samples, after them.
+  // `scratch_rows` bytes, else in flash.
   Status Init(Trainer* trainer, const Maps& maps, std::uint8_t* memory, std::size_t memory_bytes);
 
   // Solves for the stored samples. `leave_one_out`: the scores of each sample by the adapted solution without it, in the order
@@ -78,8 +81,12 @@ class ClosedForm : public SecondHead {
   Status SolveWith(bool original);
   Status MakeRow(const std::int8_t* features, std::int8_t* row);
   Status StoreRow(std::int32_t sample);
+  std::size_t HeadOffset(bool original) const;
+  std::int32_t* Scales(bool original) const;
+  RidgeSpace Space(bool original) const;
+  Status KeepValues(bool original, const std::int8_t* values);
   void CountRight(const float* leave_one_out);
-  void CopyToOriginal();
+  Status CopyToOriginal();
   RidgeWork Work() const;
   Status Scores(bool original, float* logits);
   bool Fits(const Record& record) const;
@@ -90,6 +97,7 @@ class ClosedForm : public SecondHead {
   const std::int32_t* maps_ = nullptr;
   std::int32_t sizes_[kMaxMaps + 1] = {};
   std::uint8_t* memory_ = nullptr;
+  bool in_flash_ = false;
   bool rows_in_flash_ = false;
   Rows rows_{};
   std::int32_t num_right_ = kNone;

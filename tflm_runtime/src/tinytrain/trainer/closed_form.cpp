@@ -38,12 +38,26 @@ void MeasureRow(const Tables& tables, const Maps& maps, std::int32_t* sizes) {
   sizes[maps.num_maps] = NumElements(tables.tensors[tables.num_tensors - 1]);
 }
 
-// Bytes of one solution: values, then scales.
-std::size_t ValueBytes(std::int32_t num_classes, std::int32_t elements) {
-  return RoundUp(static_cast<std::size_t>(num_classes + 1) * static_cast<std::size_t>(elements));
+std::size_t ScaleBytes(std::int32_t num_classes) {
+  return RoundUp(static_cast<std::size_t>(num_classes + 1) * sizeof(std::int32_t));
 }
-std::size_t WeightBytes(std::int32_t num_classes, std::int32_t elements) {
-  return ValueBytes(num_classes, elements) + RoundUp(static_cast<std::size_t>(num_classes + 1) * sizeof(std::int32_t));
+
+// Values of one solution, each row of `stride` bytes.
+std::size_t ValueBytes(std::int32_t num_classes, std::size_t stride) {
+  return static_cast<std::size_t>(num_classes + 1) * stride;
+}
+
+// Writes a row to flash, in blocks. An earlier row erased the page that begins earlier.
+Status WriteRow(const Flash& flash, std::size_t begin, const std::int8_t* row, std::size_t elements) {
+  alignas(16) std::uint8_t block[kFlashBlockBytes];
+  Status status = ErasePages(flash, begin, begin + elements);
+  for (std::size_t at = 0; at < elements && status == Status::kOk; at += kFlashBlockBytes) {
+    const std::size_t count = elements - at < kFlashBlockBytes ? elements - at : kFlashBlockBytes;
+    std::memset(block, 0, kFlashBlockBytes);
+    std::memcpy(block, row + at, count);
+    status = WriteBlock(flash, begin + at, block);
+  }
+  return status;
 }
 
 std::size_t RecordBytes(const char* name, std::int32_t num_classes, std::int32_t elements) {
@@ -64,11 +78,17 @@ ClosedFormBytes ClosedForm::RequiredBytes(const Tables& tables, const TrainingSe
   const RowParts row = {sizes, maps.num_maps + 1};
   const auto elements = static_cast<std::size_t>(row.Total()), num_rows = static_cast<std::size_t>(settings.max_samples);
   const std::size_t block = RoundUpTo(kFlashBlockBytes, elements);
-  const std::size_t work = RidgeWorkBytes(settings.max_samples, row.count, settings.num_classes);
+  const std::size_t values = RoundUp(ValueBytes(settings.num_classes, elements));
+  const std::size_t work =
+      RidgeWorkBytes(settings.max_samples, row.count, settings.num_classes) + (samples_in_flash ? values : 0);
   const std::size_t predicting = parts.features + RoundUp(elements);
-  return {WeightBytes(settings.num_classes, row.Total()) * (settings.average > 0.0f ? 2 : 1),
-          Largest(predicting, work + block) + parts.head, Largest(predicting, work + RoundUp(num_rows * elements)) + parts.head,
-          num_rows * block};
+  ClosedFormBytes bytes{};
+  bytes.state = (ScaleBytes(settings.num_classes) + (samples_in_flash ? 0 : values)) * (settings.average > 0.0f ? 2 : 1);
+  bytes.scratch = Largest(predicting, work + RoundUp(elements)) + parts.head;
+  bytes.scratch_rows = Largest(predicting, work + RoundUp(num_rows * elements)) + parts.head;
+  bytes.flash_weights = samples_in_flash ? ValueBytes(settings.num_classes, block) : 0;
+  bytes.flash_rows = samples_in_flash ? num_rows * block : 0;
+  return bytes;
 }
 
 Status ClosedForm::Init(Trainer* trainer, const Maps& maps, std::uint8_t* memory, std::size_t memory_bytes) {
@@ -78,8 +98,9 @@ Status ClosedForm::Init(Trainer* trainer, const Maps& maps, std::uint8_t* memory
   const ClosedFormBytes required = RequiredBytes(tables, trainer->settings_, maps, flash.data != nullptr);
   if (memory == nullptr || memory_bytes < required.state) return Status::kArenaTooSmall;
   if (reinterpret_cast<std::uintptr_t>(memory) % kArenaAlignment != 0) return Status::kArenaMisaligned;
+  in_flash_ = flash.data != nullptr;
   rows_in_flash_ = trainer->scratch_.bytes < required.scratch_rows;
-  if (rows_in_flash_ && (flash.data == nullptr || trainer->scratch_.bytes < required.scratch)) return Status::kArenaTooSmall;
+  if (rows_in_flash_ && (!in_flash_ || trainer->scratch_.bytes < required.scratch)) return Status::kArenaTooSmall;
 
   trainer_ = trainer;
   num_maps_ = maps.num_maps;
@@ -88,11 +109,11 @@ Status ClosedForm::Init(Trainer* trainer, const Maps& maps, std::uint8_t* memory
   MeasureRow(tables, maps, sizes_);
   const std::int32_t elements = row_elements();
   rows_ = {nullptr, static_cast<std::size_t>(elements), 0};
-  if (rows_in_flash_) {
-    const std::size_t begin = RoundUpTo(flash.page_bytes, FlashSamplesBytes(tables, trainer->settings_));
-    if (flash.bytes < begin + required.flash_rows) return Status::kFlashUnfit;
+  if (in_flash_) {
+    const std::size_t begin = HeadOffset(false) + (averages() ? 2 : 1) * RoundUpTo(flash.page_bytes, required.flash_weights);
+    if (flash.bytes < begin + (rows_in_flash_ ? required.flash_rows : 0)) return Status::kFlashUnfit;
     const void* mapped = flash.data + begin;
-    rows_ = {static_cast<const std::int8_t*>(mapped), RoundUpTo(kFlashBlockBytes, rows_.stride), 0};
+    if (rows_in_flash_) rows_ = {static_cast<const std::int8_t*>(mapped), RoundUpTo(kFlashBlockBytes, rows_.stride), 0};
   }
   answers = false;
   num_right_ = kNone;
@@ -108,11 +129,56 @@ Status ClosedForm::Init(Trainer* trainer, const Maps& maps, std::uint8_t* memory
   return Status::kOk;
 }
 
+// Where the values of a solution begin in flash.
+std::size_t ClosedForm::HeadOffset(bool original) const {
+  const Flash& flash = trainer_->sample_flash_;
+  const std::size_t stride = RoundUpTo(kFlashBlockBytes, static_cast<std::size_t>(row_elements()));
+  const std::size_t begin = RoundUpTo(flash.page_bytes, FlashSamplesBytes(*trainer_->exported_, trainer_->settings_));
+  return begin + (original ? RoundUpTo(flash.page_bytes, ValueBytes(num_classes(), stride)) : 0);
+}
+
+// The scales of both solutions come first in `memory`, then the values, if they are there.
+std::int32_t* ClosedForm::Scales(bool original) const {
+  return static_cast<std::int32_t*>(static_cast<void*>(memory_ + (original ? ScaleBytes(num_classes()) : 0)));
+}
+
+// Where a solution is written: its place in RAM or, on its way to flash, behind the equations.
+RidgeSpace ClosedForm::Space(bool original) const {
+  const auto elements = static_cast<std::size_t>(row_elements());
+  const TrainingSettings& settings = trainer_->settings_;
+  const std::size_t one = RoundUp(ValueBytes(num_classes(), elements)), scales = ScaleBytes(num_classes()) * (averages() ? 2 : 1);
+  std::uint8_t* const place =
+      in_flash_ ? trainer_->scratch_.data + RidgeWorkBytes(settings.max_samples, num_maps_ + 1, num_classes())
+                : memory_ + scales + (original ? one : 0);
+  return {static_cast<std::int8_t*>(static_cast<void*>(place)), Scales(original)};
+}
+
 RidgeWeights ClosedForm::weights(bool original) const {
-  const std::int32_t elements = row_elements();
-  std::uint8_t* const values = memory_ + (original ? WeightBytes(num_classes(), elements) : 0);
-  return {static_cast<std::int8_t*>(static_cast<void*>(values)),
-          static_cast<std::int32_t*>(static_cast<void*>(values + ValueBytes(num_classes(), elements)))};
+  const auto elements = static_cast<std::size_t>(row_elements());
+  if (!in_flash_) return {Space(original).values, elements, Scales(original)};
+  const void* const mapped = trainer_->sample_flash_.data + HeadOffset(original);
+  return {static_cast<const std::int8_t*>(mapped), RoundUpTo(kFlashBlockBytes, elements), Scales(original)};
+}
+
+// Puts values, which lie without gaps, where weights(original) has them. Flash that holds them is not written again.
+Status ClosedForm::KeepValues(bool original, const std::int8_t* values) {
+  const RidgeWeights kept = weights(original);
+  const auto elements = static_cast<std::size_t>(row_elements());
+  if (!in_flash_) {
+    std::memmove(Space(original).values, values, ValueBytes(num_classes(), elements));
+    return Status::kOk;
+  }
+  bool is_there = true;
+  for (std::int32_t c = 0; c <= num_classes(); ++c) {
+    const auto row = static_cast<std::size_t>(c);
+    is_there = is_there && std::memcmp(kept.values + row * kept.stride, values + row * elements, elements) == 0;
+  }
+  Status status = Status::kOk;
+  for (std::int32_t c = 0; c <= num_classes() && !is_there && status == Status::kOk; ++c) {
+    const auto row = static_cast<std::size_t>(c);
+    status = WriteRow(trainer_->sample_flash_, HeadOffset(original) + row * kept.stride, values + row * elements, elements);
+  }
+  return status;
 }
 
 // The row of features, with the bound weights.
@@ -130,27 +196,26 @@ Status ClosedForm::MakeRow(const std::int8_t* features, std::int8_t* row) {
   return Status::kOk;
 }
 
-// Rows follow the equations in the scratch; in flash each goes through one block buffer there.
+// Rows follow the equations in the scratch, and the values on their way to flash. In flash, each goes through one buffer there.
 Status ClosedForm::StoreRow(std::int32_t sample) {
-  const TrainingSettings& settings = trainer_->settings_;
-  std::uint8_t* const room = trainer_->scratch_.data + RidgeWorkBytes(settings.max_samples, num_maps_ + 1, settings.num_classes);
-  auto* const first = static_cast<std::int8_t*>(static_cast<void*>(room));
+  const auto elements = static_cast<std::size_t>(row_elements());
+  const RidgeSpace space = Space(false);
+  std::int8_t* first = space.values + RoundUp(ValueBytes(num_classes(), elements));
+  if (!in_flash_) {
+    const std::size_t work = RidgeWorkBytes(trainer_->settings_.max_samples, num_maps_ + 1, num_classes());
+    first = static_cast<std::int8_t*>(static_cast<void*>(trainer_->scratch_.data + work));
+  }
   const std::size_t at = static_cast<std::size_t>(sample) * rows_.stride;
   if (!rows_in_flash_) {
     rows_.first = first;
     return MakeRow(trainer_->StoredSample(sample, 0), first + at);
   }
-  Status status = MakeRow(trainer_->StoredSample(sample, 0), first);
-  const auto elements = static_cast<std::size_t>(row_elements());
-  std::memset(room + elements, 0, rows_.stride - elements);
+  const Status status = MakeRow(trainer_->StoredSample(sample, 0), first);
+  if (status != Status::kOk) return status;
   const Flash& flash = trainer_->sample_flash_;
   const void* mapped = rows_.first;
-  const std::size_t begin = static_cast<std::size_t>(static_cast<const std::uint8_t*>(mapped) - flash.data) + at;
-  if (status == Status::kOk) status = ErasePages(flash, begin, begin + rows_.stride);
-  for (std::size_t b = 0; b < rows_.stride && status == Status::kOk; b += kFlashBlockBytes) {
-    status = WriteBlock(flash, begin + b, room + b);
-  }
-  return status;
+  const auto begin = static_cast<std::size_t>(static_cast<const std::uint8_t*>(mapped) - flash.data);
+  return WriteRow(flash, begin + at, first, elements);
 }
 
 void ClosedForm::CountRight(const float* leave_one_out) {
@@ -174,7 +239,10 @@ Status ClosedForm::SolveWith(bool original) {
     if (status != Status::kOk) return status;
   }
   rows_.count = t.num_samples_;
-  SolveRidge(rows_, parts(), t.buffers_.labels, num_classes(), Work(), weights(original));
+  const RidgeSpace space = Space(original);
+  SolveRidge(rows_, parts(), t.buffers_.labels, num_classes(), Work(), space);
+  const Status kept = in_flash_ ? KeepValues(original, space.values) : Status::kOk;
+  if (kept != Status::kOk) return kept;
 
   const std::int32_t dimension = t.buffers_.dimension, before = row_elements() - dimension;
   const Tensor& embedding = t.tables_->tensors[t.tables_->num_tensors - 1];
@@ -190,11 +258,12 @@ Status ClosedForm::SolveWith(bool original) {
 }
 
 // As long as nothing is trained, the adapted and the original weights are the same.
-void ClosedForm::CopyToOriginal() {
+Status ClosedForm::CopyToOriginal() {
   const Buffers& b = trainer_->buffers_;
   const auto num_values = static_cast<std::size_t>(num_classes()) * static_cast<std::size_t>(b.dimension);
   std::memcpy(b.original_prototypes, b.prototypes, num_values * sizeof(float));
-  std::memcpy(weights(true).values, weights(false).values, WeightBytes(num_classes(), row_elements()));
+  std::memcpy(Scales(true), Scales(false), ScaleBytes(num_classes()));
+  return KeepValues(true, Space(false).values);
 }
 
 Status ClosedForm::Solve(const float** leave_one_out) {
@@ -209,8 +278,8 @@ Status ClosedForm::Solve(const float** leave_one_out) {
     if (!t.BindWeights(false)) status = Status::kModelFailed;
   }
   if (status == Status::kOk) status = SolveWith(false);
+  if (status == Status::kOk && averages() && t.original_weights_) status = CopyToOriginal();
   if (status != Status::kOk) return status;
-  if (averages() && t.original_weights_) CopyToOriginal();
   answers = t.has_prototypes_ = true;
   t.has_original_prototypes_ = averages();
   CountRight(Work().leave_one_out);
@@ -246,7 +315,7 @@ void ClosedForm::PutWeights(const char* name, const RidgeWeights& weights, Delta
   const auto num_channels = static_cast<std::uint32_t>(num_classes() + 1), elements = static_cast<std::uint32_t>(row_elements());
   writer->RecordHead(name, NameBytes(name), kInt8Values, kHasBias, elements, num_channels);
   for (std::uint32_t c = 0; c < num_channels; ++c) writer->U16(static_cast<std::uint16_t>(c));
-  writer->Bytes(weights.values, num_channels * elements);
+  for (std::uint32_t c = 0; c < num_channels; ++c) writer->Bytes(weights.values + c * weights.stride, elements);
   for (std::uint32_t c = 0; c < num_channels; ++c) writer->U32(static_cast<std::uint32_t>(weights.scales[c]));
 }
 
@@ -274,11 +343,11 @@ Status ClosedForm::TakeRecord(SecondHead* self, const Record& record, bool apply
   const bool is_original = IsNamed(record, kOriginalRidgeName);
   if ((!is_original && !IsNamed(record, kRidgeName)) || !head->Fits(record)) return Status::kDeltaForeign;
   if (!apply || (is_original && !head->averages())) return Status::kOk;
-  const RidgeWeights weights = head->weights(is_original);
-  std::memcpy(weights.values, record.values, static_cast<std::size_t>(record.num_channels) * record.num_values);
-  for (std::uint32_t c = 0; c < record.num_channels; ++c) {
-    weights.scales[c] = static_cast<std::int32_t>(record.Word(record.biases, c));
-  }
+  std::int32_t* const scales = head->Scales(is_original);
+  for (std::uint32_t c = 0; c < record.num_channels; ++c) scales[c] = static_cast<std::int32_t>(record.Word(record.biases, c));
+  const void* const values = record.values;
+  const Status kept = head->KeepValues(is_original, static_cast<const std::int8_t*>(values));
+  if (kept != Status::kOk) return kept;
   head->answers = is_original || !head->averages();  // "ridge" stands before "original_ridge"
   return Status::kOk;
 }

@@ -143,7 +143,7 @@ void ForEachWeight(const Rows& rows, const RowParts& parts, const std::int8_t* c
 }
 
 // W of class k as int8: computed twice, for its largest value and for all of them.
-void QuantizeClass(const RidgeWeights& learned, const Rows& rows, const RowParts& parts, const RidgeWork& work, std::int32_t k,
+void QuantizeClass(const RidgeSpace& learned, const Rows& rows, const RowParts& parts, const RidgeWork& work, std::int32_t k,
                    std::int32_t num_classes) {
   const std::int32_t total = parts.Total();
   const std::int8_t* const centre = learned.values + num_classes * total;
@@ -213,7 +213,7 @@ RidgeWork CutRidgeWork(std::uint8_t* memory, std::int32_t num_rows, std::int32_t
 }
 
 void SolveRidge(const Rows& rows, const RowParts& parts, const std::uint8_t* labels, std::int32_t num_classes,
-                const RidgeWork& work, const RidgeWeights& learned) {
+                const RidgeWork& work, const RidgeSpace& learned) {
   const std::int32_t total = parts.Total(), n = rows.count;
   std::int8_t* const centre = learned.values + num_classes * total;
   Centre(centre, rows, total);
@@ -235,8 +235,8 @@ void SolveRidge(const Rows& rows, const RowParts& parts, const std::uint8_t* lab
 
 void RidgeScores(float* scores, const std::int8_t* row, const RowParts& parts, std::int32_t num_classes,
                  const RidgeWeights& learned) {
-  const std::int32_t total = parts.Total();
-  const std::int8_t* const centre = learned.values + num_classes * total;
+  const auto row_of = [&](std::int32_t k) { return learned.values + static_cast<std::size_t>(k) * learned.stride; };
+  const std::int8_t* const centre = row_of(num_classes);
   for (std::int32_t k = 0; k < num_classes; ++k) scores[k] = 0.0f;
   std::int32_t first = 0;
   for (std::int32_t p = 0; p < parts.count; first += parts.sizes[p++]) {
@@ -245,7 +245,7 @@ void RidgeScores(float* scores, const std::int8_t* row, const RowParts& parts, s
     if (squares == 0) continue;  // no direction: z = 0
     const float inverse_length = 1.0f / SquareRoot(static_cast<float>(squares) * static_cast<float>(parts.count));
     for (std::int32_t k = 0; k < num_classes; ++k) {
-      const std::int32_t dot = CentredDotWeights(row + first, learned.values + k * total + first, centre + first, size);
+      const std::int32_t dot = CentredDotWeights(row + first, row_of(k) + first, centre + first, size);
       scores[k] += static_cast<float>(learned.scales[k]) * kRidgeScaleUnit * static_cast<float>(dot) * inverse_length;
     }
   }

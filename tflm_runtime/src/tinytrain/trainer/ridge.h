@@ -49,8 +49,9 @@ constexpr std::int32_t kRidgeScaleOne = 1073741824;
 
 // What is learned: for each class its W and, as one class more, the centre c.
 struct RidgeWeights {
-  std::int8_t* values;  // [num_classes + 1][elements of a row]
-  std::int32_t* scales; // [num_classes + 1] in units of 2^-30: W = scale * value; 1 for the centre, whose unit is that of a row
+  const std::int8_t* values;  // [num_classes + 1][elements of a row]
+  std::size_t stride;         // bytes from one of these rows to the next
+  const std::int32_t* scales; // [num_classes + 1] in units of 2^-30: W = scale * value; 1 for the centre, in the unit of a row
 };
 
 // Memory while it is solved. N: the rows' number.
@@ -64,9 +65,15 @@ struct RidgeWork {
 std::size_t RidgeWorkBytes(std::int32_t num_rows, std::int32_t num_parts, std::int32_t num_classes);
 RidgeWork CutRidgeWork(std::uint8_t* memory, std::int32_t num_rows, std::int32_t num_parts, std::int32_t num_classes);
 
+// Where it is written, without gaps.
+struct RidgeSpace {
+  std::int8_t* values;
+  std::int32_t* scales;
+};
+
 // Solves for the rows' labels.
 void SolveRidge(const Rows& rows, const RowParts& parts, const std::uint8_t* labels, std::int32_t num_classes,
-                const RidgeWork& work, const RidgeWeights& learned);
+                const RidgeWork& work, const RidgeSpace& learned);
 
 // scores[k] of one row.
 void RidgeScores(float* scores, const std::int8_t* row, const RowParts& parts, std::int32_t num_classes,

@@ -23,12 +23,12 @@ Status Trainer::LoadDelta(const std::uint8_t* data, std::size_t data_bytes) {
   if (status == Status::kOk && HasCandidates()) status = AdoptPlan(data);
   if (status != Status::kOk) return status;
   Revert();
-  ReadDelta(*tables_, settings_, buffers_, data, data_bytes, true, &found);
+  status = ReadDelta(*tables_, settings_, buffers_, data, data_bytes, true, &found);  // fails where flash does
   has_prototypes_ = found.adapted;
   has_original_prototypes_ = found.original;
-  original_weights_ = IsEmptyDelta(data);
+  original_weights_ = IsEmptyDelta(data) || tables_->num_trained == 0;
   must_select_ = HasCandidates() && original_weights_;
-  return Status::kOk;
+  return status;
 }
 
 bool Trainer::IsAsExported() const { return original_weights_ && !has_prototypes_ && !has_original_prototypes_; }
