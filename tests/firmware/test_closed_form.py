@@ -1,0 +1,117 @@
+"""A closed-form head on the emulated board: it solves, answers and saves as the host does, bit for bit, also over its serial port."""
+
+import json
+
+import keras
+import numpy as np
+import pytest
+from models import images, labelled_images, sequence_net, tiny_net
+
+from keras_tinytrain.cli import main
+from keras_tinytrain.export import Candidates, TrainingSettings, export_tflm
+from keras_tinytrain.plan import Budget, LayerPlan, Plan
+from keras_tinytrain.run import HostRuntime
+from keras_tinytrain.run.emulation import emulate_task
+from keras_tinytrain.run.emulator import EmulatedBoard
+from keras_tinytrain.run.firmware import build_firmware
+from keras_tinytrain.run.serial_port import Device
+
+WAYS, SHOTS, ITERATIONS = 3, 3, 2
+
+
+def backbone():
+    net = tiny_net()
+    return keras.Model(net.input, net.get_layer("pool").output, name="backbone")
+
+
+CASES = {  # model, trained channels or what to choose from, features, share of the original network
+    "ram": (backbone, {"b2_expand": (0, 1), "b3_conv": (1, 4)}, "ram", 0.5),
+    "flash": (sequence_net, {"second": (1, 2, 4, 5)}, "flash", 0.0),
+    "adaptive": (backbone, Candidates(last_blocks=2, budget=Budget("64KB", 0.4)), "flash", 0.5),
+}
+
+
+@pytest.fixture(scope="module", params=CASES)
+def board(request, tmp_path_factory):
+    """(bundle, samples, labels, program)"""
+    build, trained, features, average = CASES[request.param]
+    model, folder = build(), tmp_path_factory.mktemp("closed_form")
+    if isinstance(trained, dict):
+        trained = Plan(tuple(LayerPlan(name, channels) for name, channels in trained.items()))
+    training = TrainingSettings(
+        learning_rate=0.1, iterations=ITERATIONS, num_classes=WAYS, max_samples=WAYS * SHOTS, average=average
+    )
+    bundle = export_tflm(
+        model, trained, calibration=images(model, 8), out=folder / "b", head="ridge", training=training, features=features
+    )
+    return bundle, *labelled_images(model, per_class=SHOTS, classes=WAYS), build_firmware(bundle, folder)
+
+
+def test_board_solves_as_the_host(board):
+    bundle, x, y, program = board
+    host = HostRuntime(bundle)
+    host.add_samples(x, y)
+    task = emulate_task(bundle, x, y, queries=x[:4], program=program, solve=True)
+    np.testing.assert_array_equal(task.leave_one_out, host.solve())
+    np.testing.assert_array_equal(task.logits, host.predict(x[:4]))
+    assert task.delta == host.trainer.save_delta(0)
+    assert task.calls == {"frozen_forward": len(x), "trainable_forward": len(x)}
+    promised, used = bundle.promised_bytes, task.sram_bytes
+    assert used["arena"] + used["training"] + used["features"] + used["closed_form"] == promised["sram"]["total"]
+    assert used["closed_form"] == promised["sram"]["closed_form"]
+    assert task.flash_bytes["features"] == promised["flash"]["features"] and task.heap_bytes == 0
+    assert 0 < task.instructions["solving"] and task.instructions["backward"] == 0
+
+
+def test_board_trains_and_solves_as_the_host(board):
+    bundle, x, y, program = board
+    host = HostRuntime(bundle)
+    host.add_samples(x, y)
+    host.train()
+    task = emulate_task(bundle, x, y, queries=x[:4], program=program)
+    np.testing.assert_array_equal(task.logits, host.predict(x[:4]))
+    assert task.delta == host.trainer.save_delta(0)
+
+
+def test_port_takes_solve(board):
+    bundle, x, y, program = board
+    host = HostRuntime(bundle)
+    host.add_samples(x, y)
+    right = np.mean(host.solve().argmax(axis=1) == y)
+    answers = host.predict(x).argmax(axis=1)
+    with EmulatedBoard(bundle, program, serial=True) as emulated:
+        emulated.start()
+        with emulated.serial_port() as port, Device(port) as device:
+            assert device.status()["head"] == "none"
+            with pytest.raises(RuntimeError, match="ERROR every class needs|every class needs"):
+                device.solve()
+            device.teach(x, y)
+            assert device.solve() == pytest.approx(right)
+            assert (device.status()["head"], device.status()["runs"]) == ("ridge", "learned")
+            np.testing.assert_array_equal(device.predict(x), answers)
+            device.save()
+            assert device.status()["lasting"]
+            device.revert()
+            assert device.status()["head"] == "none"
+        emulated.start()
+        with emulated.serial_port() as port, Device(port) as device:
+            assert (device.status()["head"], device.status()["samples"]) == ("ridge", 0)
+            np.testing.assert_array_equal(device.predict(x), answers)
+        assert emulated.ask(b"d") == host.trainer.save_delta(0)
+
+
+def test_command_emulates_a_solution(board, tmp_path, capsys):
+    bundle, x, y, _ = board
+    np.savez(tmp_path / "task.npz", x=x, y=y)
+    assert main(["emulate", str(bundle.path), "--samples", str(tmp_path / "task.npz"), "--solve", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["instructions"]["solving"] > 0
+
+
+def test_bundle_without_the_head_is_not_solved(tmp_path):
+    model = sequence_net()
+    plan = Plan((LayerPlan("second", (0, 1)),))
+    training = TrainingSettings(num_classes=WAYS, max_samples=WAYS)
+    bundle = export_tflm(model, plan, calibration=images(model, 4), out=tmp_path / "b", training=training)
+    x, y = labelled_images(model, per_class=1, classes=WAYS)
+    with pytest.raises(ValueError, match="head='ridge'"):
+        emulate_task(bundle, x, y, solve=True)
