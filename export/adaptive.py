@@ -89,9 +89,7 @@ class Room:
             closed_form: of a closed-form head, beside this room.
         """
         head = {"closed_form": closed_form} if closed_form else {}
-        return with_total(
-            {"samples": samples, "choice": self.arena_bytes - samples, **head, "model_arena": self.model_arena}
-        )
+        return with_total({"samples": samples, "choice": self.arena_bytes - samples, **head, "model_arena": self.model_arena})
 
     def holds(self, memory: TrainingMemory) -> bool:
         """Whether training in so much memory finds room."""

@@ -132,9 +132,7 @@ def _accounted(request: ExportRequest, converted: Converted) -> _Accounted:
         "image_bytes": converted.image_bytes,
         "num_views": len(request.views),
         "features": request.features,
-        "closed_form": None
-        if request.maps is None
-        else closed_form_of(converted.graph, in_flash=request.features == "flash"),
+        "closed_form": None if request.maps is None else closed_form_of(converted.graph, in_flash=request.features == "flash"),
     }
 
 
@@ -191,7 +189,9 @@ def _flash(
         training = request.training
         num_classes, averages = typing.cast(int, training.num_classes), training.average > 0
         head_bytes = closed_form.flash_bytes(training.max_samples, num_classes, page_bytes, averages=averages)
-    delta = delta_bytes(graph, request.training, head=request.head, closed_form=closed_form) + (room.arena_bytes if request.adaptive else 0)
+    delta = delta_bytes(graph, request.training, head=request.head, closed_form=closed_form) + (
+        room.arena_bytes if request.adaptive else 0
+    )
     return flash_bytes(
         frozen,
         trainable,

@@ -113,4 +113,6 @@ def schema(version: int) -> _Schema:
     if version >= FIRST_WITH_DIGEST:
         return _object(_FIELDS, "closed_form")
     files = _object(dict.fromkeys(sorted(FILES), _SHA256), *(FILES - {"plan.json", "tables.cpp", "trainable.tflite"}))
-    return _object({**{name: field for name, field in _FIELDS.items() if name != DIGEST}, "files": files}, "closed_form", *_LATER)
+    return _object(
+        {**{name: field for name, field in _FIELDS.items() if name != DIGEST}, "files": files}, "closed_form", *_LATER
+    )

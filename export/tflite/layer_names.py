@@ -15,7 +15,9 @@ def operator_of(model: schema.ModelT, layer: str) -> int:
     for index, operator in reversed(list(enumerate(model.subgraphs[0].operators))):
         if layer in tensor_name(model, int(operator.outputs[0])).split(";"):
             return index
-    raise ValueError(f"Layer '{layer}' is no operator of the converted model, so that a closed-form head cannot read its output.")
+    raise ValueError(
+        f"Layer '{layer}' is no operator of the converted model, so that a closed-form head cannot read its output."
+    )
 
 
 def output_of(model: schema.ModelT, layer: str) -> int:

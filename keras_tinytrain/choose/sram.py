@@ -141,7 +141,9 @@ def _gradient_memory(table: LayerTable, names: frozenset[str], maps: tuple[str, 
 
 
 def _cut(table: LayerTable, names: frozenset[str], maps: tuple[str, ...]) -> int:
-    cut = latest_cut([row.inputs for row in table], min([*map(table.index, names), *(homes(table)[table.index(name)] for name in maps)]))
+    cut = latest_cut(
+        [row.inputs for row in table], min([*map(table.index, names), *(homes(table)[table.index(name)] for name in maps)])
+    )
     assert cut is not None  # the input is one
     return cut
 

@@ -178,7 +178,8 @@ class TrainingMemory:
             ("features", "image"),
             ("weight_gradients", "activation_gradients", "head"),
         )
-        return cls(*({name: parts[name] for name in group} for group in names))
+        state, frozen, training = ({name: parts[name] for name in group} for group in names)
+        return cls(state, frozen, training)
 
     @property
     def state_bytes(self) -> int:

@@ -23,7 +23,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--profile", action="store_true", help="also count the instructions of each function; needs a C compiler"
     )
     parser.add_argument(
-        "--solve", action="store_true", help="solve the closed-form head of a bundle exported with --head ridge, and train nothing"
+        "--solve",
+        action="store_true",
+        help="solve the closed-form head of a bundle exported with --head ridge, and train nothing",
     )
     parser.add_argument("--serial", action="store_true", help="wait at a port for `keras-tinytrain device`")
     value_arguments(parser)

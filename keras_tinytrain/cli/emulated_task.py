@@ -81,7 +81,9 @@ _ESTIMATE_NOTE = (
 def _serve(args):
     """The board at a port, for `keras-tinytrain device`, until the user ends it."""
     if args.bundle == "demo" or args.samples or args.queries or args.profile or args.solve:
-        raise ValueError("--serial takes a bundle, without samples, --solve and --profile: `keras-tinytrain device` sends the samples.")
+        raise ValueError(
+            "--serial takes a bundle, without samples, --solve and --profile: `keras-tinytrain device` sends the samples."
+        )
     bundle = Bundle.load(args.bundle)
     with (
         tempfile.TemporaryDirectory(prefix="keras_tinytrain_") as folder,

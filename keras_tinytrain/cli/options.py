@@ -122,7 +122,9 @@ def head_argument(parser: argparse.ArgumentParser) -> None:
         "class (logits), or an embedding (prototypes); found from the model, where as many values as classes without an activation "
         "are logits (%(default)s); ridge: an embedding, answered by a closed-form head that is solved and not trained"
     )
-    parser.add_argument("--head", choices=("auto", "softmax", "sigmoid", "logits", "prototypes", "ridge"), default="auto", help=text)
+    parser.add_argument(
+        "--head", choices=("auto", "softmax", "sigmoid", "logits", "prototypes", "ridge"), default="auto", help=text
+    )
 
 
 def backbone_argument(parser: argparse.ArgumentParser) -> None:

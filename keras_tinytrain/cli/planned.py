@@ -10,6 +10,7 @@ from keras_tinytrain.cli import options
 from keras_tinytrain.cli.samples import LabelledSamples
 from keras_tinytrain.device_settings import DeviceSettings
 from keras_tinytrain.export import board
+from keras_tinytrain.export.head import CLOSED_FORM
 from keras_tinytrain.export.layout import Layout
 from keras_tinytrain.export.planning import Choose, Rehearsal, rehearse
 from keras_tinytrain.export.remedy import what_fits

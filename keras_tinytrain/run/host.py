@@ -94,7 +94,9 @@ class HostRuntime(BundleRuntime):
         memory = TrainingMemory.of(self.trainer.memory_parts())
         if self._tables.maps:
             head = self.trainer.closed_form_bytes()
-            solving = head["scratch" if head["scratch_rows"] > self.bundle.manifest["closed_form"]["scratch_bytes"] else "scratch_rows"]
+            solving = head[
+                "scratch" if head["scratch_rows"] > self.bundle.manifest["closed_form"]["scratch_bytes"] else "scratch_rows"
+            ]
             memory = dataclasses.replace(memory, closed_form=head["state"], solving=solving)
         flash = flash_bytes(
             self.bundle.frozen,
@@ -111,7 +113,10 @@ class HostRuntime(BundleRuntime):
         if not self._tables.maps:
             return 0
         head = runtime_module().closed_form_bytes(self._tables.address, self._tables.maps, settings, samples_in_flash=True)
-        page_bytes, average = bundle.manifest["board"]["flash_page_bytes"], {**bundle.manifest["training"], **(settings or {})}["average"]
+        page_bytes, average = (
+            bundle.manifest["board"]["flash_page_bytes"],
+            {**bundle.manifest["training"], **(settings or {})}["average"],
+        )
         solutions = (2 if average else 1) * whole_pages(head["flash_weights"], page_bytes)
         in_scratch = head["scratch_rows"] <= bundle.manifest["closed_form"]["scratch_bytes"]
         return solutions + (0 if in_scratch else whole_pages(head["flash_rows"], page_bytes))

@@ -60,7 +60,7 @@ def test_board_solves_as_the_host(board):
     assert used["arena"] + used["training"] + used["features"] + used["closed_form"] == promised["sram"]["total"]
     assert used["closed_form"] == promised["sram"]["closed_form"]
     assert task.flash_bytes["features"] == promised["flash"]["features"] and task.heap_bytes == 0
-    assert 0 < task.instructions["solving"] and task.instructions["backward"] == 0
+    assert task.instructions["solving"] > 0 and task.instructions["backward"] == 0
 
 
 def test_board_trains_and_solves_as_the_host(board):

@@ -34,9 +34,7 @@ CASES = {  # model, trained channels, features, share of the original network
 
 def export(out, model, trained, features="ram", average=0.5, head="ridge", **options):
     plan = Plan(tuple(LayerPlan(name, channels) for name, channels in trained.items()))
-    training = TrainingSettings(
-        num_classes=WAYS, max_samples=WAYS * SHOTS, iterations=2, learning_rate=0.3, average=average
-    )
+    training = TrainingSettings(num_classes=WAYS, max_samples=WAYS * SHOTS, iterations=2, learning_rate=0.3, average=average)
     return export_tflm(
         model, plan, calibration=images(model, 8), out=out, head=head, training=training, features=features, **options
     )
@@ -181,7 +179,6 @@ def test_linux_board_solves_the_same(case, host):
 
 def test_a_power_cut_leaves_the_solution_before_or_after(case, host):
     """As tests/runtime/test_slots.py, which cuts at every byte."""
-    bundle, x, _ = case
     host.solve()
     host.save_to_flash()
     first = host.trainer.save_delta()

@@ -495,7 +495,8 @@ void AddTrainer(py::module_* module) {
       .def("compute_gradients", &PyTrainer::ComputeGradients, "Fills the weight gradients; returns the loss.")
       .def("update_prototypes", &PyTrainer::UpdatePrototypes)
       .def("solve", &PyTrainer::Solve,
-           "Solves the closed-form head; returns float32 [samples, num_classes], each sample's scores by the solution without it.")
+           "Solves the closed-form head; returns float32 [samples, num_classes], each sample's scores by the solution without "
+           "it.")
       .def("closed_form", &PyTrainer::ClosedForm, py::arg("original") = false,
            "(int8 [num_classes + 1, elements], int32 scales in units of 2^-30): a row for each class, then the centre; copies.")
       .def("row", &PyTrainer::Row, py::arg("sample"), "int8 row of a stored sample, after solve().")
@@ -535,6 +536,7 @@ void AddTrainer(py::module_* module) {
         return ClosedBytesDict(ClosedBytes(found, *MapsAt(maps), SettingsFrom(found, settings), samples_in_flash));
       },
       py::arg("tables"), py::arg("maps"), py::arg("settings") = py::none(), py::arg("samples_in_flash") = false,
-      "Bytes of a closed-form head: 'state', 'scratch' with its rows in flash, 'scratch_rows' with them there; 'flash_weights' of "
+      "Bytes of a closed-form head: 'state', 'scratch' with its rows in flash, 'scratch_rows' with them there; 'flash_weights' "
+      "of "
       "each solution and 'flash_rows'.");
 }

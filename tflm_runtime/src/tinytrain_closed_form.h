@@ -37,9 +37,9 @@ constexpr char kOriginalRidgeName[] = "original_ridge";
 
 // With N = max_samples, K = num_classes, P = num_maps + 1 and R = elements of a row. [n] is rounded up to 16.
 struct ClosedFormBytes {
-  std::size_t state;         // `memory`: [4 * (K + 1)] scales and, if samples are in RAM, [(K + 1) * R]; average > 0: twice that
-  std::size_t scratch;       // of Model::scratch, which also holds MemoryParts::scratch: the larger of what Predict and Solve
-                             // need, the latter with the rows in flash. Samples in flash: [(K + 1) * R] of it is W on its way
+  std::size_t state;    // `memory`: [4 * (K + 1)] scales and, if samples are in RAM, [(K + 1) * R]; average > 0: twice that
+  std::size_t scratch;  // of Model::scratch, which also holds MemoryParts::scratch: the larger of what Predict and Solve
+                        // need, the latter with the rows in flash. Samples in flash: [(K + 1) * R] of it is W on its way
   std::size_t scratch_rows;  // the same with the rows, [N * R], in the scratch
   // If samples are in flash, after their whole pages, r being R rounded up to 256:
   std::size_t flash_weights;  // (K + 1) * r, in whole pages; average > 0: as many pages again, of the original weights

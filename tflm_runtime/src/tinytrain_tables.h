@@ -161,8 +161,8 @@ struct Candidates {
   std::uint32_t backward_macs;  // most multiply-accumulates of one sample's backward pass, unless Select has a budget
 };
 
-// The maps that a closed-form head reads beside the embedding (tinytrain_closed_form.h); they are not in Tables, since few bundles
-// have them.
+// The maps that a closed-form head reads beside the embedding (tinytrain_closed_form.h); they are not in Tables, since few
+// bundles have them.
 struct Maps {
   std::int32_t num_maps;
   const std::int32_t* tensors;  // [num_maps], indices into Tables::tensors; each is an output of trainable.tflite

@@ -146,10 +146,11 @@ std::int32_t* ClosedForm::Scales(bool original) const {
 RidgeSpace ClosedForm::Space(bool original) const {
   const auto elements = static_cast<std::size_t>(row_elements());
   const TrainingSettings& settings = trainer_->settings_;
-  const std::size_t one = RoundUp(ValueBytes(num_classes(), elements)), scales = ScaleBytes(num_classes()) * (averages() ? 2 : 1);
-  std::uint8_t* const place =
-      in_flash_ ? trainer_->scratch_.data + RidgeWorkBytes(settings.max_samples, num_maps_ + 1, num_classes())
-                : memory_ + scales + (original ? one : 0);
+  const std::size_t one = RoundUp(ValueBytes(num_classes(), elements)),
+                    scales = ScaleBytes(num_classes()) * (averages() ? 2 : 1);
+  std::uint8_t* const place = in_flash_
+                                  ? trainer_->scratch_.data + RidgeWorkBytes(settings.max_samples, num_maps_ + 1, num_classes())
+                                  : memory_ + scales + (original ? one : 0);
   return {static_cast<std::int8_t*>(static_cast<void*>(place)), Scales(original)};
 }
 
@@ -227,9 +228,7 @@ void ClosedForm::CountRight(const float* leave_one_out) {
   }
 }
 
-RidgeWork ClosedForm::Work() const {
-  return CutRidgeWork(trainer_->scratch_.data, rows_.count, num_maps_ + 1, num_classes());
-}
+RidgeWork ClosedForm::Work() const { return CutRidgeWork(trainer_->scratch_.data, rows_.count, num_maps_ + 1, num_classes()); }
 
 // Both heads with the bound weights; the prototypes are means of the rows' last parts.
 Status ClosedForm::SolveWith(bool original) {
@@ -312,7 +311,8 @@ Status ClosedForm::PredictHead(SecondHead* self) {
 }
 
 void ClosedForm::PutWeights(const char* name, const RidgeWeights& weights, DeltaWriter* writer) const {
-  const auto num_channels = static_cast<std::uint32_t>(num_classes() + 1), elements = static_cast<std::uint32_t>(row_elements());
+  const auto num_channels = static_cast<std::uint32_t>(num_classes() + 1),
+             elements = static_cast<std::uint32_t>(row_elements());
   writer->RecordHead(name, NameBytes(name), kInt8Values, kHasBias, elements, num_channels);
   for (std::uint32_t c = 0; c < num_channels; ++c) writer->U16(static_cast<std::uint16_t>(c));
   for (std::uint32_t c = 0; c < num_channels; ++c) writer->Bytes(weights.values + c * weights.stride, elements);

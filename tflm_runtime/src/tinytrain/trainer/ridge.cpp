@@ -40,7 +40,8 @@ std::int32_t CentredDot(const std::int8_t* a, const std::int8_t* b, const std::i
   return sum;
 }
 
-std::int32_t CentredDotWeights(const std::int8_t* x, const std::int8_t* weights, const std::int8_t* centre, std::int32_t count) {
+std::int32_t CentredDotWeights(const std::int8_t* x, const std::int8_t* weights, const std::int8_t* centre,
+                               std::int32_t count) {
   std::int32_t sum = 0;
   for (std::int32_t d = 0; d < count; ++d) sum += (x[d] - centre[d]) * weights[d];
   return sum;
@@ -172,9 +173,7 @@ std::int32_t RowParts::Total() const {
   return total;
 }
 
-std::int32_t PooledElements(const Tensor& map) {
-  return Axis(map.height).positions * Axis(map.width).positions * map.channels;
-}
+std::int32_t PooledElements(const Tensor& map) { return Axis(map.height).positions * Axis(map.width).positions * map.channels; }
 
 void PoolMap(std::int8_t* pooled, const std::int8_t* values, const Tensor& map) {
   const Axis rows(map.height), columns(map.width);

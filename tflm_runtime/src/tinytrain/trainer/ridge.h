@@ -3,9 +3,9 @@
 // A row has P parts. c_p is the mean of part p over the N rows, rounded to int8, and z_ip = (x_ip - c_p) / ||x_ip - c_p||.
 //   K = 1/P sum_p Z_p Z_p^T,   A = (K + lambda I)^-1 Y,   W_p = Z_p^T A / sqrt(P)
 //   score(x) = 1/sqrt(P) sum_p z_p(x) W_p
-// Row i of Y is the one-hot label of sample i minus 1 / num_classes. keras_tinytrain.fewshot.ridge computes the same in float64.
-// Sums of int8 products are exact. K, A and the scores of the samples themselves are computed in double: the same on a Cortex-M,
-// where the compiler's library computes them, as on the host.
+// Row i of Y is the one-hot label of sample i minus 1 / num_classes. keras_tinytrain.fewshot.ridge computes the same in
+// float64. Sums of int8 products are exact. K, A and the scores of the samples themselves are computed in double: the same on a
+// Cortex-M, where the compiler's library computes them, as on the host.
 #ifndef TINYTRAIN_RIDGE_H_
 #define TINYTRAIN_RIDGE_H_
 
@@ -16,8 +16,8 @@
 
 namespace tinytrain {
 
-constexpr double kRidge = 0.1;                   // lambda; accuracy hardly depends on it between 0.01 and 0.5
-constexpr std::int32_t kMapPositions = 3;       // to which a map is pooled along each axis
+constexpr double kRidge = 0.1;                    // lambda; accuracy hardly depends on it between 0.01 and 0.5
+constexpr std::int32_t kMapPositions = 3;         // to which a map is pooled along each axis
 constexpr std::int32_t kMaxPartElements = 32767;  // sums of a part's products fit 32 bits
 
 // A map is pooled to at most kMapPositions along each axis, by equal windows: of n positions, window n - 2 floor(n / 3) at
@@ -49,18 +49,18 @@ constexpr std::int32_t kRidgeScaleOne = 1073741824;
 
 // What is learned: for each class its W and, as one class more, the centre c.
 struct RidgeWeights {
-  const std::int8_t* values;  // [num_classes + 1][elements of a row]
-  std::size_t stride;         // bytes from one of these rows to the next
-  const std::int32_t* scales; // [num_classes + 1] in units of 2^-30: W = scale * value; 1 for the centre, in the unit of a row
+  const std::int8_t* values;   // [num_classes + 1][elements of a row]
+  std::size_t stride;          // bytes from one of these rows to the next
+  const std::int32_t* scales;  // [num_classes + 1] in units of 2^-30: W = scale * value; 1 for the centre, in the unit of a row
 };
 
 // Memory while it is solved. N: the rows' number.
 struct RidgeWork {
-  double* matrix;            // [N * (N + 1) / 2], the lower triangle row by row: K + lambda I, then the inverse of its Cholesky factor
-  double* weights;           // [N][num_classes], A
-  double* inverse_lengths;   // [parts][N], 1 / ||x_ip - c_p||; 0 where the length is 0
-  float* leave_one_out;      // [N][num_classes], scores of each row by the solution without it
-  float* coefficients;       // [N]
+  double* matrix;   // [N * (N + 1) / 2], the lower triangle row by row: K + lambda I, then the inverse of its Cholesky factor
+  double* weights;  // [N][num_classes], A
+  double* inverse_lengths;  // [parts][N], 1 / ||x_ip - c_p||; 0 where the length is 0
+  float* leave_one_out;     // [N][num_classes], scores of each row by the solution without it
+  float* coefficients;      // [N]
 };
 std::size_t RidgeWorkBytes(std::int32_t num_rows, std::int32_t num_parts, std::int32_t num_classes);
 RidgeWork CutRidgeWork(std::uint8_t* memory, std::int32_t num_rows, std::int32_t num_parts, std::int32_t num_classes);
