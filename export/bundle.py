@@ -53,7 +53,8 @@ def export_tflm(
         out: the folder to write. Its name is the bundle's name.
         board: one of `BOARDS`, or a `Board`.
         head: "prototypes": the model's output is an embedding, and a sample belongs to the class whose mean embedding has the
-            largest cosine similarity. "softmax" or "logits": the model's output is one probability or one logit per class.
+            largest cosine similarity. "ridge": the same, beside a closed-form head, which answers once it is solved (`HostRuntime.solve`,
+            SOLVE) or trained; it reads pooled maps of the trainable part (`model.maps`). "softmax" or "logits": the model's output is one probability or one logit per class.
             "sigmoid": it is one unit for two classes, which the device trains as two logits. "auto": whichever of these
             the model is, see `model.head_kind`.
         training: how the device trains. It replaces all that the plan says of that, except the number of classes where it has

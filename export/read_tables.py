@@ -76,6 +76,10 @@ class ReadTables:
                 return self._of_type(found, self._types[kind] * length, name)
         raise ValueError(f"a pointer leads to no {kind}[{length}]")
 
+    def map_tensors(self) -> typing.Any:
+        """Indices of the tensors that a closed-form head reads beside the embedding; empty where there is none."""
+        return () if self._maps is None else self.array(self._maps.tensors, "std::int32_t", self._maps.num_maps)
+
     def text(self, address: int) -> str:
         """The name at an address in the tables."""
         return self._of_type(self._named(address), ctypes.Array).value.decode()
@@ -90,8 +94,7 @@ class ReadTables:
         tensors = self.array(tables.tensors, "Tensor", tables.num_tensors)
         layers = self.array(tables.layers, "Layer", tables.num_layers)
         self.array(tables.views, "View", tables.num_views)
-        if self._maps is not None:
-            self.array(self._maps.tensors, "std::int32_t", self._maps.num_maps)
+        self.map_tensors()
         for layer in layers:
             if not 0 <= layer.output < len(tensors):
                 raise ValueError(f"a layer's output is tensor {layer.output} of {len(tensors)}")

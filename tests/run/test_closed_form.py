@@ -11,7 +11,8 @@ from keras_tinytrain.delta import ChannelValues, Delta
 from keras_tinytrain.export import TrainingSettings, export_tflm
 from keras_tinytrain.fewshot.ridge import RIDGE, normalised
 from keras_tinytrain.plan import LayerPlan, Plan
-from keras_tinytrain.run import EdgeRuntime, HostRuntime
+from keras_tinytrain.run import EdgeRuntime, HostRuntime, classifier_from_device
+from keras_tinytrain.run.from_device import _grid_of_a_row
 from keras_tinytrain.run.nor_flash import PowerCut
 
 WAYS, SHOTS = 3, 4
@@ -44,7 +45,7 @@ def export(out, model, trained, features="ram", average=0.5, head="ridge", **opt
 def case(request, tmp_path_factory):
     build, *options = CASES[request.param]
     model = build()
-    bundle = export(tmp_path_factory.mktemp("closed_form") / "bundle", model, *options)
+    bundle = export(tmp_path_factory.mktemp("closed_form") / request.param, model, *options)
     return bundle, *labelled_images(model, per_class=SHOTS, classes=WAYS)
 
 
@@ -166,6 +167,23 @@ def test_solution_is_saved_reverted_and_loaded(case, host, tmp_path):
     assert other.trainer.save_delta() == solved == Delta.from_bytes(solved).to_bytes()
     host.factory()
     assert host.trainer.is_as_exported and host.trainer.is_saved(host.slots)
+
+
+@pytest.mark.parametrize("trains", [False, True], ids=["solved", "trained"])
+def test_delta_comes_back_to_keras(case, host, trains):
+    bundle, x, _ = case
+    host.train() if trains else host.solve()
+    tables = host._tables
+    delta = Delta.from_bytes(host.trainer.save_delta())
+    model = CASES[bundle.path.name][0]()
+    learned = classifier_from_device(model, bundle, delta)
+    scales, zero_points = _grid_of_a_row(tables)
+    rows, (values, units) = rows_of(host), host.trainer.closed_form()
+    parts = bundle.manifest["closed_form"]["parts"]
+    expected = 10 * normalised(rows, values[-1], parts) @ (values[:-1] * (units[:-1, None] * UNIT)).T
+    np.testing.assert_allclose(learned._head.logits((scales * (rows - zero_points)).astype(np.float32)), expected, atol=1e-3)
+    np.testing.assert_allclose(learned.logits(x), host.predict(x), atol=2.0)  # of logits from -10 to 10: activations in int8
+    assert np.mean(learned.predict(x) == host.predict(x).argmax(axis=1)) > 0.9
 
 
 def test_linux_board_solves_the_same(case, host):
