@@ -182,7 +182,7 @@ def test_delta_comes_back_to_keras(case, host, trains):
     parts = bundle.manifest["closed_form"]["parts"]
     expected = 10 * normalised(rows, values[-1], parts) @ (values[:-1] * (units[:-1, None] * UNIT)).T
     np.testing.assert_allclose(learned._head.logits((scales * (rows - zero_points)).astype(np.float32)), expected, atol=1e-3)
-    np.testing.assert_allclose(learned.logits(x), host.predict(x), atol=2.0)  # of logits from -10 to 10: activations in int8
+    assert np.abs(learned.logits(x) - host.predict(x)).mean() < 0.8  # of logits from -10 to 10: activations in int8
     assert np.mean(learned.predict(x) == host.predict(x).argmax(axis=1)) > 0.9
 
 

@@ -4,8 +4,8 @@
 //   K = 1/P sum_p Z_p Z_p^T,   A = (K + lambda I)^-1 Y,   W_p = Z_p^T A / sqrt(P)
 //   score(x) = 1/sqrt(P) sum_p z_p(x) W_p
 // Row i of Y is the one-hot label of sample i minus 1 / num_classes. keras_tinytrain.fewshot.ridge computes the same in
-// float64. Sums of int8 products are exact. K, A and the scores of the samples themselves are computed in double: the same on a
-// Cortex-M, where the compiler's library computes them, as on the host.
+// float64. Sums of int8 products are exact. The condition number of K + lambda I is up to N / lambda, so K, A and the scores of
+// the samples themselves are computed in double: the same on a Cortex-M, where the compiler's library computes them.
 #ifndef TINYTRAIN_RIDGE_H_
 #define TINYTRAIN_RIDGE_H_
 
