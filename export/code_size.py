@@ -49,7 +49,7 @@ _OTHER_BYTES = 8_192
 # measured: it has a second copy of many kernels.
 _SHARES = {"cmsis-nn": 1.0, "reference": 1.0, "arduino": 0.56, "esp-nn": 1.25}
 _RUNTIME_BYTES = 53_248  # this library at -Os, and a sketch with serial commands
-CLOSED_FORM_BYTES = 9_216  # of a closed-form head, with the compiler's double arithmetic
+CLOSED_FORM_BYTES = 9_728  # of a closed-form head, with the compiler's double arithmetic
 _C_LIBRARY_BYTES = 12_288  # what both take of the C library; an Arduino core has it already, see Board.reserved_flash_bytes
 
 

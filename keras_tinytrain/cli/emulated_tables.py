@@ -33,7 +33,7 @@ def show(bundle: Bundle, emulated: EmulatedTask, labels: np.ndarray | None) -> N
     console.print(f"time: an estimate, {CYCLES_PER_INSTRUCTION} cycles an instruction.")
     if board["name"] in MILLIAMPERES:
         console.print(_energy(emulated, board))
-    console.print(f"Stack {emulated.stack_bytes:,} B at most, heap {emulated.heap_bytes} B. Loss {_losses(emulated)}.")
+    console.print(f"Stack {emulated.stack_bytes:,} B at most, heap {emulated.heap_bytes} B. {_learned(emulated)}")
     if emulated.logits is not None and labels is not None:
         right = np.mean(emulated.logits.argmax(axis=1) == labels)
         console.print(f"{100 * right:.1f} % of {len(labels)} samples not learned from answered right, on the board.")
@@ -64,8 +64,9 @@ def _promised_parts(memory, promised):
     """{part as the board reports it: parts of the promise}."""
     if memory == "flash":
         return {"weights": ["frozen_model", "trainable_model"], **{part: [part] for part in ("tables", "features", "deltas")}}
-    state = [part for part in promised if part not in ("samples", "model_arena", "total")]
-    return {"features": ["samples"], "training": state, "arena": ["model_arena"]}
+    apart = {"closed_form": ["closed_form"]} if "closed_form" in promised else {}
+    state = [part for part in promised if part not in ("samples", "model_arena", "total", *apart)]
+    return {"features": ["samples"], "training": state, **apart, "arena": ["model_arena"]}
 
 
 def instruction_table(emulated: EmulatedTask, clock_hz: int) -> Table:
@@ -98,5 +99,7 @@ def _seconds(instructions, hertz):
     return instructions * CYCLES_PER_INSTRUCTION / hertz
 
 
-def _losses(emulated):
-    return f"{emulated.losses[0]:.3f} to {emulated.losses[-1]:.3f} in {len(emulated.losses)} iterations"
+def _learned(emulated):
+    if not emulated.losses:
+        return "The closed-form head was solved, and nothing was trained."
+    return f"Loss {emulated.losses[0]:.3f} to {emulated.losses[-1]:.3f} in {len(emulated.losses)} iterations."

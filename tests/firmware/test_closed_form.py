@@ -103,8 +103,12 @@ def test_port_takes_solve(board):
 def test_command_emulates_a_solution(board, tmp_path, capsys):
     bundle, x, y, _ = board
     np.savez(tmp_path / "task.npz", x=x, y=y)
-    assert main(["emulate", str(bundle.path), "--samples", str(tmp_path / "task.npz"), "--solve", "--json"]) == 0
+    command = ["emulate", str(bundle.path), "--samples", str(tmp_path / "task.npz"), "--solve"]
+    assert main([*command, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["instructions"]["solving"] > 0
+    assert main(command) == 0
+    shown = capsys.readouterr().out
+    assert "closed_form" in shown and "nothing was trained" in shown
 
 
 def test_bundle_without_the_head_is_not_solved(tmp_path):
