@@ -1,18 +1,21 @@
-"""`keras-tinytrain demo`: learn handwritten digits, in Keras and in the exported C++, and compare."""
+"""`keras-tinytrain demo`: learn handwritten digits, in Keras, in the exported C++ and on an emulated board, and compare."""
 
 import argparse
 
 from keras_tinytrain._quiet import load_tensorflow
+from keras_tinytrain.cli.demo_settings import DEMOS
 from keras_tinytrain.cli.options import board_argument, json_argument, positive
 
-SUMMARY = "learn handwritten digits, in Keras and in the exported C++, and compare"
-EXAMPLE = "demo --tasks 3"
+SUMMARY = "learn handwritten digits: in Keras, in the exported C++ and on an emulated board"
+EXAMPLE = "demo --task clean --tasks 20 --json"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `keras-tinytrain demo`."""
+    text = "digits as a poor camera sees them, or the clean scans (%(default)s)"
+    parser.add_argument("--task", choices=tuple(DEMOS), default="camera", help=text)
     board_argument(parser, "board whose memory is the budget")
-    parser.add_argument("--tasks", type=positive, default=1, help="number of tasks to average over (%(default)s)")
+    parser.add_argument("--tasks", type=positive, default=5, help="number of tasks to average over (%(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="seed of the tasks (%(default)s)")
     parser.add_argument("--out", help="keep the bundle of the last task in this folder")
     json_argument(parser, "one JSON object instead of tables")
@@ -22,6 +25,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Returns 0 where every step held, else 1."""
     load_tensorflow()
-    from keras_tinytrain.cli import demo_task
+    from keras_tinytrain.cli import demo_run
 
-    return demo_task.run(board=args.board, num_tasks=args.tasks, seed=args.seed, out=args.out, as_json=args.json)
+    return demo_run.run(args)

@@ -1,86 +1,198 @@
-"""The demo's results: as one JSON object, and as tables."""
+"""The demo's results: as one JSON object, and as a table and a picture for people."""
 
 import dataclasses
+import functools
+import math
+from collections.abc import Sequence
+from typing import Any
 
 import keras
 import numpy as np
 from rich.console import Console
 
-from keras_tinytrain._text import duration
+from keras_tinytrain._text import aligned, duration
 from keras_tinytrain.choose import paper_cost, selection
-from keras_tinytrain.cli import tables
-from keras_tinytrain.model.layers import layer_table
-from keras_tinytrain.plan import Plan
+from keras_tinytrain.cli.demo_settings import METHODS, DemoSettings
+from keras_tinytrain.cli.demo_task import TaskResult, accounting_of
+from keras_tinytrain.cli.emulated_tables import seconds_on_board
+from keras_tinytrain.cli.shades import side_by_side
+from keras_tinytrain.cli.tables import flat_bytes, memory_in_words
+from keras_tinytrain.model.layers import LayerTable, layer_table
+from keras_tinytrain.run.emulation import EmulatedTask
 
-METHODS = {
-    "none": "None (prototypes only)",
-    "last_layer": "LastLayer",
-    "full_train": "FullTrain",
-    "tiny_train": "TinyTrain in Keras",
-    "runtime": "TinyTrain in C++",
-}
-
-
-@dataclasses.dataclass(frozen=True)
-class TaskResult:
-    """One task: accuracies in percent by method, bytes by part, the bundle's board, and the steps that held or did not."""
-
-    accuracy_percent: dict[str, float]
-    bytes_promised: dict[str, int]
-    bytes_used: dict[str, int]
-    delta_bytes: int
-    board: dict
-    plan: Plan
-    checks: dict[str, bool]
+TOLERANCE_POINTS = 3.0  # by how much one task in int8 C++ may differ from float Keras; over 20 tasks the mean stays within 1.5
+_NUM_PICTURES = 4
+_NEXT = """\
+Next, with a model and labelled samples of your own:
+  keras-tinytrain profile model.keras
+  keras-tinytrain plan model.keras --samples task.npz --out plan.json"""
 
 
-def summarised(backbone: keras.Model, results: list[TaskResult], seconds: float) -> dict:
-    """The object that the demo prints with --json: means over the tasks, bytes of the last."""
-    last = results[-1]
-    choice, table = paper_cost.num_channels(last.plan), layer_table(backbone)
-    return {
-        "accuracy_percent": {
-            method: round(float(np.mean([result.accuracy_percent[method] for result in results])), 2) for method in METHODS
-        },
-        "tasks": len(results),
-        "plan": {
-            "layers": len(choice),
-            "channels": sum(choice.values()),
-            "weights": paper_cost.num_trained_weights(table, choice),
-            "backward_macs": paper_cost.backward_macs(table, choice),
-        },
-        "bytes_promised": last.bytes_promised,
-        "bytes_used": last.bytes_used,
-        "delta_bytes": last.delta_bytes,
-        "seconds": round(seconds, 1),
-        "checks": {name: bool(all(result.checks[name] for result in results)) for name in last.checks},
-    }
+@dataclasses.dataclass(frozen=True, eq=False)
+class Demo:
+    """All tasks of a demo.
+
+    Args:
+        boards: the same tasks on the emulated board; [] where it did not run.
+        no_board: why it did not.
+        seconds: that all of it took.
+    """
+
+    settings: DemoSettings
+    backbone: keras.Model
+    results: list[TaskResult]
+    boards: list[EmulatedTask]
+    no_board: str | None
+    seconds: float
+
+    @functools.cached_property
+    def accuracy_percent(self) -> dict[str, list[float]]:
+        """By method, of each task; methods that ran, in the order of METHODS."""
+        found = {name: [each.accuracy_percent(name) for each in self.results] for name in METHODS if name != "board"}
+        if self.boards:
+            pairs = zip(self.results, self.boards, strict=True)
+            found["board"] = [100 * float(np.mean(_answers(board) == each.episode.query_y)) for each, board in pairs]
+        return {name: found[name] for name in METHODS if name in found}
+
+    def gain(self, method: str) -> tuple[float, float]:
+        """Points that a method gains, and half of the 95 % interval of their mean (Student's t); nan for one task."""
+        return mean_difference(self.accuracy_percent[method], self.accuracy_percent["none"])
+
+    @functools.cached_property
+    def table(self) -> LayerTable:
+        """The network's layers."""
+        return layer_table(self.backbone)
+
+    @functools.cached_property
+    def training_bytes(self) -> dict[str, int]:
+        """SRAM in which the board trains, by method: promised of what was exported, estimated of the others."""
+        last = self.results[-1]
+        promised = last.bundle.promised_bytes["sram"]["total"]
+        found: dict[str, int] = {name: promised for name in ("tiny_train", "runtime", "board") if name in self.accuracy_percent}
+        for name, plan in (("last_layer", selection.last_layer_plan), ("full_train", selection.full_plan)):
+            choice = paper_cost.num_channels(plan(self.table))
+            found[name] = accounting_of(last.device).memory_bytes(self.table, choice)
+        return found
+
+    @functools.cached_property
+    def checks(self) -> dict[str, bool]:
+        """Each step, and whether it held on every task."""
+        found = {name: all(each.checks[name] for each in self.results) for name in self.results[0].checks}
+        pairs = zip(self.accuracy_percent["runtime"], self.accuracy_percent["tiny_train"], strict=True)
+        found[f"C++ within {TOLERANCE_POINTS} points of Keras"] = all(abs(one - two) <= TOLERANCE_POINTS for one, two in pairs)
+        if self.boards:
+            same = (each.delta == board.delta for each, board in zip(self.results, self.boards, strict=True))
+            found["the emulated board learns the same, bit for bit"] = all(same)
+        return found
+
+    def to_json(self) -> dict[str, Any]:
+        """The object that --json prints: means over the tasks, bytes of the last."""
+        last, choice = self.results[-1], paper_cost.num_channels(self.results[-1].plan)
+        gains = {name: self.gain(name) for name in self.accuracy_percent if name != "none"}
+        figures = {
+            "accuracy_percent": {name: round(float(np.mean(each)), 2) for name, each in self.accuracy_percent.items()},
+            "gain_points": {name: [_rounded(number) for number in gain] for name, gain in gains.items()},
+            "tasks": len(self.results),
+            "plan": {
+                "layers": len(choice),
+                "channels": sum(choice.values()),
+                "weights": paper_cost.num_trained_weights(self.table, choice),
+                "backward_macs": paper_cost.backward_macs(self.table, choice),
+            },
+            "training_bytes": self.training_bytes,
+            "bytes_promised": flat_bytes(last.bundle.promised_bytes),
+            "bytes_used": last.bytes_used,
+            "delta_bytes": len(last.delta),
+            "seconds": round(self.seconds, 1),
+            "checks": {name: bool(held) for name, held in self.checks.items()},
+        }
+        return figures | ({"board_seconds": round(self.board_seconds, 1)} if self.boards else {})
+
+    @property
+    def board_seconds(self) -> float:
+        """Time of one task on the board, as a mean, an estimate."""
+        board = self.results[-1].bundle.manifest["board"]
+        return float(np.mean([seconds_on_board(each, board) for each in self.boards]))
 
 
-def show(console: Console, backbone: keras.Model, last: TaskResult, summary: dict) -> None:
-    """Print the summary as tables, with the plan and the bytes of the last task."""
-    console.print(tables.plan_table(last.plan))
-    console.print(tables.bytes_table(last.bytes_promised, last.bytes_used))
-    console.print(tables.memory_bars(last.bytes_used["total"], last.bytes_used["flash_total"], last.board))
-    console.print(tables.accuracy_table(_accuracies(backbone, last, summary["accuracy_percent"])))
-    took = duration(summary["seconds"])
-    console.print(f"Learned in {last.delta_bytes:,} bytes. {summary['tasks']} task(s) in {took}.")
-    for name, held in summary["checks"].items():
-        console.print(f"[green]held[/]   {name}" if held else f"[red]FAILED[/] {name}")
+def _answers(board):
+    return board.logits.argmax(axis=1)
 
 
-def _accuracies(backbone, last, percent):
-    """{method in words: (accuracy, trained weights, backward MACs)}."""
-    table = layer_table(backbone)
-    plans = {
-        "last_layer": selection.last_layer_plan(table),
-        "full_train": selection.full_plan(table),
-        "tiny_train": last.plan,
-        "runtime": last.plan,
-    }
-    rows = {}
-    for method, label in METHODS.items():
-        choice = paper_cost.num_channels(plans[method]) if method in plans else {}
-        macs = paper_cost.backward_macs(table, choice) if choice else 0
-        rows[label] = (percent[method], paper_cost.num_trained_weights(table, choice), macs)
-    return rows
+def mean_difference(after: Sequence[float], before: Sequence[float]) -> tuple[float, float]:
+    """Mean of paired differences, and half of its 95 % interval by Student's t; nan for a single pair."""
+    differences = np.subtract(after, before)
+    if len(differences) < 2:
+        return float(differences.mean()), math.nan
+    from scipy import stats  # which scikit-learn brings
+
+    error = differences.std(ddof=1) / math.sqrt(len(differences))
+    return float(differences.mean()), float(stats.t.ppf(0.975, len(differences) - 1) * error)
+
+
+def _rounded(number):
+    return None if math.isnan(number) else round(number, 2)
+
+
+def show(console: Console, demo: Demo) -> None:
+    """Print what came out: a table, a picture, the board's figures, the command to type next."""
+    parts = [_task_in_words(demo), accuracy_table(demo)]
+    if demo.settings.by_camera:
+        parts.append(picture(demo.results[0]))
+    parts.append("\n".join(_on_the_board(demo)))
+    console.print("\n\n".join(parts), highlight=False, markup=False, soft_wrap=True)
+    failed = [name for name, held in demo.checks.items() if not held]
+    for name in failed:
+        console.print(f"[red]FAILED[/] {name}")
+    if not failed:
+        console.print(f"All {len(demo.checks)} checks held, in {duration(demo.seconds)}.", highlight=False)
+    console.print(_NEXT, highlight=False, markup=False)
+
+
+def _task_in_words(demo):
+    settings, num_queries = demo.settings, len(demo.results[0].episode.query_y)
+    seen = "in uneven light, by a noisy camera" if settings.by_camera else "scanned cleanly"
+    return (
+        f"A network that was trained on letters meets digits, {seen}.\n"
+        f"Tasks: {len(demo.results)}. Each has {settings.ways} classes, {settings.shots} samples of each to learn from, "
+        f"{num_queries} others to answer."
+    )
+
+
+def accuracy_table(demo: Demo) -> str:
+    """A line a method: accuracy, gain with its interval, memory and whether the board has it."""
+    available = demo.results[-1].bundle.manifest["board"]["sram_bytes"]
+    rows = [("", "right %", "gain, 95 %", "SRAM to train", "fits")]
+    for method, values in demo.accuracy_percent.items():
+        mean, half = demo.gain(method)
+        gain = "" if method == "none" else f"{mean:+.1f}" + ("" if math.isnan(half) else f" ± {half:.1f}")
+        needs = demo.training_bytes.get(method)
+        memory = ("-", "-") if needs is None else (f"{round(needs / 1000):,} KB", "yes" if needs <= available else "no")
+        rows.append((METHODS[method], f"{np.mean(values):.1f}", gain, *memory))
+    return aligned(rows)
+
+
+def picture(result: TaskResult) -> str:
+    """Digits as the device sees them, of those whose answer learning changed, and both answers."""
+    episode, before, after = result.episode, result.answers["none"], result.answers["runtime"]
+    changed = np.flatnonzero(before != after)
+    better = int(np.sum(after[changed] == episode.query_y[changed]))
+    worse = int(np.sum(before[changed] == episode.query_y[changed]))
+    shown = changed[np.linspace(0, len(changed) - 1, min(_NUM_PICTURES, len(changed))).astype(int)]
+    captions = []
+    for query in shown:
+        truth, one, two = (episode.classes[answers[query]] for answers in (episode.query_y, before, after))
+        captions.append((f"a {truth}, before: {one}", f"after:     {two}"[:16]))
+    told = f"Learning changed {len(changed)} of {len(before)} answers of the first task, {better} to right, {worse} to wrong:"
+    return "\n".join([told, side_by_side(episode.query_x[shown], captions)]) if len(shown) else told
+
+
+def _on_the_board(demo):
+    last = demo.results[-1]
+    board, promised = last.bundle.manifest["board"], last.bundle.promised_bytes
+    if demo.boards:
+        yield f"On board {board['name']} a task takes {duration(demo.board_seconds)}, an estimate."
+    else:
+        yield f"No board was emulated: {demo.no_board}"
+    sram, flash = (memory_in_words(promised[part]["total"], board[f"{part}_bytes"]) for part in ("sram", "flash"))
+    yield f"It takes {sram} of SRAM and {flash} of flash, and learns {len(last.delta):,} bytes."

@@ -1,6 +1,7 @@
 """The figures of a task on an emulated board as tables: bytes, instructions, time and energy."""
 
 import sys
+from collections.abc import Mapping
 
 import numpy as np
 from rich.console import Console
@@ -91,8 +92,13 @@ def function_table(functions: dict[str, int]) -> Table:
 
 def _energy(emulated, board):
     milliamperes = MILLIAMPERES[board["name"]]
-    joules = _seconds(emulated.instructions["total"], board["clock_hz"]) * milliamperes * 1e-3 * VOLTS
+    joules = seconds_on_board(emulated, board) * milliamperes * 1e-3 * VOLTS
     return f"Energy: {joules:.3f} J at {milliamperes} mA and {VOLTS:.0f} V, the data sheet's for a running CPU."
+
+
+def seconds_on_board(emulated: EmulatedTask, board: Mapping) -> float:
+    """Seconds that a whole task takes on a bundle's manifest["board"], an estimate."""
+    return _seconds(emulated.instructions["total"], board["clock_hz"])
 
 
 def _seconds(instructions, hertz):

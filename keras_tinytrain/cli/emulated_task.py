@@ -8,19 +8,15 @@ import signal
 import tempfile
 import threading
 
-import numpy as np
 from rich.console import Console
 
 from keras_tinytrain.backbones import NanoNet
 from keras_tinytrain.cli import demo_task
+from keras_tinytrain.cli.demo_settings import DEMOS
 from keras_tinytrain.cli.emulated_tables import show
 from keras_tinytrain.cli.options import remark
 from keras_tinytrain.cli.samples import samples_of_bundle, spread
-from keras_tinytrain.data import load_digits
-from keras_tinytrain.data.episodes import sample_episode
 from keras_tinytrain.export import Bundle
-from keras_tinytrain.export.boards import BOARDS
-from keras_tinytrain.fewshot.adaptation import adapt
 from keras_tinytrain.plan import Budget
 from keras_tinytrain.run.emulation import INSTRUCTIONS_PER_MAC, emulate_task
 from keras_tinytrain.run.emulator import EmulatedBoard
@@ -130,12 +126,12 @@ def _budget(bundle, args):
 
 
 def _demo_task(folder, seed=0):
-    """The demo's first task, chosen and exported as the demo does."""
-    backbone = NanoNet()
-    episode = sample_episode(load_digits(), ways=demo_task.WAYS, shots=demo_task.SHOTS, rng=np.random.default_rng([seed, 0]))
-    budget = Budget(memory=BOARDS["nano33ble"].available_sram_bytes, compute=0.15)
-    chosen = adapt(backbone, episode.support_x, episode.support_y, budget=budget, iterations=1, shifts=demo_task.SHIFTS)
+    """The first task of the demo with clean digits, chosen and exported as the demo does."""
+    backbone, settings = NanoNet(), DEMOS["clean"]
+    episode = demo_task.draw_task(settings, seed, 0)
+    device = demo_task.device_for(settings, "nano33ble", episode)
+    chosen = demo_task.adapt_task(backbone, settings, device, episode, iterations=1)
     assert chosen.plan is not None  # it trained something
-    bundle = demo_task.export_task(backbone, chosen.plan, episode, "nano33ble", folder / "demo")
+    bundle = demo_task.export_task(backbone, chosen.plan, settings, device, episode, folder / "demo")
     queries = episode.query_x[:NUM_QUERIES], episode.query_y[:NUM_QUERIES]
     return bundle, (episode.support_x, episode.support_y), queries

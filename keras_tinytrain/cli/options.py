@@ -137,6 +137,12 @@ def json_argument(parser: argparse.ArgumentParser, text: str) -> None:
     parser.add_argument("--json", action="store_true", help=f"print {text}")
 
 
+def report_argument(parser: argparse.ArgumentParser) -> None:
+    """A page to look at."""
+    text = "write a page to look at into this .html file, and its values into a .json file beside it; needs jinja2"
+    parser.add_argument("--report", metavar="FILE", help=text)
+
+
 def positive(text: str) -> int:
     """A whole number from 1, as the type of an option."""
     return _whole(text, 1)

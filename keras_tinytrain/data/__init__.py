@@ -5,6 +5,7 @@ import typing
 from keras_tinytrain._public import lazy_names
 
 if typing.TYPE_CHECKING:
+    from keras_tinytrain.data.camera import seen_by_camera
     from keras_tinytrain.data.digits import load_digits
     from keras_tinytrain.data.domain import Domain, every_second_class
     from keras_tinytrain.data.domain_by_name import load_domain
@@ -27,6 +28,7 @@ _HOMES = {
     "network_motion": "motion",
     "resize": "resizing",
     "sample_episode": "episodes",
+    "seen_by_camera": "camera",
 }
 __all__ = [
     "Domain",
@@ -40,5 +42,6 @@ __all__ = [
     "network_motion",
     "resize",
     "sample_episode",
+    "seen_by_camera",
 ]
 __getattr__, __dir__ = lazy_names(__name__, _HOMES)

@@ -16,12 +16,14 @@ class Episode:
         support_y: int64 (ways * shots,).
         query_x: float32 (num_queries, height, width, channels), class by class.
         query_y: int64 (num_queries,).
+        classes: (ways,), the domain's label of each class.
     """
 
     support_x: np.ndarray
     support_y: np.ndarray
     query_x: np.ndarray
     query_y: np.ndarray
+    classes: np.ndarray
 
 
 def sample_episode(
@@ -45,7 +47,13 @@ def sample_episode(
     support, query, support_y, query_y = sample_indices(
         domain.labels, ways=ways, shots=shots, queries=queries, rng=rng, groups=domain.groups
     )
-    return Episode(domain.images[support], support_y, domain.images[query], query_y)
+    return episode_of(domain, support, query, support_y, query_y)
+
+
+def episode_of(domain: Domain, support: np.ndarray, query: np.ndarray, support_y: np.ndarray, query_y: np.ndarray) -> Episode:
+    """The task of these samples: indices int64 (n,) into the domain, and their labels in the task, class by class."""
+    classes = domain.labels[support[np.searchsorted(support_y, np.unique(support_y))]]
+    return Episode(domain.images[support], support_y, domain.images[query], query_y, classes)
 
 
 def sample_indices(labels, *, ways, shots, queries=None, rng, groups=None):

@@ -9,7 +9,7 @@ import dataclasses
 import numpy as np
 
 from keras_tinytrain.data import Domain
-from keras_tinytrain.data.episodes import Episode
+from keras_tinytrain.data.episodes import Episode, episode_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,7 +56,7 @@ def sample_meta_dataset_episode(
     support, query, support_y, query_y = sample_meta_dataset_indices(
         domain.labels, rng=rng, groups=domain.groups, limits=limits
     )
-    return Episode(domain.images[support], support_y, domain.images[query], query_y)
+    return episode_of(domain, support, query, support_y, query_y)
 
 
 def sample_meta_dataset_indices(

@@ -5,8 +5,11 @@ import os
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
+from keras_tinytrain.cli.demo_report import mean_difference
+from keras_tinytrain.cli.demo_settings import METHODS
 from keras_tinytrain.export import Bundle
 
 
@@ -14,7 +17,7 @@ from keras_tinytrain.export import Bundle
 def demo(tmp_path_factory):
     """(finished process, folder of the bundle)."""
     folder = tmp_path_factory.mktemp("demo")
-    command = [sys.executable, "-m", "keras_tinytrain", "demo", "--json", "--out", str(folder / "bundle")]
+    command = [sys.executable, "-m", "keras_tinytrain", "demo", "--tasks", "1", "--json", "--out", str(folder / "bundle")]
     environment = {key: value for key, value in os.environ.items() if key != "TF_CPP_MIN_LOG_LEVEL"}
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True), folder / "bundle"
 
@@ -23,11 +26,21 @@ def test_every_step_holds(demo):
     done, _ = demo
     assert done.returncode == 0, done.stdout + done.stderr[-3000:]
     summary = json.loads(done.stdout)
-    assert set(summary["checks"].values()) == {True} and len(summary["checks"]) == 4
-    assert set(summary["accuracy_percent"]) == {"none", "last_layer", "full_train", "tiny_train", "runtime"}
-    assert summary["accuracy_percent"]["tiny_train"] > 85
-    assert summary["tasks"] == 1 and summary["seconds"] > 0
+    assert set(summary["checks"].values()) == {True} and len(summary["checks"]) == 5
+    assert summary["accuracy_percent"].keys() == METHODS.keys()
+    assert summary["tasks"] == 1 and summary["seconds"] > 0 and summary["board_seconds"] > 0
     assert all(summary["plan"][key] > 0 for key in ("layers", "channels", "weights", "backward_macs"))
+
+
+def test_learning_shows_in_keras_in_cpp_and_on_the_board(demo):
+    gains = json.loads(demo[0].stdout)["gain_points"]
+    assert min(gains[method][0] for method in ("tiny_train", "runtime", "board")) > 10
+    assert gains["board"] == gains["runtime"]
+
+
+def test_only_what_tinytrain_trains_fits_the_board(demo):
+    needs = json.loads(demo[0].stdout)["training_bytes"]
+    assert needs["board"] <= 262_144 < needs["last_layer"] < needs["full_train"]
 
 
 def test_promised_bytes_are_used_and_fit_the_board(demo):
@@ -45,10 +58,20 @@ def test_tensorflow_does_not_chatter(demo):
 
 
 def test_the_bundle_is_kept_and_whole(demo):
-    Bundle.load(demo[1]).check()
+    bundle = Bundle.load(demo[1])
+    bundle.check()
+    assert sorted(bundle.class_names) == [str(digit) for digit in range(10)]
 
 
 def test_a_folder_in_the_way_is_refused_before_anything_is_run(demo):
     command = [sys.executable, "-m", "keras_tinytrain", "demo", "--out", str(demo[1])]
     done = subprocess.run(command, cwd=demo[1].parent, capture_output=True, text=True)
     assert done.returncode == 2 and "exists already" in done.stderr
+
+
+def test_gain_is_the_mean_of_paired_differences_with_students_interval():
+    mean, half = mean_difference([60.0, 70.0, 80.0], [40.0, 40.0, 40.0])
+    assert mean == 30
+    assert half == pytest.approx(4.302653 * 10 / 3**0.5, rel=1e-6)  # t of 2 degrees of freedom, 97.5 %
+    mean, half = mean_difference([60.0], [40.0])
+    assert mean == 20 and np.isnan(half)

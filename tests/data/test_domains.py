@@ -5,7 +5,7 @@ import sys
 import numpy as np
 import pytest
 
-from keras_tinytrain.data import Domain, every_second_class, load_digits, load_domain, load_npz, resize
+from keras_tinytrain.data import Domain, every_second_class, load_digits, load_domain, load_npz, resize, seen_by_camera
 
 
 def test_packed_bits(tmp_path):
@@ -100,3 +100,14 @@ def test_every_second_class(tmp_path):
     even, odd = (load_domain(f"{which}:{tmp_path / 'signs.npz'}") for which in ("even", "odd"))
     assert even.labels.tolist() == [3, 3, 7, 7] and odd.labels.tolist() == [5, 5, 9, 9] and odd.groups.tolist() == [2, 3, 6, 7]
     assert odd.name == "signs (odd classes)" and every_second_class(domain, "all") is domain
+
+
+def test_camera_darkens_one_corner_and_is_the_same_on_every_call():
+    paper = Domain("paper", np.zeros((200, 8, 8, 1), np.float32), np.arange(200))
+    seen = seen_by_camera(paper)
+    assert seen.name == "paper by camera" and seen.images.dtype == np.float32
+    np.testing.assert_array_equal(seen.images, seen_by_camera(paper).images)
+    np.testing.assert_allclose(255 * seen.images, np.round(255 * seen.images), atol=1e-4)
+    corners = seen.images[:, [0, 7], [0, 7], 0]
+    assert corners[:, 1].mean() == pytest.approx(1 - 0.5, abs=0.05) and corners[:, 1].std() == pytest.approx(0.2, abs=0.03)
+    assert corners[:, 0].mean() < 0.15  # half of the noise is whiter than white, and clipped

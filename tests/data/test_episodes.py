@@ -34,6 +34,7 @@ def test_no_sample_twice_and_one_class_per_label(domain):
     original = domain.labels[drawn]
     pairs = set(zip(original.tolist(), np.concatenate([episode.support_y, episode.query_y]).tolist()))
     assert len(pairs) == 5
+    assert pairs == {(label, number) for number, label in enumerate(episode.classes.tolist())}
 
 
 def test_same_seed_same_episode(domain):

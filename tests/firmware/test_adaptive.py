@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from keras_tinytrain.backbones import GestureNet, NanoNet
-from keras_tinytrain.cli import demo_task
 from keras_tinytrain.data import load_digits, load_npz
 from keras_tinytrain.data.episodes import sample_episode
 from keras_tinytrain.export import Candidates, TrainingSettings, board, export_tflm
@@ -32,9 +31,9 @@ def gestures(shared_data):
 def task(request, shared_data, tmp_path_factory):
     """(bundle, its firmware, a 5-way 5-shot episode)."""
     backbone, domain = request.param(shared_data)
-    episode = sample_episode(domain, ways=demo_task.WAYS, shots=demo_task.SHOTS, rng=np.random.default_rng([0, 0]))
+    episode = sample_episode(domain, ways=5, shots=5, rng=np.random.default_rng([0, 0]))
     folder = tmp_path_factory.mktemp("adaptive")
-    training = TrainingSettings(iterations=ITERATIONS, num_classes=demo_task.WAYS, max_samples=len(episode.support_y))
+    training = TrainingSettings(iterations=ITERATIONS, num_classes=5, max_samples=len(episode.support_y))
     bundle = export_tflm(
         backbone, Candidates(), calibration=episode.support_x, out=folder / "net", training=training, features="flash"
     )

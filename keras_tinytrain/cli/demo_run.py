@@ -1,0 +1,87 @@
+"""The demo: its tasks one after the other, each on the emulated board too while the next one is learned here; what came out."""
+
+import argparse
+import concurrent.futures
+import contextlib
+import json
+import pathlib
+import tempfile
+import time
+
+import keras
+from rich.console import Console
+from rich.progress import BarColumn, Progress, SpinnerColumn, TimeElapsedColumn
+
+from keras_tinytrain.backbones import NanoNet
+from keras_tinytrain.cli import demo_report
+from keras_tinytrain.cli.demo_settings import DEMOS
+from keras_tinytrain.cli.demo_task import STEPS_PER_TASK, TaskResult, draw_task, run_task
+from keras_tinytrain.export.boards import board as find_board
+from keras_tinytrain.run.emulation import EmulatedTask, emulate_task
+from keras_tinytrain.run.firmware import CPU, check_tools
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the demo and print it.
+
+    Returns:
+        0 where every step held on every task, else 1.
+    """
+    start = time.monotonic()
+    if args.out is not None and pathlib.Path(args.out).exists():
+        raise ValueError(f"{args.out} exists already. Name a folder that does not, or remove it.")
+    console, backbone = Console(stderr=args.json), NanoNet()
+    no_board = _why_no_board(args.board)
+    with tempfile.TemporaryDirectory(prefix="keras_tinytrain_") as folder:
+        results, boards = _run_tasks(args, backbone, pathlib.Path(folder), console, emulate=no_board is None)
+        demo = demo_report.Demo(DEMOS[args.task], backbone, results, boards, no_board, time.monotonic() - start)
+        if args.json:
+            print(json.dumps(demo.to_json()))
+        else:
+            demo_report.show(console, demo)
+            if args.out is not None:
+                console.print(f"The bundle is in {args.out}: see its README.md.")
+    return 0 if all(demo.checks.values()) else 1
+
+
+def _why_no_board(board):
+    """Why no board is emulated, in a sentence; None where one can be."""
+    cpu = find_board(board).cpu
+    if cpu != CPU:
+        return f"The emulated processor is a {CPU}, and board {board} has a {cpu}."
+    try:
+        check_tools()
+    except RuntimeError as error:
+        return str(error)
+    return None
+
+
+def _run_tasks(
+    args: argparse.Namespace, backbone: keras.Model, folder: pathlib.Path, console: Console, *, emulate: bool
+) -> tuple[list[TaskResult], list[EmulatedTask]]:
+    results: list[TaskResult] = []
+    futures: list[concurrent.futures.Future[EmulatedTask]] = []
+    with concurrent.futures.ThreadPoolExecutor(1) as pool, _progress(console, args.tasks, emulate) as step:
+        for number in range(args.tasks):
+            last = number == args.tasks - 1
+            out = pathlib.Path(args.out) if args.out is not None and last else folder / f"task_{number}"
+            episode = draw_task(DEMOS[args.task], args.seed, number)
+            result = run_task(backbone, DEMOS[args.task], args.board, episode, out, step)
+            results.append(result)
+            if emulate:
+                task = result.bundle, episode.support_x, episode.support_y
+                futures.append(pool.submit(emulate_task, *task, queries=episode.query_x))
+        boards = []
+        for number, future in enumerate(futures):
+            step(f"the emulated board: task {number + 1} of {args.tasks}")
+            boards.append(future.result())
+    return results, boards
+
+
+@contextlib.contextmanager
+def _progress(console, num_tasks, emulate):
+    """A bar over all steps of all tasks; the yielded function names the step that begins."""
+    columns = (SpinnerColumn(), BarColumn(), TimeElapsedColumn(), "{task.description}")
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task("", total=(STEPS_PER_TASK + emulate) * num_tasks, completed=-1)
+        yield lambda step: bar.update(task, advance=1, description=step)
