@@ -15,6 +15,7 @@ setup(
         "keras_tinytrain.benchmark.zoo",
         "keras_tinytrain.choose",
         "keras_tinytrain.cli",
+        "keras_tinytrain.cli.report",
         "keras_tinytrain.data",
         "keras_tinytrain.delta",
         "keras_tinytrain.export",
@@ -32,6 +33,7 @@ setup(
     package_data={
         "keras_tinytrain": ["py.typed"],
         "keras_tinytrain.backbones": ["weights/*"],
+        "keras_tinytrain.cli.report": ["templates/*.j2"],  # filled in by Jinja2, which the extra "host" has for bundles already
         "keras_tinytrain.export": ["templates/*.j2", "templates/projects/**/*"],
         "keras_tinytrain.tflm_runtime": [
             "src/**/*",

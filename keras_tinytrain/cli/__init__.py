@@ -4,6 +4,7 @@ import argparse
 import contextlib
 import io
 import os
+import shlex
 import sys
 
 import keras_tinytrain
@@ -29,6 +30,7 @@ def main(argv: list[str] | None = None) -> int:
         Any other error is a fault of this package, and keeps its traceback.
     """
     args = _parser().parse_args(argv)
+    args.command_line = shlex.join(["keras-tinytrain", *(sys.argv[1:] if argv is None else argv)])
     try:
         code = args.run(args)
         sys.stdout.flush()  # a reader that has gone is noticed here, not when Python ends

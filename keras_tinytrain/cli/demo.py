@@ -4,10 +4,10 @@ import argparse
 
 from keras_tinytrain._quiet import load_tensorflow
 from keras_tinytrain.cli.demo_settings import DEMOS
-from keras_tinytrain.cli.options import board_argument, json_argument, positive
+from keras_tinytrain.cli.options import board_argument, json_argument, positive, report_argument
 
 SUMMARY = "learn handwritten digits: in Keras, in the exported C++ and on an emulated board"
-EXAMPLE = "demo --task clean --tasks 20 --json"
+EXAMPLE = "demo --report demo.html"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -18,6 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--tasks", type=positive, default=5, help="number of tasks to average over (%(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="seed of the tasks (%(default)s)")
     parser.add_argument("--out", help="keep the bundle of the last task in this folder")
+    report_argument(parser)
     json_argument(parser, "one JSON object instead of tables")
     parser.set_defaults(run=run)
 

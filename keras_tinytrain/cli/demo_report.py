@@ -14,14 +14,16 @@ from keras_tinytrain._text import aligned, duration
 from keras_tinytrain.choose import paper_cost, selection
 from keras_tinytrain.cli.demo_settings import METHODS, DemoSettings
 from keras_tinytrain.cli.demo_task import TaskResult, accounting_of
-from keras_tinytrain.cli.emulated_tables import seconds_on_board
+from keras_tinytrain.cli.emulated_tables import seconds_by_part
+from keras_tinytrain.cli.report import page
+from keras_tinytrain.cli.report.content import Values, board_values, bundle_values, confusion, learning_values, plan_values
 from keras_tinytrain.cli.shades import side_by_side
 from keras_tinytrain.cli.tables import flat_bytes, memory_in_words
 from keras_tinytrain.model.layers import LayerTable, layer_table
 from keras_tinytrain.run.emulation import EmulatedTask
 
 TOLERANCE_POINTS = 3.0  # by how much one task in int8 C++ may differ from float Keras; over 20 tasks the mean stays within 1.5
-_NUM_PICTURES = 4
+_NUM_PICTURES, _NUM_REPORTED = 4, 8
 _NEXT = """\
 Next, with a model and labelled samples of your own:
   keras-tinytrain profile model.keras
@@ -112,7 +114,7 @@ class Demo:
     def board_seconds(self) -> float:
         """Time of one task on the board, as a mean, an estimate."""
         board = self.results[-1].bundle.manifest["board"]
-        return float(np.mean([seconds_on_board(each, board) for each in self.boards]))
+        return float(np.mean([seconds_by_part(each, board)["total"] for each in self.boards]))
 
 
 def _answers(board):
@@ -138,7 +140,7 @@ def show(console: Console, demo: Demo) -> None:
     """Print what came out: a table, a picture, the board's figures, the command to type next."""
     parts = [_task_in_words(demo), accuracy_table(demo)]
     if demo.settings.by_camera:
-        parts.append(picture(demo.results[0]))
+        parts.append(picture(demo.results[-1]))
     parts.append("\n".join(_on_the_board(demo)))
     console.print("\n\n".join(parts), highlight=False, markup=False, soft_wrap=True)
     failed = [name for name, held in demo.checks.items() if not held]
@@ -174,17 +176,22 @@ def accuracy_table(demo: Demo) -> str:
 
 def picture(result: TaskResult) -> str:
     """Digits as the device sees them, of those whose answer learning changed, and both answers."""
+    told, shown = _changed(result, _NUM_PICTURES)
+    captions = [(f"a {truth}, before: {before}", f"after:     {after}") for _, truth, before, after in shown]
+    return "\n".join([told, side_by_side([image for image, *_ in shown], captions)]) if shown else told
+
+
+def _changed(result, most):
+    """(a sentence, [(image, class, answer before, answer after)]) of answers that learning changed, spread over all of them."""
     episode, before, after = result.episode, result.answers["none"], result.answers["runtime"]
     changed = np.flatnonzero(before != after)
-    better = int(np.sum(after[changed] == episode.query_y[changed]))
-    worse = int(np.sum(before[changed] == episode.query_y[changed]))
-    shown = changed[np.linspace(0, len(changed) - 1, min(_NUM_PICTURES, len(changed))).astype(int)]
-    captions = []
-    for query in shown:
-        truth, one, two = (episode.classes[answers[query]] for answers in (episode.query_y, before, after))
-        captions.append((f"a {truth}, before: {one}", f"after:     {two}"[:16]))
-    told = f"Learning changed {len(changed)} of {len(before)} answers of the first task, {better} to right, {worse} to wrong:"
-    return "\n".join([told, side_by_side(episode.query_x[shown], captions)]) if len(shown) else told
+    better, worse = (int(np.sum(answers[changed] == episode.query_y[changed])) for answers in (after, before))
+    told = f"Learning changed {len(changed)} of {len(before)} answers of the last task, {better} to right, {worse} to wrong:"
+    shown = changed[np.linspace(0, len(changed) - 1, min(most, len(changed))).astype(int)]
+    return told, [
+        (episode.query_x[query], *(str(episode.classes[answers[query]]) for answers in (episode.query_y, before, after)))
+        for query in shown
+    ]
 
 
 def _on_the_board(demo):
@@ -196,3 +203,36 @@ def _on_the_board(demo):
         yield f"No board was emulated: {demo.no_board}"
     sram, flash = (memory_in_words(promised[part]["total"], board[f"{part}_bytes"]) for part in ("sram", "flash"))
     yield f"It takes {sram} of SRAM and {flash} of flash, and learns {len(last.delta):,} bytes."
+
+
+def report_values(demo: Demo, command: str) -> Values:
+    """The values of the demo's report: accuracies of all tasks, all else of the last one."""
+    last = demo.results[-1]
+    told, shown = _changed(last, _NUM_REPORTED)
+    counts = {
+        when: confusion(last.episode.query_y, last.answers[method], demo.settings.ways)
+        for when, method in (("before", "none"), ("after", "runtime"))
+    }
+    values = bundle_values(last.bundle, command) | plan_values(last.plan) | learning_values(last.losses, counts)
+    if demo.boards:
+        values |= board_values(demo.boards[-1], last.bundle.manifest["board"])
+    return values | {
+        "title": "Handwritten digits, learned on a board",
+        "summary": _task_in_words(demo),
+        "accuracy": [_reported(demo, method) for method in demo.accuracy_percent],
+        "pictures": {"told": told, "shown": [_pictured(*each) for each in shown]},
+        "commands": {"made by": [command], "next, with a model of your own": [line.strip() for line in _NEXT.splitlines()[1:]]},
+        "checks": {name: bool(held) for name, held in demo.checks.items()},
+    }
+
+
+def _pictured(image, truth, before, after):
+    return {"image": page.picture(image), "truth": truth, "before": before, "after": after}
+
+
+def _reported(demo, method):
+    gain, half = (None, None) if method == "none" else map(_rounded, demo.gain(method))
+    needs, available = demo.training_bytes.get(method), demo.results[-1].bundle.manifest["board"]["sram_bytes"]
+    percent = float(np.mean(demo.accuracy_percent[method]))
+    found = {"method": METHODS[method], "percent": percent, "gain": gain, "half": half, "sram_bytes": needs}
+    return found | {"fits": needs is None or needs <= available}

@@ -16,6 +16,7 @@ from keras_tinytrain.backbones import NanoNet
 from keras_tinytrain.cli import demo_report
 from keras_tinytrain.cli.demo_settings import DEMOS
 from keras_tinytrain.cli.demo_task import STEPS_PER_TASK, TaskResult, draw_task, run_task
+from keras_tinytrain.cli.report.page import check_report, write_report
 from keras_tinytrain.export.boards import board as find_board
 from keras_tinytrain.run.emulation import EmulatedTask, emulate_task
 from keras_tinytrain.run.firmware import CPU, check_tools
@@ -30,17 +31,23 @@ def run(args: argparse.Namespace) -> int:
     start = time.monotonic()
     if args.out is not None and pathlib.Path(args.out).exists():
         raise ValueError(f"{args.out} exists already. Name a folder that does not, or remove it.")
+    if args.report:
+        check_report(args.report)
     console, backbone = Console(stderr=args.json), NanoNet()
     no_board = _why_no_board(args.board)
     with tempfile.TemporaryDirectory(prefix="keras_tinytrain_") as folder:
         results, boards = _run_tasks(args, backbone, pathlib.Path(folder), console, emulate=no_board is None)
         demo = demo_report.Demo(DEMOS[args.task], backbone, results, boards, no_board, time.monotonic() - start)
+        if args.report:
+            write_report(args.report, demo_report.report_values(demo, args.command_line))
         if args.json:
             print(json.dumps(demo.to_json()))
         else:
             demo_report.show(console, demo)
             if args.out is not None:
                 console.print(f"The bundle is in {args.out}: see its README.md.")
+            if args.report:
+                console.print(f"The report is {args.report}: open it in a browser.")
     return 0 if all(demo.checks.values()) else 1
 
 

@@ -3,7 +3,7 @@
 import argparse
 
 from keras_tinytrain._quiet import load_tensorflow
-from keras_tinytrain.cli.options import json_argument, positive, value_arguments
+from keras_tinytrain.cli.options import json_argument, positive, report_argument, value_arguments
 
 SUMMARY = "learn a task on an emulated Cortex-M4F: bytes and instructions"
 EXAMPLE = "emulate demo"
@@ -29,6 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--serial", action="store_true", help="wait at a port for `keras-tinytrain device`")
     value_arguments(parser)
+    report_argument(parser)
     json_argument(parser, "one JSON object instead of tables")
     parser.set_defaults(run=run)
 

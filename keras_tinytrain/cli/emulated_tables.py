@@ -32,8 +32,10 @@ def show(bundle: Bundle, emulated: EmulatedTask, labels: np.ndarray | None) -> N
     console.print(memory_bars(emulated.sram_bytes["total"], emulated.flash_bytes["total"], board))
     console.print(instruction_table(emulated, board["clock_hz"]))
     console.print(f"time: an estimate, {CYCLES_PER_INSTRUCTION} cycles an instruction.")
-    if board["name"] in MILLIAMPERES:
-        console.print(_energy(emulated, board))
+    joules = joules_on_board(emulated, board)
+    if joules is not None:
+        milliamperes = MILLIAMPERES[board["name"]]
+        console.print(f"Energy: {joules:.3f} J at {milliamperes} mA and {VOLTS:.0f} V, the data sheet's for a running CPU.")
     console.print(f"Stack {emulated.stack_bytes:,} B at most, heap {emulated.heap_bytes} B. {_learned(emulated)}")
     if emulated.logits is not None and labels is not None:
         right = np.mean(emulated.logits.argmax(axis=1) == labels)
@@ -90,15 +92,16 @@ def function_table(functions: dict[str, int]) -> Table:
     return table("Instructions by function, on the board", ("function", "instructions", "%"), rows)
 
 
-def _energy(emulated, board):
-    milliamperes = MILLIAMPERES[board["name"]]
-    joules = seconds_on_board(emulated, board) * milliamperes * 1e-3 * VOLTS
-    return f"Energy: {joules:.3f} J at {milliamperes} mA and {VOLTS:.0f} V, the data sheet's for a running CPU."
+def seconds_by_part(emulated: EmulatedTask, board: Mapping) -> dict[str, float]:
+    """Seconds that a task takes on a bundle's manifest["board"], by part and the "total", an estimate."""
+    return {part: _seconds(count, board["clock_hz"]) for part, count in emulated.instructions.items()}
 
 
-def seconds_on_board(emulated: EmulatedTask, board: Mapping) -> float:
-    """Seconds that a whole task takes on a bundle's manifest["board"], an estimate."""
-    return _seconds(emulated.instructions["total"], board["clock_hz"])
+def joules_on_board(emulated: EmulatedTask, board: Mapping) -> float | None:
+    """Energy of a task, an estimate; None where the board's current is not known."""
+    if board["name"] not in MILLIAMPERES:
+        return None
+    return seconds_by_part(emulated, board)["total"] * MILLIAMPERES[board["name"]] * 1e-3 * VOLTS
 
 
 def _seconds(instructions, hertz):

@@ -54,6 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--out", required=True, help="folder to write; must not exist, or --overwrite")
     parser.add_argument("--overwrite", action="store_true", help="replace the folder")
+    options.report_argument(parser)
     options.json_argument(parser, "the promised bytes as JSON")
     parser.set_defaults(run=run)
 
@@ -65,6 +66,10 @@ def run(args: argparse.Namespace) -> int:
     from keras_tinytrain.export import export_tflm
     from keras_tinytrain.plan import Plan
 
+    if args.report:
+        from keras_tinytrain.cli.report.page import check_report
+
+        check_report(args.report)
     model, plan = options.load_model(args), None if args.adaptive else Plan.load(args.plan)
     planned = plan.device if plan else None
     samples = samples_of_model(args, args.calibration, model, planned=planned)
@@ -81,6 +86,11 @@ def run(args: argparse.Namespace) -> int:
             project=args.project,
             overwrite=args.overwrite,
         )
+    if args.report:
+        from keras_tinytrain.cli.report.content import bundle_values
+        from keras_tinytrain.cli.report.page import write_report
+
+        write_report(args.report, bundle_values(bundle, args.command_line))
     _print(bundle, args)
     return 0
 

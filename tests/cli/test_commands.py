@@ -91,9 +91,12 @@ def test_plan_then_export(folder, tmp_path, model, capsys):
     assert (bundle / "trainable.tflite").is_file() and (bundle / "sketch" / "sketch.ino").is_file()
     assert main(write) == 2
     assert "is there already" in capsys.readouterr().err
-    assert main([*write, "--overwrite", "--features", "flash", "--for", "esp-idf"]) == 0
+    assert main([*write, "--overwrite", "--features", "flash", "--for", "esp-idf", "--report", str(tmp_path / "r.html")]) == 0
     assert "model_arena" in capsys.readouterr().out
     assert Bundle.load(bundle).manifest["project"] == "esp-idf"
+    report = json.loads((tmp_path / "r.json").read_text())
+    assert report["memory"]["SRAM"]["total_bytes"] == Bundle.load(bundle).promised_bytes["sram"]["total"]
+    assert report["commands"]["made by"][0].startswith(f"keras-tinytrain export {folder}") and (tmp_path / "r.html").is_file()
     assert main([*write, "--overwrite", "--for", "zephyr", "--sketch", "camera"]) == 2
     assert "sketch='camera' is written for Arduino's libraries" in capsys.readouterr().err
     assert Bundle.load(bundle).promised_bytes["flash"]["features"] > 0

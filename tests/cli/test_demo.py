@@ -17,7 +17,8 @@ from keras_tinytrain.export import Bundle
 def demo(tmp_path_factory):
     """(finished process, folder of the bundle)."""
     folder = tmp_path_factory.mktemp("demo")
-    command = [sys.executable, "-m", "keras_tinytrain", "demo", "--tasks", "1", "--json", "--out", str(folder / "bundle")]
+    command = [sys.executable, "-m", "keras_tinytrain", "demo", "--tasks", "1", "--json"]
+    command += ["--out", str(folder / "bundle"), "--report", str(folder / "report.html")]
     environment = {key: value for key, value in os.environ.items() if key != "TF_CPP_MIN_LOG_LEVEL"}
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True), folder / "bundle"
 
@@ -41,6 +42,16 @@ def test_learning_shows_in_keras_in_cpp_and_on_the_board(demo):
 def test_only_what_tinytrain_trains_fits_the_board(demo):
     needs = json.loads(demo[0].stdout)["training_bytes"]
     assert needs["board"] <= 262_144 < needs["last_layer"] < needs["full_train"]
+
+
+def test_report_tells_what_was_printed(demo):
+    summary, report = json.loads(demo[0].stdout), json.loads((demo[1].parent / "report.json").read_text())
+    told = {row["method"]: round(row["percent"], 2) for row in report["accuracy"]}
+    assert told == {METHODS[method]: percent for method, percent in summary["accuracy_percent"].items()}
+    assert sum(map(sum, report["confusion"]["after"])) == 300 and len(report["losses"]) == 20
+    assert report["layers"]["b6.pw1"]["reason"] and report["more_memory"][0].startswith("+25% memory")
+    assert report["time"]["seconds"]["total"] == pytest.approx(summary["board_seconds"], abs=0.1)
+    assert "data:image/png" in (demo[1].parent / "report.html").read_text()
 
 
 def test_promised_bytes_are_used_and_fit_the_board(demo):

@@ -115,8 +115,10 @@ def test_the_command_prints_the_figures(small, tmp_path, capsys, monkeypatch):
     assert "estimated as MACs x 3.8" in " ".join(printed.err.split())
     _, delta, _ = host_run(bundle, x, y, 1, x[:1])
     assert figures["delta_sha256"] == hashlib.sha256(delta).hexdigest()
-    assert main([*command, "--queries", str(tmp_path / "task.npz")]) == 0
-    table = capsys.readouterr().out
+    assert main([*command, "--queries", str(tmp_path / "task.npz"), "--report", str(tmp_path / "r.html")]) == 0
+    table, report = capsys.readouterr().out, json.loads((tmp_path / "r.json").read_text())
+    assert [sum(map(sum, report["confusion"][when])) for when in ("before", "after")] == [len(x), len(x)]
+    assert len(report["losses"]) == 1 and report["time"]["seconds"]["backward"] > 0
     assert f"{figures['sram_bytes']['total']:,}" in table and "trainable_forward (estimate)" in table
     assert f"{figures['instructions']['backward']:,}" in table and f"of {len(x)} samples" in table
 
