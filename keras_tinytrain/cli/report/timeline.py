@@ -1,6 +1,7 @@
 """The models' arena over one training step of a bundle: bytes alive at each operator, forward and then backward."""
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
 from keras_tinytrain.choose.arena import MicroGraph
@@ -89,7 +90,7 @@ def _backward(bundle: Bundle) -> list[Step]:
     return steps
 
 
-def _gradient_spans(layers) -> dict[int, tuple[int, int]]:
+def _gradient_spans(layers: Sequence[Any]) -> dict[int, tuple[int, int]]:
     """{tensor: (first, last)}: its gradient lives from its last reader back to its producer, as numbers of layers."""
     spans: dict[int, tuple[int, int]] = {}
     for number, layer in enumerate(layers):
@@ -100,7 +101,7 @@ def _gradient_spans(layers) -> dict[int, tuple[int, int]]:
     return spans
 
 
-def _gradient_bytes(tensor) -> int:
+def _gradient_bytes(tensor: Any) -> int:
     """Of float32; 0 where no gradient flows. Of a bottleneck interior some planes exist at a time."""
     channels = tensor.num_planes or tensor.channels
     return 4 * tensor.height * tensor.width * channels if tensor.gradient_offset >= 0 else 0
