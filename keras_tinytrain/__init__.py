@@ -13,6 +13,7 @@ if typing.TYPE_CHECKING:
     from keras_tinytrain.model.fold import fold_batch_norm
     from keras_tinytrain.model.layers import layer_table
     from keras_tinytrain.plan import Budget, LayerPlan, Plan
+    from keras_tinytrain.profiling import profile
 
 __version__ = "0.2.0.dev0"
 
@@ -28,6 +29,7 @@ _HOMES = {
     "adapt": "fewshot.adaptation",
     "fold_batch_norm": "model.fold",
     "layer_table": "model.layers",
+    "profile": "profiling",
 }
 __all__ = [
     "Budget",
@@ -39,5 +41,6 @@ __all__ = [
     "adapt",
     "fold_batch_norm",
     "layer_table",
+    "profile",
 ]
 __getattr__, __dir__ = lazy_names(__name__, _HOMES)

@@ -32,6 +32,7 @@ SLOW = (
     "choose/test_promises.py",
     "cli/test_demo.py",
     "cli/test_examples.py",
+    "cli/test_profile.py",
     "cli/test_readme.py",
     "cli/test_route.py",
     "export/test_board_arenas.py",

@@ -1,4 +1,4 @@
-"""The command line: `keras-tinytrain demo | plan | export | check | emulate | device | benchmark | metatrain`."""
+"""The command line: `keras-tinytrain demo | profile | plan | export | check | emulate | device | benchmark | metatrain`."""
 
 import argparse
 import contextlib
@@ -9,13 +9,14 @@ import sys
 
 import keras_tinytrain
 from keras_tinytrain._text import first_paragraph
-from keras_tinytrain.cli import benchmark, check, demo, device, emulate, export, metatrain, plan
+from keras_tinytrain.cli import benchmark, check, demo, device, emulate, export, metatrain, plan, profile
 from keras_tinytrain.cli.options import remark
 
-_COMMANDS = (demo, plan, export, check, emulate, device, benchmark, metatrain)
+_COMMANDS = (demo, profile, plan, export, check, emulate, device, benchmark, metatrain)
 _EXAMPLES = """examples:
   keras-tinytrain demo
   keras-tinytrain demo --tasks 20 --json
+  keras-tinytrain profile model.keras
   keras-tinytrain plan backbone.keras --samples task.npz --board nano33ble --compute 0.15 --out plan.json
   keras-tinytrain export backbone.keras --plan plan.json --calibration task.npz --board nano33ble --out bundle/
   keras-tinytrain metatrain --data omniglot_background.npz --out weights.npz --seed 0

@@ -154,10 +154,10 @@ def show(console: Console, demo: Demo) -> None:
 def _task_in_words(demo):
     settings, num_queries = demo.settings, len(demo.results[0].episode.query_y)
     seen = "in uneven light, by a noisy camera" if settings.by_camera else "scanned cleanly"
+    num_tasks = f"{len(demo.results)} task{'s' if len(demo.results) > 1 else ''}"
     return (
-        f"A network that was trained on letters meets digits, {seen}.\n"
-        f"Tasks: {len(demo.results)}. Each has {settings.ways} classes, {settings.shots} samples of each to learn from, "
-        f"{num_queries} others to answer."
+        f"A network trained on letters meets digits, {seen}.\n"
+        f"{num_tasks}: {settings.ways} classes, {settings.shots} samples of each to learn, {num_queries} others to answer."
     )
 
 
@@ -202,7 +202,7 @@ def _on_the_board(demo):
     else:
         yield f"No board was emulated: {demo.no_board}"
     sram, flash = (memory_in_words(promised[part]["total"], board[f"{part}_bytes"]) for part in ("sram", "flash"))
-    yield f"It takes {sram} of SRAM and {flash} of flash, and learns {len(last.delta):,} bytes."
+    yield f"It takes {sram} SRAM and {flash} flash, and learns {len(last.delta):,} bytes."
 
 
 def report_values(demo: Demo, command: str) -> Values:

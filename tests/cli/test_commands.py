@@ -44,7 +44,9 @@ def test_version_and_help_are_quick():
     assert "tensorflow" not in done.stderr
 
 
-@pytest.mark.parametrize("command", ["demo", "plan", "export", "check", "emulate", "device", "benchmark", "metatrain"])
+@pytest.mark.parametrize(
+    "command", ["demo", "profile", "plan", "export", "check", "emulate", "device", "benchmark", "metatrain"]
+)
 def test_every_command_has_help_with_an_example(command, capsys):
     with pytest.raises(SystemExit) as stop:
         main([command, "--help"])
@@ -53,7 +55,7 @@ def test_every_command_has_help_with_an_example(command, capsys):
 
 
 COMMANDS = [
-    *([command] for command in ("demo", "plan", "export", "check", "emulate", "device", "benchmark", "metatrain")),
+    *([command] for command in ("demo", "profile", "plan", "export", "check", "emulate", "device", "benchmark", "metatrain")),
     *(["benchmark", name] for name in ("cost", "accuracy", "device", "emulated", "timing", "step")),
 ]
 
