@@ -43,9 +43,9 @@ def forward_work(graph: MicroGraph, kernels: str) -> Work:
 
 
 def operator_work(operator: Operator, kernels: str) -> Work:
-    """Of one operator. One that no price is known of is taken for an addition."""
+    """Of one operator. One that no price is known of is taken for an addition, unknown kernels for the reference kernels."""
     group, counts = _counts(operator)
-    prices = PRICES[kernels]
+    prices = PRICES.get(kernels, PRICES["reference"])
     found = prices.get(group, prices["ADD"])
     instructions, cycles = (sum(count * price[i] for count, price in zip(counts, found)) for i in range(2))
     return Work(round(instructions), round(cycles))
@@ -69,7 +69,14 @@ def _convolution(op: Operator, outputs: int) -> tuple[str, tuple[int, ...]]:
     depth = taps * op.input[-1]
     if taps == 1 and op.strides == (1, 1):
         rest, odd = depth % 16, depth % 4
-        return "pointwise", (outputs, outputs * (depth - rest), outputs * (rest - odd), outputs * odd, channels * depth, channels)
+        return "pointwise", (
+            outputs,
+            outputs * (depth - rest),
+            outputs * (rest - odd),
+            outputs * odd,
+            channels * depth,
+            channels,
+        )
     return "convolution", (outputs, outputs * depth, positions * depth, positions * taps, outputs * (depth % 4))
 
 

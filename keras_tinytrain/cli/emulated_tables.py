@@ -9,13 +9,12 @@ from rich.markup import escape
 from rich.table import Table
 
 from keras_tinytrain._text import duration
+from keras_tinytrain.choose.forward_work import Work
 from keras_tinytrain.cli.tables import memory_bars, table
 from keras_tinytrain.export import Bundle
 from keras_tinytrain.run.emulation import EmulatedTask
+from keras_tinytrain.run.task_profile import TaskProfile
 
-# An assumption between 1 and 2 cycles. The Cortex-M4's Technical Reference Manual: 1 for arithmetic, integer or float, 2 for a
-# load that stands alone, 2 to 4 for a taken branch, 14 for a float division; a flash that keeps the core waiting adds to it.
-CYCLES_PER_INSTRUCTION = 1.4
 MILLIAMPERES = {"nano33ble": 3.3}  # nRF52840 Product Specification: CPU running from flash at 64 MHz, DC/DC regulator, 3 V
 VOLTS = 3.0
 _MEMORIES = {"sram": "SRAM", "flash": "Flash"}
@@ -31,7 +30,9 @@ def show(bundle: Bundle, emulated: EmulatedTask, labels: np.ndarray | None) -> N
         console.print(memory_table(memory, bundle.promised_bytes[memory], used))
     console.print(memory_bars(emulated.sram_bytes["total"], emulated.flash_bytes["total"], board))
     console.print(instruction_table(emulated, board["clock_hz"]))
-    console.print(f"time: an estimate, {CYCLES_PER_INSTRUCTION} cycles an instruction.")
+    console.print(
+        "Time: by Arm's table of a Cortex-M4's cycles, with waits for flash. See docs/results.md for how near that comes."
+    )
     joules = joules_on_board(emulated, board)
     if joules is not None:
         milliamperes = MILLIAMPERES[board["name"]]
@@ -44,8 +45,10 @@ def show(bundle: Bundle, emulated: EmulatedTask, labels: np.ndarray | None) -> N
         chosen = ", ".join(f"{layer.name} {len(layer.channels)}" for layer in emulated.plan.layers)
         console.print(f"Chosen on the board, channels: {chosen}.")
     console.print(f"Delta: {len(emulated.delta):,} B, SHA-256 {emulated.delta_sha256}")
-    if emulated.functions is not None:
-        console.print(function_table(emulated.functions))
+    if emulated.profile is not None:
+        console.print(kind_table(emulated.profile, board["clock_hz"]))
+        console.print(layer_table(emulated.profile, board["clock_hz"]))
+        console.print(function_table(emulated.profile))
 
 
 def memory_table(memory: str, promised: dict[str, int], used: dict[str, int]) -> Table:
@@ -77,24 +80,56 @@ def instruction_table(emulated: EmulatedTask, clock_hz: int) -> Table:
     rows = []
     for part, count in emulated.instructions.items():
         label = f"{part} (estimate)" if emulated.forward_is_estimated and part.endswith(_FORWARD) else part
-        rows.append((label, f"{count:,}", duration(_seconds(count, clock_hz))))
+        rows.append((label, f"{count:,}", duration(emulated.cycles[part] / clock_hz)))
     return table("Instructions of the task", ("part", "instructions", f"time at {clock_hz / 1e6:.0f} MHz"), rows)
 
 
-def function_table(functions: dict[str, int]) -> Table:
+def kind_table(profile: TaskProfile, clock_hz: int) -> Table:
+    """Each kind of work: instructions, time, cycles an instruction, and the share of the time that waits for flash."""
+    rows = [
+        (kind, *_cells(work, clock_hz), f"{100 * work.stalls / max(1, work.cycles):.0f}")
+        for kind, work in profile.kinds.items()
+    ]
+    headings = ("kind of work", "instructions", "time", "cycles an instruction", "% waiting for flash")
+    return table("By kind of work", headings, rows)
+
+
+def layer_table(profile: TaskProfile, clock_hz: int) -> Table:
+    """The time of each kind of work, layer by layer."""
+    kinds = [kind for kind, layers in profile.layers.items() if len(layers) > 1]
+    names = list(dict.fromkeys(name for kind in kinds for name in profile.layers[kind]))
+    rows = [(name, *(_time(profile.layers[kind].get(name), clock_hz) for kind in kinds)) for name in names]
+    return table("Time by layer", ("layer", *kinds), rows)
+
+
+def function_table(profile: TaskProfile) -> Table:
     """Instructions of each function without its callees; the host's forward passes are not among them."""
-    total = sum(functions.values())
-    shown = {name: count for name, count in functions.items() if count >= _SMALLEST_SHARE * total}
-    num_others = len(functions) - len(shown)
-    counts = {**shown, f"{num_others} others": total - sum(shown.values()), "total": total}
-    named = ((escape(name.replace("(anonymous namespace)::", "")), count) for name, count in counts.items())
-    rows = [(name, f"{count:,}", f"{100 * count / total:.1f}") for name, count in named]
-    return table("Instructions by function, on the board", ("function", "instructions", "%"), rows)
+    functions = profile.functions
+    total = sum(work.instructions for work in functions.values())
+    shown = {name: work for name, work in functions.items() if work.instructions >= _SMALLEST_SHARE * total}
+    rest = sum((work for name, work in functions.items() if name not in shown), Work())
+    all_work = sum(functions.values(), Work())
+    counts = {**shown, f"{len(functions) - len(shown)} others": rest, "total": all_work}
+    named = ((escape(name.replace("(anonymous namespace)::", "")), work) for name, work in counts.items())
+    rows = [(name, f"{work.instructions:,}", f"{100 * work.instructions / total:.1f}", _ratio(work)) for name, work in named]
+    return table("Instructions by function, on the board", ("function", "instructions", "%", "cycles an instruction"), rows)
+
+
+def _cells(work, clock_hz):
+    return f"{work.instructions:,}", duration(work.cycles / clock_hz), _ratio(work)
+
+
+def _ratio(work):
+    return f"{work.cycles / work.instructions:.2f}" if work.instructions else "-"
+
+
+def _time(work, clock_hz):
+    return "-" if work is None else duration(work.cycles / clock_hz)
 
 
 def seconds_by_part(emulated: EmulatedTask, board: Mapping) -> dict[str, float]:
     """Seconds that a task takes on a bundle's manifest["board"], by part and the "total", an estimate."""
-    return {part: _seconds(count, board["clock_hz"]) for part, count in emulated.instructions.items()}
+    return {part: cycles / board["clock_hz"] for part, cycles in emulated.cycles.items()}
 
 
 def joules_on_board(emulated: EmulatedTask, board: Mapping) -> float | None:
@@ -102,10 +137,6 @@ def joules_on_board(emulated: EmulatedTask, board: Mapping) -> float | None:
     if board["name"] not in MILLIAMPERES:
         return None
     return seconds_by_part(emulated, board)["total"] * MILLIAMPERES[board["name"]] * 1e-3 * VOLTS
-
-
-def _seconds(instructions, hertz):
-    return instructions * CYCLES_PER_INSTRUCTION / hertz
 
 
 def _learned(emulated):

@@ -21,7 +21,7 @@ from keras_tinytrain.cli.samples import samples_of_bundle, spread
 from keras_tinytrain.export import Bundle
 from keras_tinytrain.plan import Budget
 from keras_tinytrain.run import HostRuntime
-from keras_tinytrain.run.emulation import INSTRUCTIONS_PER_MAC, emulate_task
+from keras_tinytrain.run.emulation import emulate_task
 from keras_tinytrain.run.emulator import EmulatedBoard
 from keras_tinytrain.run.firmware import build_firmware
 
@@ -78,7 +78,7 @@ def _emulate(args):
 
 _ESTIMATE_NOTE = (
     "Forward passes ran on the host with the board's weights (no TFLM_INCLUDE_DIRS and TFLM_LIBRARY): their instructions are "
-    f"estimated as MACs x {INSTRUCTIONS_PER_MAC}, and TensorFlow Lite Micro's code is not in the flash."
+    "estimated from the shapes of their operators, and TensorFlow Lite Micro's code is not in the flash."
 )
 
 

@@ -13,9 +13,11 @@ import typing
 DIVISION_CYCLES = 7  # SDIV, UDIV: 2 to 12, by the number of leading ones and zeros of the operands
 LOADS, INDIRECT, CALL = 0x20, 0x40, 0x80  # of a cost, as profiler.c has them; cycles in the lowest five bits
 _SOURCE = re.compile(r"^\s*([0-9a-f]+):\t([a-z][a-z0-9.]*)\s*([^;@<]*)")
-_CONDITIONS = "eq ne cs cc mi pl vs vc hi ls ge lt gt le hs lo".split()
+_CONDITIONS = ["eq", "ne", "cs", "cc", "mi", "pl", "vs", "vc", "hi", "ls", "ge", "lt", "gt", "le", "hs", "lo"]
 _BRANCHES, _TIMED = ("b", "bl", "bx", "blx"), ("ldr", "str", "ldm", "stm", "pop", "pus", "sdi", "udi")
-_MULTIPLE = tuple("ldm ldmia ldmdb stm stmia stmdb push pop vldm vldmia vstm vstmia vpush vpop".split())
+_MULTIPLE = tuple(
+    ["ldm", "ldmia", "ldmdb", "stm", "stmia", "stmdb", "push", "pop", "vldm", "vldmia", "vstm", "vstmia", "vpush", "vpop"]
+)
 _FLOATS = {"vdiv": 14, "vsqrt": 14, "vmla": 3, "vmls": 3, "vnmla": 3, "vnmls": 3, "vfma": 3, "vfms": 3, "vfnma": 3, "vfnms": 3}
 _ARITHMETIC = ("vadd", "vsub", "vmul", "vnmul", "vcvt", "vdiv", "vsqrt", "vmla", "vmls", "vfma", "vfms")
 _SINGLE = re.compile(r"^(v?ldr|v?str)(b|h|sb|sh|t|ex)?$")
@@ -108,7 +110,11 @@ def _single_cycles(now: Instruction, before: Instruction) -> int:
 
 def _writes_early(before: Instruction) -> bool:
     """Whether its result is one of arithmetic: an address that needs it comes a cycle later."""
-    return not _SINGLE.match(before.name) and before.name[0] not in "vbc" and before.name not in ("push", "pop", "it", "tst", "nop")
+    return (
+        not _SINGLE.match(before.name)
+        and before.name[0] not in "vbc"
+        and before.name not in ("push", "pop", "it", "tst", "nop")
+    )
 
 
 def _is_load(instruction: Instruction) -> bool:
@@ -144,6 +150,13 @@ def _num_listed(operands: str) -> int:
 
 def _kind(now: Instruction) -> int:
     loads = LOADS if now.name.startswith(("ldr", "vldr", "ldm", "vldm")) else 0
-    to_pc = "pc" in _REGISTER.findall(now.operands.partition("[")[0]) and now.name in ("pop", "ldr", "ldm", "ldmia", "mov", "add")
+    to_pc = "pc" in _REGISTER.findall(now.operands.partition("[")[0]) and now.name in (
+        "pop",
+        "ldr",
+        "ldm",
+        "ldmia",
+        "mov",
+        "add",
+    )
     indirect = INDIRECT if now.name in ("bx", "blx", "tbb", "tbh") or to_pc else 0
     return loads | indirect | (CALL if now.name in ("bl", "blx") else 0)

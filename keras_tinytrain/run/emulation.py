@@ -11,19 +11,22 @@ import typing
 
 import numpy as np
 
+from keras_tinytrain.choose.forward_work import Work
 from keras_tinytrain.data.labels import check_labels
 from keras_tinytrain.delta import Delta
 from keras_tinytrain.export.bundle_folder import Bundle
-from keras_tinytrain.export.tflite.macs import forward_macs
 from keras_tinytrain.plan import Budget, Plan
 from keras_tinytrain.run.bundle_runtime import selection_limits
+from keras_tinytrain.run.cortex_m4 import NRF52840, Flash
 from keras_tinytrain.run.emulator import EmulatedBoard, Tell
 from keras_tinytrain.run.firmware import build_firmware, check_tools
 from keras_tinytrain.run.profiler import Profiler
 from keras_tinytrain.run.quantise import quantise_samples
+from keras_tinytrain.run.task_profile import FORWARD, TaskProfile, forward_layers, num_rows, task_profile
 from keras_tinytrain.run.users_tflm import users_tflm
 
-INSTRUCTIONS_PER_MAC = 3.8  # CMSIS-NN's int8 convolutions: 27.1 M instructions for person_detect's 7.1 M MACs
+# Cycles an instruction where they are not counted: of the demo's and MCUNet's tasks with a profile.
+CYCLES_PER_INSTRUCTION = {"samples": 1.4, "selection": 1.4, "backward": 1.4, "update": 1.4}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,6 +37,7 @@ class EmulatedTask:
         sram_bytes, flash_bytes: bytes in use by part, and the "total".
         instructions: of adding the samples and training, by part, and the "total". Forward passes ("frozen_forward",
             "trainable_forward") are counted where the firmware had TFLM, else estimated, see `forward_is_estimated`.
+        cycles: the same in cycles of a Cortex-M4: counted with a profile, else estimated from the instructions.
         stack_bytes: the largest stack.
         heap_bytes: what was asked of the heap, which grants nothing: 0.
         plan: the channels that were trained.
@@ -42,12 +46,13 @@ class EmulatedTask:
         logits: (N, num_classes) of the queries; None where there were none.
         calls: number of forward passes by part.
         leave_one_out: float32 (N, num_classes), scores of each sample by the closed form without it; None where it was trained.
-        functions: instructions by function, without its callees and without the host's work; None where not asked for.
+        profile: where the cycles went; None where not asked for.
     """
 
     sram_bytes: dict[str, int]
     flash_bytes: dict[str, int]
     instructions: dict[str, int]
+    cycles: dict[str, int]
     stack_bytes: int
     heap_bytes: int
     plan: Plan
@@ -56,8 +61,8 @@ class EmulatedTask:
     logits: np.ndarray | None
     calls: dict[str, int]
     forward_is_estimated: bool
-    functions: dict[str, int] | None = None
     leave_one_out: np.ndarray | None = None
+    profile: TaskProfile | None = None
 
     @property
     def delta_sha256(self) -> str:
@@ -66,9 +71,9 @@ class EmulatedTask:
 
     def to_json(self) -> dict[str, typing.Any]:
         """The figures by which two runs can be compared."""
-        names = ("sram_bytes", "flash_bytes", "instructions", "stack_bytes", "heap_bytes", "delta_sha256")
+        names = ("sram_bytes", "flash_bytes", "instructions", "cycles", "stack_bytes", "heap_bytes", "delta_sha256")
         figures = {name: getattr(self, name) for name in names}
-        return figures if self.functions is None else {**figures, "functions": self.functions}
+        return figures if self.profile is None else {**figures, **self.profile.to_json()}
 
 
 def emulate_task(
@@ -82,6 +87,7 @@ def emulate_task(
     program: pathlib.Path | None = None,
     profile: bool = False,
     solve: bool = False,
+    flash: Flash = NRF52840,
     progress: Tell | None = None,
 ) -> EmulatedTask:
     """Learn labelled samples on the emulated board.
@@ -94,7 +100,8 @@ def emulate_task(
         budget: of a bundle with candidates: the limits within which the board chooses; None: all that it was exported for.
         program: what `build_firmware` made of the bundle; None: it is built here.
         solve: whether to solve the closed-form head and train nothing (bundles exported with head="ridge").
-        profile: whether to count instructions by function; it needs a C compiler for this machine.
+        profile: whether to count cycles, by function, kind of work and layer; it needs a C compiler for this machine.
+        flash: of the board, for its cycles.
         progress: called as progress(text) when a step begins.
 
     Raises:
@@ -115,16 +122,15 @@ def emulate_task(
     with tempfile.TemporaryDirectory(prefix="keras_tinytrain_") as folder:
         tell("compiling the firmware")
         program = program or build_firmware(bundle, folder)
-        profiler = Profiler(program, folder) if profile else None
+        profiler = Profiler(program, folder, num_layers=num_rows(bundle), flash=flash) if profile else None
         with EmulatedBoard(bundle, program, tell, profiler=profiler) as board:
             board.start(iterations)
             left_out = _learn(board, bundle, images, labels, None if solve else budget, tell, solve)
             logits = None if queries is None else _answers(board, quantise_samples(bundle.input, queries), tell)
             delta = board.ask(b"d")
             report = dict(line.rsplit(" ", 1) for line in board.ask(b"r").decode().splitlines())
-        functions = profiler.functions() if profiler else None
-    task = _task(bundle, {name: int(value) for name, value in report.items()}, delta, board.losses, logits)
-    return dataclasses.replace(task, functions=functions, leave_one_out=left_out)
+    task = _task(bundle, {name: int(value) for name, value in report.items()}, delta, board.losses, logits, profiler)
+    return dataclasses.replace(task, leave_one_out=left_out)
 
 
 def _learn(
@@ -149,22 +155,33 @@ def _answers(board: EmulatedBoard, images: np.ndarray, tell: Tell) -> np.ndarray
     return np.stack([np.frombuffer(board.ask(b"p" + image.tobytes()), np.float32) for image in images])
 
 
-def _task(bundle: Bundle, report: dict[str, int], delta: bytes, losses: list[float], logits: np.ndarray | None) -> EmulatedTask:
-    """Figures by part. Forward passes that the host ran are estimated from their multiply-accumulates."""
+def _task(
+    bundle: Bundle,
+    report: dict[str, int],
+    delta: bytes,
+    losses: list[float],
+    logits: np.ndarray | None,
+    profiler: Profiler | None,
+) -> EmulatedTask:
+    """Figures by part. Forward passes that the host ran are estimated from the shapes of their operators."""
     groups: dict[str, dict[str, int]] = {group: {} for group in ("sram", "flash", "instructions", "calls")}
     for name, value in report.items():
         group, _, part = name.partition(".")
         if part:
             groups[group][part] = value
     estimated = users_tflm() is None
+    profile = task_profile(profiler, bundle, groups["calls"], estimated=estimated) if profiler else None
+    passes = {part: sum(forward_layers(bundle, part).values(), Work()) for part in FORWARD}
     if estimated:
-        macs = {"frozen_forward": forward_macs(bundle.frozen), "trainable_forward": forward_macs(bundle.trainable)}
-        for part, num_macs in macs.items():
-            groups["instructions"][part] = round(groups["calls"][part] * num_macs * INSTRUCTIONS_PER_MAC)
+        groups["instructions"] |= {part: work.instructions * groups["calls"][part] for part, work in passes.items()}
+    cycles = {
+        part: round(count * _cycles_per_instruction(part, passes, profile)) for part, count in groups["instructions"].items()
+    }
     return EmulatedTask(
         sram_bytes=_with_total(groups["sram"]),
         flash_bytes=_with_total(groups["flash"]),
         instructions=_with_total(groups["instructions"]),
+        cycles=_with_total(cycles),
         stack_bytes=report["sram.stack"],
         heap_bytes=report["heap"],
         plan=Plan(tuple(layer for layer in Delta.from_bytes(delta).plan.layers if layer.name in bundle.manifest["trained"])),
@@ -173,7 +190,16 @@ def _task(bundle: Bundle, report: dict[str, int], delta: bytes, losses: list[flo
         logits=logits,
         calls=groups["calls"],
         forward_is_estimated=estimated,
+        profile=profile,
     )
+
+
+def _cycles_per_instruction(part: str, passes: dict[str, Work], profile: TaskProfile | None) -> float:
+    if profile is not None:
+        return profile.cycles_per_instruction(part)
+    if part in passes:
+        return passes[part].cycles / max(1, passes[part].instructions)
+    return CYCLES_PER_INSTRUCTION[part]
 
 
 def _with_total(parts: dict[str, int]) -> dict[str, int]:

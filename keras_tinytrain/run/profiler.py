@@ -6,10 +6,10 @@ import os
 import pathlib
 import shutil
 import subprocess
-import typing
 
 import numpy as np
 
+from keras_tinytrain.choose.forward_work import Work
 from keras_tinytrain.run import cortex_m4
 from keras_tinytrain.run.firmware import EMULATOR
 from keras_tinytrain.tflm_runtime import firmware_dir
@@ -29,14 +29,6 @@ KINDS = {
 }
 _NUM_KINDS, _NUM_STEPS, _STEP = 8, 256, 0x80  # as in profiler.c
 _ENDS_A_STEP = ("MicroAllocator::ResetTempAllocations",)  # which TensorFlow Lite Micro calls after each operator
-
-
-class Work(typing.NamedTuple):
-    """What a part of a program took; `stalls` are those of its cycles in which it waited for flash."""
-
-    instructions: int
-    cycles: int
-    stalls: int = 0
 
 
 class Profiler:
@@ -87,8 +79,7 @@ class Profiler:
     def functions(self) -> dict[str, Work]:
         """By function, without its callees, in decreasing order of instructions. Functions of one name are counted together."""
         parts = [self._by_function(self._counts[i * self._num : (i + 1) * self._num]) for i in range(2)]
-        found = {name: Work(count, parts[1][name]) for name, count in parts[0].most_common() if count}
-        return found
+        return {name: Work(count, parts[1][name]) for name, count in parts[0].most_common() if count}
 
     def kinds(self) -> dict[str, dict[int, Work]]:
         """By kind of work (the keys of KINDS) and step: the row in the tables of layers, or the operator of a forward pass."""
@@ -135,7 +126,7 @@ def _kinds(bounds: np.ndarray, names: list[str]) -> np.ndarray:
     kinds = np.zeros((bounds[-1] - bounds[0]) // 2, np.uint8)
     numbers = {ending: number for number, endings in enumerate(KINDS.values()) for ending in endings}
     for address, name in zip(bounds, names):
-        found = [number for ending, number in ({end: _STEP for end in _ENDS_A_STEP} | numbers).items() if name.endswith(ending)]
+        found = [number for ending, number in (dict.fromkeys(_ENDS_A_STEP, _STEP) | numbers).items() if name.endswith(ending)]
         kinds[(address - bounds[0]) // 2] = found[0] if found else 0
     return kinds
 

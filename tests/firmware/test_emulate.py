@@ -8,16 +8,17 @@ import numpy as np
 import pytest
 from models import images, labelled_images, pooled_net, tiny_net
 
+from keras_tinytrain.choose.forward_work import forward_work
 from keras_tinytrain.cli import emulated_task, main
 from keras_tinytrain.export import TrainingSettings, board, export_tflm
-from keras_tinytrain.export.tflite.macs import forward_macs
+from keras_tinytrain.export.tflite.micro_graph import micro_graph
 from keras_tinytrain.plan import LayerPlan, Plan
 from keras_tinytrain.run import HostRuntime
-from keras_tinytrain.run.emulation import INSTRUCTIONS_PER_MAC, emulate_task
+from keras_tinytrain.run.emulation import emulate_task
 from keras_tinytrain.run.emulator import EmulatedBoard
 from keras_tinytrain.run.firmware import build_firmware
 
-KEYS = {"sram_bytes", "flash_bytes", "instructions", "stack_bytes", "heap_bytes", "delta_sha256"}
+KEYS = {"sram_bytes", "flash_bytes", "instructions", "cycles", "stack_bytes", "heap_bytes", "delta_sha256"}
 NANO = board("nano33ble")
 WAYS, SHOTS = 3, 2
 CASES = {  # model, trained channels, head, views
@@ -74,7 +75,9 @@ def test_instructions_are_those_of_the_task(digits, learned):
     parts = learned.instructions
     assert parts["total"] == sum(parts.values()) - parts["total"]
     for part, model in (("frozen_forward", bundle.frozen), ("trainable_forward", bundle.trainable)):
-        assert parts[part] == round(learned.calls[part] * forward_macs(model) * INSTRUCTIONS_PER_MAC) > 0
+        work = forward_work(micro_graph(model), "arduino")
+        assert parts[part] == learned.calls[part] * work.instructions > 0
+        assert learned.cycles[part] == learned.calls[part] * work.cycles > parts[part]
     num_weights = sum(digits[0].manifest["trained"].values())
     assert parts["backward"] > 25 * 100_000 and parts["update"] > 20 * num_weights
     assert parts["update"] < parts["backward"]
@@ -112,7 +115,7 @@ def test_the_command_prints_the_figures(small, tmp_path, capsys, monkeypatch):
     printed = capsys.readouterr()
     figures = json.loads(printed.out)
     assert set(figures) == KEYS
-    assert "estimated as MACs x 3.8" in " ".join(printed.err.split())
+    assert "estimated from the shapes of their operators" in " ".join(printed.err.split())
     _, delta, _ = host_run(bundle, x, y, 1, x[:1])
     assert figures["delta_sha256"] == hashlib.sha256(delta).hexdigest()
     assert main([*command, "--queries", str(tmp_path / "task.npz"), "--report", str(tmp_path / "r.html")]) == 0
