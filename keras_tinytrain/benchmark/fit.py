@@ -10,7 +10,7 @@ from concurrent import futures
 
 from rich.progress import track
 
-from keras_tinytrain._text import aligned
+from keras_tinytrain._text import aligned, duration
 from keras_tinytrain.benchmark import allocator
 from keras_tinytrain.benchmark.accuracy import parse_rate
 from keras_tinytrain.benchmark.accuracy_tables import Accuracies, accuracy_table, domain_table, shared_tasks
@@ -102,11 +102,11 @@ def report(rows: Sequence[dict[str, str]], methods: Sequence[str]) -> str:
     accuracies = Accuracies(rows)
     tables = [accuracy_table(accuracies, methods)]
     tables += [domain_table(accuracies, methods, reference) for reference in ("head", "full") if reference in accuracies]
-    lines = [("cost of a fit, on tasks of all methods", "weights", "seconds", "peak MiB")]
+    lines = [("cost of a fit, on tasks of all methods", "weights", "time", "peak MiB")]
     shared = Accuracies(shared_tasks(rows))
     for method in (method for method in methods if method in shared):
         weights, seconds, peak = (shared.average(method, field) for field in ("trained_weights", "seconds", "peak_bytes"))
-        lines.append((method, f"{weights:,.0f}", f"{seconds:.1f}", f"{peak / 2**20:.0f}"))
+        lines.append((method, f"{weights:,.0f}", duration(seconds), f"{peak / 2**20:.0f}"))
     return "\n\n".join([*tables, aligned(lines)])
 
 

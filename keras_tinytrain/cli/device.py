@@ -4,6 +4,7 @@ import argparse
 import os
 
 from keras_tinytrain._quiet import load_tensorflow
+from keras_tinytrain._text import duration
 from keras_tinytrain.cli.options import value_arguments
 
 SUMMARY = "teach a board that runs a bundle's sketch, over its serial port"
@@ -64,7 +65,8 @@ def _train(board, args, bundle):
         losses = board.train(
             lambda iteration, loss: progress.update(bar, description=f"iteration {iteration}, loss {loss:.4f}")
         )
-    print(f"{len(losses)} iterations" + (f", loss {losses[0]:.4f} to {losses[-1]:.4f}" if losses else ""))
+    change = f" in {duration(board.train_seconds)}, loss {losses[0]:.4f} to {losses[-1]:.4f}" if losses else ""
+    print(f"{len(losses)} iterations{change}")
     print(f"Trained channels: {_in_words(board.status()['plan'])}")
 
 

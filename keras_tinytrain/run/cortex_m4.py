@@ -126,7 +126,7 @@ def _updates(instruction: Instruction) -> bool:
 
 
 def _float_cycles(now: Instruction) -> int:
-    moves_two = now.name == "vmov" and len(_REGISTER.findall(now.operands)) == 3
+    moves_two = now.name == "vmov" and len(_REGISTER.findall(now.operands)) > 2
     return 2 if moves_two else _FLOATS.get(now.name, 1)
 
 

@@ -54,6 +54,7 @@ class Device:
         self._serial = serial.serial_for_url(port, baudrate=baudrate, timeout=0.1, write_timeout=_QUIET_SECONDS)
         self._lines = Lines(self._serial)
         self._answer_seconds = answer_seconds
+        self.train_seconds = 0.0
         try:
             self._await(port, patience, serial.SerialTimeoutException)
             self._serial.write_timeout = answer_seconds
@@ -111,7 +112,10 @@ class Device:
         return read_number(self._ask(f"TEACH {int(label)}")[-1], "samples")
 
     def train(self, progress: Progress | None = None) -> list[float]:
-        """Train on the board's samples; `progress(iteration, loss)` is called after each. Returns the loss before each iteration."""
+        """Train on the board's samples; `progress(iteration, loss)` is called after each. Returns the loss before each iteration.
+
+        `train_seconds` says afterwards how long it took, by the board's own clock.
+        """
         losses: list[float] = []
         last = ""
         for last in self._answers("TRAIN"):
@@ -122,7 +126,7 @@ class Device:
                     progress(iteration, loss)
             elif last.startswith("PLAN "):
                 read_plan(last)
-        read_number(last, "milliseconds")
+        self.train_seconds = read_number(last, "milliseconds") / 1000
         return losses
 
     def solve(self) -> float:

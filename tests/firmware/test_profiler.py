@@ -1,4 +1,4 @@
-"""Instructions by function: exact where their number is known, and in all what the board's own counter says."""
+"""Instructions and cycles by function, kind of work and layer: exact where known, and in all what the board's own counter says."""
 
 import functools
 import json
@@ -9,14 +9,16 @@ import subprocess
 
 import pytest
 
+from keras_tinytrain.choose.forward_work import Work
 from keras_tinytrain.cli import emulated_task, main
 from keras_tinytrain.export import board
-from keras_tinytrain.run import profiler
+from keras_tinytrain.run import cortex_m4, profiler
 from keras_tinytrain.run.emulation import emulate_task
 from keras_tinytrain.run.emulator import COMMAND, EmulatedBoard
 from keras_tinytrain.run.firmware import build_firmware, build_program
 from keras_tinytrain.run.profiler import Profiler
 from keras_tinytrain.run.quantise import quantise_samples
+from keras_tinytrain.run.task_profile import num_rows
 from keras_tinytrain.tflm_runtime import firmware_dir, sources
 
 SOURCE = pathlib.Path(__file__).with_name("board_check.cpp")
@@ -43,6 +45,24 @@ def test_a_loop_is_counted_exactly_and_as_by_the_board(loop, tmp_path):
     assert 60_000_000 <= counted <= 60_000_002  # the number of rounds may be loaded within
 
 
+def test_a_loop_takes_the_cycles_of_the_manual(loop, tmp_path):
+    """Three instructions a round: subtraction, comparison or test, and a branch that is taken: 1 + 1 + 1 + 1 to refill."""
+    loop_profiler = Profiler(loop, tmp_path, flash=cortex_m4.NO_WAIT)
+    subprocess.run([*COMMAND, *loop_profiler.options, "-kernel", loop], check=True, capture_output=True, timeout=60)
+    work = max(loop_profiler.functions().values(), key=lambda work: work.cycles)
+    assert work.cycles == pytest.approx(work.instructions * 4 / 3, abs=10)
+
+
+def test_flash_that_waits_takes_longer(loop, tmp_path):
+    cycles = []
+    for flash in (cortex_m4.NO_WAIT, cortex_m4.NRF52840, cortex_m4.Flash(2, 16, 0)):
+        loop_profiler = Profiler(loop, tmp_path, flash=flash)
+        subprocess.run([*COMMAND, *loop_profiler.options, "-kernel", loop], check=True, capture_output=True, timeout=60)
+        cycles.append(max(work.cycles for work in loop_profiler.functions().values()))
+    assert cycles[0] <= cycles[1] < 1.001 * cycles[0]  # the cache holds a loop
+    assert cycles[2] > 1.4 * cycles[0]  # 20 million rounds fetch a line each
+
+
 @pytest.fixture(scope="module")
 def digits(tmp_path_factory):
     """The demo's bundle, task and queries, and the folder of its firmware."""
@@ -66,7 +86,7 @@ def kernel_names(folder):
 def test_a_task_is_counted_as_by_the_board(digits, tmp_path):
     bundle, (x, y), _, folder = digits
     program = folder / "firmware.elf"
-    task_profiler = Profiler(program, tmp_path)
+    task_profiler = Profiler(program, tmp_path, num_layers=num_rows(bundle))
     with EmulatedBoard(bundle, program, profiler=task_profiler) as running:
         running.start(1)
         assert not task_profiler.functions()
@@ -80,6 +100,12 @@ def test_a_task_is_counted_as_by_the_board(digits, tmp_path):
     assert sum(functions.values()) == pytest.approx(sum(parts.values()), abs=times_on * READING)
     kernels = sum(functions.get(name, 0) for name in kernel_names(folder))
     assert 0.9 * parts["backward"] < kernels < parts["backward"]
+    kinds = {kind: sum(steps.values(), Work()) for kind, steps in task_profiler.kinds().items()}
+    assert sum(work.instructions for work in kinds.values()) == sum(functions.values())
+    assert sum(work.cycles for work in kinds.values()) == sum(work.cycles for work in task_profiler.functions().values())
+    assert kinds["backward"].instructions == pytest.approx(parts["backward"], rel=0.05)  # which has the loss, too
+    assert kinds["update"].instructions == pytest.approx(parts["update"], rel=0.1)
+    assert all(work.cycles > work.instructions > 0 for work in (kinds["backward"], kinds["update"], kinds["other"]))
 
 
 def test_the_command_prints_the_functions(digits, capsys, monkeypatch):
@@ -90,8 +116,15 @@ def test_the_command_prints_the_functions(digits, capsys, monkeypatch):
     for options in ([], ["--profile"]):
         assert main([*command, "--json", *options]) == 0
         figures.append(json.loads(capsys.readouterr().out))
-    functions = figures[1].pop("functions")
+    functions, kinds, layers = (figures[1].pop(name) for name in ("functions", "kinds", "layers"))
+    cycles = [figure.pop("cycles") for figure in figures]
     assert figures[1] == figures[0]  # to count changes nothing
+    for part in ("frozen_forward", "trainable_forward"):  # estimates, with and without a profile
+        assert kinds[part]["instructions"] == figures[0]["instructions"][part]
+        assert cycles[0][part] == pytest.approx(cycles[1][part], rel=1e-3)
+    assert cycles[0]["total"] == pytest.approx(cycles[1]["total"], rel=0.1)
+    assert set(layers["backward"]) == {"b6.pw1", "b6.dw.relu", "b6.pw2", "b7.pw1.relu", "b7.dw.relu", "b7.pw2", "pool"}
+    assert list(layers["frozen_forward"])[0] == "stem.relu" and list(layers["update"]) == ["b6.pw1"]
     counts = list(functions.values())
     assert counts == sorted(counts, reverse=True) and counts[-1] > 0
     assert main([*command, "--profile"]) == 0
