@@ -90,7 +90,7 @@ def kind_table(profile: TaskProfile, clock_hz: int) -> Table:
         (kind, *_cells(work, clock_hz), f"{100 * work.stalls / max(1, work.cycles):.0f}")
         for kind, work in profile.kinds.items()
     ]
-    headings = ("kind of work", "instructions", "time", "cycles an instruction", "% waiting for flash")
+    headings = ("kind of work", "instructions", "time", "cycles each", "% waiting for flash")
     return table("By kind of work", headings, rows)
 
 
@@ -112,7 +112,7 @@ def function_table(profile: TaskProfile) -> Table:
     counts = {**shown, f"{len(functions) - len(shown)} others": rest, "total": all_work}
     named = ((escape(name.replace("(anonymous namespace)::", "")), work) for name, work in counts.items())
     rows = [(name, f"{work.instructions:,}", f"{100 * work.instructions / total:.1f}", _ratio(work)) for name, work in named]
-    return table("Instructions by function, on the board", ("function", "instructions", "%", "cycles an instruction"), rows)
+    return table("Instructions by function, on the board", ("function", "instructions", "%", "cycles each"), rows)
 
 
 def _cells(work, clock_hz):

@@ -15,8 +15,21 @@ LOADS, INDIRECT, CALL = 0x20, 0x40, 0x80  # of a cost, as profiler.c has them; c
 _SOURCE = re.compile(r"^\s*([0-9a-f]+):\t([a-z][a-z0-9.]*)\s*([^;@<]*)")
 _CONDITIONS = ["eq", "ne", "cs", "cc", "mi", "pl", "vs", "vc", "hi", "ls", "ge", "lt", "gt", "le", "hs", "lo"]
 _BRANCHES, _TIMED = ("b", "bl", "bx", "blx"), ("ldr", "str", "ldm", "stm", "pop", "pus", "sdi", "udi")
-_MULTIPLE = tuple(
-    ["ldm", "ldmia", "ldmdb", "stm", "stmia", "stmdb", "push", "pop", "vldm", "vldmia", "vstm", "vstmia", "vpush", "vpop"]
+_MULTIPLE = (
+    "ldm",
+    "ldmia",
+    "ldmdb",
+    "stm",
+    "stmia",
+    "stmdb",
+    "push",
+    "pop",
+    "vldm",
+    "vldmia",
+    "vstm",
+    "vstmia",
+    "vpush",
+    "vpop",
 )
 _FLOATS = {"vdiv": 14, "vsqrt": 14, "vmla": 3, "vmls": 3, "vnmla": 3, "vnmls": 3, "vfma": 3, "vfms": 3, "vfnma": 3, "vfnms": 3}
 _ARITHMETIC = ("vadd", "vsub", "vmul", "vnmul", "vcvt", "vdiv", "vsqrt", "vmla", "vmls", "vfma", "vfms")

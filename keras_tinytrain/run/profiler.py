@@ -68,7 +68,7 @@ class Profiler:
         self._counts = np.memmap(counts, np.uint64, "w+", shape=2 * self._num + _NUM_KINDS * _NUM_STEPS * 3)
         costs.write_bytes(_costs(program, self._bounds).tobytes() + _kinds(self._bounds, self._names).tobytes())
         first, last = symbols.layers if num_layers else (0, 0)
-        values = {"file": _compile_plugin(folder), "counts": counts, "costs": costs}
+        values: dict[str, object] = {"file": _compile_plugin(folder), "counts": counts, "costs": costs}
         values |= {"begin": self._bounds[0], "end": self._bounds[-1]}
         values |= {"tables": first, "tables_end": last, "row": max(1, (last - first) // max(1, num_layers))}
         values |= {"wait": flash.wait_cycles, "line": flash.line_bytes}

@@ -1,18 +1,19 @@
 """Where a task's cycles go on the emulated board: by function, by kind of work, by layer."""
 
 import dataclasses
+import pathlib
 import re
 import typing
 
 from keras_tinytrain.choose.forward_work import Work, operator_work
 from keras_tinytrain.export.bundle_folder import Bundle
+from keras_tinytrain.export.read_tables import ReadTables
 from keras_tinytrain.export.tflite import flatbuffer as fb
 from keras_tinytrain.export.tflite.layer_names import layer_name
 from keras_tinytrain.export.tflite.micro_graph import micro_graph
 from keras_tinytrain.run.profiler import Profiler
 
 FORWARD = {"frozen_forward": "frozen", "trainable_forward": "trainable"}  # kind of work: the bundle's model
-_BY_ROW = ("selection", "backward", "update")  # kinds whose steps are rows in the table of layers
 _ROW_NAME = re.compile(r"^    // \d+: (.+)$", re.MULTILINE)  # as templates/tables.cpp.j2 writes it
 _ALL = "all layers"  # what belongs to no layer of its own
 
@@ -54,7 +55,7 @@ class TaskProfile:
 
 def num_rows(bundle: Bundle) -> int:
     """Layers in the bundle's tables."""
-    return len(_row_names(bundle))
+    return len(_row_names(bundle.path / "tables.cpp"))
 
 
 def task_profile(profiler: Profiler, bundle: Bundle, calls: dict[str, int], *, estimated: bool) -> TaskProfile:
@@ -64,7 +65,10 @@ def task_profile(profiler: Profiler, bundle: Bundle, calls: dict[str, int], *, e
         calls: number of forward passes by kind.
         estimated: whether the host ran them.
     """
-    layers = {kind: _named(kind, steps, bundle) for kind, steps in profiler.kinds().items()}
+    rows = _row_names(bundle.path / "tables.cpp")
+    names = {"update": rows} | dict.fromkeys(("selection", "backward"), _interiors_joined(rows, bundle))
+    names |= {kind: _operator_names(model) for kind in FORWARD if (model := getattr(bundle, FORWARD[kind])) is not None}
+    layers = {kind: _named(steps, names.get(kind, [])) for kind, steps in profiler.kinds().items()}
     if estimated:
         layers |= {kind: _estimated(kind, bundle, calls[kind]) for kind in FORWARD}
     return TaskProfile(profiler.functions(), {kind: found for kind, found in layers.items() if found})
@@ -85,10 +89,7 @@ def _estimated(kind: str, bundle: Bundle, calls: int) -> dict[str, Work]:
     )
 
 
-def _named(kind: str, steps: dict[int, Work], bundle: Bundle) -> dict[str, Work]:
-    names = _row_names(bundle) if kind in _BY_ROW else []
-    if kind in FORWARD and getattr(bundle, FORWARD[kind]) is not None:
-        names = _operator_names(getattr(bundle, FORWARD[kind]))
+def _named(steps: dict[int, Work], names: list[str]) -> dict[str, Work]:
     return _summed((names[step] if step < len(names) else _ALL, work) for step, work in steps.items())
 
 
@@ -109,7 +110,22 @@ def _operator_names(model_bytes: bytes) -> list[str]:
     return names[::-1]
 
 
-def _row_names(bundle: Bundle) -> list[str]:
-    """The layer of each row in the tables; some stand for an activation's layer, whose convolution they are."""
-    rows = (bundle.path / "tables.cpp").read_text(encoding="utf-8").partition("kLayers[] = {")[2].partition("\n};")[0]
+def _row_names(source: pathlib.Path) -> list[str]:
+    """The layer of each row in tables.cpp; some stand for an activation's layer, whose convolution they are."""
+    rows = source.read_text(encoding="utf-8").partition("kLayers[] = {")[2].partition("\n};")[0]
     return _ROW_NAME.findall(rows)
+
+
+def _interiors_joined(names: list[str], bundle: Bundle) -> list[str]:
+    """The layers of a bottleneck interior take turns in the backward pass, channel by channel: they have one name together."""
+    read = ReadTables(bundle.path / "tables.cpp", bundle.trainable)
+    tensors = read.array(read.tables.tensors, "Tensor", read.tables.num_tensors)
+    goes_on = [
+        tensors[layer.output].num_planes > 0 for layer in read.array(read.tables.layers, "Layer", read.tables.num_layers)
+    ]
+    joined: list[str] = []
+    for first, name in enumerate(names):
+        last = goes_on.index(False, first)
+        begins = first == 0 or not goes_on[first - 1]
+        joined.append(joined[-1] if not begins else name if last == first else f"{name} to {names[last]}")
+    return joined

@@ -6,10 +6,11 @@
 //   costs=FILE      a byte for each halfword of code: of the instruction that begins there, see kCycles; then as many that say
 //                   which kind of work a function begins, see kStep
 //   counts=FILE     filled here: for each halfword of code the instructions, then the cycles, of the blocks that begin there;
-//                   then for each kind of work and each of its steps: instructions, cycles, stalls (cycles that waited for flash)
+//                   then for each kind of work and each of its steps: instructions, cycles, stalls (cycles that waited for
+//                   flash)
 //   wait, line, cache, data_cache   flash: cycles to wait for it, bytes of a line, lines kept of code, lines kept of data
-// Cycles of an instruction are the Cortex-M4's (keras_tinytrain/run/cortex_m4.py). Here are added those that are known only as it
-// runs: to refill the pipeline after a branch that is taken, and to wait for flash.
+// Cycles of an instruction are the Cortex-M4's (keras_tinytrain/run/cortex_m4.py). Here are added those that are known only as
+// it runs: to refill the pipeline after a branch that is taken, and to wait for flash.
 #include <fcntl.h>
 #include <inttypes.h>
 #include <stdbool.h>
@@ -22,8 +23,8 @@
 // ---- the part of QEMU's interface that is used; Debian's packages have no header for it -------------------------------------
 
 #define EXPORT __attribute__((visibility("default")))
-struct qemu_plugin_tb;    // a block: instructions that run one after the other
-struct qemu_plugin_insn;  // one of them
+struct qemu_plugin_tb;                           // a block: instructions that run one after the other
+struct qemu_plugin_insn;                         // one of them
 enum { kNoRegisters = 0, kReadsAndWrites = 3 };  // QEMU 7.2 tells of writes where reads are asked for
 typedef void (*BlockCallback)(unsigned core, void* data);
 typedef void (*ReadCallback)(unsigned core, uint32_t access, uint64_t address, void* data);
@@ -40,13 +41,15 @@ void qemu_plugin_register_vcpu_tb_exec_cb(struct qemu_plugin_tb*, BlockCallback,
 void qemu_plugin_register_vcpu_insn_exec_cb(struct qemu_plugin_insn*, BlockCallback, int flags, void* data);
 void qemu_plugin_register_vcpu_mem_cb(struct qemu_plugin_insn*, ReadCallback, int flags, int reads_or_writes, void* data);
 
-// ---- the program --------------------------------------------------------------------------------------------------------------
+// ---- the program
+// --------------------------------------------------------------------------------------------------------------
 
 // Of a byte of `costs`: cycles, and how the instruction goes on. 0: none begins there.
 enum { kCycles = 0x1F, kLoads = 0x20, kIndirect = 0x40, kCall = 0x80 };
 enum { kDevices = 0x40000000 };  // the first address of Arm's memory map that is no memory
 enum { kNumKinds = 8, kNumSteps = 256, kDeepest = 512, kMostLines = 4096 };
-// Of a byte of `kinds`, at the first halfword of a function: the kind of work that it begins, or kStep: it ends a step of its caller.
+// Of a byte of `kinds`, at the first halfword of a function: the kind of work that it begins, or kStep: it ends a step of its
+// caller.
 enum { kNoKind = 0, kStep = 0x80 };
 
 typedef struct {
@@ -65,13 +68,14 @@ static size_t NumHalfwords(void) { return (size_t)(program.end - program.begin) 
 static bool IsCode(uint64_t address) { return program.begin <= address && address < program.end; }
 static size_t HalfwordAt(uint64_t address) { return (size_t)(address - program.begin) / 2; }
 
-// ---- what runs now --------------------------------------------------------------------------------------------------------------
+// ---- what runs now
+// --------------------------------------------------------------------------------------------------------------
 
 typedef struct {
   uint64_t address, end;
   uint32_t instructions, cycles;
-  uint8_t last;      // cost of the last instruction
-  bool is_late;      // its first instruction takes a second fetch: it is 32 bits wide and not aligned to them
+  uint8_t last;  // cost of the last instruction
+  bool is_late;  // its first instruction takes a second fetch: it is 32 bits wide and not aligned to them
 } Block;
 
 typedef struct {
@@ -183,7 +187,7 @@ static void Read(unsigned core, uint32_t access, uint64_t address, void* data) {
   if (stalls > 0) Add(block, 0, 0, stalls);
 }
 
-// ---- on and off -----------------------------------------------------------------------------------------------------------------
+// ---- on and off ----------------------------------------------------------------------------------------------------------
 
 // A hint, and what its block counts after it.
 typedef struct {
@@ -247,7 +251,7 @@ static void Translated(uint64_t id, struct qemu_plugin_tb* translated) {
   qemu_plugin_register_vcpu_tb_exec_cb(translated, &Executed, kNoRegisters, block);
 }
 
-// ---- arguments ------------------------------------------------------------------------------------------------------------------
+// ---- arguments -----------------------------------------------------------------------------------------------------------
 
 // The bytes of a file; NULL where it is too short or cannot be mapped.
 static void* Map(const char* path, size_t num_bytes) {
@@ -274,9 +278,15 @@ int qemu_plugin_install(uint64_t id, const void* info, int num_arguments, char**
   const struct {
     const char* name;
     uint64_t* value;
-  } numbers[] = {{"begin", &program.begin},   {"end", &program.end},   {"tables", &program.tables},
-                 {"tables_end", &program.tables_end}, {"row", &program.row},   {"wait", &program.wait},
-                 {"line", &program.line},     {"cache", &program.cache}, {"data_cache", &program.data_cache}};
+  } numbers[] = {{"begin", &program.begin},
+                 {"end", &program.end},
+                 {"tables", &program.tables},
+                 {"tables_end", &program.tables_end},
+                 {"row", &program.row},
+                 {"wait", &program.wait},
+                 {"line", &program.line},
+                 {"cache", &program.cache},
+                 {"data_cache", &program.data_cache}};
   const char *counts = "", *costs_file = "";
   for (int i = 0; i < num_arguments; ++i) {
     const char* value = strchr(arguments[i], '=');
