@@ -17,6 +17,7 @@ from keras_tinytrain.export.limits import check_fits, flash_bytes
 from keras_tinytrain.export.request import ExportRequest
 from keras_tinytrain.export.settings import WEIGHTS_IN_RAM
 from keras_tinytrain.export.tables import tables_bytes
+from keras_tinytrain.export.task_time import TaskTime, task_time
 from keras_tinytrain.export.tflite.arena import board_arena, smallest_arena
 from keras_tinytrain.export.tflite.flatbuffer import operator_names
 from keras_tinytrain.tflm_runtime.rounding import whole_pages
@@ -35,6 +36,7 @@ class Layout:
         room: how SRAM is divided between the models' arena and the trainer's.
         sram, flash: {part: bytes, ..., "total": bytes}.
         adaptive: what the manifest says of candidates; None where the plan is decided.
+        time: an estimate of the task's; None for boards with a processor whose cycles are not known.
     """
 
     board: Board
@@ -47,6 +49,7 @@ class Layout:
     sram: dict[str, int]
     flash: dict[str, int]
     adaptive: dict | None
+    time: TaskTime | None
 
     @property
     def scratch(self) -> dict[str, int]:
@@ -65,11 +68,12 @@ class Layout:
 
     @property
     def in_short(self) -> str:
-        """One sentence for a user who has not exported yet."""
+        """One sentence for a user who has not exported yet, and one on time where that can be told."""
         sram, flash = (f"{parts['total'] / 1000:,.0f}" for parts in (self.sram, self.flash))
         free = f"{self.board.available_sram_bytes / 1000:,.0f} KB of SRAM that board {self.board.name} leaves free"
         return (
             f"Its export takes {sram} of the {free}, and {flash} of {self.board.available_flash_bytes / 1000:,.0f} KB of flash."
+            + (f" {self.time}" if self.time else "")
         )
 
     def __str__(self) -> str:
@@ -117,6 +121,9 @@ def lay_out(request: ExportRequest, converted: Converted) -> Layout:
         sram=room.sram(memory.state["samples"], memory.closed_form) if request.adaptive else memory.sram(**arenas),
         flash=_flash(request, converted.frozen, trainable, graph, room, accounted["closed_form"]),
         adaptive=adaptive,
+        time=task_time(
+            converted.frozen, trainable, request.board, request.training, num_views=len(request.views), head=request.head
+        ),
     )
 
 

@@ -126,6 +126,7 @@ def _print(bundle, args):
     from rich import print as rich_print
 
     from keras_tinytrain.cli.tables import bytes_table, flat_bytes, memory_bars, weights_table
+    from keras_tinytrain.export.task_time import bundle_time
 
     promised = bundle.promised_bytes
     if args.json:
@@ -134,3 +135,5 @@ def _print(bundle, args):
     weights = [] if args.adaptive else [weights_table(bundle.manifest["weights_in_ram"])]
     bars = memory_bars(promised["sram"]["total"], promised["flash"]["total"], bundle.manifest["board"])
     rich_print(*weights, bytes_table(flat_bytes(promised)), bars)
+    if (time := bundle_time(bundle)) is not None:
+        print(time)
