@@ -4,6 +4,7 @@ With fewer than 40 iterations a whole task's instructions are computed from thos
 """
 
 import argparse
+import dataclasses
 import json
 import pathlib
 import tempfile
@@ -18,7 +19,7 @@ from keras_tinytrain.benchmark.tasks import TaskShape, draw_task
 from keras_tinytrain.choose import paper_cost, planner, selection
 from keras_tinytrain.choose.sram import DeviceAccounting
 from keras_tinytrain.data import load_npz
-from keras_tinytrain.export import Candidates, TrainingSettings, board, export_tflm
+from keras_tinytrain.export import Board, Candidates, TrainingSettings, board, export_tflm
 from keras_tinytrain.fewshot.adaptation import prototype_classifier
 from keras_tinytrain.model.layers import layer_table
 from keras_tinytrain.plan import Budget, Plan
@@ -31,7 +32,6 @@ if typing.TYPE_CHECKING:
 
 WAYS, SHOTS, ITERATIONS = 5, 5, 40
 BOARD = board("nano33ble")
-LARGE = pretended(BOARD)
 SIDES = {"mobilenet_v2": 96}  # pixels of a network's images where 128 do not fit
 
 
@@ -53,7 +53,7 @@ def emulate_method(method: str, args: argparse.Namespace) -> dict:
         load_npz(args.domain, size=None), TaskShape("fixed", WAYS, SHOTS), (side, side, 3), seed=args.seed, episode=0
     )
     x, y = task.support_x, task.support_y
-    target = LARGE if method == "full" else BOARD
+    target = pretended(board_with_kernels(args)) if method == "full" else board_with_kernels(args)
     budget = Budget(args.memory or target.available_sram_bytes, network.budget.compute)
     settings = TrainingSettings(
         args.optimizer, args.trained_weights, iterations=args.iterations, num_classes=WAYS, max_samples=len(x)
@@ -88,9 +88,17 @@ def _chosen(model, x, y, method, budget, args):
     return choose_plan(model, x, y, budget, args)
 
 
+def board_with_kernels(args: argparse.Namespace) -> Board:
+    """The board, with the kernels that `args` names."""
+    return dataclasses.replace(BOARD, kernels=args.kernels or BOARD.kernels)
+
+
 def choose_plan(model: "keras.Model", x: np.ndarray, y: np.ndarray, budget: Budget, args: argparse.Namespace) -> Plan:
     """The plan for labelled samples on the board, with the settings that `args` names."""
-    accounting = DeviceAccounting(args.optimizer, args.trained_weights, len(x), num_classes=WAYS, features=args.features)
+    kernels = board_with_kernels(args).kernels
+    accounting = DeviceAccounting(
+        args.optimizer, args.trained_weights, len(x), num_classes=WAYS, features=args.features, kernels=kernels
+    )
     loss, classifier = planner.summed_cross_entropy(y), prototype_classifier(model, x, y).model
     return planner.choose(classifier, x, loss, budget, accounting=accounting, last_blocks=args.last_blocks)
 

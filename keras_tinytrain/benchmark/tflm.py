@@ -11,7 +11,7 @@ import numpy as np
 from keras_tinytrain._text import aligned
 from keras_tinytrain.backbones.gesture import WINDOW
 from keras_tinytrain.backbones.names import find_backbone
-from keras_tinytrain.benchmark.emulated import BOARD, SHOTS, SIDES, WAYS, choose_plan
+from keras_tinytrain.benchmark.emulated import SHOTS, SIDES, WAYS, board_with_kernels, choose_plan
 from keras_tinytrain.benchmark.networks import find_network
 from keras_tinytrain.benchmark.tasks import NumberedTask, TaskShape, draw_task
 from keras_tinytrain.data import Domain
@@ -55,7 +55,7 @@ def measure_network(name: str, args: argparse.Namespace) -> dict[str, typing.Any
     with tempfile.TemporaryDirectory(prefix="keras_tinytrain_") as folder:
         try:
             bundle = _export(name, model, task, pathlib.Path(folder, "bundle"), args)
-            row |= {"promised": _promised(bundle), "measured": measure_arenas(bundle)}
+            row |= {"promised": _promised(bundle), "measured": measure_arenas(bundle), "promised_parts": bundle.promised_bytes}
             emulated = emulate_task(bundle, task.support_x, task.support_y)
         except (ValueError, RuntimeError) as error:
             return row | {"runs": str(error)}
@@ -63,6 +63,7 @@ def measure_network(name: str, args: argparse.Namespace) -> dict[str, typing.Any
         return row | {
             "runs": "yes",
             "same_as_host": _same_as_host(bundle, task, emulated),
+            "measured_parts": {"sram": emulated.sram_bytes, "flash": emulated.flash_bytes},
             "instructions": emulated.instructions,
         }
 
@@ -78,12 +79,13 @@ def _domain(model: "keras.Model", args: argparse.Namespace) -> Domain:
 
 def _export(name: str, model: "keras.Model", task: NumberedTask, out: pathlib.Path, args: argparse.Namespace) -> Bundle:
     x = task.support_x
-    budget = Budget(args.memory or BOARD.available_sram_bytes, find_network(name).budget.compute)
+    target = board_with_kernels(args)
+    budget = Budget(args.memory or target.available_sram_bytes, find_network(name).budget.compute)
     plan = choose_plan(model, x, task.support_y, budget, args)
     training = TrainingSettings(
         args.optimizer, args.trained_weights, iterations=args.iterations, num_classes=WAYS, max_samples=len(x)
     )
-    return export_tflm(model, plan, calibration=x, out=out, board=BOARD, training=training, features=args.features)
+    return export_tflm(model, plan, calibration=x, out=out, board=target, training=training, features=args.features)
 
 
 def _promised(bundle: Bundle) -> dict[str, int]:

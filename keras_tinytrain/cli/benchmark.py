@@ -7,7 +7,7 @@ import os
 from keras_tinytrain._quiet import load_tensorflow
 from keras_tinytrain.backbones.names import IMAGENET_BACKBONES
 from keras_tinytrain.cli import accuracy_options
-from keras_tinytrain.cli.options import backbone_argument, device_arguments, json_argument, last_blocks_argument, positive
+from keras_tinytrain.cli.options import backbone_argument, device_arguments, json_argument, kernels_argument, last_blocks_argument, positive
 
 SUMMARY = "the paper's tables, computed"
 EXAMPLE = "benchmark cost --json"
@@ -83,6 +83,7 @@ def _on_a_board(parser, *, iterations):
     parser.add_argument("--iterations", type=positive, default=iterations, help="that are emulated (%(default)s)")
     device_arguments(parser, features="flash", optimizer="adam_per_channel", weights="int8")
     parser.add_argument("--memory", help="memory budget of a plan, such as 200KB (the board's)")
+    kernels_argument(parser, "as Arduino's libraries have them")
     parser.add_argument("--seed", type=int, default=0, help="of the task (%(default)s)")
     json_argument(parser, "the figures as JSON")
 

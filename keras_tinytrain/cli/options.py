@@ -64,12 +64,17 @@ def settings_arguments(parser: argparse.ArgumentParser, board_text: str, *, unsa
     """
     known = f"{', '.join(BOARDS)}, or a .toml file that describes one"
     parser.add_argument("--board", help=f"{board_text}: {known} ({unsaid or DeviceSettings.board})")
-    text = f"kernels of the TensorFlow Lite Micro that you link: their memory is counted ({unsaid or 'as the board has them'})"
-    parser.add_argument("--kernels", choices=tuple(KERNELS), help=text)
+    kernels_argument(parser, unsaid or "as the board has them")
     parser.add_argument("--max-samples", type=positive, help=f"samples that the device keeps ({unsaid or 'all of --samples'})")
     device_arguments(parser, unsaid=unsaid)
     view_argument(parser)
     parser.set_defaults(features=None, optimizer=None, trained_weights=None, view=None)
+
+
+def kernels_argument(parser: argparse._ActionsContainer, unsaid: str) -> None:
+    """Whose memory is promised; `unsaid` is what the help says where the option is left out."""
+    text = f"kernels of the TensorFlow Lite Micro that you link: their memory is counted ({unsaid})"
+    parser.add_argument("--kernels", choices=tuple(KERNELS), help=text)
 
 
 def given_settings(args: argparse.Namespace) -> dict[str, typing.Any]:

@@ -5,12 +5,13 @@ import subprocess
 
 import pytest
 
+from keras_tinytrain.export.tflite.arena import board_arena
 from keras_tinytrain.run.arena_on_board import measure_arenas
 from keras_tinytrain.run.emulation import emulate_task
 from keras_tinytrain.run.firmware import build_firmware
 from keras_tinytrain.run.users_tflm import users_tflm
 from tests.tflm_stand_in import stand_in
-from tests.tflm_stand_in.task import task  # noqa: F401
+from tests.tflm_stand_in.task import task, wide_depthwise_bundle  # noqa: F401
 
 BUILDS = {  # float ABI, TfLiteTensor of 32 B or of 64, and as a compiler for another system would have it
     "cortex-m4+fp": {"float_abi": "hard", "static_memory": True},
@@ -67,14 +68,33 @@ def test_arena_far_too_small_is_an_error(task, library, monkeypatch, tmp_path):
 
 
 def test_arenas_grow_by_scratch_and_by_large_tensors(task, tmp_path, monkeypatch):
-    """Of the frozen part: scratch where the depthwise convolution is alive, and 32 B more for its input and for its output."""
+    """Of the frozen part: scratch where the depthwise convolution is alive; 32 B more for its input and its output, and 12 B more for
+    each of two nodes, in whole 16 B."""
     arenas = []
     for build in ({}, {"static_memory": False}, {"scratch": True}):
         stand_in.name(monkeypatch, stand_in.build(tmp_path, **build))
         arenas.append(measure_arenas(task[0])["frozen_arena"])
     small, large, with_scratch = arenas
-    assert large == small + 2 * 32
+    assert large == small + 2 * 32 + 16
     assert with_scratch == small + 4 * 4 * 6  # scratch comes first where the image was; the output moves to after its input
+
+
+@pytest.mark.parametrize(
+    ("kernels", "build", "forgotten"),
+    [
+        ("cmsis-nn", {"scratch": True}, "reference"),  # scratch
+        ("arduino", {"scratch": True, "static_memory": False}, "cmsis-nn"),  # tensors of 64 B and larger nodes
+    ],
+    ids=["scratch", "large_tensors"],
+)
+def test_promised_arenas_hold_what_the_library_takes(kernels, build, forgotten, tmp_path, monkeypatch):
+    """And a promise that forgets the one or the other is too small for one of the two models."""
+    bundle = wide_depthwise_bundle(tmp_path / "net", kernels)
+    stand_in.name(monkeypatch, stand_in.build(tmp_path, **build))
+    needed, promised = measure_arenas(bundle), bundle.manifest["arenas"]
+    without = {"frozen_arena": board_arena(bundle.frozen, forgotten), "trainable_arena": board_arena(bundle.trainable, forgotten)}
+    assert all(needed[part] <= promised[part] for part in promised)
+    assert any(needed[part] > without[part] for part in promised)
 
 
 def test_folder_that_is_missing_is_named(task, library, tmp_path, monkeypatch):

@@ -1,11 +1,13 @@
 """A bundle of the operators that the stand-in has, samples, and what the host's run of them gives."""
 
+import dataclasses
+
 import keras
 import pytest
 from keras import layers
 from models import images, labelled_images
 
-from keras_tinytrain.export import TrainingSettings, export_tflm
+from keras_tinytrain.export import TrainingSettings, board, export_tflm
 from keras_tinytrain.plan import LayerPlan, Plan
 from keras_tinytrain.run import HostRuntime
 
@@ -21,6 +23,21 @@ def few_operators_net(seed=0):
     x = layers.Conv2D(4, 1, activation="relu", name="pointwise")(x)
     x = layers.Dense(5, name="embedding")(layers.Flatten(name="flatten")(x))
     return keras.Model(image, x, name="few_operators_net")
+
+
+def wide_depthwise_bundle(out, kernels):
+    """Exported for kernels of that name: CMSIS-NN's scratch of a 7x7 window is larger than all tensors, and many tensors are kept."""
+    keras.utils.set_random_seed(0)
+    x = image = keras.Input((8, 8, 3))
+    x = layers.Conv2D(32, 3, strides=2, padding="same", activation="relu6", name="stem")(x)
+    for name, filters in (("first", 4), ("second", 8)):
+        x = layers.DepthwiseConv2D(7, padding="same", activation="relu", name=f"{name}_depthwise")(x)
+        x = layers.Conv2D(filters, 1, activation="relu", name=name)(x)
+    model = keras.Model(image, layers.Dense(5, name="embedding")(layers.Flatten(name="flatten")(x)))
+    plan = Plan(tuple(LayerPlan(name, tuple(range(count))) for name, count in (("first", 4), ("second", 8), ("embedding", 5))))
+    target = dataclasses.replace(board("nano33ble"), kernels=kernels)
+    training = TrainingSettings(num_classes=WAYS, max_samples=WAYS * SHOTS)
+    return export_tflm(model, plan, calibration=images(model, 8), out=out, board=target, training=training)
 
 
 @pytest.fixture(scope="module")

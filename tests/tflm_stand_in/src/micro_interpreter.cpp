@@ -12,13 +12,14 @@ namespace tflite {
 namespace {
 
 constexpr std::size_t kOwnBytes = 128;  // of an allocator and a planner, which lie in the arena's tail
-constexpr std::uint32_t kMaxBlocks = 64;
 
-// A tensor or scratch in the arena's head, alive from operator `first` to operator `last`.
+// A tensor or scratch in the arena's head, alive from operator `first` to operator `last`. The list of them lies in the arena
+// while it is planned, and is as large as TensorFlow Lite Micro's two lists are.
 struct Block {
   std::size_t num_bytes, offset;
   std::uint32_t first, last;
   std::int8_t** place;
+  std::int32_t planned[12];
 };
 
 // A static object with a destructor, as a library may well have.
@@ -113,7 +114,7 @@ bool MicroInterpreter::MakeOperators() {
   operators_ = static_cast<OperatorData*>(Persistent(all.size() * sizeof(OperatorData)));
   for (std::uint32_t i = 0; operators_ != nullptr && i < all.size(); ++i) {
     OperatorData& data = operators_[i];
-    data = {all.Get(i), model_->operator_codes()->Get(all.Get(i)->opcode_index())->builtin_code(), nullptr, nullptr, nullptr};
+    data = {{}, {}, {}, all.Get(i), model_->operator_codes()->Get(all.Get(i)->opcode_index())->builtin_code(), nullptr, nullptr, nullptr};
     if (!resolver_.Has(data.code)) return false;
     if (!IsConvolution(data.code)) continue;
     const int channels = OutputChannels(tensors_, data);
@@ -151,10 +152,10 @@ void MicroInterpreter::Lifetime(std::uint32_t tensor, std::uint32_t* first, std:
 
 // The largest first, each at the lowest offset that is free.
 bool MicroInterpreter::PlanTensors() {
-  Block blocks[kMaxBlocks];
+  auto* blocks = reinterpret_cast<Block*>(arena_);
   std::uint32_t count = 0;
   const auto add = [&](std::size_t num_bytes, std::uint32_t first, std::uint32_t last, std::int8_t** place) {
-    if (count == kMaxBlocks) return false;
+    if ((count + 1) * sizeof(Block) + tail_bytes_ > arena_bytes_) return false;
     std::uint32_t i = count++;
     for (; i > 0 && blocks[i - 1].num_bytes < num_bytes; --i) blocks[i] = blocks[i - 1];
     blocks[i] = {Aligned(num_bytes), 0, first, last, place};

@@ -7,8 +7,11 @@
 
 namespace tflite {
 
-// Of one operator. It lies in the arena, and so do the factors.
+// Of one operator. It lies in the arena, and so do the factors. Its node, options and preparations are as large as those of a
+// convolution in TensorFlow Lite Micro, and empty.
 struct OperatorData {
+  TfLiteNode node;
+  std::int32_t options[7], prepared[10];
   const Operator* op;
   BuiltinOperator code;
   std::int32_t* multipliers;  // of each output channel, fixed point at bit 31

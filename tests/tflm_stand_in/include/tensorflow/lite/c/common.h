@@ -1,4 +1,4 @@
-// TensorFlow Lite's C structs, as far as the runtime could meet them. TfLiteTensor has two layouts.
+// TensorFlow Lite's C structs, as far as the runtime could meet them, or as they fill the arena. Tensors and nodes have two layouts.
 #ifndef TENSORFLOW_LITE_C_COMMON_H_
 #define TENSORFLOW_LITE_C_COMMON_H_
 
@@ -56,6 +56,20 @@ struct TfLiteTensor {  // 32 B
   bool is_variable;
 };
 #endif
+
+struct TfLiteNode {  // 28 B on a Cortex-M, or 40
+  TfLiteIntArray *inputs, *outputs, *intermediates;
+#ifndef TF_LITE_STATIC_MEMORY
+  TfLiteIntArray* temporaries;
+#endif
+  void *user_data, *builtin_data;
+  const void* custom_initial_data;
+  int custom_initial_data_size;
+#ifndef TF_LITE_STATIC_MEMORY
+  void* delegate;
+  bool might_have_side_effect;
+#endif
+};
 
 struct TfLiteEvalTensor {
   TfLitePtrUnion data;
