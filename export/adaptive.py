@@ -81,15 +81,16 @@ class Room:
     scratch_bytes: int
     arena_bytes: int
 
-    def sram(self, samples: int, closed_form: int = 0) -> dict[str, int]:
+    def sram(self, samples: int, variables: int, closed_form: int = 0) -> dict[str, int]:
         """By part and in "total"; "choice" is the plan, weights, optimizer state and prototypes of any choice.
 
         Args:
-            samples: bytes of the part "samples".
+            samples, variables: bytes of the parts of these names.
             closed_form: of a closed-form head, beside this room.
         """
         head = {"closed_form": closed_form} if closed_form else {}
-        return with_total({"samples": samples, "choice": self.arena_bytes - samples, **head, "model_arena": self.model_arena})
+        parts = {"samples": samples, "choice": self.arena_bytes - samples, **head, "model_arena": self.model_arena}
+        return with_total({**parts, "variables": variables})
 
     def holds(self, memory: TrainingMemory) -> bool:
         """Whether training in so much memory finds room."""

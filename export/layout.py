@@ -5,7 +5,7 @@ import typing
 from collections.abc import Callable
 
 from keras_tinytrain.choose.sram import DeviceAccounting
-from keras_tinytrain.choose.training_memory import ClosedForm, TrainingMemory
+from keras_tinytrain.choose.training_memory import ClosedForm, TrainingMemory, variables_bytes
 from keras_tinytrain.export.adaptive import Room, divide
 from keras_tinytrain.export.backward.graph import TrainableGraph
 from keras_tinytrain.export.backward.memory import closed_form_of, delta_bytes, feature_flash_bytes, training_memory
@@ -108,7 +108,8 @@ def lay_out(request: ExportRequest, converted: Converted) -> Layout:
     arenas = {"frozen_arena": frozen_arena, "trainable_arena": _arena(trainable, request.board)}
     accounted = _with_rows_placed(request, graph, arenas, accounted)
     memory = training_memory(graph, request.training, **accounted)
-    room = _room(request, graph, memory, arenas, accounted)
+    variables = variables_bytes(0 if converted.frozen else converted.image_bytes)
+    room = _room(request, graph, memory, arenas, variables, accounted)
     adaptive = request.candidates.limits(request.model, room) if request.candidates else None
     return Layout(
         board=request.board,
@@ -118,7 +119,9 @@ def lay_out(request: ExportRequest, converted: Converted) -> Layout:
         arenas=arenas,
         memory=memory,
         room=room,
-        sram=room.sram(memory.state["samples"], memory.closed_form) if request.adaptive else memory.sram(**arenas),
+        sram=room.sram(memory.state["samples"], variables, memory.closed_form)
+        if request.adaptive
+        else memory.sram(**arenas, variables=variables),
         flash=_flash(request, converted.frozen, trainable, graph, room, accounted["closed_form"]),
         adaptive=adaptive,
         time=task_time(
@@ -171,13 +174,18 @@ def _split(
 
 
 def _room(
-    request: ExportRequest, graph: TrainableGraph, memory: TrainingMemory, arenas: dict[str, int], accounted: _Accounted
+    request: ExportRequest,
+    graph: TrainableGraph,
+    memory: TrainingMemory,
+    arenas: dict[str, int],
+    variables: int,
+    accounted: _Accounted,
 ) -> Room:
     """As a plan needs it; for candidates, all SRAM that the board and the budget give."""
     candidates = request.candidates
     if candidates is None:
         return Room(memory.model_arena(**arenas), memory.scratch_bytes, memory.state_bytes)
-    sram_bytes = min(request.board.available_sram_bytes, candidates.budget.memory_bytes) - memory.closed_form
+    sram_bytes = min(request.board.available_sram_bytes, candidates.budget.memory_bytes) - memory.closed_form - variables
     return divide(graph, request.training, candidates.affordable(request.model), sram_bytes=sram_bytes, **arenas, **accounted)
 
 
@@ -205,7 +213,12 @@ def _flash(
         tables=tables_bytes(graph, num_views=num_views, closed_form=closed_form is not None),
         features=whole_pages(features, page_bytes) + head_bytes,
         deltas=2 * whole_pages(delta, page_bytes),
-        code=code_bytes(operator_names(frozen) | operator_names(trainable), request.board.kernels)
+        code=code_bytes(
+            operator_names(frozen) | operator_names(trainable),
+            request.board.kernels,
+            has_core=request.board.reserved_flash_bytes > 0,
+            page_bytes=page_bytes,
+        )
         + (CLOSED_FORM_BYTES if closed_form else 0),
     )
 

@@ -1,6 +1,7 @@
 """`keras-tinytrain benchmark tflm`: what bundles promise beside what they take over a TensorFlow Lite Micro of the user's."""
 
 import argparse
+import dataclasses
 import json
 import pathlib
 import tempfile
@@ -18,10 +19,12 @@ from keras_tinytrain.data import Domain
 from keras_tinytrain.data.domain_by_name import load_domain
 from keras_tinytrain.data.motion import DEGREES_PER_SECOND
 from keras_tinytrain.export import Bundle, TrainingSettings, export_tflm
+from keras_tinytrain.export.code_size import OPERATORS
 from keras_tinytrain.metatrain.invented_motions import invented_motions
 from keras_tinytrain.plan import Budget
 from keras_tinytrain.run import HostRuntime
 from keras_tinytrain.run.arena_on_board import measure_arenas
+from keras_tinytrain.run.code_on_board import measure_code
 from keras_tinytrain.run.emulation import EmulatedTask, emulate_task
 from keras_tinytrain.run.users_tflm import users_tflm
 
@@ -38,6 +41,9 @@ def run(args: argparse.Namespace) -> int:
             "benchmark tflm measures a TensorFlow Lite Micro of yours, built for Cortex-M4: name it in TFLM_INCLUDE_DIRS and "
             "TFLM_LIBRARY."
         )
+    if args.code:
+        print(json.dumps(measure_code(OPERATORS)))
+        return 0
     rows = [measure_network(name, args) for name in args.networks]
     print(json.dumps(rows) if args.json else aligned([_HEADINGS, *map(_cells, rows)], num_left=2))
     return 0 if all(row["runs"] == "yes" and row["same_as_host"] for row in rows) else 1
@@ -59,10 +65,11 @@ def measure_network(name: str, args: argparse.Namespace) -> dict[str, typing.Any
             emulated = emulate_task(bundle, task.support_x, task.support_y)
         except (ValueError, RuntimeError) as error:
             return row | {"runs": str(error)}
-        row["measured"] |= {"flash": emulated.flash_bytes["total"], "sram": emulated.sram_bytes["total"]}
+        row["measured"] |= {"flash": emulated.flash_bytes["total"], "sram": emulated.sram_bytes["total"] - emulated.stack_bytes}
         return row | {
             "runs": "yes",
             "same_as_host": _same_as_host(bundle, task, emulated),
+            "stack": emulated.stack_bytes,
             "measured_parts": {"sram": emulated.sram_bytes, "flash": emulated.flash_bytes},
             "instructions": emulated.instructions,
         }
@@ -79,7 +86,7 @@ def _domain(model: "keras.Model", args: argparse.Namespace) -> Domain:
 
 def _export(name: str, model: "keras.Model", task: NumberedTask, out: pathlib.Path, args: argparse.Namespace) -> Bundle:
     x = task.support_x
-    target = board_with_kernels(args)
+    target = dataclasses.replace(board_with_kernels(args), reserved_flash_bytes=0)  # the emulated board has no core of Arduino's
     budget = Budget(args.memory or target.available_sram_bytes, find_network(name).budget.compute)
     plan = choose_plan(model, x, task.support_y, budget, args)
     training = TrainingSettings(
@@ -101,11 +108,19 @@ def _same_as_host(bundle: Bundle, task: NumberedTask, emulated: EmulatedTask) ->
 
 
 _FIGURES = ("frozen_arena", "trainable_arena", "flash", "sram")
-_HEADINGS = ("network", "runs", "delta is the host's", *(f"{name}: promised, used" for name in _FIGURES), "instructions")
+_HEADINGS = (
+    "network",
+    "runs",
+    "delta is the host's",
+    *(f"{name}: promised, used" for name in _FIGURES),
+    "stack",
+    "instructions",
+)
 
 
 def _cells(row):
     promised, measured = row.get("promised", {}), row.get("measured", {})
     pairs = [", ".join(f"{each[name]:,}" if name in each else "-" for each in (promised, measured)) for name in _FIGURES]
     total = f"{row['instructions']['total'] / 1e9:.2f} G" if "instructions" in row else "-"
-    return (row["network"], row["runs"], "yes" if row["same_as_host"] else "no", *pairs, total)
+    stack = f"{row['stack']:,}" if "stack" in row else "-"
+    return (row["network"], row["runs"], "yes" if row["same_as_host"] else "no", *pairs, stack, total)

@@ -16,6 +16,7 @@ from keras_tinytrain.choose.training_memory import (
     Training,
     TrainingMemory,
     training_memory,
+    variables_bytes,
 )
 from keras_tinytrain.model.layers import LayerInfo, LayerTable
 from keras_tinytrain.model.maps import find_maps, pooled_size
@@ -112,7 +113,9 @@ class DeviceAccounting:
     def _parts(self, table: LayerTable, choice: dict[str, int], split: bool) -> dict[str, int]:
         alone = frozenset(row.name for row in _split_layers(table, choice)) if split else frozenset[str]()
         arenas = _arenas(table, frozenset(choice), alone, self.kernels, self._maps(table))
-        parts = self.training(table, choice, split=split).sram(*arenas)
+        is_frozen = _cut(table, frozenset(choice)) > 0
+        variables = variables_bytes(0 if is_frozen else math.prod(table[0].output_shape))
+        parts = self.training(table, choice, split=split).sram(*arenas, variables)
         return {name: num_bytes for name, num_bytes in parts.items() if name != "total"}
 
 

@@ -18,6 +18,9 @@ OPTIMIZERS = {
     "rmsprop": (1, 0),
 }
 WEIGHTS = tuple(names("tinytrain_tables.h", "WeightStorage"))
+# Of the trainer, two interpreters, their resolver with a place for each of 30 operators, and a sketch, on a Cortex-M: 1,040 to 1,216
+# B where a bundle has 6 operators, as linked into a sketch and into the firmware.
+_VARIABLES_BYTES = 2_048
 _PLAN_TABLES_BYTES = constant("tinytrain/memory/memory.h", "kPlanTablesBytes")
 _PLAN_LAYER_BYTES = constant("tinytrain/memory/memory.h", "kPlanLayerBytes")
 
@@ -200,11 +203,12 @@ class TrainingMemory:
         """Bytes of the one arena (SharedArenaModel): for the frozen part and its view, or the trainable part and scratch."""
         return max(frozen_arena + self.frozen["image"], trainable_arena + self.scratch_bytes)
 
-    def sram(self, frozen_arena: int, trainable_arena: int) -> dict[str, int]:
-        """All of it with the models' arena, and "total"; "plan" and "closed_form" only where there are such."""
+    def sram(self, frozen_arena: int, trainable_arena: int, variables: int) -> dict[str, int]:
+        """All of it with the models' arena, a sketch's variables and "total"; "plan" and "closed_form" only where there are such."""
         lasting = {**self.state, "closed_form": self.closed_form}
         state = {name: num_bytes for name, num_bytes in lasting.items() if num_bytes or name not in ("plan", "closed_form")}
-        return with_total({**state, "model_arena": self.model_arena(frozen_arena, trainable_arena)})
+        model_arena = self.model_arena(frozen_arena, trainable_arena)
+        return with_total({**state, "model_arena": model_arena, "variables": variables})
 
 
 def training_memory(training: Training) -> TrainingMemory:
@@ -242,6 +246,15 @@ def _with_closed_form(memory: TrainingMemory, t: Training, head: ClosedForm) -> 
     working = max(predicting, head.solving_bytes(t.num_samples, t.num_classes))
     state = head.state_bytes(t.num_classes) * (1 + t.averages)
     return dataclasses.replace(memory, closed_form=state, solving=working + memory.training["head"])
+
+
+def variables_bytes(image_bytes: int) -> int:
+    """Of a sketch's variables beside the two arenas.
+
+    Args:
+        image_bytes: of a buffer for the image; 0 where the frozen part's input is that buffer.
+    """
+    return _VARIABLES_BYTES + align(image_bytes)
 
 
 def _head_bytes(t: Training) -> int:

@@ -74,6 +74,7 @@ def _tflm(parser):
     parser.add_argument("--weights", default="", help="a file of weights, or none: random ones (each network's own)")
     text = "samples for the networks of images, see benchmark accuracy (%(default)s); gesturenet gets invented motions"
     parser.add_argument("--domain", default="digits", help=text)
+    parser.add_argument("--code", action="store_true", help="instead: bytes of code of each operator in that library, as JSON")
     _on_a_board(parser, iterations=40)
 
 

@@ -18,7 +18,7 @@ from keras_tinytrain.run.task_profile import TaskProfile
 MILLIAMPERES = {"nano33ble": 3.3}  # nRF52840 Product Specification: CPU running from flash at 64 MHz, DC/DC regulator, 3 V
 VOLTS = 3.0
 _MEMORIES = {"sram": "SRAM", "flash": "Flash"}
-_NOT_PROMISED = {"other": "other variables", "image": "image of the serial port", "code": "code and constants"}
+_NOT_PROMISED = {"core": "core with the C library"}  # of SRAM the stack, which is the core's too
 _FORWARD = "_forward"  # at the end of the names of the parts that the host may have run
 _SMALLEST_SHARE = 0.001  # of all instructions: functions with less make one row
 
@@ -69,10 +69,11 @@ def memory_table(memory: str, promised: dict[str, int], used: dict[str, int]) ->
 def _promised_parts(memory, promised):
     """{part as the board reports it: parts of the promise}."""
     if memory == "flash":
-        return {"weights": ["frozen_model", "trainable_model"], **{part: [part] for part in ("tables", "features", "deltas")}}
-    apart = {"closed_form": ["closed_form"]} if "closed_form" in promised else {}
+        parts = [part for part in ("tables", "features", "deltas", "code") if part in promised]  # code: not in older bundles
+        return {"weights": ["frozen_model", "trainable_model"], **{part: [part] for part in parts}}
+    apart = {part: [part] for part in ("closed_form", "variables") if part in promised}  # variables: not in older bundles
     state = [part for part in promised if part not in ("samples", "model_arena", "total", *apart)]
-    return {"features": ["samples"], "training": state, **apart, "arena": ["model_arena"]}
+    return {"features": ["samples"], "training": state, "arena": ["model_arena"], **apart}
 
 
 def instruction_table(emulated: EmulatedTask, clock_hz: int) -> Table:

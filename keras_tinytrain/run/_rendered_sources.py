@@ -40,7 +40,7 @@ def _values(bundle: Bundle, tables: int) -> dict[str, object]:
         "trained": list(manifest["trained"]),
         **manifest["arenas"],
         "model_arena": sram["model_arena"],
-        "training_arena": sram["total"] - sram["model_arena"] - closed_form,
+        "training_arena": sram["total"] - sram["model_arena"] - closed_form - sram.get("variables", 0),
         "closed_form": closed_form,
         "scratch": room.get("scratch_bytes", parts["scratch"]),
         "image_scratch": parts["image"],

@@ -189,7 +189,7 @@ def selection_limits(bundle: Bundle, budget: Budget | None) -> tuple[int, int]:
         ValueError: the bundle has no candidates, or the models' arena alone takes more than the budget.
     """
     room, sram = bundle.manifest.get("adaptive"), bundle.manifest["sram"]
-    others = sram["model_arena"] + sram.get("closed_form", 0)
+    taken = sum(sram.get(part, 0) for part in ("model_arena", "closed_form", "variables"))
     if room is None:
         raise ValueError(
             f"Bundle {bundle.path} was exported with a plan. To choose on the device, export Candidates (--adaptive)."
@@ -199,11 +199,12 @@ def selection_limits(bundle: Bundle, budget: Budget | None) -> tuple[int, int]:
     macs = min(budget.backward_macs(room["full_backward_macs"]), 2**32 - 1)
     if budget.memory is None:
         return 0, macs
-    if budget.memory_bytes <= others:
+    if budget.memory_bytes <= taken:
         raise ValueError(
-            f"The models' arena alone takes {others:,} B, the budget is {budget.memory_bytes:,} B: give a larger budget."
+            f"The models' arena and variables alone take {taken:,} B, the budget is {budget.memory_bytes:,} B: give a larger "
+            "budget."
         )
-    return budget.memory_bytes - others, macs
+    return budget.memory_bytes - taken, macs
 
 
 def checked_bundle(bundle: Bundle | str | os.PathLike) -> Bundle:

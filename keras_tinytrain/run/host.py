@@ -89,8 +89,11 @@ class HostRuntime(BundleRuntime):
         self.trainer.factory_reset(self._slots())
 
     def bytes_used(self) -> dict[str, dict[str, int]]:
-        """Bytes in use, with the keys of `Bundle.promised_bytes`: the trainer's report, file sizes, and what was
-        promised of TensorFlow Lite Micro's arenas and of code: this host has others."""
+        """Bytes with the keys of `Bundle.promised_bytes`: those that the trainer reports here, and sizes of files.
+
+        TensorFlow Lite Micro's arenas, a sketch's variables and code are the promised ones, since this host has others. To
+        measure them, run the bundle on the emulated board (`keras-tinytrain emulate`, `benchmark tflm`).
+        """
         memory = TrainingMemory.of(self.trainer.memory_parts())
         if self._tables.maps:
             head = self.trainer.closed_form_bytes()
@@ -106,7 +109,9 @@ class HostRuntime(BundleRuntime):
             deltas=self.slots.data.size if self.slots else 0,
             **{part: num_bytes for part, num_bytes in self.bundle.promised_bytes["flash"].items() if part == "code"},
         )
-        return {"sram": memory.sram(**self.bundle.manifest["arenas"]), "scratch": memory.scratch, "flash": flash}
+        manifest = self.bundle.manifest
+        sram = memory.sram(**manifest["arenas"], variables=manifest["sram"].get("variables", 0))
+        return {"sram": sram, "scratch": memory.scratch, "flash": flash}
 
     def _head_in_flash(self, bundle: Bundle, settings: Settings | None) -> int:
         """Bytes, whole pages, of a closed-form head: its solutions, and its rows where the scratch has no room for them."""

@@ -203,9 +203,9 @@ def test_estimate_is_never_below_the_promise(net, accounting, data):
     cut = latest_cut([row.inputs for row in table], table.index(next(iter(choice))))
     library = KERNELS[accounting.kernels]
     graphs = table_graph(table, 0, cut + 1), table_graph(table, cut, len(table), frozenset(choice))
-    estimated = accounting.training(table, choice).sram(*(arena_bytes(graph, library) for graph in graphs))
+    estimated = accounting.training(table, choice).sram(*(arena_bytes(graph, library) for graph in graphs), 0)
     arenas = (arena_bytes(micro_graph(part), library) if part else 0 for part in (frozen, trainable))
-    promised = exported.sram(*arenas)
+    promised = exported.sram(*arenas, 0)
     assert all(estimated[part] >= num_bytes for part, num_bytes in promised.items()), (estimated, promised)
 
 

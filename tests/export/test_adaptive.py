@@ -161,7 +161,7 @@ def test_what_cannot_be_is_said(case, tmp_path):
     assert not (tmp_path / "net").exists()
     with pytest.raises(ValueError, match="the budget is too small to train one channel"):
         case.host().select(Budget("48KB", 2))
-    with pytest.raises(ValueError, match="The models' arena alone takes"):
+    with pytest.raises(ValueError, match="The models' arena and variables alone take"):
         case.host().select(Budget("1KB"))
     plan = Plan((LayerPlan("b2.pw2", (0,)),))
     fixed = HostRuntime(export_tflm(case.model, plan, **arguments))

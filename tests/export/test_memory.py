@@ -125,7 +125,8 @@ def test_the_arena_holds_the_larger_of_both_turns(arenas, frozen, training, mode
         training=dict(zip(("weight_gradients", "activation_gradients", "head"), training)),
     )
     assert memory.model_arena(*arenas) == model_arena
-    assert memory.sram(*arenas) == {"samples": 64, "weights": 48, "model_arena": model_arena, "total": 112 + model_arena}
+    parts = {"samples": 64, "weights": 48, "model_arena": model_arena, "variables": 2_048}
+    assert memory.sram(*arenas, variables=2_048) == {**parts, "total": 112 + model_arena + 2_048}
     assert memory.scratch_bytes == max(sum(frozen), sum(training)) and memory.state_bytes == 112
 
 

@@ -51,6 +51,7 @@ std::size_t HeapRequested();
 // Sizes by the linker, in bytes. Flash: models.o, tables.o, and all. RAM: without the stack.
 std::size_t WeightsInFlash();
 std::size_t TablesInFlash();
+std::size_t CoreInFlash();
 std::size_t FlashUsed();
 std::size_t StaticRam();
 

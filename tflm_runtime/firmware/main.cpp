@@ -35,11 +35,9 @@ using tinytrain::Status;
 
 alignas(16) std::uint8_t training_arena[exported::kTrainingArenaBytes];
 #ifdef FROZEN
-constexpr std::size_t kImageBytes = 0;  // it is read into the frozen part's input
-std::int8_t* const image_buffer = nullptr;
+std::int8_t* const image_buffer = nullptr;  // it is read into the frozen part's input
 #else
-constexpr std::size_t kImageBytes = IMAGE_BYTES;
-std::int8_t image_buffer[kImageBytes];
+std::int8_t image_buffer[IMAGE_BYTES];
 #endif
 tinytrain::Trainer trainer;
 #ifdef CLOSED_FORM
@@ -245,14 +243,14 @@ bool SendReport() {
   report.Add("sram.arena", sizeof(model_arena));
   report.Add("sram.features", parts.samples);
   report.Add("sram.training", sizeof(training_arena) - parts.samples);
-  report.Add("sram.image", kImageBytes);
-  report.Add("sram.other", board::StaticRam() - sizeof(model_arena) - sizeof(training_arena) - kImageBytes - kClosedFormBytes);
+  report.Add("sram.variables", board::StaticRam() - sizeof(model_arena) - sizeof(training_arena) - kClosedFormBytes);
   report.Add("sram.stack", board::StackHighWater());
   report.Add("flash.weights", board::WeightsInFlash() - kFeatureFlashBytes - kDeltaFlashBytes);
   report.Add("flash.features", kFeatureFlashBytes);
   report.Add("flash.deltas", kDeltaFlashBytes);
   report.Add("flash.tables", board::TablesInFlash());
-  report.Add("flash.code", board::FlashUsed() - board::WeightsInFlash() - board::TablesInFlash());
+  report.Add("flash.code", board::FlashUsed() - board::WeightsInFlash() - board::TablesInFlash() - board::CoreInFlash());
+  report.Add("flash.core", board::CoreInFlash());
   report.Add("instructions.samples", meter.spent[kSamples]);
   report.Add("instructions.frozen_forward", meter.spent[kFrozen]);
   report.Add("instructions.trainable_forward", meter.spent[kTrainable]);

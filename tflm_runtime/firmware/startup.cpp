@@ -10,7 +10,8 @@ int main();
 extern "C" {
 extern std::uint32_t stack_begin[], stack_end[], handler_stack_end[], ram_begin[];
 extern std::uint8_t data_begin[], data_end[], data_in_flash[], bss_begin[], bss_end[];
-extern std::uint8_t weights_begin[], weights_end[], tables_begin[], tables_end[], flash_used[];
+extern std::uint8_t weights_begin[], weights_end[], tables_begin[], tables_end[], core_begin[], core_end[],
+    flash_used[];
 extern void (*init_begin[])();
 extern void (*init_end[])();
 void Reset();
@@ -249,6 +250,7 @@ void Doing(const char* text) { doing = text; }
 std::size_t HeapRequested() { return heap_requested; }
 std::size_t WeightsInFlash() { return static_cast<std::size_t>(weights_end - weights_begin); }
 std::size_t TablesInFlash() { return static_cast<std::size_t>(tables_end - tables_begin); }
+std::size_t CoreInFlash() { return static_cast<std::size_t>(core_end - core_begin); }
 std::size_t FlashUsed() { return reinterpret_cast<std::size_t>(flash_used); }
 std::size_t StaticRam() { return static_cast<std::size_t>((data_end - data_begin) + (bss_end - bss_begin)); }
 
