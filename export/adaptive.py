@@ -103,6 +103,7 @@ def divide(
     affordable: filling.Fits,
     *,
     sram_bytes: int,
+    variables: int,
     frozen_arena: int,
     trainable_arena: int,
     **accounted: Any,
@@ -118,6 +119,7 @@ def divide(
         settings: with `num_classes` set.
         affordable: whether a choice {layer name: channels} keeps the compute limit.
         sram_bytes: in all.
+        variables: bytes of it that a sketch's variables take.
         frozen_arena, trainable_arena: bytes that the two models need.
         accounted: as for `memory.training_memory`.
 
@@ -134,7 +136,7 @@ def divide(
         return training_memory(dataclasses.replace(graph, trained=trained), settings, **accounted)
 
     def total(memory):
-        return memory.model_arena(**arenas) + memory.state_bytes
+        return memory.model_arena(**arenas) + memory.state_bytes + variables
 
     def fits(choice):
         return total(memory_of(choice)) <= sram_bytes and affordable(choice)
@@ -148,7 +150,7 @@ def divide(
     order = sorted(sizes, key=most_weights, reverse=True)
     filled = memory_of(filling.top_up({}, order, sizes, fits))
     model_arena = max(scoring.model_arena(**arenas), filled.model_arena(**arenas))
-    room = Room(model_arena, model_arena - trainable_arena, (sram_bytes - model_arena) // ALIGNMENT * ALIGNMENT)
+    room = Room(model_arena, model_arena - trainable_arena, (sram_bytes - variables - model_arena) // ALIGNMENT * ALIGNMENT)
     if not filled.state["weights"] or not room.holds(scoring):
         least = [total(memory_of({name: 1})) for name in sizes if affordable({name: 1})]
         if not least:

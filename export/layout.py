@@ -185,8 +185,9 @@ def _room(
     candidates = request.candidates
     if candidates is None:
         return Room(memory.model_arena(**arenas), memory.scratch_bytes, memory.state_bytes)
-    sram_bytes = min(request.board.available_sram_bytes, candidates.budget.memory_bytes) - memory.closed_form - variables
-    return divide(graph, request.training, candidates.affordable(request.model), sram_bytes=sram_bytes, **arenas, **accounted)
+    sram_bytes = min(request.board.available_sram_bytes, candidates.budget.memory_bytes) - memory.closed_form
+    affordable = candidates.affordable(request.model)
+    return divide(graph, request.training, affordable, sram_bytes=sram_bytes, variables=variables, **arenas, **accounted)
 
 
 def _flash(
