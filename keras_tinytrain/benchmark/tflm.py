@@ -86,7 +86,9 @@ def _domain(model: "keras.Model", args: argparse.Namespace) -> Domain:
 
 def _export(name: str, model: "keras.Model", task: NumberedTask, out: pathlib.Path, args: argparse.Namespace) -> Bundle:
     x = task.support_x
-    target = dataclasses.replace(board_with_kernels(args), reserved_flash_bytes=0)  # the emulated board has no core of Arduino's
+    target = dataclasses.replace(
+        board_with_kernels(args), reserved_flash_bytes=0
+    )  # the emulated board has no core of Arduino's
     budget = Budget(args.memory or target.available_sram_bytes, find_network(name).budget.compute)
     plan = choose_plan(model, x, task.support_y, budget, args)
     training = TrainingSettings(

@@ -7,7 +7,14 @@ import os
 from keras_tinytrain._quiet import load_tensorflow
 from keras_tinytrain.backbones.names import IMAGENET_BACKBONES
 from keras_tinytrain.cli import accuracy_options
-from keras_tinytrain.cli.options import backbone_argument, device_arguments, json_argument, kernels_argument, last_blocks_argument, positive
+from keras_tinytrain.cli.options import (
+    backbone_argument,
+    device_arguments,
+    json_argument,
+    kernels_argument,
+    last_blocks_argument,
+    positive,
+)
 
 SUMMARY = "the paper's tables, computed"
 EXAMPLE = "benchmark cost --json"

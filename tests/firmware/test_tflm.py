@@ -92,7 +92,10 @@ def test_promised_arenas_hold_what_the_library_takes(kernels, build, forgotten, 
     bundle = wide_depthwise_bundle(tmp_path / "net", kernels)
     stand_in.name(monkeypatch, stand_in.build(tmp_path, **build))
     needed, promised = measure_arenas(bundle), bundle.manifest["arenas"]
-    without = {"frozen_arena": board_arena(bundle.frozen, forgotten), "trainable_arena": board_arena(bundle.trainable, forgotten)}
+    without = {
+        "frozen_arena": board_arena(bundle.frozen, forgotten),
+        "trainable_arena": board_arena(bundle.trainable, forgotten),
+    }
     assert all(needed[part] <= promised[part] for part in promised)
     assert any(needed[part] > without[part] for part in promised)
 

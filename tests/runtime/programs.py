@@ -47,12 +47,12 @@ def build_sketch(bundle, tflm, installed, folder, *flags, includes=()):
     """The bundle's sketch over the stand-in of Arduino's core."""
     sketch = bundle.path / "sketch"
     sources = [STANDINS / "arduino" / "main.cpp", sketch / "tables.cpp", sketch / "models.cpp"]
-    includes = [with_older_arena(sketch, folder), *includes, STANDINS / "arduino", sketch]
+    includes = [with_arena_of_64_bits(sketch, folder), *includes, STANDINS / "arduino", sketch]
     return build(sources, includes, tflm, installed, folder / "sketch", *flags)
 
 
-def with_older_arena(sketch, folder):
-    """A folder with copies of the program and learner.h: older TensorFlow Lite Micro's arena takes more than was promised."""
+def with_arena_of_64_bits(sketch, folder):
+    """A folder with copies of the program and learner.h: what is promised is a board's, whose pointers have 4 B, not 8."""
     for file in (*sketch.glob("sketch.ino"), *sketch.glob("main.cpp"), sketch / "learner.h"):
         text = file.read_text()
         (folder / file.name).write_text(text.replace("model_arena[kModelArenaBytes]", "model_arena[kModelArenaBytes + 4096]"))

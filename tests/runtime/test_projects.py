@@ -13,7 +13,7 @@ from keras_tinytrain.plan import LayerPlan, Plan
 from keras_tinytrain.run import HostRuntime
 from keras_tinytrain.run.serial_port import Device
 from tests.runtime.paths import ROOT
-from tests.runtime.programs import FLAGS, STANDINS, build, build_sketch, running, unpacked, with_older_arena
+from tests.runtime.programs import FLAGS, STANDINS, build, build_sketch, running, unpacked, with_arena_of_64_bits
 from tests.runtime.test_sources import needs_arm
 from tests.runtime.tflm import NAMESPACE, tflm  # noqa: F401
 
@@ -38,7 +38,7 @@ def program(request, tflm, installed, tmp_path_factory):
         return bundle, build_sketch(bundle, tflm, installed, folder, *ESP32, includes=[STANDINS / "esp_idf"])
     project = unpacked(bundle, folder)[1]
     sources = project / ("main" if request.param == "esp-idf" else "src")
-    programs = [with_older_arena(sources, folder) / "main.cpp", sources / "models.cpp", sources / "tables.cpp"]
+    programs = [with_arena_of_64_bits(sources, folder) / "main.cpp", sources / "models.cpp", sources / "tables.cpp"]
     standin = STANDINS / request.param.replace("-", "_")
     flag = "-DESP_PLATFORM" if request.param == "esp-idf" else "-D__ZEPHYR__"
     return bundle, build(
@@ -78,7 +78,7 @@ def cmake_project(tmp_path_factory):
     folder = tmp_path_factory.mktemp("cmake_project")
     bundle = export("cmake", folder)
     project = unpacked(bundle, folder)[1]
-    with_older_arena(project, project)
+    with_arena_of_64_bits(project, project)
     return bundle, project
 
 

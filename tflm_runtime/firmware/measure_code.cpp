@@ -1,5 +1,5 @@
-// A program with TensorFlow Lite Micro's interpreter, the operators that RESOLVER adds, NUM_OPERATORS of them, and nothing else: to
-// be linked and measured, not to be run.
+// A program with TensorFlow Lite Micro's interpreter, the operators that RESOLVER adds, NUM_OPERATORS of them, and nothing
+// else: to be linked and measured, not to be run.
 #include <tensorflow/lite/micro/micro_interpreter.h>
 #include <tensorflow/lite/micro/micro_mutable_op_resolver.h>
 #include <tensorflow/lite/schema/schema_generated.h>
@@ -19,5 +19,6 @@ int main() {
   RESOLVER
   MicroInterpreter interpreter(GetModel(arena), resolver, arena, sizeof(arena));
   if (static_cast<int>(interpreter.AllocateTensors()) != 0 || static_cast<int>(interpreter.Invoke()) != 0) return 1;
-  return interpreter.input(0)->data.int8 == interpreter.output(0)->data.int8 ? 0 : static_cast<int>(interpreter.arena_used_bytes());
+  return interpreter.input(0)->data.int8 == interpreter.output(0)->data.int8 ? 0
+                                                                             : static_cast<int>(interpreter.arena_used_bytes());
 }

@@ -10,8 +10,7 @@ int main();
 extern "C" {
 extern std::uint32_t stack_begin[], stack_end[], handler_stack_end[], ram_begin[];
 extern std::uint8_t data_begin[], data_end[], data_in_flash[], bss_begin[], bss_end[];
-extern std::uint8_t weights_begin[], weights_end[], tables_begin[], tables_end[], core_begin[], core_end[],
-    flash_used[];
+extern std::uint8_t weights_begin[], weights_end[], tables_begin[], tables_end[], core_begin[], core_end[], flash_used[];
 extern void (*init_begin[])();
 extern void (*init_end[])();
 void Reset();
