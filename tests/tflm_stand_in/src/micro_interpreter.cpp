@@ -114,7 +114,8 @@ bool MicroInterpreter::MakeOperators() {
   operators_ = static_cast<OperatorData*>(Persistent(all.size() * sizeof(OperatorData)));
   for (std::uint32_t i = 0; operators_ != nullptr && i < all.size(); ++i) {
     OperatorData& data = operators_[i];
-    data = {{}, {}, {}, all.Get(i), model_->operator_codes()->Get(all.Get(i)->opcode_index())->builtin_code(), nullptr, nullptr, nullptr};
+    data = {{},      {},      {},     all.Get(i), model_->operator_codes()->Get(all.Get(i)->opcode_index())->builtin_code(),
+            nullptr, nullptr, nullptr};
     if (!resolver_.Has(data.code)) return false;
     if (!IsConvolution(data.code)) continue;
     const int channels = OutputChannels(tensors_, data);

@@ -1,4 +1,5 @@
-// TensorFlow Lite's C structs, as far as the runtime could meet them, or as they fill the arena. Tensors and nodes have two layouts.
+// TensorFlow Lite's C structs, as far as the runtime could meet them, or as they fill the arena. Tensors and nodes have two
+// layouts.
 #ifndef TENSORFLOW_LITE_C_COMMON_H_
 #define TENSORFLOW_LITE_C_COMMON_H_
 
