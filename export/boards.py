@@ -27,10 +27,11 @@ class Board:
         sram_bytes: RAM that a sketch may claim, the core's own stacks and heap included.
         flash_bytes: flash that a sketch may fill.
         reserved_sram_bytes: the part of `sram_bytes` that an export leaves free. Raise it with `dataclasses.replace` by the
-            bytes that your core and the rest of your sketch need.
+            bytes that your core, its stack (learning takes up to 2.7 KB of it) and the rest of your sketch need.
         flash_page_bytes: bytes that an erase of flash clears, a multiple of 256. The sketch then keeps what was learned in
             flash, and also samples if asked. 0: not known, the sketch writes nothing into flash.
-        reserved_flash_bytes: the part of `flash_bytes` that an export leaves free, for your core and the rest of your sketch.
+        reserved_flash_bytes: the part of `flash_bytes` that an export leaves free, for your core, its C library and the rest of
+            your sketch. 0: there is no core, and the C library is promised as code.
         kernels: those of the TensorFlow Lite Micro that you link, whose memory an export promises: "arduino" (the libraries of
             the Arduino IDE: CMSIS-NN of 2023 and structs twice as large; the most that an Arm core takes), "cmsis-nn" (today's
             sources with CMSIS-NN), "esp-nn" (esp-tflite-micro on an ESP32-S3) or "reference" (today's sources without either).
