@@ -7,6 +7,7 @@ import pytest
 
 from keras_tinytrain.export.tflite.arena import board_arena
 from keras_tinytrain.run.arena_on_board import measure_arenas
+from keras_tinytrain.run.code_on_board import measure_code
 from keras_tinytrain.run.emulation import emulate_task
 from keras_tinytrain.run.firmware import build_firmware
 from keras_tinytrain.run.users_tflm import users_tflm
@@ -98,6 +99,13 @@ def test_promised_arenas_hold_what_the_library_takes(kernels, build, forgotten, 
     }
     assert all(needed[part] <= promised[part] for part in promised)
     assert any(needed[part] > without[part] for part in promised)
+
+
+def test_code_is_measured_operator_by_operator(library, monkeypatch):
+    stand_in.name(monkeypatch, library)
+    code = measure_code(["CONV_2D", "RESHAPE", "ADD"])
+    assert code["CONV_2D"] > 2_000 and code["RESHAPE"] >= 0
+    assert code["ADD"] is None  # the stand-in does not have it
 
 
 def test_folder_that_is_missing_is_named(task, library, tmp_path, monkeypatch):
