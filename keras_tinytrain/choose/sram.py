@@ -113,7 +113,7 @@ class DeviceAccounting:
     def _parts(self, table: LayerTable, choice: dict[str, int], split: bool) -> dict[str, int]:
         alone = frozenset(row.name for row in _split_layers(table, choice)) if split else frozenset[str]()
         arenas = _arenas(table, frozenset(choice), alone, self.kernels, self._maps(table))
-        is_frozen = _cut(table, frozenset(choice)) > 0
+        is_frozen = _cut(table, frozenset(choice), self._maps(table)) > 0
         variables = variables_bytes(0 if is_frozen else math.prod(table[0].output_shape))
         parts = self.training(table, choice, split=split).sram(*arenas, variables)
         return {name: num_bytes for name, num_bytes in parts.items() if name != "total"}
