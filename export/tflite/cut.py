@@ -98,8 +98,8 @@ def _operator_of(whole: fb.schema.ModelT, layer: keras.layers.Layer) -> int:
         _check_bias(whole, found[0], layer)
     else:
         raise ValueError(
-            f"Layer '{layer.name}' was not found in the converted model: {len(found)} operators hold its weights. It may "
-            "have been merged with a neighbour; plan another layer."
+            f"Layer '{layer.name}' was merged with a neighbour in the converted model, such as a Rescaling before it: {len(found)} "
+            "operators hold its weights. Plan another layer, or scale the samples outside the model."
         )
     return found[0]
 

@@ -12,20 +12,22 @@ import numpy as np
 
 from keras_tinytrain.choose.fisher import passes
 from keras_tinytrain.choose.protocols import Loss
-from keras_tinytrain.model.graph import find_layer, flatten
+from keras_tinytrain.model.graph import find_layer, flatten, walk
 from keras_tinytrain.model.split import split_model
 
 _SCALE = 4.0  # of the cosines that the logits start as; 10 did worse on digits, equally on sketches and glyphs
 _KNOWS = 0.5  # of the loss of a head of zeros: a head whose loss is lower than this has been trained
+_COMMON = 16.0  # times as long as what differs between samples is the part that they share, at most
 _TELLS = 0.999  # of the loss when each unit has another class: a loss that is lower tells which class is whose
+_RESHAPES = (keras.layers.Flatten, keras.layers.Reshape)
 
 
 def class_mean_weights(model: keras.Model, head: str, x: np.ndarray, y: Any, loss: Loss) -> list[np.ndarray] | None:
     """Weights of the layer `head` by which it compares a sample with the class means; None where the head stays as it is.
 
     u_n = (f_n - mean f) / |f_n - mean f| for features f, the head's input; p_c = the mean of u over class c, of length 1;
-    logit_c = _SCALE * p_c . (f - mean f) / mean_n |f_n - mean f|, and 0 for a class without a sample. A single unit gets
-    p_1 - p_0. It stays as it is where its loss shows that it was trained before, where labels are no classes, where all samples
+    logit_c = _SCALE * p_c . (f - mean f) / mean_n |f'_n - mean f|, and 0 for a class without a sample. f' is f as dropout before
+    the head leaves it in training, so that its noise stays small beside the logits. A single unit gets p_1 - p_0. It stays as it is where its loss shows that it was trained before, where labels are no classes, where all samples
     are of one class, or where the loss is the same whichever unit a class has, as that of an embedding.
 
     Args:
@@ -41,7 +43,8 @@ def class_mean_weights(model: keras.Model, head: str, x: np.ndarray, y: Any, los
     pointwise = int(np.prod(layer.kernel.shape[:-2])) == 1
     if classes is None or not pointwise or len(np.unique(classes)) < 2:
         return None
-    frozen, ending = split_model(flatten(model), head)
+    flat = flatten(model)
+    frozen, ending = split_model(flat, head)
     inputs = x if frozen is None else np.concatenate([frozen(x[some], training=False) for some in passes(len(x))])
     zeros = [np.zeros_like(weight) for weight in layer.get_weights()]
     own, of_zeros = (_loss_with(ending, layer, weights, inputs, loss) for weights in (None, zeros))
@@ -54,12 +57,31 @@ def class_mean_weights(model: keras.Model, head: str, x: np.ndarray, y: Any, los
     directions = np.stack([_unit(units[classes == number].sum(axis=0)) for number in range(max(2, num_units))], axis=1)
     if num_units == 1:
         directions = directions[:, 1:] - directions[:, :1]
-    kernel = _SCALE / max(lengths.mean(), 1e-12) * directions
+    kernel = _SCALE / _mean_length(features, centre, _dropout_rate(flat, head)) * directions
     weights = [kernel.reshape(layer.kernel.shape), -centre @ kernel]
     start = [weight.astype(np.float32) for weight in weights[: 2 if layer.use_bias else 1]]
     others = [np.roll(weight, 1, axis=-1) if num_units > 1 else -weight for weight in start]  # each unit has another class
     right, wrong = (_loss_with(ending, layer, weights, inputs, loss) for weights in (start, others))
     return start if right < _TELLS * wrong else None
+
+
+def _mean_length(features, centre, rate):
+    """Mean of |f'_n - mean f| with each f'_ni 0 with probability `rate`, else f_ni / (1 - rate)."""
+    noise = features**2 * (rate / (1 - rate))  # the variance of each f'
+    lengths = np.sqrt(np.sum((features - centre) ** 2 + noise, axis=1))
+    return max(lengths.mean(), np.linalg.norm(centre) / _COMMON, 1e-12)
+
+
+def _dropout_rate(flat, head):
+    """Of the dropout that stands before the layer `head`, at most reshaped; 0 where there is none."""
+    nodes = walk(flat)
+    (node,) = (each for each in nodes if each.layer.name == head)
+    while node.inputs:
+        node = nodes[node.inputs[0]]
+        if not isinstance(node.layer, _RESHAPES):
+            break
+    rate = getattr(node.layer, "rate", 0.0) if isinstance(node.layer, keras.layers.Layer) else 0.0
+    return float(rate) if isinstance(rate, (int, float)) and 0 < rate < 1 else 0.0
 
 
 @contextlib.contextmanager

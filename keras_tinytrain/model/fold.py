@@ -36,7 +36,8 @@ def fold_batch_norm(model: keras.Model) -> keras.Model:
     separable convolution becomes its two convolutions, "<name>.depthwise" and "<name>.pointwise", and SiLU a product with
     "<name>.sigmoid".
 
-    A BatchNormalization stays where folding is not exact: it touches no convolution, depthwise or dense layer directly,
+    A BatchNormalization stays where folding is not exact: it touches no convolution, depthwise or dense layer, but for dropout
+    between them, which does nothing outside training;
     something else reads the tensor between the two, or it comes before a layer that pads with zeros.
 
     Args:
@@ -174,14 +175,23 @@ def _foldable_norms(flat):
     readers = [index for node in nodes for index in node.inputs]
     after, before = {}, {}
     for node in nodes:
-        source = nodes[node.inputs[0]] if node.inputs else None
-        if source is None or readers.count(node.inputs[0]) != 1:
+        source = _sole_source(nodes, readers, node)
+        if source is None:
             continue
         if _is_norm(node) and _takes_norm(source.layer):
             after[source.layer] = node.layer
         elif _is_norm(source) and _takes_norm_before(node.layer) and source.layer not in after.values():
             before[node.layer] = source.layer
     return after, before
+
+
+def _sole_source(nodes, readers, node):
+    """The node that `node` alone reads, through dropout, which does nothing outside training; None where there is none."""
+    while node.inputs and readers.count(node.inputs[0]) == 1:
+        node = nodes[node.inputs[0]]
+        if not isinstance(node.layer, keras.layers.Dropout):
+            return node
+    return None
 
 
 def _is_norm(node):

@@ -53,6 +53,28 @@ def headed(*ending, loss):
     return model
 
 
+@pytest.mark.parametrize("reshape", [[], [layers.Reshape((216,))]])
+def test_dropout_before_the_head_makes_its_noise_no_larger_than_the_logits(reshape):
+    """Features with a large part in common: with a kernel for their differences alone, dropout would make noise of that part."""
+    model = headed(
+        layers.Flatten(), layers.Rescaling(1.0, 20.0), layers.Dropout(0.5), *reshape, layers.Dense(3, name="head"),
+        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+    )  # fmt: skip
+    x, y = samples()
+    with given_weights(model.get_layer("head"), weights_for(model, "head", x, y)):
+        quiet = model(x, training=False).numpy()
+        noisy = np.stack([model(x, training=True) for _ in range(20)])
+        assert accuracy(model, x, y) > 0.6
+    assert np.std(noisy - quiet) < 1.5
+
+
+def test_a_large_part_in_common_bounds_the_kernel():
+    model = headed(layers.GlobalAveragePooling2D(), layers.Rescaling(1e-3, 1.0), layers.Dense(3, name="head"), loss="mse")
+    model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    kernel, _ = weights_for(model, "head", *samples())
+    assert np.linalg.norm(kernel, axis=0).max() == pytest.approx(4 * 16 / np.sqrt(6), rel=0.01)
+
+
 def test_one_sigmoid_unit_starts_between_two_classes():
     model = headed(
         layers.GlobalAveragePooling2D(), layers.Dense(1, activation="sigmoid", name="head"), loss="binary_crossentropy"

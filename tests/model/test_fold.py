@@ -39,6 +39,18 @@ def assert_same_outputs(model, folded, tolerance=1e-5):
 
 
 FOLDED = {
+    "dropout_between": lambda: sequential(
+        layers.Conv2D(5, 3),
+        layers.BatchNormalization(),
+        layers.Flatten(),
+        layers.Dense(4, activation="relu"),
+        layers.BatchNormalization(),
+        layers.Dropout(0.5),
+        layers.Dense(3),
+    ),
+    "dropout_before_the_norm": lambda: sequential(
+        layers.Conv2D(5, 3), layers.SpatialDropout2D(0.5), layers.BatchNormalization()
+    ),
     "behind_conv": lambda: sequential(layers.Conv2D(5, 3, strides=2, padding="same"), layers.BatchNormalization()),
     "behind_conv_without_bias": lambda: sequential(layers.Conv2D(5, 3, use_bias=False), layers.BatchNormalization()),
     "behind_depthwise": lambda: sequential(layers.DepthwiseConv2D(3, padding="same"), layers.BatchNormalization()),
