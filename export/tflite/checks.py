@@ -33,19 +33,25 @@ def check_no_loops(model: keras.Model) -> None:
 
 
 def check_int8(model_bytes: bytes) -> None:
-    """Raise ValueError, naming the layer, where the converter left an operator in float32.
+    """Raise ValueError, naming the layers, where the converter left an operator in float32.
 
     Args:
         model_bytes: a .tflite file whose tensors are named after their layers.
     """
     model = read_model(model_bytes)
-    for operator in model.subgraphs[0].operators:
-        kind = operator_name(model, operator)
-        if kind not in _CONVERSIONS and _is_float(model, operator):
-            raise ValueError(
-                f"Layer '{layer_name(model, int(operator.outputs[0]))}' needs {kind}, which TensorFlow's converter leaves in float32, "
-                "so that the model would not be int8. Replace the layer by one that can be quantised, an activation by ReLU."
-            )
+    left = [
+        (layer_name(model, int(operator.outputs[0])), operator_name(model, operator))
+        for operator in model.subgraphs[0].operators
+        if operator_name(model, operator) not in _CONVERSIONS and _is_float(model, operator)
+    ]
+    if left:
+        names, kinds = (list(dict.fromkeys(each)) for each in zip(*left))
+        several = len(names) > 1
+        raise ValueError(
+            f"Layer{'s' * several} {', '.join(map(repr, names))} need{'s' * (not several)} {', '.join(kinds)}, which TensorFlow's "
+            "converter leaves in float32, so that the model would not be int8. Replace a normalisation by BatchNormalization, an "
+            "activation by ReLU, another layer by one that can be quantised."
+        )
 
 
 def _is_float(model: schema.ModelT, operator: schema.OperatorT) -> bool:

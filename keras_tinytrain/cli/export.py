@@ -27,6 +27,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     text = "labelled samples that show the range of the model's values: an .npz with x and y, or a folder of class folders"
     parser.add_argument("--calibration", required=True, help=text)
     options.settings_arguments(parser, "board that the bundle must fit", unsaid="as planned")
+    text = "times that the device goes through its samples when it trains (40)"
+    parser.add_argument("--iterations", type=options.positive, help=text)
+    parser.add_argument("--learning-rate", type=float, help="of the device's optimizer (0.003)")
     parser.add_argument(
         "--split",
         action=argparse.BooleanOptionalAction,
@@ -79,6 +82,7 @@ def run(args: argparse.Namespace) -> int:
             model,
             dataclasses.replace(plan or _candidates(args), device=device),
             calibration=samples.x,
+            training=_training(args, device),
             out=args.out,
             split=args.split,
             weights_in_ram=args.weights_in_ram,
@@ -102,6 +106,15 @@ def _given(args, planned):
         if planned is not None and value != (before := getattr(planned, field)):
             options.remark(f"{FLAGS[field]} {value} in place of the plan's {before}.")
     return given
+
+
+def _training(args, device):
+    """Training on the device as the command line says; None where it says nothing."""
+    from keras_tinytrain.export import TrainingSettings
+
+    named = {name: getattr(args, name) for name in ("iterations", "learning_rate")}
+    given = {name: value for name, value in named.items() if value is not None}
+    return TrainingSettings(**given).on(device) if given else None
 
 
 def _device_of(args, model, samples):

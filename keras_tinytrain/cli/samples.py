@@ -43,7 +43,7 @@ def command_samples(
     """
     stored = read_samples(path, input_shape, num_classes=num_classes, class_names=class_names)
     if stored.are_pixels and args.scale is None and values is None:
-        remark(f"the pixels of {path} are read as 0..1 (version 0.1: 0..255). For a model that takes 0..255 add --scale 255.")
+        remark(f"the pixels of {path} are read as 0..1. For a model that takes 0..255 add --scale 255.")
     scale, offset = values or (1.0, 0.0)
     scale, offset = scale if args.scale is None else args.scale, offset if args.offset is None else args.offset
     return LabelledSamples(*model_inputs(stored, path, scale=scale, offset=offset), stored.class_names)

@@ -118,8 +118,11 @@ def test_views_are_counted_and_exported(folder, tmp_path, capsys):
     assert smallest[1] > smallest[0]
     assert main([*command, *views, "--out", str(tmp_path / "plan.json")]) == 0
     write = ["export", str(folder / "model.keras"), "--plan", str(tmp_path / "plan.json"), "--out", str(tmp_path / "bundle")]
-    assert main([*write, "--calibration", str(folder / "task.npz"), *views]) == 0
-    assert Bundle.load(tmp_path / "bundle").manifest["views"] == [[-1, 2, False], [0, 0, True]]
+    training = ["--iterations", "7", "--learning-rate", "1e-4"]
+    assert main([*write, "--calibration", str(folder / "task.npz"), *views, *training]) == 0
+    manifest = Bundle.load(tmp_path / "bundle").manifest
+    assert manifest["views"] == [[-1, 2, False], [0, 0, True]]
+    assert manifest["training"]["iterations"] == 7 and manifest["training"]["learning_rate"] == pytest.approx(1e-4)
 
 
 def test_plan_shows_what_was_chosen_and_why(folder, capsys):
@@ -202,7 +205,7 @@ def pixels_of(folder, tmp_path):
 def test_pixels_without_a_scale_are_remarked_on(folder, tmp_path, capsys, options):
     command = ["plan", str(folder / "model.keras"), "--samples", pixels_of(folder, tmp_path), "--compute", "0.4"]
     assert main([*command, *options]) == 0
-    remark = "read as 0..1 (version 0.1: 0..255). For a model that takes 0..255 add --scale 255."
+    remark = "read as 0..1. For a model that takes 0..255 add --scale 255."
     assert (remark in capsys.readouterr().err) == (not options)
 
 
