@@ -117,6 +117,7 @@ def pytest_collection_modifyitems(items):
             item.add_marker("slow")
         if item.path.is_relative_to(TESTS / "trust"):
             item.add_marker("trust")
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)  # what takes long comes first
 
 
 @pytest.hookimpl(hookwrapper=True)

@@ -64,4 +64,4 @@ def draw_task(domain: Domain, shape: TaskShape, input_shape: tuple[int, int, int
         task = sample_meta_dataset_episode(domain, rng=rng)
     support_x, query_x = network_images(task.support_x, input_shape), network_images(task.query_x, input_shape)
     style = "photo" if domain.images.shape[-1] == 3 and input_shape[-1] == 3 else "ink"
-    return NumberedTask(support_x, task.support_y, query_x, task.query_y, task.classes, number=episode, style=style)
+    return NumberedTask(support_x, task.support_y, query_x, task.query_y, classes=task.classes, number=episode, style=style)

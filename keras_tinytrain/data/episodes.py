@@ -16,14 +16,14 @@ class Episode:
         support_y: int64 (ways * shots,).
         query_x: float32 (num_queries, height, width, channels), class by class.
         query_y: int64 (num_queries,).
-        classes: (ways,), the domain's label of each class.
+        classes: (ways,), the domain's label of each class; empty where they are not known.
     """
 
     support_x: np.ndarray
     support_y: np.ndarray
     query_x: np.ndarray
     query_y: np.ndarray
-    classes: np.ndarray
+    classes: np.ndarray = dataclasses.field(default_factory=lambda: np.empty(0, np.int64), kw_only=True)
 
 
 def sample_episode(
@@ -53,7 +53,7 @@ def sample_episode(
 def episode_of(domain: Domain, support: np.ndarray, query: np.ndarray, support_y: np.ndarray, query_y: np.ndarray) -> Episode:
     """The task of these samples: indices int64 (n,) into the domain, and their labels in the task, class by class."""
     classes = domain.labels[support[np.searchsorted(support_y, np.unique(support_y))]]
-    return Episode(domain.images[support], support_y, domain.images[query], query_y, classes)
+    return Episode(domain.images[support], support_y, domain.images[query], query_y, classes=classes)
 
 
 def sample_indices(labels, *, ways, shots, queries=None, rng, groups=None):

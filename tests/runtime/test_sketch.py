@@ -95,7 +95,7 @@ def test_commands_get_their_documented_answers(port, tmp_path, capsys):
     samples = ["--samples", str(tmp_path / "task.npz")]
     for words, said in (
         (["teach", *samples], f"{WAYS * SHOTS} samples"),
-        (["train"], f"{ITERATIONS} iterations, loss "),
+        (["train"], f"{ITERATIONS} iterations in "),
         (["train"], "Trained channels: b3_conv 2, logits 2"),
         (["predict", *samples], "accuracy "),
         (["status"], f"iterations   {2 * ITERATIONS}"),

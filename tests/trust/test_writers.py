@@ -228,6 +228,7 @@ ELSEWHERE = {  # files that nobody keeps: in a temporary folder, a pipe, or a si
     "export/tflite/arena.py": 1,
     "run/_rendered_sources.py": 1,
     "run/emulator.py": 1,
+    "run/profiler.py": 1,
 }
 
 

@@ -61,7 +61,7 @@ Status WriteRow(const Flash& flash, std::size_t begin, const std::int8_t* row, s
 }
 
 std::size_t RecordBytes(const char* name, std::int32_t num_classes, std::int32_t elements) {
-  const auto num_channels = static_cast<std::size_t>(num_classes + 1);
+  const auto num_channels = static_cast<std::size_t>(num_classes) + 1;
   return 1 + NameBytes(name) + 8 + num_channels * (2 + static_cast<std::size_t>(elements) + sizeof(std::int32_t));
 }
 
