@@ -143,4 +143,6 @@ def joules_on_board(emulated: EmulatedTask, board: Mapping) -> float | None:
 def _learned(emulated):
     if not emulated.losses:
         return "The closed-form head was solved, and nothing was trained."
-    return f"Loss {emulated.losses[0]:.3f} to {emulated.losses[-1]:.3f} in {len(emulated.losses)} iterations."
+    first, last = emulated.losses[0], emulated.losses[-1]
+    rose = " It rose: export with a lower --learning-rate." if last > first else ""
+    return f"Loss {first:.3f} to {last:.3f} in {len(emulated.losses)} iterations.{rose}"

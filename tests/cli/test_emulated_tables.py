@@ -1,0 +1,19 @@
+"""The sentence on what an emulated board learned."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from keras_tinytrain.cli.emulated_tables import _learned
+
+
+@pytest.mark.parametrize(
+    ("losses", "text"),
+    [
+        ([0.9, 0.4], "Loss 0.900 to 0.400 in 2 iterations."),
+        ([0.243, 1.0, 2.976], "Loss 0.243 to 2.976 in 3 iterations. It rose: export with a lower --learning-rate."),
+        ([], "The closed-form head was solved, and nothing was trained."),
+    ],
+)
+def test_what_was_learned(losses, text):
+    assert _learned(SimpleNamespace(losses=losses)) == text
