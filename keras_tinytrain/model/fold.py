@@ -36,9 +36,9 @@ def fold_batch_norm(model: keras.Model) -> keras.Model:
     separable convolution becomes its two convolutions, "<name>.depthwise" and "<name>.pointwise", and SiLU a product with
     "<name>.sigmoid".
 
-    A BatchNormalization stays where folding is not exact: it touches no convolution, depthwise or dense layer, but for dropout
-    between them, which does nothing outside training;
-    something else reads the tensor between the two, or it comes before a layer that pads with zeros.
+    Dropout between a BatchNormalization and such a layer does nothing outside training, so they are folded all the same. A
+    BatchNormalization stays where folding is not exact: no such layer is next to it, something else reads the tensor between the
+    two, or it comes before a layer that pads with zeros.
 
     Args:
         model: a built Functional or Sequential model, nested models allowed. It is not changed.

@@ -56,8 +56,8 @@ def _without_ending(model, width, num_classes):
 def _check_prototypes(model, width, end):
     if end == "softmax":
         raise ValueError(
-            f"Model '{model.name}' ends in a softmax, but head='prototypes' takes embeddings. Pass {backbone_text(model)}, "
-            "or head='softmax'."
+            f"Model '{model.name}' ends in a softmax, but head='prototypes' takes embeddings, as 'ridge' does. Pass "
+            f"{backbone_text(model)}, or head='softmax'."
         )
     if width == 1:
         raise ValueError(

@@ -16,6 +16,7 @@ PYBIND11_MODULE(_runtime, m) {
   m.def("status_text", [](int status) { return std::string(tt::StatusText(static_cast<tt::Status>(status))); });
   AddTables(&m);
   AddTrainer(&m);
+  AddClosedForm(&m);
   AddDeltas(&m);
   AddKernels(&m);
 }

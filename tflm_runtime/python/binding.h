@@ -9,6 +9,7 @@
 #include <string>
 
 #include "tinytrain.h"
+#include "tinytrain_closed_form.h"
 
 namespace py = pybind11;
 namespace tt = tinytrain;
@@ -25,11 +26,17 @@ tt::TrainingSettings SettingsFrom(const tt::Tables& tables, const py::object& ov
 py::dict SettingsDict(const tt::TrainingSettings& settings);
 tt::MemoryParts RequiredParts(const tt::Tables& tables, const tt::TrainingSettings& settings, bool samples_in_flash);
 py::dict PartsDict(const tt::MemoryParts& parts);
+const tt::Maps* MapsAt(std::uintptr_t address);
+// ValueError where the maps are not outputs of the trainable part.
+tt::ClosedFormBytes ClosedBytes(const tt::Tables& tables, const tt::Maps& maps, const tt::TrainingSettings& settings,
+                                bool samples_in_flash);
+py::dict ClosedBytesDict(const tt::ClosedFormBytes& bytes);
 
-// The parts of the module: tables and settings, the trainer, functions of deltas, and each kernel as a function of its own, for
-// comparison with float64.
+// The parts of the module: tables and settings, the trainer, bytes of a closed-form head, functions of deltas, and each kernel
+// as a function of its own, for comparison with float64.
 void AddTables(py::module_* module);
 void AddTrainer(py::module_* module);
+void AddClosedForm(py::module_* module);
 void AddDeltas(py::module_* module);
 void AddKernels(py::module_* module);
 

@@ -1,4 +1,4 @@
-// The Trainer, with Python callables as forward passes.
+// The Trainer, with Python callables as forward passes. One class, so one file.
 #include <pybind11/stl.h>
 
 #include <algorithm>
@@ -39,25 +39,6 @@ Int8Array Int8From(const py::handle& value, std::int64_t elements, const char* w
                           std::to_string(array.size()));
   }
   return array;
-}
-
-const tt::Maps* MapsAt(std::uintptr_t address) { return reinterpret_cast<const tt::Maps*>(address); }
-
-tt::ClosedFormBytes ClosedBytes(const tt::Tables& tables, const tt::Maps& maps, const tt::TrainingSettings& settings,
-                                bool samples_in_flash) {
-  const tt::ClosedFormBytes bytes = tt::ClosedForm::RequiredBytes(tables, settings, maps, samples_in_flash);
-  if (bytes.state == 0) throw py::value_error("the maps of the closed-form head are not outputs of the trainable part");
-  return bytes;
-}
-
-py::dict ClosedBytesDict(const tt::ClosedFormBytes& bytes) {
-  py::dict d;
-  d["state"] = bytes.state;
-  d["scratch"] = bytes.scratch;
-  d["scratch_rows"] = bytes.scratch_rows;
-  d["flash_weights"] = bytes.flash_weights;
-  d["flash_rows"] = bytes.flash_rows;
-  return d;
 }
 
 // One call at a time: other threads wait. A call from within a call, such as from `progress`, would wait for itself:
@@ -529,14 +510,4 @@ void AddTrainer(py::module_* module) {
       .def("original_prototypes", &PyTrainer::OriginalPrototypes, "As prototypes, with the weights in flash.")
       .def("stored_sample", &PyTrainer::StoredSample, py::arg("sample"), py::arg("view") = 0)
       .def_property_readonly("arena", &PyTrainer::Arena);
-  module->def(
-      "closed_form_bytes",
-      [](std::uintptr_t tables, std::uintptr_t maps, const py::object& settings, bool samples_in_flash) {
-        const tt::Tables& found = TablesAt(tables);
-        return ClosedBytesDict(ClosedBytes(found, *MapsAt(maps), SettingsFrom(found, settings), samples_in_flash));
-      },
-      py::arg("tables"), py::arg("maps"), py::arg("settings") = py::none(), py::arg("samples_in_flash") = false,
-      "Bytes of a closed-form head: 'state', 'scratch' with its rows in flash, 'scratch_rows' with them there; 'flash_weights' "
-      "of "
-      "each solution and 'flash_rows'.");
 }

@@ -142,7 +142,7 @@ std::int32_t* ClosedForm::Scales(bool original) const {
   return static_cast<std::int32_t*>(static_cast<void*>(memory_ + (original ? ScaleBytes(num_classes()) : 0)));
 }
 
-// Where a solution is written: its place in RAM or, on its way to flash, behind the equations.
+// A solution is written to its place in RAM. One for flash is first written behind the equations.
 RidgeSpace ClosedForm::Space(bool original) const {
   const auto elements = static_cast<std::size_t>(row_elements());
   const TrainingSettings& settings = trainer_->settings_;
