@@ -65,7 +65,14 @@ def convert(request: ExportRequest, whole: bytes | None = None) -> Converted:
     """
     whole = quantised(request) if whole is None else whole
     frozen, trainable, operators = cut_model(whole, request.model, request.plan, split=request.split, maps=request.maps or ())
-    trainable, graph = read_trainable(trainable, operators, request.plan, adaptive=request.adaptive, maps=request.maps or ())
+    trainable, graph = read_trainable(
+        trainable,
+        operators,
+        request.plan,
+        adaptive=request.adaptive,
+        maps=request.maps or (),
+        without_bias=request.without_bias,
+    )
     return Converted(whole, frozen, trainable, graph)
 
 

@@ -18,6 +18,7 @@ from keras_tinytrain.export.boards import board as find_board
 from keras_tinytrain.export.head import CLOSED_FORM, closed_form_maps, head_on_device
 from keras_tinytrain.export.settings import PROJECTS, SKETCHES, WEIGHTS_IN_RAM, TrainingSettings
 from keras_tinytrain.export.tflite import qat
+from keras_tinytrain.model.channels import find_weights
 from keras_tinytrain.model.head_kind import KINDS
 from keras_tinytrain.plan import Plan
 from keras_tinytrain.tflm_runtime.headers import names
@@ -45,6 +46,7 @@ class ExportRequest:
         model: in canonical form, up to the embedding or the logits; a quantisation-aware model as it was passed.
         layer_names: of the model that was passed, in execution order.
         plan: the channels to train, or all channels of all candidates.
+        without_bias: names of its layers that had no bias in the model that was passed, where training leaves a folded norm alone.
         candidates: what the device chooses from; None where the plan is decided.
         replaces: the manifest of the bundle at `out` that is replaced; None where nothing is there.
         training: with num_classes set.
@@ -56,6 +58,7 @@ class ExportRequest:
     model: keras.Model
     layer_names: tuple[str, ...]
     plan: Plan
+    without_bias: frozenset[str]
     candidates: Candidates | None
     calibration: np.ndarray | None
     out: pathlib.Path
@@ -137,10 +140,12 @@ def check(
     _check_features(features, target)
     _check_sketch(sketch, project, canonical.input_shape[1:])
     candidates = _checked_candidates(plan, canonical)
+    decided = candidates.plan(canonical) if candidates else typing.cast(Plan, plan)
     request = ExportRequest(
         model=canonical,
         layer_names=tuple(qat.layer_names(model) if qat.is_tf_keras(model) else (layer.name for layer in canonical.layers)),
-        plan=candidates.plan(canonical) if candidates else typing.cast(Plan, plan),
+        plan=decided,
+        without_bias=_without_bias(model, decided),
         candidates=candidates,
         calibration=calibration,
         out=folder,
@@ -158,6 +163,12 @@ def check(
         maps=maps,
     )
     return request.with_device(_as_asked(request, board, head))
+
+
+def _without_bias(model: keras.Model, plan: Plan) -> frozenset[str]:
+    if qat.is_tf_keras(model):
+        return frozenset()
+    return frozenset(layer.name for layer in plan.layers if not find_weights(model, layer.name).has_bias)
 
 
 def _as_asked(request: ExportRequest, board: str | Board | None, head: str) -> DeviceSettings:

@@ -10,7 +10,7 @@ Operators that no gradient flows through are not read: a model that is not cut m
 """
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from keras_tinytrain.choose.backward_pass import Step, interiors, place_gradients, values_read, with_gradient
 from keras_tinytrain.export.backward.operators import NONE, OPERATORS, Layer, pads_convolutions_only, read_operator, with_pad
@@ -71,7 +71,13 @@ class TrainableGraph:
 
 
 def read_trainable(
-    trainable: bytes, operators: dict[str, int], plan: Plan, *, adaptive: bool = False, maps: Sequence[str] = ()
+    trainable: bytes,
+    operators: dict[str, int],
+    plan: Plan,
+    *,
+    adaptive: bool = False,
+    maps: Sequence[str] = (),
+    without_bias: Collection[str] = (),
 ) -> tuple[bytes, TrainableGraph]:
     """Read the trainable part and make the activations that the backward pass needs its outputs.
 
@@ -80,6 +86,7 @@ def read_trainable(
         plan: the channels to train of each layer.
         adaptive: the plan's layers are candidates among which the device chooses; it scores them by their outputs.
         maps: names of the layers whose outputs a closed-form head reads: further outputs.
+        without_bias: names of the layers whose kernels alone are trained.
 
     Returns:
         (trainable.tflite with its outputs, its graph).
@@ -90,6 +97,8 @@ def read_trainable(
     model = fb.read_model(trainable)
     features, head = int(model.subgraphs[0].inputs[0]), int(model.subgraphs[0].outputs[0])
     layers, trained = _read_layers(model, operators)
+    for index in (trained[name] for name in trained if name in without_bias):
+        layers[index] = dataclasses.replace(layers[index], bias=None, bias_tensor=NONE)
     ends = [tensor for layer in layers for tensor in (*layer.inputs, layer.output)]
     map_tensors = [output_of(model, name) for name in maps]
     order = [t for t in dict.fromkeys([features, *ends, *map_tensors]) if t != head] + [

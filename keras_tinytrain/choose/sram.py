@@ -126,9 +126,7 @@ def _split_layers(table: LayerTable, choice: dict[str, int]) -> list[LayerInfo]:
 
 
 def _layer_in_ram(row: LayerInfo, num_trained: int, alone: bool) -> LayerInRam:
-    """The converter gives every convolution a bias, of zeros where Keras has none."""
-    has_bias = row.has_bias or row.kind != "dense"
-    return LayerInRam(num_trained, num_trained if alone else row.num_channels, row.weights_per_channel, has_bias)
+    return LayerInRam(num_trained, num_trained if alone else row.num_channels, row.weights_per_channel, row.has_bias)
 
 
 def _head_input(table: LayerTable) -> LayerInfo:

@@ -26,6 +26,7 @@ from keras_tinytrain.choose.ranking import CRITERIA, Ranking, fisher_ranking, l2
 from keras_tinytrain.choose.schemes import SCHEMES, scheme_plan
 from keras_tinytrain.choose.selection import full_plan, last_layer_plan, select
 from keras_tinytrain.choose.sram import DeviceAccounting
+from keras_tinytrain.model.channels import own_biases
 from keras_tinytrain.model.fold import canonical_form
 from keras_tinytrain.model.layers import CHANNEL_AXIS, LayerInfo, LayerTable, layer_table
 from keras_tinytrain.plan import Budget, LayerPlan, Plan
@@ -130,7 +131,7 @@ def make_task(
         raise TypeError(f'budget expects a Budget, such as Budget("256KB", 0.15). Received: {budget!r}')
     canonical = canonical_form(model)
     options: dict[str, Any] = {"layers": layers, "kinds": kinds, "whole_only": whole_only}
-    table = with_candidates(layer_table(canonical).frozen(frozen), last_blocks, **options)
+    table = with_candidates(own_biases(layer_table(canonical), model).frozen(frozen), last_blocks, **options)
     rows = tuple(row for row in table.weighted if not row.left_out)
     if head:
         table.candidates(layers=[head])  # refuses one that cannot be trained

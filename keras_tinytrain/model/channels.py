@@ -7,7 +7,7 @@ import keras
 
 from keras_tinytrain.model.graph import find_layer, named_operations
 from keras_tinytrain.model.keras_package import is_keras2, keras_package
-from keras_tinytrain.model.layers import CHANNEL_AXIS, TRAINABLE_LAYERS
+from keras_tinytrain.model.layers import CHANNEL_AXIS, TRAINABLE_LAYERS, LayerTable
 
 SEPARABLE_PARTS = {
     "depthwise": ("depthwise_kernel", "depthwise"),
@@ -24,7 +24,7 @@ class LayerWeights:
         layer_name, layer: of the user's model. "sep.depthwise" and "sep.pointwise" lie in a SeparableConv2D "sep".
         kernel_name: the kernel's attribute of `layer`.
         axis: of the output channels in the kernel, negative.
-        has_bias: whether `layer.bias` is this kernel's bias.
+        has_bias: whether `layer.bias` is this kernel's bias, and trained with it.
     """
 
     name: str
@@ -63,7 +63,17 @@ def find_weights(model: keras.Model, name: str) -> LayerWeights:
     layer = find_layer(model, name)
     axis = kernel_channel_axis(layer)
     kernel_name = "depthwise_kernel" if is_keras2(layer) and axis == CHANNEL_AXIS["depthwise"] else "kernel"
-    return LayerWeights(name, name, layer, kernel_name, axis, bool(layer.use_bias))
+    has_bias = bool(layer.use_bias) and not getattr(layer, "keeps_bias", False)
+    return LayerWeights(name, name, layer, kernel_name, axis, has_bias)
+
+
+def own_biases(table: LayerTable, model: keras.Model) -> LayerTable:
+    """The table of the canonical form of `model` with the biases of `model` itself: training leaves those of folded norms alone."""
+
+    def own(row):
+        return dataclasses.replace(row, has_bias=row.has_bias and find_weights(model, row.name).has_bias)
+
+    return dataclasses.replace(table, rows=tuple(map(own, table.rows)))
 
 
 def kernel_channel_axis(layer: keras.layers.Layer) -> int:

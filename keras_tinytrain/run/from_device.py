@@ -87,7 +87,11 @@ def _trained(record: ChannelValues, model: keras.Model, tables: ReadTables) -> C
         raise ValueError(
             f"Layer '{record.name}' has kernels of shape {shape}, the bundle's have {values.shape[1:]}: give the model that was exported."
         )
-    biases = None if record.biases is None else record.biases * scales * tensors[layer.input].scale
+    biases = None
+    if record.biases is not None:
+        biases = record.biases * scales * tensors[layer.input].scale
+    elif weights.has_bias:  # a folded norm's, which stays
+        biases = weights.bias.numpy()[list(record.channels)]
     return dataclasses.replace(
         record,
         values=cropped.reshape(len(values), -1).astype(np.float32),

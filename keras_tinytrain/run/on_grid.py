@@ -11,6 +11,7 @@ import tensorflow as tf
 from keras_tinytrain.export.bundle import Bundle
 from keras_tinytrain.export.tflite import flatbuffer as fb
 from keras_tinytrain.export.tflite.arena import smallest_arena
+from keras_tinytrain.model.channels import find_weights
 from keras_tinytrain.model.graph import rebuild
 from keras_tinytrain.run.dequantise import dequantised_model
 from keras_tinytrain.run.micro_model import MicroModel
@@ -38,6 +39,9 @@ def on_grid_model(model: keras.Model, bundle: Bundle) -> keras.Model:
     """
     canonical = dequantised_model(model, bundle)
     grids = _grids(canonical, [bundle.frozen, bundle.trainable])
+    for layer in canonical.layers:
+        if layer.name in grids and isinstance(layer, _WITH_BIAS):
+            grids[layer.name].keeps_bias = not find_weights(model, layer.name).has_bias
     copies = {}
 
     def call(layer, *args, **kwargs):
@@ -69,7 +73,12 @@ def multiply(x: tf.Tensor, factor: np.ndarray | np.floating | float) -> tf.Tenso
 
 
 class Grid:
-    """Scales and zero points of one operator: of its inputs, its kernel and its output; and its clamps."""
+    """Scales and zero points of one operator: of its inputs, its kernel and its output; and its clamps.
+
+    `keeps_bias`: the bias is a folded norm's, which training leaves alone.
+    """
+
+    keeps_bias = False
 
     def __init__(self, model: fb.schema.ModelT, operator: fb.schema.OperatorT) -> None:
         ends = [int(tensor) for tensor in operator.inputs if tensor >= 0 and fb.constant(model, int(tensor)) is None]
@@ -117,12 +126,19 @@ class Grid:
         return self.write(sums * factor, multiply(tf.round(sums), factor))
 
 
+_WITH_BIAS = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D, keras.layers.Dense)
+
+
 class _OnGrid(keras.layers.Layer):
     """A Keras layer with a `Grid`, that clones with it."""
 
     def __init__(self, *args: typing.Any, grid: Grid, **kwargs: typing.Any):
         super().__init__(*args, **kwargs)
         self.grid = grid
+
+    @property
+    def keeps_bias(self) -> bool:
+        return self.grid.keeps_bias
 
     def get_config(self):
         return {**super().get_config(), "grid": self.grid}

@@ -174,6 +174,10 @@ accountings = st.builds(
 )
 
 
+def without_bias(table):
+    return [row.name for row in table if not row.has_bias]
+
+
 def draw_choice(data, model):
     table = layer_table(fold_batch_norm(model))
     names = data.draw(st.lists(st.sampled_from(table.names), min_size=1, max_size=3, unique=True))
@@ -189,7 +193,7 @@ def test_estimate_is_never_below_the_promise(net, accounting, data):
     table, choice = layer_table(model), draw_choice(data, model)
     plan = Plan(tuple(LayerPlan(name, tuple(range(count))) for name, count in choice.items()))
     frozen, trainable, operators = cut_model(convert_int8(model, images(model, 8)), model, plan)
-    trainable, graph = read_trainable(trainable, operators, plan)
+    trainable, graph = read_trainable(trainable, operators, plan, without_bias=without_bias(table))
     exported = training_memory(
         graph,
         TrainingSettings(
@@ -224,7 +228,7 @@ def test_parts_are_those_of_the_exported_graph(build, split):
     choice = {name: max(1, table[name].num_channels // 2) for name in table.names[1::2]}
     plan = Plan(tuple(LayerPlan(name, tuple(range(count))) for name, count in choice.items()))
     _, trainable, operators = cut_model(_converted(build), model, plan)
-    trainable, graph = read_trainable(trainable, operators, plan)
+    trainable, graph = read_trainable(trainable, operators, plan, without_bias=without_bias(table))
     _, graph, _ = choose_split(trainable, graph, model_arena=len, only=split)
     accounting = DeviceAccounting(num_samples=4, num_views=1, num_classes=WAYS)
     pixels = int(np.prod(model.input_shape[1:]))

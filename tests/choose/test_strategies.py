@@ -1,5 +1,6 @@
 """The interface of strategies, and what each of them chooses on a small network."""
 
+import keras
 import numpy as np
 import pytest
 from models import labelled_images, tiny_net
@@ -108,6 +109,23 @@ def test_bias_only_trains_no_kernel(task):
     assert paper_cost.num_trained_weights(task.table, paper_cost.num_channels(plan)) == 0
     assert plan.layers[-1].name == "logits"
     assert type(plan).from_json(plan.to_json()) == plan
+
+
+def test_bias_of_a_folded_norm_is_none_of_the_layer(task):
+    """`fit` trains the user's own layer, which has no bias."""
+    model = keras.Sequential(
+        [
+            keras.Input((8, 8, 3)),
+            keras.layers.Conv2D(4, 3, use_bias=False, name="normed"),
+            keras.layers.BatchNormalization(),
+            keras.layers.Conv2D(4, 3, name="biased"),
+            keras.layers.GlobalAveragePooling2D(),
+        ]
+    )
+    x = np.random.default_rng(0).random((4, 8, 8, 3), np.float32)
+    normed = make_task(model, x, task.loss, BUDGET, kinds="all", accounting=task.accounting)
+    assert {row.name: row.has_bias for row in normed.rows} == {"normed": False, "biased": True}
+    assert [layer.name for layer in find_strategy("bias_only")(normed).layers] == ["biased"]
 
 
 def test_random_depends_on_the_seed_alone(task):

@@ -18,6 +18,7 @@ from models import (
 
 from keras_tinytrain import _runtime
 from keras_tinytrain.choose.backward_pass import with_gradient
+from keras_tinytrain.delta import Delta
 from keras_tinytrain.export import Bundle, TrainingSettings, export_tflm
 from keras_tinytrain.export.backward import graph as graph_module
 from keras_tinytrain.export.tflite.arena import smallest_arena
@@ -26,7 +27,7 @@ from keras_tinytrain.export.tflite.flatbuffer import constant_offset
 from keras_tinytrain.model.channels import kernel_channel_axis
 from keras_tinytrain.model.fold import fold_batch_norm
 from keras_tinytrain.plan import LayerPlan, Plan
-from keras_tinytrain.run import HostRuntime
+from keras_tinytrain.run import HostRuntime, classifier_from_device
 from keras_tinytrain.run.micro_model import MicroModel
 from keras_tinytrain.tflm_runtime.rounding import align
 
@@ -273,12 +274,48 @@ def test_interiors_that_share_a_tensor_are_refused(tmp_path, monkeypatch):
 
 def test_trained_biases_that_are_equal_at_first_are_apart(tmp_path):
     """The converter stores equal constants once, and here both are zero."""
-    convs = [keras.layers.Conv2D(4, 1, use_bias=False, name=name) for name in ("first", "second")]
+    convs = [keras.layers.Conv2D(4, 1, name=name) for name in ("first", "second")]
     model = keras.Sequential([keras.Input((6, 6, 4)), *convs, keras.layers.GlobalAveragePooling2D()])
     plan = plan_of(first=(0, 1), second=(2,))
     host = HostRuntime(export_tflm(model, plan, calibration=images(model, 8), out=tmp_path / "net", weights_in_ram="whole"))
     trained = _runtime.tables_info(host._tables.address)["trained"]
     assert len({constant_offset(host.bundle.trainable, each["bias_tensor"]) for each in trained}) == 2
+
+
+@pytest.fixture(scope="module")
+def normed(tmp_path_factory):
+    """(model, host): convolutions without a bias, a norm after each; each has its channels trained in another way."""
+    keras.utils.set_random_seed(4)
+    layers = [keras.Input((8, 8, 3))]
+    for name in ("whole", "split"):
+        layers += [keras.layers.Conv2D(8, 3, use_bias=False, name=name), keras.layers.BatchNormalization(), keras.layers.ReLU()]
+    model = keras.Sequential([*layers, keras.layers.GlobalAveragePooling2D()])
+    draw = np.random.default_rng(5)
+    for norm in model.layers[1::3]:
+        norm.set_weights([draw.uniform(0.5, 1.5, 8) for _ in norm.get_weights()])
+    training = TrainingSettings(num_classes=2, max_samples=6, iterations=5, learning_rate=0.01)
+    plan = plan_of(whole=tuple(range(8)), split=(1, 4))
+    folder = tmp_path_factory.mktemp("normed") / "net"
+    host = HostRuntime(export_tflm(model, plan, calibration=images(model, 8), out=folder, training=training))
+    host.add_samples(*labelled_images(model, per_class=3, classes=2))
+    host.train()
+    return model, host
+
+
+def test_device_trains_no_bias_where_keras_has_none(normed, tmp_path):
+    """A norm's shift becomes a bias once it is folded; `fit` leaves norms alone, and so does the device."""
+    _, host = normed
+    trained = Delta.load(host.save_delta(tmp_path / "task.ttd") and tmp_path / "task.ttd").records[:2]
+    assert [(record.name, record.biases) for record in trained] == [("whole", None), ("split", None)]
+    assert host.bytes_used["sram"] <= host.bundle.promised_bytes["sram"]
+
+
+def test_biases_of_folded_norms_come_back_to_keras(normed, tmp_path):
+    model, host = normed
+    host.save_delta(tmp_path / "task.ttd")
+    learned = classifier_from_device(model, host.bundle, Delta.load(tmp_path / "task.ttd"))
+    x, _ = labelled_images(model, per_class=3, classes=2)
+    np.testing.assert_allclose(learned.logits(x), host.predict(x), atol=0.5)  # of logits from -10 to 10: activations in int8
 
 
 def test_two_runtimes_of_one_bundle_do_not_share_weights(case, host):
