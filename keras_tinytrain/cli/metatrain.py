@@ -57,6 +57,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="all",
         help="every second class of --data; the others then remain to measure on (%(default)s)",
     )
+    others.add_argument(
+        "--mix",
+        type=_share,
+        default=0.5,
+        help="weights to write: this share of the meta-trained ones and the rest of those it began with; 1: the meta-trained "
+        "ones alone, which lose more where the data is unlike --data (%(default)s)",
+    )
     others.add_argument("--size", type=positive, default=128, help="pixels of the network's input (%(default)s)")
     others.add_argument(
         "--distribute",
@@ -66,6 +73,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     others.add_argument("--log-dir", help="folder for TensorBoard")
     parser.set_defaults(run=run, command_of=command_of)
+
+
+def _share(text):
+    value = float(text)
+    if not 0 < value <= 1:
+        raise argparse.ArgumentTypeError(f"expects a number above 0 and up to 1. Received: {text}")
+    return value
 
 
 def run(args: argparse.Namespace) -> int:

@@ -47,6 +47,14 @@ class EpisodicRecipe:
 DEFAULT_RECIPE = EpisodicRecipe()
 
 
+def merged(start: list[np.ndarray], trained: list[np.ndarray], mix: float) -> list[np.ndarray]:
+    """(1 - mix) start + mix trained, array by array: WiSE-FT (Wortsman et al., CVPR 2022).
+
+    What the network knew about domains that meta-training never shows stays; at `mix` 1 some of it is lost.
+    """
+    return [before + np.float32(mix) * (after - before) for before, after in zip(start, trained, strict=True)]
+
+
 class EpisodicTrainer:
     """Trains a copy of a backbone so that cosine prototypes tell the classes of an episode apart.
 

@@ -12,7 +12,7 @@ from keras_tinytrain.backbones.imagenet_weights import save_pretrained
 from keras_tinytrain.backbones.images import network_images
 from keras_tinytrain.backbones.names import find_backbone
 from keras_tinytrain.data import every_second_class, load_domain
-from keras_tinytrain.metatrain.image_trainer import EpisodicRecipe, EpisodicTrainer
+from keras_tinytrain.metatrain.image_trainer import EpisodicRecipe, EpisodicTrainer, merged
 from keras_tinytrain.metatrain.provenance import check_writable, measure, write_provenance
 
 CHECKPOINT_STEPS = 25
@@ -39,8 +39,9 @@ def run(args: argparse.Namespace) -> int:
     first = strategy is None or not strategy.cluster_resolver or strategy.cluster_resolver.task_id in (None, 0)
     train_on_images(trainer, checkpoint=args.checkpoint, log_dir=args.log_dir if first else None, writes=first)
     if first:
-        save_pretrained(trainer.backbone, args.out)
-        write_provenance(args, recipe, domains, measure(trainer.backbone, [_held_out(name, args) for name in args.evaluate]))
+        backbone.set_weights(merged(backbone.get_weights(), trainer.backbone.get_weights(), args.mix))
+        save_pretrained(backbone, args.out)
+        write_provenance(args, recipe, domains, measure(backbone, [_held_out(name, args) for name in args.evaluate]))
     return 0
 
 

@@ -66,6 +66,28 @@ def test_command(files):
         assert all((first[name] == again[name]).all() for name in first.files)
 
 
+def test_half_of_what_training_changed_is_written_by_default(files):
+    folder, data, start = files
+    options = ["--backbone", "mcunet", "--weights", start, "--size", 32, "--data", *data, "--episodes", 2, "--checkpoint"]
+    written = {}
+    for mix in ([], ["--mix", 1], ["--mix", 0.25]):
+        out = folder / f"mixed{len(written)}.npz"
+        assert run(arguments(*options, folder / "mixed.npz", *mix, "--out", out)) == 0
+        written[float(mix[1]) if mix else 0.5] = MCUNet((32, 32, 3), weights=out).get_weights()
+    before = MCUNet((32, 32, 3), weights=start).get_weights()
+    for mix, weights in written.items():
+        for at, first, last in zip(weights, before, written[1.0], strict=True):
+            np.testing.assert_allclose(at, first + mix * (last - first), atol=1e-6)
+    assert "--mix 0.25" in json.loads(out.with_suffix(".json").read_text())["command"]
+
+
+@pytest.mark.parametrize("mix", ["0", "-1", "1.5", "half"])
+def test_a_share_is_above_0_and_up_to_1(mix, capsys):
+    with pytest.raises(SystemExit):
+        arguments("--out", "w.npz", "--mix", mix)
+    assert "--mix" in capsys.readouterr().err
+
+
 def test_command_wants_domains(tmp_path):
     with pytest.raises(ValueError, match="name them, --data signs.npz"):
         run(arguments("--backbone", "mcunet", "--out", tmp_path / "w.npz"))
