@@ -37,8 +37,8 @@ def export_tflm(
 ) -> Bundle:
     """Export `model` as a firmware bundle, to be trained on the device as `plan` says.
 
-    What is None here is as the plan's `DeviceSettings` say. A plan without them means `DeviceSettings()`: a Nano 33 BLE, a head
-    of prototypes, no views, features in RAM, and `TrainingSettings()`.
+    What is None here is as the plan's `DeviceSettings` say. A plan without them means `DeviceSettings()`: a Nano 33 BLE, no views,
+    features in RAM, and `TrainingSettings()`; and the softmax or the sigmoid that ends the model as the head, else prototypes.
 
     The steps are values that can be printed: `check` makes a request of the arguments, `convert` the int8 models, `lay_out`
     gives everything its bytes, `render_files` makes the files.

@@ -19,6 +19,7 @@ from keras_tinytrain.export.head import CLOSED_FORM, closed_form_maps, head_on_d
 from keras_tinytrain.export.settings import PROJECTS, SKETCHES, WEIGHTS_IN_RAM, TrainingSettings
 from keras_tinytrain.export.tflite import qat
 from keras_tinytrain.model.channels import find_weights
+from keras_tinytrain.model.ending import ending
 from keras_tinytrain.model.head_kind import KINDS
 from keras_tinytrain.plan import Plan
 from keras_tinytrain.tflm_runtime.headers import names
@@ -127,7 +128,7 @@ def check(
     folder, target = pathlib.Path(out), find_board(planned.board if board is None else board)
     if planned.kernels:
         target = dataclasses.replace(target, kernels=planned.kernels)
-    head = planned.head if head is None else head
+    head = _unsaid_head(model, plan) if head is None else head
     features = planned.features if features is None else features
     chosen = {"head": head, "weights_in_ram": weights_in_ram, "features": features, "sketch": sketch, "project": project}
     for name, value in chosen.items():
@@ -163,6 +164,13 @@ def check(
         maps=maps,
     )
     return request.with_device(_as_asked(request, board, head))
+
+
+def _unsaid_head(model: keras.Model, plan: Plan | Candidates) -> str:
+    """As the plan's device has it; of a plan without one, such as a callback's, what ends the model."""
+    if plan.device is not None:
+        return plan.device.head
+    return (None if qat.is_tf_keras(model) else ending(model)) or DeviceSettings().head
 
 
 def _without_bias(model: keras.Model, plan: Plan) -> frozenset[str]:

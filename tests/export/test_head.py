@@ -78,6 +78,14 @@ def probability(model, x):
     return outputs if ending(model) else 1 / (1 + np.exp(-outputs))
 
 
+@pytest.mark.parametrize("end", ["MobileNet", "MobileNet, sigmoid"])
+def test_callbacks_plan_of_a_classifier_is_exported_as_it_is(end, tmp_path):
+    """A plan without a device's settings, and nobody names the head."""
+    model, training = net(end), TrainingSettings(num_classes=2)
+    bundle = export_tflm(model, whole(model), calibration=task()[0], out=tmp_path / "net", training=training)
+    assert bundle.manifest["head"] == "softmax"
+
+
 def test_device_gives_the_model_s_probabilities_and_learns(exported):
     model, bundle = exported
     (x, y), host = task(), HostRuntime(bundle)
