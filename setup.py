@@ -1,13 +1,43 @@
-"""Packages and the C++ extension; everything else stands in pyproject.toml."""
+"""Packages, the C++ extension, and README's links; everything else stands in pyproject.toml."""
 
 import glob
+import pathlib
+import re
+import shutil
+import sysconfig
 
 from pybind11.setup_helpers import ParallelCompile, Pybind11Extension, build_ext
 from setuptools import setup
 
+REPOSITORY = "https://github.com/keras-tinytrain/keras-tinytrain"
+
 ParallelCompile().install()
 
+
+class BuildWithACompiler(build_ext):
+    """Builds the extension; without a C++ compiler it is left out, for those who train in Keras alone. An error of the compiler
+    is an error."""
+
+    def run(self):
+        compiler = sysconfig.get_config_var("CXX") or "c++"
+        if not any(shutil.which(name) for name in (compiler.split()[0], "c++", "g++", "clang++")):
+            self.extensions.clear()
+            self.warn(
+                "no C++ compiler was found: keras_tinytrain._runtime, which HostRuntime and EdgeRuntime need, is left out"
+            )
+        super().run()
+
+
+def readme():
+    """README with links into the repository, so that they lead somewhere on an index too."""
+    text = pathlib.Path("README.md").read_text(encoding="utf-8")
+    text = re.sub(r"(!\[[^]]*\]\()(?!https?:|#)", rf"\1{REPOSITORY}/raw/main/", text)
+    return re.sub(r"(?<=\]\()(?!https?:|#)", f"{REPOSITORY}/blob/main/", text)
+
+
 setup(
+    long_description=readme(),
+    long_description_content_type="text/markdown",
     packages=[
         "keras_tinytrain",
         "keras_tinytrain.backbones",
@@ -55,5 +85,5 @@ setup(
             extra_compile_args=["-O2", "-ffp-contract=off", "-Werror=switch"],
         )
     ],
-    cmdclass={"build_ext": build_ext},
+    cmdclass={"build_ext": BuildWithACompiler},
 )

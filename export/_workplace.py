@@ -54,7 +54,7 @@ def bundle_to_replace(out: pathlib.Path, *, overwrite: bool) -> bytes | None:
     if not listed(manifest):
         raise FileExistsError(f"{out} exists and is no bundle: name another folder.")
     if not overwrite:
-        raise FileExistsError(f"{out} is there already: pass overwrite=True (--overwrite) to replace it.")
+        raise FileExistsError(f"{out} is there already: pass overwrite=True to replace it.")
     return manifest
 
 

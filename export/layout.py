@@ -4,6 +4,7 @@ import dataclasses
 import typing
 from collections.abc import Callable
 
+from keras_tinytrain._text import kilobytes
 from keras_tinytrain.choose.sram import DeviceAccounting
 from keras_tinytrain.choose.training_memory import ClosedForm, TrainingMemory, variables_bytes
 from keras_tinytrain.export.adaptive import Room, divide
@@ -69,10 +70,10 @@ class Layout:
     @property
     def in_short(self) -> str:
         """One sentence for a user who has not exported yet, and one on time where that can be told."""
-        sram, flash = (f"{parts['total'] / 1000:,.0f}" for parts in (self.sram, self.flash))
-        free = f"{self.board.available_sram_bytes / 1000:,.0f} KB of SRAM that board {self.board.name} leaves free"
+        sram, flash = (kilobytes(parts["total"]) for parts in (self.sram, self.flash))
+        free = f"{kilobytes(self.board.available_sram_bytes)} KB of SRAM that board {self.board.name} leaves free"
         return (
-            f"Its export takes {sram} of the {free}, and {flash} of {self.board.available_flash_bytes / 1000:,.0f} KB of flash."
+            f"Its export takes {sram} of the {free}, and {flash} of {kilobytes(self.board.available_flash_bytes)} KB of flash."
             + (f" {self.time}" if self.time else "")
         )
 
@@ -240,7 +241,7 @@ def device_accounting(request: ExportRequest) -> DeviceAccounting:
 
 
 def _share(num_bytes: int, available: int) -> str:
-    return f"{num_bytes / 1000:,.0f} of {available / 1000:,.0f} KB"
+    return f"{kilobytes(num_bytes)} of {kilobytes(available)} KB"
 
 
 def _parts(parts: dict[str, int]) -> str:

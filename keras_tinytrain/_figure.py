@@ -4,6 +4,7 @@ import io
 import os
 import pathlib
 import typing
+from collections.abc import Sequence
 from typing import Any
 
 from keras_tinytrain._files import write_file
@@ -19,6 +20,14 @@ def new_figure(**options: Any) -> "Figure":
     except ImportError as error:
         raise ImportError('Drawing a figure needs matplotlib. Install it with: pip install "keras-tinytrain[bench]"') from error
     return Figure(**options)
+
+
+def palette(names: Sequence[str]) -> dict[str, Any]:
+    """A colour for each name: in all drawings of a figure the same. Raises ImportError where there is no matplotlib."""
+    from matplotlib import colormaps
+
+    colors = colormaps["tab10" if len(names) <= 10 else "tab20"]
+    return {name: colors(number % colors.N) for number, name in enumerate(names)}
 
 
 def save_figure(figure: "Figure", path: str | os.PathLike) -> None:

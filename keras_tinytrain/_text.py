@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 
+KILOBYTE = 1024  # bytes, everywhere
+
 
 def aligned(rows: Sequence[Sequence[str]], *, num_left: int = 1, left_columns: Sequence[int] = ()) -> str:
     """Rows as lines of columns.
@@ -40,13 +42,13 @@ def duration(seconds: float) -> str:
 
 
 def kilobytes(num_bytes: int) -> str:
-    """Bytes in KB of 1000, without the unit: "0.3", "8.2", "97".
+    """Bytes in KB of 1,024 bytes, as `Budget` and data sheets count them, without the unit: "0.3", "8.2", "95".
 
     Example:
         >>> f"{kilobytes(97_312)} of {kilobytes(262_144)} KB"
-        '97 of 262 KB'
+        '95 of 256 KB'
     """
-    return f"{num_bytes / 1000:.{0 if num_bytes >= 9_950 else 1}f}"
+    return f"{num_bytes / KILOBYTE:,.{0 if num_bytes >= 9.95 * KILOBYTE else 1}f}"
 
 
 def first_paragraph(error: BaseException) -> str:

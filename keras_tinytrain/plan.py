@@ -129,6 +129,12 @@ class Plan:
                 return layer
         raise KeyError(name)
 
+    def __str__(self) -> str:
+        """ "Plan by fisher: trains 150 channels of 2 layers, b5.pw2 6, b6.pw1 144"."""
+        of_layers = f"{self.num_channels} channels of {len(self.layers)} layer{'s' * (len(self.layers) != 1)}"
+        named = ", ".join(f"{layer.name} {len(layer.channels)}{'' if layer.kernel else ' biases'}" for layer in self.layers)
+        return f"Plan by {self.strategy}: trains {of_layers}, {named}" if named else f"Plan by {self.strategy}: trains nothing"
+
     @property
     def num_channels(self) -> int:
         return sum(len(layer.channels) for layer in self.layers)

@@ -33,7 +33,6 @@ SLOW = (
     "cli/test_demo.py",
     "cli/test_examples.py",
     "cli/test_profile.py",
-    "cli/test_readme.py",
     "cli/test_route.py",
     "export/test_board_arenas.py",
     "export/test_qat.py",

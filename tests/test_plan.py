@@ -135,3 +135,9 @@ def test_wrong_device_settings_of_a_file_are_named(field, value, message):
     fields["device"][field] = value
     with pytest.raises(ValueError, match=message):
         Plan.from_json(json.dumps(fields))
+
+
+def test_a_plan_is_printed_in_one_line():
+    plan = Plan((LayerPlan("pw", (0, 3, 7)), LayerPlan("head", (1,), kernel=False)), strategy="fisher")
+    assert str(plan) == "Plan by fisher: trains 4 channels of 2 layers, pw 3, head 1 biases"
+    assert str(Plan(())) == "Plan by manual: trains nothing"

@@ -2,6 +2,7 @@
 
 import pytest
 
+from keras_tinytrain import Budget
 from keras_tinytrain._text import aligned, duration, first_paragraph, kilobytes
 
 
@@ -23,9 +24,13 @@ def test_duration_is_in_the_two_units_that_matter(seconds, text):
     assert duration(seconds) == text
 
 
-@pytest.mark.parametrize(("num_bytes", "text"), [(280, "0.3"), (9_949, "9.9"), (9_950, "10"), (97_312, "97"), (262_144, "262")])
-def test_kilobytes_are_of_1000_bytes(num_bytes, text):
+@pytest.mark.parametrize(
+    ("num_bytes", "text"),
+    [(280, "0.3"), (10_188, "9.9"), (10_189, "10"), (97_312, "95"), (262_144, "256"), (2_250_752, "2,198")],
+)
+def test_kilobytes_are_of_1024_bytes_as_in_a_budget(num_bytes, text):
     assert kilobytes(num_bytes) == text
+    assert abs(Budget(f"{text.replace(',', '')}KB").memory_bytes - num_bytes) <= 512
 
 
 def test_columns_stand_to_the_right_except_the_named_ones():

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Sequence
 
-from keras_tinytrain._figure import new_figure, save_figure
+from keras_tinytrain._figure import new_figure, palette, save_figure
 from keras_tinytrain.benchmark.accuracy_tables import Accuracies
 
 
@@ -24,10 +24,7 @@ def write_accuracy_figure(
     accuracies = Accuracies(rows)
     figure = new_figure(figsize=(11, 9), layout="constrained")
     gains, costs = figure.subplots(2)
-    from matplotlib import colormaps
-
-    palette = colormaps["tab10" if len(methods) <= 10 else "tab20"]
-    colors = {method: palette(number % palette.N) for number, method in enumerate(methods)}
+    colors = palette(methods)
     _draw_gains(gains, accuracies, {method: color for method, color in colors.items() if method != reference}, reference)
     _draw_costs(costs, accuracies, colors)
     save_figure(figure, path)

@@ -36,7 +36,7 @@ class Method:
     gated: bool = False
 
 
-# Rates were chosen beforehand, on other tasks than those of the tables in docs/results.md, which says by which commands. The
+# Rates were chosen beforehand, on other tasks than those of the tables in docs/results/, which says by which commands. The
 # ablations take TinyTrain's rate, AdapterDrop TinyTL's.
 _BASES = {
     method.name: method

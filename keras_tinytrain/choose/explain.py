@@ -66,7 +66,7 @@ class Explanation:
         (memory_bytes, memory_limit), (macs, macs_limit) = self.costs(plan)
         limit = f"of {memory_limit:,} bytes" if plan.budget.memory is not None else "bytes (no memory limit)"
         return (
-            f"Plan by {plan.strategy}: {weights:,} weights, {memory_bytes:,} {limit}, "
+            f"Plan by {plan.strategy}: {weights:,} weights, by estimate {memory_bytes:,} {limit}, "
             f"{macs:,} of {macs_limit:,} backward MACs a sample."
         )
 

@@ -11,6 +11,7 @@ import keras_tinytrain
 from keras_tinytrain._text import first_paragraph
 from keras_tinytrain.cli import benchmark, check, demo, device, emulate, export, metatrain, plan, profile
 from keras_tinytrain.cli.options import remark
+from keras_tinytrain.cli.words import in_options
 
 _COMMANDS = (demo, profile, plan, export, check, emulate, device, benchmark, metatrain)
 _EXAMPLES = """examples:
@@ -47,7 +48,7 @@ def main(argv: list[str] | None = None) -> int:
     except MemoryError as error:
         remark(f"there is not enough memory on this computer: {first_paragraph(error)}")
     except (ValueError, OSError, ImportError, RuntimeError) as error:
-        remark(first_paragraph(error))
+        remark(in_options(first_paragraph(error), args))
     return 2
 
 

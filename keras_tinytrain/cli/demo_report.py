@@ -10,7 +10,7 @@ import keras
 import numpy as np
 from rich.console import Console
 
-from keras_tinytrain._text import aligned, duration
+from keras_tinytrain._text import aligned, duration, kilobytes
 from keras_tinytrain.choose import paper_cost, selection
 from keras_tinytrain.cli.demo_settings import METHODS, DemoSettings
 from keras_tinytrain.cli.demo_task import TaskResult, accounting_of
@@ -169,7 +169,7 @@ def accuracy_table(demo: Demo) -> str:
         mean, half = demo.gain(method)
         gain = "" if method == "none" else f"{mean:+.1f}" + ("" if math.isnan(half) else f" ± {half:.1f}")
         needs = demo.training_bytes.get(method)
-        memory = ("-", "-") if needs is None else (f"{round(needs / 1000):,} KB", "yes" if needs <= available else "no")
+        memory = ("-", "-") if needs is None else (f"{kilobytes(needs)} KB", "yes" if needs <= available else "no")
         rows.append((METHODS[method], f"{np.mean(values):.1f}", gain, *memory))
     return aligned(rows)
 

@@ -22,7 +22,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "reset: forget the samples too; factory: forget samples, learning and all that was saved, for good",
     )
     parser.add_argument("--port", required=True, help="such as /dev/ttyACM0, COM3, or a URL of pyserial")
-    parser.add_argument("--label", type=int, help="class of the motion that `teach` records, on a board with a sensor")
+    text = "class of the motion that `teach` records, on a board with a sensor: its number, or with --bundle its name"
+    parser.add_argument("--label", help=text)
     parser.add_argument("--samples", help="labelled samples: an .npz with x and y, or a folder of class folders")
     parser.add_argument("--bundle", help="the bundle that is on the board: it knows the names of the classes")
     value_arguments(parser)
@@ -93,7 +94,19 @@ def _record(board, args, bundle):
     elif args.label is None:
         raise ValueError("teach needs --label: the class of the motion that the board is about to record.")
     else:
-        print(f"{board.teach_recorded(args.label)} samples")
+        number = _number(args.label, bundle)
+        print(f"{board.teach_recorded(number)} samples")
+
+
+def _number(label, bundle):
+    """The class that --label names. Raises ValueError where it is neither a number nor a class of the bundle."""
+    names = bundle.class_names if bundle else ()
+    if label in names:
+        return names.index(label)
+    if not label.isdecimal():
+        known = f"one of {', '.join(names)}" if names else "and, for a name, --bundle with a bundle that has names"
+        raise ValueError(f"--label expects the number of a class, {known}. Received: {label}")
+    return int(label)
 
 
 def _send_samples(board, args, bundle):

@@ -31,7 +31,7 @@ def show(bundle: Bundle, emulated: EmulatedTask, labels: np.ndarray | None) -> N
     console.print(memory_bars(emulated.sram_bytes["total"], emulated.flash_bytes["total"], board))
     console.print(instruction_table(emulated, board["clock_hz"]))
     console.print(
-        "Time: by Arm's table of a Cortex-M4's cycles, with waits for flash. See docs/results.md for how near that comes."
+        "Time: by Arm's table of a Cortex-M4's cycles, with waits for flash. See docs/results/time.md for how near that comes."
     )
     joules = joules_on_board(emulated, board)
     if joules is not None:

@@ -70,7 +70,7 @@ def _print(plan, layout, args):
     elif args.explain:
         print(plan.explain())
     else:
-        rich_print(plan_table(plan))
+        rich_print(plan_table(plan, is_laid_out=layout is not None))
         print(plan.explanation.candidates)
     if layout is not None and not args.json:
         print(layout.in_short)

@@ -4,7 +4,7 @@ import math
 import os
 
 from keras_tinytrain._figure import new_figure, save_figure
-from keras_tinytrain._text import kilobytes
+from keras_tinytrain._text import KILOBYTE, kilobytes
 from keras_tinytrain.choose import paper_cost
 from keras_tinytrain.choose.backward_pass import interiors, values_read
 from keras_tinytrain.choose.explain import explanation_of
@@ -79,13 +79,13 @@ def _draw_memory(axes, explanation, plan):
     table, taken = explanation.table, paper_cost.num_channels(plan)
     moments, rest = memory_over_time(table, set(taken)), _other_bytes(explanation, taken)
     times, (memory_limit, _) = range(len(moments)), explanation.limits(plan)
-    heights = [(rest + num_bytes) / 1000 for _, num_bytes in moments]
+    heights = [(rest + num_bytes) / KILOBYTE for _, num_bytes in moments]
     axes.fill_between(times, heights, step="mid", color=_TAKEN, label="activations and their gradients")
     if rest:
-        axes.axhspan(0, rest / 1000, color=_LEFT, label="weights in RAM, their training state, samples")
+        axes.axhspan(0, rest / KILOBYTE, color=_LEFT, label="weights in RAM, their training state, samples")
     axes.axvline(len(table) - 0.5, color="0.3", linestyle=":", label="end of the forward pass, start of the backward pass")
     if plan.budget.memory is not None:
-        axes.axhline(memory_limit / 1000, color=_BUDGET, linestyle="--", label=f"budget, {kilobytes(memory_limit)} KB")
+        axes.axhline(memory_limit / KILOBYTE, color=_BUDGET, linestyle="--", label=f"budget, {kilobytes(memory_limit)} KB")
     axes.set(title="Memory over one training step", ylabel="KB", ylim=(0, None))
     axes.legend(fontsize="small", loc="upper center", bbox_to_anchor=(0.5, -0.45), ncols=2)
     named = _with_room_for_names(moments, explanation.order, taken)

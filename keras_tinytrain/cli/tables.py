@@ -12,6 +12,7 @@ from keras_tinytrain.choose.explain import HEADINGS, explanation_of
 from keras_tinytrain.plan import Plan
 
 _BAR_WIDTH = 30  # characters
+_PLAN_HEADINGS = ("layer", "score", "channels", "why")  # of HEADINGS, those that leave room for "why" in 80 columns
 
 
 def table(title: str, headings: Sequence[str], rows: Iterable[Sequence[str]], *, left: Sequence[str] = ()) -> Table:
@@ -25,13 +26,19 @@ def table(title: str, headings: Sequence[str], rows: Iterable[Sequence[str]], *,
     return result
 
 
-def plan_table(plan: Plan) -> Table:
-    """Each candidate layer in the order of its score: potential, size, channels taken, and why no more."""
+def plan_table(plan: Plan, *, is_laid_out: bool = False) -> Table:
+    """Each candidate layer in the order of its score: channels taken, and why no more. `Plan.explain` has more columns.
+
+    Args:
+        plan: one that was chosen in this process.
+        is_laid_out: its export's bytes are told beside it, so that the estimate by which it was chosen is not.
+    """
     explanation = explanation_of(plan)
     taken = paper_cost.num_channels(plan)
-    result = table(_title(plan, explanation), HEADINGS, [], left=("why",))
+    result = table(_title(plan, explanation, is_laid_out), _PLAN_HEADINGS, [], left=("why",))
     for name in explanation.order:
-        result.add_row(*explanation.cells(plan, name), style="bold" if name in taken else "dim")
+        cells = dict(zip(HEADINGS, explanation.cells(plan, name), strict=True))
+        result.add_row(*(cells[heading] for heading in _PLAN_HEADINGS), style="bold" if name in taken else "dim")
     return result
 
 
@@ -48,7 +55,7 @@ def bytes_table(promised: Mapping[str, int], used: Mapping[str, int] | None = No
 
 
 def memory_bars(sram_bytes: int, flash_bytes: int, board: Mapping) -> Group:
-    """How much of a board is taken: "97 of 262 KB" and a bar, for SRAM and for flash.
+    """How much of a board is taken: "95 of 256 KB" and a bar, for SRAM and for flash.
 
     Args:
         sram_bytes, flash_bytes: taken.
@@ -64,7 +71,7 @@ def memory_bars(sram_bytes: int, flash_bytes: int, board: Mapping) -> Group:
 
 
 def memory_in_words(used_bytes: int, available_bytes: int) -> str:
-    """ "97 of 262 KB"."""
+    """ "95 of 256 KB"."""
     return f"{kilobytes(used_bytes)} of {kilobytes(available_bytes)} KB"
 
 
@@ -86,9 +93,10 @@ def accuracy_table(rows: Mapping[str, tuple[float, int, int]]) -> Table:
     return table("Accuracy on the samples not learned from", headings, cells)
 
 
-def _title(plan, explanation):
+def _title(plan, explanation, is_laid_out):
     layers, trained = explanation.table, paper_cost.num_channels(plan)
     macs, full = paper_cost.backward_macs(layers, trained), paper_cost.full_backward_macs(layers)
     weights, num_bytes = paper_cost.num_trained_weights(layers, trained), explanation.accounting.memory_bytes(layers, trained)
     share = f"{100 * macs / full:.1f} % of training everything"
-    return f"Plan: {weights:,} weights, {num_bytes:,} bytes, {macs:,} backward MACs a sample ({share})"
+    in_bytes = "" if is_laid_out else f" about {num_bytes:,} bytes,"
+    return f"Plan: {weights:,} weights,{in_bytes} {macs:,} backward MACs a sample ({share})"

@@ -78,6 +78,11 @@ class FewShotClassifier:
         self.threshold: float | None = None
         self._rate: float | None = None
 
+    def __repr__(self) -> str:
+        trained = ", ".join(f"{layer.name} {len(layer.channels)}" for layer in self.plan.layers) if self.plan else ""
+        loss = f"; loss {self.losses[0]:.3g} to {self.losses[-1]:.3g}" if self.losses else ""
+        return f"<FewShotClassifier of {self.num_classes} classes; trained channels: {trained or 'none'}{loss}>"
+
     @property
     def num_classes(self) -> int:
         return self._original.num_classes

@@ -2,7 +2,7 @@
 
 The familiarity of a sample with class k is s_k - s_unknown + 3 c_k: s are the scores of the closed-form head, s_unknown that of
 the samples of no class where there are some, else 0, and c_k is the mean over parts of cos(x_p, m_kp), m_kp being the class mean
-of x_ip / ||x_ip||. The 3 was chosen on other classes than docs/results.md reports.
+of x_ip / ||x_ip||. The 3 was chosen on other classes than docs/results/unknown.md reports.
 """
 
 import math

@@ -72,8 +72,7 @@ def _check_sigmoid(model, width, end, num_classes):
     if width != 1:
         raise ValueError(
             f"Model '{model.name}' ends in {width} units, each a label of its own with head='sigmoid'; expected one unit for two "
-            f"classes. For one class a sample end it in {_softmax(num_classes)}; if the units are an embedding, say head='prototypes' "
-            "(--head prototypes)."
+            f"classes. For one class a sample end it in {_softmax(num_classes)}; if the units are an embedding, say head='prototypes'."
         )
     if num_classes not in (None, 2):
         raise ValueError(

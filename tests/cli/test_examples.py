@@ -10,8 +10,6 @@ import sys
 
 import pytest
 
-from keras_tinytrain.choose import strategies
-
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 
@@ -33,15 +31,6 @@ def test_example_imports_public_names_only(example):
     assert ours
     for node in ours:
         assert {alias.name for alias in node.names} <= set(importlib.import_module(node.module).__all__), node.module
-
-
-def test_the_readmes_strategy_is_known_by_its_name():
-    code = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)[-1]
-    try:
-        exec(compile(code, "README.md", "exec"), {})  # noqa: S102
-        assert callable(strategies.find_strategy("mean_channel"))
-    finally:
-        strategies.STRATEGIES.pop("mean_channel", None)
 
 
 def test_the_readme_begins_with_the_first_example():

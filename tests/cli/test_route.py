@@ -10,6 +10,7 @@ import pytest
 from models import labelled_images, tiny_net
 
 from keras_tinytrain import DeviceSettings, Plan
+from keras_tinytrain._text import kilobytes
 from keras_tinytrain.choose.sram import DeviceAccounting
 from keras_tinytrain.cli import emulated_task, main
 from keras_tinytrain.cli.samples import spread
@@ -66,7 +67,7 @@ def test_the_plan_says_all_that_an_export_needs(commands, tmp_path, capsys):
     assert bundle.plan.device == settings and bundle.class_names == CLASSES and bundle.sample_values == (1.0, 0.5)
     assert (training["max_samples"], training["num_classes"], bundle.manifest["head"]) == (12, 3, "softmax")
     assert (training["optimizer"], training["weights"]) == ("momentum", "int8") and bundle.manifest["views"] == [[0, 1, False]]
-    assert f"takes {bundle.promised_bytes['sram']['total'] / 1000:,.0f} of the 217 KB" in " ".join(said.split())
+    assert f"takes {kilobytes(bundle.promised_bytes['sram']['total'])} of the 212 KB" in " ".join(said.split())
 
 
 def test_an_option_of_export_takes_the_place_of_the_plans_and_says_so(commands, tmp_path, capsys):

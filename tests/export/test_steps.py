@@ -7,6 +7,7 @@ import json
 import pytest
 from models import images, tiny_net
 
+from keras_tinytrain._text import kilobytes
 from keras_tinytrain.choose import ranking
 from keras_tinytrain.export import Board, TrainingSettings, export_tflm
 from keras_tinytrain.export import request as request_module
@@ -69,9 +70,9 @@ def test_the_layout_says_how_full_the_board_is(steps):
     fits, sram, flash = str(layout).splitlines()
     assert fits == "Fits board nano33ble" and layout.fits
     assert sram.startswith(
-        f"  SRAM  {layout.sram['total'] / 1000:,.0f} of 217 KB: model_arena {layout.sram['model_arena']:,} B, "
+        f"  SRAM  {kilobytes(layout.sram['total'])} of 212 KB: model_arena {layout.sram['model_arena']:,} B, "
     )
-    assert flash.startswith(f"  flash {layout.flash['total'] / 1000:,.0f} of 897 KB: ")
+    assert flash.startswith(f"  flash {kilobytes(layout.flash['total'])} of 876 KB: ")
     layout.check_fits()
 
 

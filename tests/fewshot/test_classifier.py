@@ -49,6 +49,15 @@ def test_saved_delta_restores_the_classifier(net, task, options, tmp_path):
     assert (original in names) == (learned.average > 0)
 
 
+def test_a_classifier_is_printed_in_one_line(net, task):
+    learned = adapt(net, *task, plan=PLAN, iterations=2)
+    trained = ", ".join(f"{layer.name} {len(layer.channels)}" for layer in PLAN.layers)
+    loss = f"{learned.losses[0]:.3g} to {learned.losses[-1]:.3g}"
+    assert str(learned) == f"<FewShotClassifier of {learned.num_classes} classes; trained channels: {trained}; loss {loss}>"
+    learned.revert()
+    assert "trained channels: none" in str(learned)
+
+
 def test_delta_of_another_origin_is_refused(net, task):
     delta = adapt(net, *task, plan=PLAN, iterations=1).delta
     without_head = dataclasses.replace(delta, records=delta.records[:2], previous=delta.previous[:2])

@@ -13,7 +13,7 @@ from keras_tinytrain.run import HostRuntime
 from keras_tinytrain.run.emulation import emulate_task
 
 NANO = board("nano33ble")
-ITERATIONS = 2  # `keras-tinytrain emulate` runs all 40: docs/results.md
+ITERATIONS = 2  # `keras-tinytrain emulate` runs all 40: docs/results/gestures.md
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from markupsafe import Markup
 
-from keras_tinytrain._text import kilobytes
+from keras_tinytrain._text import KILOBYTE, kilobytes
 
 _WIDTH, _HEIGHT, _LEFT, _TOP = 720, 220, 46, 24
 _PARTS = {"frozen": "frozen part, forward", "trainable": "trainable part, forward", "backward": "backward"}
@@ -35,7 +35,7 @@ def arena(steps: Sequence[Mapping], limit: int) -> Markup:
     line = _HEIGHT - limit / top * (_HEIGHT - _TOP)
     shapes.append(_line([(_LEFT, line), (_WIDTH, line)], "limit"))
     shapes.append(_words(_WIDTH, line - 6, f"arena, {kilobytes(limit)} KB", "end"))
-    return _drawing(f"Bytes alive at each of {len(steps)} operators", [*shapes, *_scale(top / 1000, "KB")])
+    return _drawing(f"Bytes alive at each of {len(steps)} operators", [*shapes, *_scale(top / KILOBYTE, "KB")])
 
 
 def curve(losses: Sequence[float]) -> Markup:

@@ -37,13 +37,13 @@ def rendered(values: Values) -> str:
     """The page. All words of a bundle are escaped, and the page allows no script and no address outside itself."""
     import jinja2
 
-    from keras_tinytrain._text import duration
+    from keras_tinytrain._text import duration, kilobytes
     from keras_tinytrain.cli.report import drawings
 
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader(__package__), autoescape=True, undefined=jinja2.ChainableUndefined, trim_blocks=True
     )
-    environment.filters |= {"duration": duration}
+    environment.filters |= {"duration": duration, "kilobytes": kilobytes}
     return environment.get_template("report.html.j2").render(values, draw=drawings)
 
 

@@ -1,0 +1,48 @@
+"""An error in the words of the command line: what Python calls a parameter, a user types as an option."""
+
+import argparse
+import re
+from collections.abc import Mapping
+
+from keras_tinytrain.export.settings import FLAGS
+
+# Of `export`, of which other commands speak too; a command's own options are known by its arguments.
+_OF_EXPORT = {
+    **FLAGS,
+    "overwrite": "--overwrite",
+    "project": "--for",
+    "sketch": "--sketch",
+    "split": "--split",
+    "weights_in_ram": "--weights-in-ram",
+}
+_NOT_OPTIONS = ("action", "benchmark", "command_line", "model", "run")  # set by the parser, or named by their place
+_PARAMETER = re.compile(r"\b([a-z]\w*)=('[^']*'|\"[^\"]*\"|<\w+>|\w+(?:\.\w+)*)")
+_EXPECTS = re.compile(r"\b([a-z]\w*)(?= expects? )")
+_BUDGET = re.compile(r"\bBudget\(([^()]*)\)")
+
+
+def in_options(text: str, args: argparse.Namespace) -> str:
+    """`text` with `name=value` as `--name value`, and `name expects` so, where `name` is an option of the command or of `export`.
+
+    Args:
+        text: of an error.
+        args: of the command line.
+
+    Example:
+        >>> in_options('Budget(memory="90B", compute=7) or head=None', argparse.Namespace(memory=None, compute=0.15, head="auto"))
+        '--memory 90B --compute 7 or head=None'
+    """
+    known = {**{name: f"--{name.replace('_', '-')}" for name in vars(args) if name not in _NOT_OPTIONS}, **_OF_EXPORT}
+    text = _BUDGET.sub(lambda budget: _PARAMETER.sub(lambda found: _option(found, known), budget[1]).replace(", ", " "), text)
+    text = _EXPECTS.sub(lambda found: known.get(found[1], found[1]), text)
+    return _PARAMETER.sub(lambda found: _option(found, known), text)
+
+
+def _option(found: re.Match, known: Mapping[str, str]) -> str:
+    """One parameter as an option; as it stands where no option means it. None is what an option that is left out means."""
+    name, value = found[1], found[2].strip("'\"")
+    if name not in known or value == "None":
+        return found[0]
+    if value in ("True", "False"):
+        return known[name] if value == "True" else known[name].replace("--", "--no-", 1)
+    return f"{known[name]} {value}"
