@@ -109,7 +109,7 @@ def test_figure_shows_the_budget_names_layers_and_colours_the_taken_ones(plan, t
     pytest.importorskip("matplotlib")
     write_figure(plan, tmp_path / "plan.svg")
     drawn = (tmp_path / "plan.svg").read_text()
-    for text in ("budget, 6.1 KB", "end of the forward pass, start of the backward pass", "candidates: 9 of 9 layers", "taken"):
+    for text in ("budget, 6.0 KB", "end of the forward pass, start of the backward pass", "candidates: 9 of 9 layers", "taken"):
         assert f"<!-- {text} -->" in drawn
     for name in plan.explanation.table.names:
         assert f"<!-- {name} -->" in drawn
