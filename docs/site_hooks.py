@@ -57,3 +57,8 @@ def on_page_markdown(markdown, page, config, files):
         return f"]({posixpath.relpath(in_site, posixpath.dirname(uri) or '.')}{match[2] or ''})"
 
     return _EXAMPLE.sub(lambda found: (ROOT / found[1]).read_text(encoding="utf-8").rstrip(), _LINK.sub(linked, markdown))
+
+
+def on_page_content(html, page, config, files):
+    """A notebook's link to a page, too: mkdocs sees those of Markdown alone."""
+    return re.sub(r'href="(\w+)\.md"', r'href="../\1/"', html) if page.file.src_uri.endswith(".ipynb") else html

@@ -59,6 +59,7 @@ def _run(path):
         strategies.STRATEGIES.update(known)
 
 
+@pytest.mark.slow
 def test_page_of_keras_learns_adds_a_class_and_saves(in_folder):
     names, _ = _run(DOCS / "start/keras.md")
     again = classifier_from_delta(names["backbone"], Delta.load("task.delta"))
@@ -73,6 +74,7 @@ def test_page_for_researchers_adds_a_strategy(in_folder):
     assert _run(ROOT / "CONTRIBUTING.md")[1] == {"mean_channel"}
 
 
+@pytest.mark.slow
 def test_page_of_the_raspberry_pi_learns_in_a_bundle(in_folder):
     pytest.importorskip("ai_edge_litert")
     names, _ = _run(DOCS / "start/raspberry_pi.md")
@@ -85,6 +87,7 @@ def test_page_of_gestures_writes_recordings_and_a_network(in_folder):
     assert load_model("gesture.keras").output_shape == (None, 64)
 
 
+@pytest.mark.slow
 def test_notebook_runs_and_shows_what_it_did(in_folder):
     pyplot = pytest.importorskip("matplotlib.pyplot")
     pyplot.switch_backend("agg")
