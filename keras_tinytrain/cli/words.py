@@ -16,8 +16,8 @@ _OF_EXPORT = {
     "weights_in_ram": "--weights-in-ram",
 }
 _NOT_OPTIONS = ("action", "benchmark", "command_line", "model", "run")  # set by the parser, or named by their place
-_PARAMETER = re.compile(r"\b([a-z]\w*)=('[^']*'|\"[^\"]*\"|<\w+>|\w+(?:\.\w+)*)")
-_EXPECTS = re.compile(r"\b([a-z]\w*)(?= expects? )")
+_PARAMETER = re.compile(r"(?<![-\w])([a-z]\w*)=('[^']*'|\"[^\"]*\"|<\w+>|\w+(?:\.\w+)*)")
+_EXPECTS = re.compile(r"(?<![-\w])([a-z]\w*)(?= expects? )")
 _BUDGET = re.compile(r"\bBudget\(([^()]*)\)")
 
 

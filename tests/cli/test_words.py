@@ -21,6 +21,7 @@ from keras_tinytrain.cli.words import in_options
         ('is Budget(memory="443936B", compute=9031472).', "is --memory 443936B --compute 9031472."),
         ("is Budget(compute=0.5).", "is --compute 0.5."),
         ("Pass split=False.", "Pass --no-split."),
+        ("--head expects a name, --compute=2 is none", "--head expects a name, --compute=2 is none"),
         ("With head=None it need not be trained whole.", "With head=None it need not be trained whole."),
         ("build it with unroll=True, or model expects more", "build it with unroll=True, or model expects more"),
         ("`--trained-weights int8` (28,000 B)", "`--trained-weights int8` (28,000 B)"),
