@@ -30,8 +30,9 @@ from keras_tinytrain.run.on_grid import on_grid_model
 LEARNING_RATE, EPSILON = 3e-3, 1e-7  # of Adam; epsilon is Keras' default
 WITHIN = 0.02  # how near the device's loss curve is to be
 LEARNERS = ("float", "dequantised", "grid", "device")
-FIELDS = ("backbone", "domain", "episode", "iterations", "weights", *LEARNERS)
-NUM_KEYS = 4  # of FIELDS
+FIELDS = ("backbone", "head", "domain", "episode", "iterations", "weights", *LEARNERS)
+NUM_KEYS = 5  # of FIELDS
+HEADS = ("prototypes", "ridge")
 LOSSES = ("losses_dequantised", "losses_grid", "losses_device")
 _ROOMY = Board("any", "any", 1, 2**24, 2**24)  # the same plan for every board: whether it fits is another question
 
@@ -46,27 +47,29 @@ def run(args: argparse.Namespace) -> int:
     """
     path = pathlib.Path(args.out)
     rows, network = read_results(path, FIELDS + LOSSES, num_keys=NUM_KEYS), find_network(args.backbone)
-    done = {(row["backbone"], row["domain"], int(row["episode"]), int(row["iterations"])) for row in rows}
+    kind = (args.backbone, args.head, str(args.iterations))
+    rows = [row for row in rows if (row["backbone"], row["head"], row["iterations"]) == kind]
+    done = {(row["domain"], int(row["episode"])) for row in rows}
     backbone = network.build(args.weights)
     domains = [load_npz(each, size=None) for each in args.domains]
     work = [
         (domain, episode)
         for domain, episode in itertools.product(domains, range(args.episodes))
-        if (args.backbone, domain.name, episode, args.iterations) not in done
+        if (domain.name, episode) not in done
     ]
     for domain, episode in track(work, description="episodes"):
         task = draw_task(domain, TaskShape(queries=args.queries), backbone.input_shape[1:], seed=args.seed, episode=episode)
-        row = {"backbone": args.backbone, "domain": domain.name, "episode": episode, "iterations": args.iterations}
-        row |= run_task(backbone, task, network.budget, args.iterations)
+        row = {"backbone": args.backbone, "head": args.head, "domain": domain.name}
+        row |= {"episode": episode, "iterations": args.iterations}
+        row |= run_task(backbone, task, network.budget, args.iterations, args.head)
         append_results(path, [row], FIELDS + LOSSES, num_keys=NUM_KEYS)
         rows.append(row)
-    shown = [row for row in rows if row["backbone"] == args.backbone and int(row["iterations"]) == args.iterations]
-    print(summary_text(shown))
+    print(summary_text(rows))
     return 0
 
 
-def run_task(backbone: keras.Model, task: NumberedTask, budget: Budget, iterations: int) -> dict:
-    """Learn one task four times with the same plan.
+def run_task(backbone: keras.Model, task: NumberedTask, budget: Budget, iterations: int, head: str = HEADS[0]) -> dict:
+    """Learn one task four times with the same plan. The head "ridge" is solved after training, as `adapt` and TRAIN do.
 
     "float" is `adapt` on the backbone, "device" the exported C++ over TensorFlow Lite Micro. Between them are two more runs of
     `adapt`: "dequantised" on the backbone with the device's weights, so that to the device the rounding of activations and of
@@ -76,7 +79,12 @@ def run_task(backbone: keras.Model, task: NumberedTask, budget: Budget, iteratio
         Weights that are trained, query accuracy (0..1) of each, and the losses before each iteration of the last three.
     """
     size = task.support_x.shape[1:3]
-    options: dict[str, Any] = {"iterations": iterations, "learning_rate": LEARNING_RATE, "shifts": default_shifts(*size)}
+    options: dict[str, Any] = {
+        "iterations": iterations,
+        "learning_rate": LEARNING_RATE,
+        "shifts": default_shifts(*size),
+        "head": head,
+    }
     learned = adapt(backbone, task.support_x, task.support_y, budget=budget, accounting=PaperAccounting(), **options)
     plan = learned.plan
     assert plan is not None  # it trained something
@@ -153,6 +161,7 @@ def _export(backbone, plan, task, options, folder):
         calibration=samples,
         out=folder,
         board=_ROOMY,
+        head=options.get("head"),
         training=settings,
         views=options["shifts"],
         weights_in_ram="whole",  # it learns the same, and `dequantised_model` reads it

@@ -11,9 +11,8 @@ import tensorflow as tf
 from keras_tinytrain.delta import ChannelValues
 from keras_tinytrain.fewshot.prototypes import SCALE, l2_normalize
 from keras_tinytrain.fewshot.ridge import class_rows, normalised, solve
-from keras_tinytrain.fewshot.unknown import COSINE_WEIGHT
+from keras_tinytrain.fewshot.unknown import COSINE_WEIGHT, KNOWN
 
-KNOWN = "known"  # the delta's record for the familiarity
 _FROM_DELTA = "it comes from a delta. Call adapt(..., head='ridge') with the samples of all classes."
 
 

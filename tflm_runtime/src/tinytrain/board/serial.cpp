@@ -97,7 +97,8 @@ void SerialCommands::Serve() {
   if (slots_ != nullptr && Is("FACTORY", line_)) return Confirm(trainer_->FactoryReset(*slots_));
   Write("ERROR commands are TEACH <label>");
   Write(num_checks > 0 ? " <crc>, PREDICT <crc>" : ", PREDICT");
-  Write(second == nullptr ? ", TRAIN" : ", TRAIN, SOLVE");
+  Write(", TRAIN");
+  if (second != nullptr) Write(second->commands);
   Write(", STATUS, REVERT, RESET");
   Say(slots_ == nullptr ? "" : ", SAVE, UNDO, FACTORY");
 }
