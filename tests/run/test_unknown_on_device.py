@@ -147,6 +147,7 @@ def test_training_leaves_samples_of_no_class_out(bundle):
     np.testing.assert_array_equal(hosts[0].trainer.kernel(0), hosts[1].trainer.kernel(0))
 
 
+@pytest.mark.parametrize("bundle", ["ram"], indirect=True)
 def test_what_cannot_tell_unknown_samples_says_so(bundle, tmp_path):
     model, x, y = task_of(bundle)
     options = {

@@ -24,8 +24,8 @@
 //   channels * 4                 biases, if any
 // A record holds the new values, not differences. A delta without records means: as exported.
 //
-// Two slots in flash, each of Trainer::DeltaBytes(), and of a closed-form head's record "samples", rounded up to pages. A power cut at any byte of these leaves what was saved
-// before, or what is saved after:
+// Two slots in flash, each of Trainer::DeltaBytes(), and of a closed-form head's record "samples", rounded up to pages. A power
+// cut at any byte of these leaves what was saved before, or what is saved after:
 //   Trainer::SaveDelta(slots)     writes the next sequence number into the slot that NewestDelta does not name. Nothing is
 //                                 written if the newer slot has the same records
 //   Trainer::UndoSave(slots)      erases the newer slot, if the older one holds a delta

@@ -109,7 +109,7 @@ Status ClosedForm::Init(Trainer* trainer, const Maps& maps, std::uint8_t* memory
   num_right_ = kNone;
   num_labels = num_classes() + (rejects() ? 1 : 0);
   threshold_ = kNoThreshold;
-  commands = rejects() ? ", SOLVE, FORGET <label>, FAMILIARITY" : ", SOLVE, FORGET <label>";
+  commands = rejects() ? ", TRAIN, SOLVE, FORGET <label>, FAMILIARITY" : ", TRAIN, SOLVE, FORGET <label>";
   CountRecords();
   update = &UpdateHead;
   predict = &PredictHead;
@@ -133,72 +133,6 @@ Status ClosedForm::MakeRow(const std::int8_t* features, std::int8_t* row) {
   const std::int8_t* const embedding = outputs[tables.head_output];
   for (std::int32_t d = 0; d < sizes_[maps_->num_maps]; ++d) row[d] = AtLeast127(embedding[d]);
   return Status::kOk;
-}
-
-// Two classes have samples or, if unknown ones are told, one has. Counts the samples of each class.
-Status ClosedForm::CheckLabels() const {
-  const Trainer& t = *trainer_;
-  std::memset(t.buffers_.counts, 0, static_cast<std::size_t>(num_classes()) * sizeof(std::int32_t));
-  std::int32_t num_present = 0;
-  for (std::int32_t place = 0; place < t.num_samples_; ++place) {
-    const std::uint8_t label = t.buffers_.labels[place];
-    if (label < num_classes() && ++t.buffers_.counts[label] == 1) ++num_present;
-  }
-  return num_present > (rejects() ? 0 : 1) ? Status::kOk : Status::kNotEnoughSamples;
-}
-
-// The places that hold a sample, in order.
-void ClosedForm::ListRows(RidgeTask* task, RidgeWork* work) {
-  const Trainer& t = *trainer_;
-  rows_.count = 0;
-  for (std::int32_t place = 0; place < t.num_samples_; ++place) rows_.count += t.buffers_.labels[place] < num_labels ? 1 : 0;
-  *work = CutRidgeWork(t.scratch_.data, rows_.count, parts().count, num_labels);
-  std::int32_t i = 0;
-  for (std::int32_t place = 0; place < t.num_samples_; ++place) {
-    if (t.buffers_.labels[place] < num_labels) work->order[i++] = static_cast<std::uint16_t>(place);
-  }
-  rows_.order = work->order;
-  *task = {rows_, t.buffers_.labels, 0, 0};
-  task->CountTargets(num_classes());
-}
-
-void ClosedForm::CountRight(const RidgeTask& task, const float* leave_one_out) {
-  num_right_ = 0;
-  for (std::int32_t i = 0; i < rows_.count; ++i, leave_one_out += task.num_targets) {
-    std::int32_t best = 0;
-    for (std::int32_t k = 1; k < task.num_targets; ++k) best = leave_one_out[k] > leave_one_out[best] ? k : best;
-    num_right_ += best == task.Label(i) ? 1 : 0;
-  }
-}
-
-// The prototypes are means of the rows' last parts; zeros without samples.
-void ClosedForm::MeanRows(float* prototypes) const {
-  const Trainer& t = *trainer_;
-  const std::int32_t dimension = t.buffers_.dimension, before = row_elements() - dimension;
-  const Tensor& embedding = t.tables_->tensors[t.tables_->num_tensors - 1];
-  for (std::int32_t i = 0; i < num_classes() * dimension; ++i) prototypes[i] = 0.0f;
-  for (std::int32_t i = 0; i < rows_.count; ++i) {
-    const std::uint8_t label = t.buffers_.labels[rows_.order[i]];
-    if (label < num_classes())
-      AddEmbedding(prototypes + label * dimension, rows_.At(i) + before, embedding.zero_point, dimension);
-  }
-  for (std::int32_t k = 0; k < num_classes(); ++k) {
-    if (t.buffers_.counts[k] > 0) MeanOfSums(prototypes + k * dimension, embedding.scale, t.buffers_.counts[k], dimension);
-  }
-}
-
-// What a familiarity is computed with. A solution on its way to flash has been kept before; its centre still lies in its space.
-Status ClosedForm::KeepKnown(const RidgeTask& task, const RidgeWork& work, const std::int8_t* centre) {
-  const RidgeSpace known = Space(Solution::kKnown);
-  const std::int32_t total = row_elements(), last = num_classes();
-  QuantizeTarget(task, parts(), centre, work, last, known.values, &known.scales[last]);  // zeros if there is none of no class
-  std::memmove(known.values + last * total, known.values, static_cast<std::size_t>(total));
-  for (std::int32_t k = 0; k < last; ++k) {
-    QuantizeDirection(task, parts(), work.coefficients, k, known.values + k * total, &known.scales[k]);
-  }
-  has_known_ = true;
-  CountRecords();
-  return in_flash_ ? KeepValues(Solution::kKnown, known.values) : Status::kOk;
 }
 
 // Both heads with the bound weights. As long as nothing is trained, the adapted and the original weights are the same.
@@ -268,17 +202,6 @@ Status ClosedForm::Scores(Solution solution, float* logits) {
   RidgeScores(logits, row, parts(), num_classes(), weights(solution));
   for (std::int32_t k = 0; k < num_classes(); ++k) logits[k] *= t.settings_.logit_scale;
   return Status::kOk;
-}
-
-// The row that was scored last is that of the original weights.
-void ClosedForm::Judge() {
-  const Trainer& t = *trainer_;
-  const void* const row = t.scratch_.data + t.memory_parts().features;
-  std::int32_t answer = 0;
-  for (std::int32_t k = 1; k < num_classes(); ++k) answer = t.buffers_.logits[k] > t.buffers_.logits[answer] ? k : answer;
-  const KnownWeights known = {weights(Solution::kOriginal), weights(Solution::kKnown), num_classes()};
-  familiarity_ = Familiarity(static_cast<const std::int8_t*>(row), parts(), known, answer);
-  is_unknown = familiarity_ < threshold_;
 }
 
 Status ClosedForm::PredictHead(SecondHead* self) {

@@ -1,10 +1,11 @@
-// The samples of a closed-form head: classes that are forgotten, and samples in flash that last.
+// The samples of a closed-form head: those that it is solved for, classes that are forgotten, samples in flash that last.
 #include "tinytrain/numerics/strict_float.h"
 
 #include <cstring>
 
 #include "tinytrain/delta/format.h"
 #include "tinytrain/trainer/closed_form_sizes.h"
+#include "tinytrain/trainer/head.h"
 #include "tinytrain_closed_form.h"
 
 namespace tinytrain {
@@ -15,6 +16,58 @@ std::size_t PlaceBytes(const Tables& tables, std::size_t view_bytes) {
 }
 
 }  // namespace
+
+// Two classes have samples or, if unknown ones are told, one has. Counts the samples of each class.
+Status ClosedForm::CheckLabels() const {
+  const Trainer& t = *trainer_;
+  std::memset(t.buffers_.counts, 0, static_cast<std::size_t>(num_classes()) * sizeof(std::int32_t));
+  std::int32_t num_present = 0;
+  for (std::int32_t place = 0; place < t.num_samples_; ++place) {
+    const std::uint8_t label = t.buffers_.labels[place];
+    if (label < num_classes() && ++t.buffers_.counts[label] == 1) ++num_present;
+  }
+  return num_present > (rejects() ? 0 : 1) ? Status::kOk : Status::kNotEnoughSamples;
+}
+
+// The places that hold a sample, in order.
+void ClosedForm::ListRows(RidgeTask* task, RidgeWork* work) {
+  const Trainer& t = *trainer_;
+  rows_.count = 0;
+  for (std::int32_t place = 0; place < t.num_samples_; ++place) rows_.count += t.buffers_.labels[place] < num_labels ? 1 : 0;
+  *work = CutRidgeWork(t.scratch_.data, rows_.count, parts().count, num_labels);
+  std::int32_t i = 0;
+  for (std::int32_t place = 0; place < t.num_samples_; ++place) {
+    if (t.buffers_.labels[place] < num_labels) work->order[i++] = static_cast<std::uint16_t>(place);
+  }
+  rows_.order = work->order;
+  *task = {rows_, t.buffers_.labels, 0, 0};
+  task->CountTargets(num_classes());
+}
+
+void ClosedForm::CountRight(const RidgeTask& task, const float* leave_one_out) {
+  num_right_ = 0;
+  for (std::int32_t i = 0; i < rows_.count; ++i, leave_one_out += task.num_targets) {
+    std::int32_t best = 0;
+    for (std::int32_t k = 1; k < task.num_targets; ++k) best = leave_one_out[k] > leave_one_out[best] ? k : best;
+    num_right_ += best == task.Label(i) ? 1 : 0;
+  }
+}
+
+// The prototypes are means of the rows' last parts; zeros without samples.
+void ClosedForm::MeanRows(float* prototypes) const {
+  const Trainer& t = *trainer_;
+  const std::int32_t dimension = t.buffers_.dimension, before = row_elements() - dimension;
+  const Tensor& embedding = t.tables_->tensors[t.tables_->num_tensors - 1];
+  for (std::int32_t i = 0; i < num_classes() * dimension; ++i) prototypes[i] = 0.0f;
+  for (std::int32_t i = 0; i < rows_.count; ++i) {
+    const std::uint8_t label = t.buffers_.labels[rows_.order[i]];
+    if (label < num_classes())
+      AddEmbedding(prototypes + label * dimension, rows_.At(i) + before, embedding.zero_point, dimension);
+  }
+  for (std::int32_t k = 0; k < num_classes(); ++k) {
+    if (t.buffers_.counts[k] > 0) MeanOfSums(prototypes + k * dimension, embedding.scale, t.buffers_.counts[k], dimension);
+  }
+}
 
 // In RAM the samples after those that are forgotten move up.
 Status ClosedForm::ForgetClass(std::int32_t label) {

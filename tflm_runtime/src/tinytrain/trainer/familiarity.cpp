@@ -53,7 +53,8 @@ class LeavingOut {
   float Bound(std::int32_t independent, const Maps& maps, float sign) const {
     const auto n = static_cast<double>(count_);
     const double mean = sum_ / n, rest = squares_ - sum_ * mean;
-    const double deviation = Root(rest > 0.0 ? rest / (n - 1.0) : 0.0);
+    const double deviation = Root(rest / (n - 1.0));  // 0 of what rounding made negative
+
     const std::int32_t at = independent - 2 < maps.num_bounds ? independent - 2 : maps.num_bounds - 1;
     return static_cast<float>(mean + static_cast<double>(sign * maps.bounds[at]) * deviation);
   }
@@ -73,17 +74,17 @@ class LeavingOut {
   void Add(const RidgeTask& rest, const std::int8_t* row, const std::int8_t* centre) {
     KernelRow(rest, row, centre);
     std::int32_t answer = kNone;
-    double best = 0.0;
+    float best = 0.0f;
     for (std::int32_t k = 0; k < num_classes_; ++k) {
       if (rest.Count(k) == 0) continue;
-      const double score = Score(rest, k);
+      const float score = Score(rest, k);
       if (answer != kNone && !(score > best)) continue;
       answer = k;
       best = score;
     }
-    const double unknown = rest.num_targets > num_classes_ ? Score(rest, num_classes_) : 0.0;
+    const float unknown = rest.num_targets > num_classes_ ? Score(rest, num_classes_) : 0.0f;
     const float cosine = Cosine(row, parts_, space_.values + answer * total_, space_.scales[answer]);
-    const double familiarity = best - unknown + static_cast<double>(kCosineWeight * cosine);
+    const auto familiarity = static_cast<double>(best - unknown + kCosineWeight * cosine);
     sum_ += familiarity;
     squares_ += familiarity * familiarity;
     ++count_;
@@ -102,12 +103,12 @@ class LeavingOut {
       }
     }
   }
-  double Score(const RidgeTask& rest, std::int32_t k) const {
+  float Score(const RidgeTask& rest, std::int32_t k) const {
     double sum = 0.0;
     for (std::int32_t i = 0; i < rest.rows.count; ++i) {
       sum += work_.weights[i * rest.num_targets + k] * static_cast<double>(work_.coefficients[i]);
     }
-    return sum;
+    return static_cast<float>(sum);
   }
   void Direct(const RidgeTask& task, std::int32_t k) {
     QuantizeDirection(task, parts_, work_.coefficients, k, space_.values + k * total_, &space_.scales[k]);

@@ -22,7 +22,7 @@ struct SecondHead {
   std::size_t slot_bytes;
   bool is_unknown;          // whether what it predicted last is of no class
   std::int32_t num_labels;  // of a sample: num_classes, and one more where samples of no class are kept
-  const char* commands;     // names of those that it obeys, each after ", "
+  const char* commands;     // ", TRAIN" and the names of those that it obeys, each after ", "
 
   // Computes both heads from the stored samples, in place of Trainer::UpdatePrototypes.
   Status (*update)(SecondHead* self);

@@ -139,7 +139,7 @@ Status Trainer::MeanEmbeddings(float* prototypes, std::int8_t* embeddings) {
 // Neither the prototypes nor the second head are those of the present weights any more.
 void Trainer::ForgetHead() {
   has_prototypes_ = false;
-  if (buffers_.second_head != nullptr) buffers_.second_head->answers = false;
+  if (buffers_.second_head != nullptr) buffers_.second_head->answers = buffers_.second_head->is_unknown = false;
 }
 
 Status Trainer::UpdateAdaptedPrototypes() {
@@ -294,11 +294,12 @@ Status Trainer::Predict(const std::int8_t* image, float* logits, std::int32_t* l
   if (!CanPredict()) return Status::kNotTrained;
   if (!RunFrozen(image, buffers_.features)) return Status::kModelFailed;
   SecondHead* const second = buffers_.second_head;
-  const bool asks = second != nullptr && second->answers;
-  const Status status = asks ? second->predict(second) : Answer();
+  const Status status = second != nullptr && second->answers ? second->predict(second) : Answer();
   if (status != Status::kOk) return status;
   if (logits != nullptr) std::memcpy(logits, buffers_.logits, static_cast<std::size_t>(settings_.num_classes) * sizeof(float));
-  if (label != nullptr) *label = asks && second->is_unknown ? kNone : ArgMax(buffers_.logits, settings_.num_classes);
+  if (label == nullptr) return Status::kOk;
+  *label = ArgMax(buffers_.logits, settings_.num_classes);
+  if (second != nullptr && second->is_unknown) *label = kNone;
   return Status::kOk;
 }
 
