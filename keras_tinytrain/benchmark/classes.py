@@ -16,6 +16,7 @@ from keras_tinytrain.benchmark.runner import Runner
 from keras_tinytrain.benchmark.tasks import NumberedTask, TaskShape, draw_task
 from keras_tinytrain.export import Board, TrainingSettings, export_tflm
 from keras_tinytrain.fewshot.adaptation import prototype_classifier
+from keras_tinytrain.fewshot.classifier import FewShotClassifier
 from keras_tinytrain.model.layers import LayerTable
 from keras_tinytrain.plan import LayerPlan, Plan
 from keras_tinytrain.run import HostRuntime
@@ -61,16 +62,9 @@ def measure(runner: Runner, learner: str, task: NumberedTask, ways: int) -> Iter
     where only the first classes may be answered, so that a loss is forgetting. "all": queries of all classes that are known.
     """
     known = task.support_y < ways
-    if learner == "device":
-        learned = _on_device(runner, task)
-        learned.add_samples(task.support_x[known], task.support_y[known])
-        learned.solve()
-        logits = learned.predict
-    else:
-        learned = prototype_classifier(runner.backbone, task.support_x[known], task.support_y[known])
-        if learner == "ridge":
-            learned = learned.with_ridge_head(task.support_x[known], task.support_y[known])
-        logits = learned.logits
+    x, y = task.support_x[known], task.support_y[known]
+    learned = _on_device(runner, task, x, y) if learner == "device" else _in_keras(runner, learner, x, y)
+    logits = learned.predict if isinstance(learned, HostRuntime) else learned.logits
     for count in range(ways, int(task.support_y.max()) + 2):
         if count > ways:
             learned.add_class(task.support_x[task.support_y == count - 1])
@@ -105,7 +99,12 @@ def _values(rows: Sequence[dict[str, str]], method: str) -> np.ndarray:
     return 100 * np.array([[float(row[name]) for name in FIGURES] for row in rows if row["method"] == method])
 
 
-def _on_device(runner: Runner, task: NumberedTask) -> HostRuntime:
+def _in_keras(runner: Runner, learner: str, x: np.ndarray, y: np.ndarray) -> FewShotClassifier:
+    learned = prototype_classifier(runner.backbone, x, y)
+    return learned.with_ridge_head(x, y) if learner == "ridge" else learned
+
+
+def _on_device(runner: Runner, task: NumberedTask, x: np.ndarray, y: np.ndarray) -> HostRuntime:
     """The exported network, with its features in flash and room for the whole task; nothing is trained."""
     training = TrainingSettings(num_classes=int(task.support_y.max()) + 1, max_samples=len(task.support_y))
     with tempfile.TemporaryDirectory() as folder:
@@ -119,7 +118,10 @@ def _on_device(runner: Runner, task: NumberedTask) -> HostRuntime:
             training=training,
             features="flash",
         )
-        return HostRuntime(bundle)
+        host = HostRuntime(bundle)
+    host.add_samples(x, y)
+    host.solve()
+    return host
 
 
 def _last_layer(table: LayerTable) -> str:

@@ -35,7 +35,7 @@ needs_arm = pytest.mark.skipif(
 
 CLOSED_FORM = ("closed_form.o", "closed_form_commands.o", "ridge.o")
 # Of the same head: where its solutions lie, its records, its samples, and what tells samples of no class.
-BESIDE_CLOSED_FORM = tuple(f"closed_form_{part}.o" for part in ("memory", "records", "samples", "known")) + ("familiarity.o",)
+BESIDE_CLOSED_FORM = {"familiarity.o", *(f"closed_form_{part}.o" for part in ("memory", "records", "samples", "known"))}
 DOUBLES = {f"__aeabi_{name}" for name in ("dadd", "dsub", "dmul", "ddiv", "dcmpgt", "i2d", "f2d", "d2f")}  # of the closed form
 
 
@@ -82,7 +82,7 @@ def test_headers_stand_alone(header):
 def test_sources_compile_for_a_nano_33_ble(tmp_path):
     objects = compile_all("arm-none-eabi-g++", [*NANO_33_BLE, *WARNINGS, *EMBEDDED], tmp_path)
     assert undefined("arm-none-eabi-nm", objects) <= ALLOWED | {"__errno"} | DOUBLES
-    others = [each for each in objects if each.name not in CLOSED_FORM + BESIDE_CLOSED_FORM]
+    others = [each for each in objects if each.name not in {*CLOSED_FORM, *BESIDE_CLOSED_FORM}]
     assert not undefined("arm-none-eabi-nm", others) & DOUBLES
     code = subprocess.run(["arm-none-eabi-objdump", "-d", *objects], check=True, capture_output=True, text=True).stdout
     assert "vfma" not in code and "vfms" not in code  # fused: another rounding than the host's
