@@ -71,6 +71,8 @@ def run(args: argparse.Namespace) -> int:
 def run_task(backbone: keras.Model, task: NumberedTask, budget: Budget, iterations: int, head: str = HEADS[0]) -> dict:
     """Learn one task four times with the same plan. The head "ridge" is solved after training, as `adapt` and TRAIN do.
 
+    With that head there are no twins, whose layers have other maps, and their figures are "".
+
     "float" is `adapt` on the backbone, "device" the exported C++ over TensorFlow Lite Micro. Between them are two more runs of
     `adapt`: "dequantised" on the backbone with the device's weights, so that to the device the rounding of activations and of
     weights that move is missing, and "grid", where Keras rounds those, too.
@@ -90,19 +92,18 @@ def run_task(backbone: keras.Model, task: NumberedTask, budget: Budget, iteratio
     assert plan is not None  # it trained something
     with tempfile.TemporaryDirectory() as folder:
         bundle = _export(backbone, plan, task, options, pathlib.Path(folder, "bundle"))
-        twins = [
-            adapt(twin(backbone, bundle), task.support_x, task.support_y, plan=plan, **options)
-            for twin in (dequantised_model, on_grid_model)
-        ]
+        kinds = (dequantised_model, on_grid_model) if head == HEADS[0] else ()
+        twins = [adapt(twin(backbone, bundle), task.support_x, task.support_y, plan=plan, **options) for twin in kinds]
         host = HostRuntime(bundle)
         host.add_samples(task.support_x, task.support_y)
         losses = host.train()
         answers = host.predict(task.query_x).argmax(axis=1)
     accuracies = [float(each.evaluate(task.query_x, task.query_y)) for each in (learned, *twins)]
+    missing = [""] * (len(LEARNERS) - 2 - len(twins))
     return {
         "weights": num_trained_weights(layer_table(backbone), num_channels(plan)),
-        **dict(zip(LEARNERS, [*accuracies, float(np.mean(answers == task.query_y))], strict=True)),
-        **dict(zip(LOSSES, map(_text, [*(twin.losses for twin in twins), losses]), strict=True)),
+        **dict(zip(LEARNERS, [*accuracies, *missing, float(np.mean(answers == task.query_y))], strict=True)),
+        **dict(zip(LOSSES, [*(_text(twin.losses) for twin in twins), *missing, _text(losses)], strict=True)),
     }
 
 
@@ -117,12 +118,12 @@ def summary_text(rows: Sequence[Mapping]) -> str:
     domains = sorted({row["domain"] for row in rows})
     for name in [*domains, "all"]:
         own = [row for row in rows if name in (row["domain"], "all")]
-        percent = {field: [100 * float(row[field]) for row in own] for field in LEARNERS}
+        percent = {field: [100 * float(row[field]) for row in own if row[field] != ""] for field in LEARNERS}
         lines.append(
             (
                 name,
                 str(len(own)),
-                *(f"{np.mean(values):.2f}" for values in percent.values()),
+                *(f"{np.mean(values):.2f}" if values else "" for values in percent.values()),
                 str(Interval.of(np.subtract(percent["device"], percent["float"]))),
                 *(text for reference in LOSSES[:2] for text in _apart(own, reference)),
             )
@@ -131,6 +132,8 @@ def summary_text(rows: Sequence[Mapping]) -> str:
 
 
 def _apart(rows, reference):
+    if any(row[reference] == "" for row in rows):
+        return "", "", ""
     apart = [curve_difference(_values(row["losses_device"]), _values(row[reference])) for row in rows] or [(np.nan, np.nan)]
     means, largest = np.transpose(apart)
     return f"{100 * means.mean():.2f} %", f"{100 * largest.max():.2f} %", f"{np.sum(largest <= WITHIN)}/{len(rows)}"

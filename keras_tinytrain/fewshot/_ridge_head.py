@@ -170,6 +170,8 @@ class RidgeLogits(keras.layers.Layer):
 
 def ridge_logits(features, means, kernel, sizes):
     """10 times the scores of `ridge`, as tensors: features (N, D), means (D,) and kernel (D, K) -> (N, K)."""
-    centred = keras.ops.split(keras.ops.subtract(features, means), np.cumsum(sizes)[:-1].tolist(), axis=-1)
+    centred = [keras.ops.subtract(features, means)]
+    if len(sizes) > 1:  # Keras takes an empty list of places for floats
+        centred = keras.ops.split(centred[0], np.cumsum(sizes)[:-1].tolist(), axis=-1)
     rows = keras.ops.concatenate([l2_normalize(part) for part in centred], axis=-1)
     return keras.ops.matmul(rows, kernel) * (SCALE / len(sizes) ** 0.5)

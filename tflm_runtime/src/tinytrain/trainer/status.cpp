@@ -20,7 +20,7 @@ const char* StatusText(Status status) {
     case Status::kDeltaForeign: return "the delta is of another base model or plan";
     case Status::kFlashUnfit: return "the flash is too small, or not made of whole pages";
     case Status::kNotSelected: return "nothing was chosen to be trained; call Select or Train first";
-    case Status::kNothingFits: return "the budget is too small for one channel of any candidate";
+    case Status::kNothingFits: return "the budget is too small to train one channel of any candidate";
     case Status::kScoresNotFinite: return "a candidate's Fisher information is too large for a float";
     case Status::kNothingOlder: return "no older delta is saved";
     case Status::kFlashFailed: return "the flash could not be erased or written; call ClearSamples if it holds samples";
