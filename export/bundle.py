@@ -34,6 +34,7 @@ def export_tflm(
     sketch: str = "serial",
     project: str = "arduino",
     overwrite: bool = False,
+    reject_unknown: float | None = None,
 ) -> Bundle:
     """Export `model` as a firmware bundle, to be trained on the device as `plan` says.
 
@@ -74,6 +75,9 @@ def export_tflm(
         project: the build system that the example in TinyTrain.zip is for: "arduino", "platformio", "esp-idf", "zephyr" or
             "cmake".
         overwrite: replace the files of a bundle that is there already. Other files in its folder, such as deltas, stay.
+        reject_unknown: with head="ridge": the device answers "unknown" to samples of no class, and this is the fraction of them
+            that may be taken for one, below 0.5 (`FewShotClassifier.reject_unknown` has the rule). With `num_classes=1` it tells
+            what is normal from all else. It takes as many bytes as one more solution. 0: every sample is of a class.
 
     Returns:
         The bundle. It is written as a whole or, if anything fails, not at all.
@@ -104,6 +108,7 @@ def export_tflm(
         sketch=sketch,
         project=project,
         overwrite=overwrite,
+        reject_unknown=reject_unknown,
     )
     converted = convert(request)
     layout = lay_out(request, converted)

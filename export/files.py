@@ -13,7 +13,7 @@ from keras_tinytrain.export.conversion import Converted
 from keras_tinytrain.export.layout import Layout
 from keras_tinytrain.export.manifest_schema import DIGEST
 from keras_tinytrain.export.request import ExportRequest
-from keras_tinytrain.export.tables import render_sources
+from keras_tinytrain.export.tables import bounds_of, render_sources
 from keras_tinytrain.export.templates import identifier, render
 from keras_tinytrain.export.tflite.flatbuffer import operator_names
 
@@ -81,6 +81,7 @@ def _sources(request: ExportRequest, converted: Converted, layout: Layout) -> di
         },
         adaptive=layout.adaptive,
         closed_form=layout.memory.closed_form,
+        bounds=bounds_of(request),
     )
 
 
@@ -120,7 +121,12 @@ def _facts(request: ExportRequest, converted: Converted, layout: Layout) -> dict
 def _closed_form(request: ExportRequest, layout: Layout) -> dict[str, typing.Any]:
     """What a closed-form head reads: names of layers, elements of a row's parts; and the bytes of the trainer's scratch."""
     maps = list(typing.cast(tuple[str, ...], request.maps))
-    return {"maps": maps, "parts": list(closed_form_of(layout.graph).parts), "scratch_bytes": layout.room.scratch_bytes}
+    return {
+        "maps": maps,
+        "parts": list(closed_form_of(layout.graph).parts),
+        "scratch_bytes": layout.room.scratch_bytes,
+        "reject_unknown": request.device.reject_unknown,
+    }
 
 
 def _texts(sources: dict[str, str], facts: dict[str, typing.Any]) -> dict[str, bytes]:

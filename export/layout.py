@@ -17,7 +17,7 @@ from keras_tinytrain.export.conversion import Converted
 from keras_tinytrain.export.limits import check_fits, flash_bytes
 from keras_tinytrain.export.request import ExportRequest
 from keras_tinytrain.export.settings import WEIGHTS_IN_RAM
-from keras_tinytrain.export.tables import tables_bytes
+from keras_tinytrain.export.tables import bounds_of, tables_bytes
 from keras_tinytrain.export.task_time import TaskTime, task_time
 from keras_tinytrain.export.tflite.arena import board_arena, smallest_arena
 from keras_tinytrain.export.tflite.flatbuffer import operator_names
@@ -143,7 +143,9 @@ def _accounted(request: ExportRequest, converted: Converted) -> _Accounted:
         "image_bytes": converted.image_bytes,
         "num_views": len(request.views),
         "features": request.features,
-        "closed_form": None if request.maps is None else closed_form_of(converted.graph, in_flash=request.features == "flash"),
+        "closed_form": None
+        if request.maps is None
+        else closed_form_of(converted.graph, in_flash=request.features == "flash", rejects=request.rejects),
     }
 
 
@@ -212,7 +214,9 @@ def _flash(
     return flash_bytes(
         frozen,
         trainable,
-        tables=tables_bytes(graph, num_views=num_views, closed_form=closed_form is not None),
+        tables=tables_bytes(
+            graph, num_views=num_views, closed_form=closed_form is not None, num_bounds=len(bounds_of(request))
+        ),
         features=whole_pages(features, page_bytes) + head_bytes,
         deltas=2 * whole_pages(delta, page_bytes),
         code=code_bytes(
@@ -237,6 +241,7 @@ def device_accounting(request: ExportRequest) -> DeviceAccounting:
         features=request.features,
         kernels=request.board.kernels,
         closed_form=request.maps is not None,
+        rejects=request.rejects,
     )
 
 

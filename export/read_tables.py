@@ -95,6 +95,8 @@ class ReadTables:
         layers = self.array(tables.layers, "Layer", tables.num_layers)
         self.array(tables.views, "View", tables.num_views)
         self.map_tensors()
+        if self._maps is not None:
+            self.array(self._maps.bounds, "float", self._maps.num_bounds)
         for layer in layers:
             if not 0 <= layer.output < len(tensors):
                 raise ValueError(f"a layer's output is tensor {layer.output} of {len(tensors)}")

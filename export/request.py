@@ -77,6 +77,11 @@ class ExportRequest:
     maps: tuple[str, ...] | None = None
 
     @property
+    def rejects(self) -> bool:
+        """Whether a closed-form head tells samples of no class."""
+        return self.maps is not None and self.device.reject_unknown > 0
+
+    @property
     def adaptive(self) -> bool:
         """Whether the device chooses what to train."""
         return self.candidates is not None
@@ -119,6 +124,7 @@ def check(
     sketch: str,
     overwrite: bool,
     project: str = "arduino",
+    reject_unknown: float | None = None,
 ) -> ExportRequest:
     """The request that the arguments of `export_tflm` make, with the plan's settings for those that are None. Raises as it does."""
     if not isinstance(plan, (Plan, Candidates)):
@@ -163,7 +169,21 @@ def check(
         device=planned,
         maps=maps,
     )
-    return request.with_device(_as_asked(request, board, head))
+    rate = planned.reject_unknown if reject_unknown is None else reject_unknown
+    _check_rate(rate, head, request.training)
+    return request.with_device(dataclasses.replace(_as_asked(request, board, head), reject_unknown=rate))
+
+
+def _check_rate(rate: float, head: str, training: TrainingSettings) -> None:
+    if not 0 <= rate < 0.5:
+        raise ValueError(f"reject_unknown (--reject-unknown) expects a rate from 0, below 0.5. Received: {rate}")
+    if rate and head != CLOSED_FORM:
+        raise ValueError(f"reject_unknown (--reject-unknown) goes with head='ridge' (--head ridge). Received: head={head!r}")
+    if rate and not (training.average > 0 and typing.cast(int, training.num_classes) < 255):
+        raise ValueError(
+            "reject_unknown: the original network judges, so TrainingSettings(average=...) must be above 0, and at most 254 classes "
+            f"leave a label for samples of none. Received: average {training.average}, {training.num_classes} classes"
+        )
 
 
 def _unsaid_head(model: keras.Model, plan: Plan | Candidates) -> str:

@@ -23,6 +23,7 @@ FLAGS = {  # of the fields of `DeviceSettings` that the command line sets
     "views": "--view",
     "scale": "--scale",
     "offset": "--offset",
+    "reject_unknown": "--reject-unknown",
 }
 
 

@@ -2,8 +2,10 @@
 
 import ctypes
 
+from keras_tinytrain._prediction_bound import prediction_bounds
 from keras_tinytrain.export.backward.graph import TrainableGraph
 from keras_tinytrain.export.bundle_folder import ModelInput
+from keras_tinytrain.export.request import ExportRequest
 from keras_tinytrain.export.settings import TrainingSettings
 from keras_tinytrain.export.templates import identifier, render
 from keras_tinytrain.export.tflite.flatbuffer import constant_offset, quantisation, read_model, shape_of
@@ -35,6 +37,7 @@ def render_sources(
     arenas: dict[str, int],
     adaptive: dict | None = None,
     closed_form: int = 0,
+    bounds: tuple[float, ...] = (),
 ) -> dict[str, str]:
     """The generated C++ of a bundle.
 
@@ -50,6 +53,7 @@ def render_sources(
             "page_bytes", "feature_flash" and "delta_flash".
         adaptive: "criterion" and "backward_macs" of a graph with candidates.
         closed_form: bytes of SRAM of a closed-form head that reads the graph's maps; 0: there is none.
+        bounds: of that head, see `bounds_of`.
 
     Returns:
         {file name: text} of tables.h, tables.cpp, models.h, models.cpp.
@@ -70,6 +74,7 @@ def render_sources(
         "gradient_bytes": graph.gradient_bytes,
         "maps": graph.maps,
         "closed_form": closed_form,
+        "bounds": bounds,
         "base_hash": list(base_hash),
         "head": names(HEADER, "Head")[head],
         "optimizer": names(HEADER, "Optimizer")[settings.optimizer],
@@ -86,7 +91,15 @@ def render_sources(
     return {file: render(f"{file}.j2", **values) for file in ("tables.h", "tables.cpp", "models.h", "models.cpp")}
 
 
-def tables_bytes(graph: TrainableGraph, *, num_views: int, closed_form: bool = False) -> int:
+def bounds_of(request: ExportRequest) -> tuple[float, ...]:
+    """Prediction bounds by which a closed-form head tells samples of no class (`Maps`); none where it does not."""
+    if not request.rejects:
+        return ()
+    most = max(request.training.max_samples, request.training.num_classes or 0)
+    return prediction_bounds(request.device.reject_unknown, most)
+
+
+def tables_bytes(graph: TrainableGraph, *, num_views: int, closed_form: bool = False, num_bounds: int = 0) -> int:
     """Flash that the tables take with this host's pointers. Kernels and biases are not counted: they lie in the model.
 
     It is computed from the structs' layout, so that a test can compare it with kTablesBytes, which the C++ compiler computes.
@@ -103,5 +116,5 @@ def tables_bytes(graph: TrainableGraph, *, num_views: int, closed_form: bool = F
         "View": num_views,
         "Maps": int(closed_form),
     }
-    maps = 4 * len(graph.maps)
+    maps = 4 * (len(graph.maps) + num_bounds)
     return sum(ctypes.sizeof(struct(HEADER, name)) * count for name, count in counts.items()) + names + scales + channels + maps

@@ -19,6 +19,8 @@ class DeviceSettings:
         views: (shift down, shift right, mirrored) of each copy of a sample that it keeps.
         scale, offset: stored values become the model's inputs as value * scale + offset, see `data.load_samples`.
         kernels: those that are linked on the board, see `export.Board`; "": as the board says.
+        reject_unknown: of head "ridge": the rate at which a sample of no class may be taken for one, below 0.5, as for
+            `FewShotClassifier.reject_unknown`; 0: every sample is of a class.
 
     Raises:
         ValueError: there is not one name for each class, or scale or offset is not finite.
@@ -37,12 +39,14 @@ class DeviceSettings:
     scale: float = 1.0
     offset: float = 0.0
     kernels: str = ""
+    reject_unknown: float = 0.0
 
     def __post_init__(self):
         object.__setattr__(self, "class_names", tuple(self.class_names))
         object.__setattr__(self, "views", tuple((int(down), int(right), bool(mirror)) for down, right, mirror in self.views))
         object.__setattr__(self, "scale", float(self.scale))
         object.__setattr__(self, "offset", float(self.offset))
+        object.__setattr__(self, "reject_unknown", float(self.reject_unknown))
         for field in dataclasses.fields(self):
             value, kind = getattr(self, field.name), type(field.default)
             if type(value) is not kind:

@@ -58,11 +58,11 @@ def training_memory(
     )
 
 
-def closed_form_of(graph: "TrainableGraph", *, in_flash: bool = False) -> ClosedForm:
+def closed_form_of(graph: "TrainableGraph", *, in_flash: bool = False, rejects: bool = False) -> ClosedForm:
     """The closed-form head over a graph's maps and its embedding, with its rows in the scratch."""
     maps = [graph.tensors[index] for index in graph.maps]
     sizes = (pooled_size((each.height, each.width, each.channels)) for each in maps)
-    return ClosedForm((*sizes, graph.tensors[-1].size), in_flash)
+    return ClosedForm((*sizes, graph.tensors[-1].size), in_flash, rejects=rejects)
 
 
 def layer_in_ram(graph: "TrainableGraph", trained: "TrainedLayer") -> LayerInRam:
@@ -104,6 +104,12 @@ def delta_bytes(
         names = ["prototypes"] + ["original_prototypes"] * bool(settings.average)
         records += [delta_format.record_bytes(name, settings.num_classes, 4 * graph.tensors[-1].size) for name in names]
     if closed_form is not None:
-        names = ["ridge"] + ["original_ridge"] * bool(settings.average)
-        records += [delta_format.record_bytes(name, settings.num_classes + 1, closed_form.num_elements + 4) for name in names]
+        records += _closed_form_records(settings, settings.num_classes, closed_form)
     return delta_format.delta_bytes(records)
+
+
+def _closed_form_records(settings: TrainingSettings, num_classes: int, head: ClosedForm) -> list[int]:
+    names = ["ridge"] + ["original_ridge"] * bool(settings.average) + ["known"] * head.rejects
+    records = [delta_format.record_bytes(name, num_classes + 1, head.num_elements + 4) for name in names]
+    records += [delta_format.record_bytes("threshold", 1, 4)] * head.rejects
+    return records + [delta_format.record_bytes("samples", settings.max_samples, 2 + 4)] * head.in_flash

@@ -30,8 +30,9 @@ from keras_tinytrain.run.on_grid import on_grid_model
 LEARNING_RATE, EPSILON = 3e-3, 1e-7  # of Adam; epsilon is Keras' default
 WITHIN = 0.02  # how near the device's loss curve is to be
 LEARNERS = ("float", "dequantised", "grid", "device")
-FIELDS = ("backbone", "domain", "episode", "iterations", "weights", *LEARNERS)
-NUM_KEYS = 4  # of FIELDS
+FIELDS = ("backbone", "head", "domain", "episode", "iterations", "weights", *LEARNERS)
+NUM_KEYS = 5  # of FIELDS
+HEADS = ("prototypes", "ridge")
 LOSSES = ("losses_dequantised", "losses_grid", "losses_device")
 _ROOMY = Board("any", "any", 1, 2**24, 2**24)  # the same plan for every board: whether it fits is another question
 
@@ -46,27 +47,31 @@ def run(args: argparse.Namespace) -> int:
     """
     path = pathlib.Path(args.out)
     rows, network = read_results(path, FIELDS + LOSSES, num_keys=NUM_KEYS), find_network(args.backbone)
-    done = {(row["backbone"], row["domain"], int(row["episode"]), int(row["iterations"])) for row in rows}
+    kind = (args.backbone, args.head, str(args.iterations))
+    rows = [row for row in rows if (row["backbone"], row["head"], row["iterations"]) == kind]
+    done = {(row["domain"], int(row["episode"])) for row in rows}
     backbone = network.build(args.weights)
     domains = [load_npz(each, size=None) for each in args.domains]
     work = [
         (domain, episode)
         for domain, episode in itertools.product(domains, range(args.episodes))
-        if (args.backbone, domain.name, episode, args.iterations) not in done
+        if (domain.name, episode) not in done
     ]
     for domain, episode in track(work, description="episodes"):
         task = draw_task(domain, TaskShape(queries=args.queries), backbone.input_shape[1:], seed=args.seed, episode=episode)
-        row = {"backbone": args.backbone, "domain": domain.name, "episode": episode, "iterations": args.iterations}
-        row |= run_task(backbone, task, network.budget, args.iterations)
+        row = {"backbone": args.backbone, "head": args.head, "domain": domain.name}
+        row |= {"episode": episode, "iterations": args.iterations}
+        row |= run_task(backbone, task, network.budget, args.iterations, args.head)
         append_results(path, [row], FIELDS + LOSSES, num_keys=NUM_KEYS)
         rows.append(row)
-    shown = [row for row in rows if row["backbone"] == args.backbone and int(row["iterations"]) == args.iterations]
-    print(summary_text(shown))
+    print(summary_text(rows))
     return 0
 
 
-def run_task(backbone: keras.Model, task: NumberedTask, budget: Budget, iterations: int) -> dict:
-    """Learn one task four times with the same plan.
+def run_task(backbone: keras.Model, task: NumberedTask, budget: Budget, iterations: int, head: str = HEADS[0]) -> dict:
+    """Learn one task four times with the same plan. The head "ridge" is solved after training, as `adapt` and TRAIN do.
+
+    With that head there are no twins, whose layers have other maps, and their figures are "".
 
     "float" is `adapt` on the backbone, "device" the exported C++ over TensorFlow Lite Micro. Between them are two more runs of
     `adapt`: "dequantised" on the backbone with the device's weights, so that to the device the rounding of activations and of
@@ -76,25 +81,29 @@ def run_task(backbone: keras.Model, task: NumberedTask, budget: Budget, iteratio
         Weights that are trained, query accuracy (0..1) of each, and the losses before each iteration of the last three.
     """
     size = task.support_x.shape[1:3]
-    options: dict[str, Any] = {"iterations": iterations, "learning_rate": LEARNING_RATE, "shifts": default_shifts(*size)}
+    options: dict[str, Any] = {
+        "iterations": iterations,
+        "learning_rate": LEARNING_RATE,
+        "shifts": default_shifts(*size),
+        "head": head,
+    }
     learned = adapt(backbone, task.support_x, task.support_y, budget=budget, accounting=PaperAccounting(), **options)
     plan = learned.plan
     assert plan is not None  # it trained something
     with tempfile.TemporaryDirectory() as folder:
         bundle = _export(backbone, plan, task, options, pathlib.Path(folder, "bundle"))
-        twins = [
-            adapt(twin(backbone, bundle), task.support_x, task.support_y, plan=plan, **options)
-            for twin in (dequantised_model, on_grid_model)
-        ]
+        kinds = (dequantised_model, on_grid_model) if head == HEADS[0] else ()
+        twins = [adapt(twin(backbone, bundle), task.support_x, task.support_y, plan=plan, **options) for twin in kinds]
         host = HostRuntime(bundle)
         host.add_samples(task.support_x, task.support_y)
         losses = host.train()
         answers = host.predict(task.query_x).argmax(axis=1)
     accuracies = [float(each.evaluate(task.query_x, task.query_y)) for each in (learned, *twins)]
+    missing = [""] * (len(LEARNERS) - 2 - len(twins))
     return {
         "weights": num_trained_weights(layer_table(backbone), num_channels(plan)),
-        **dict(zip(LEARNERS, [*accuracies, float(np.mean(answers == task.query_y))], strict=True)),
-        **dict(zip(LOSSES, map(_text, [*(twin.losses for twin in twins), losses]), strict=True)),
+        **dict(zip(LEARNERS, [*accuracies, *missing, float(np.mean(answers == task.query_y))], strict=True)),
+        **dict(zip(LOSSES, [*(_text(twin.losses) for twin in twins), *missing, _text(losses)], strict=True)),
     }
 
 
@@ -109,12 +118,12 @@ def summary_text(rows: Sequence[Mapping]) -> str:
     domains = sorted({row["domain"] for row in rows})
     for name in [*domains, "all"]:
         own = [row for row in rows if name in (row["domain"], "all")]
-        percent = {field: [100 * float(row[field]) for row in own] for field in LEARNERS}
+        percent = {field: [100 * float(row[field]) for row in own if row[field] != ""] for field in LEARNERS}
         lines.append(
             (
                 name,
                 str(len(own)),
-                *(f"{np.mean(values):.2f}" for values in percent.values()),
+                *(f"{np.mean(values):.2f}" if values else "" for values in percent.values()),
                 str(Interval.of(np.subtract(percent["device"], percent["float"]))),
                 *(text for reference in LOSSES[:2] for text in _apart(own, reference)),
             )
@@ -123,6 +132,8 @@ def summary_text(rows: Sequence[Mapping]) -> str:
 
 
 def _apart(rows, reference):
+    if any(row[reference] == "" for row in rows):
+        return "", "", ""
     apart = [curve_difference(_values(row["losses_device"]), _values(row[reference])) for row in rows] or [(np.nan, np.nan)]
     means, largest = np.transpose(apart)
     return f"{100 * means.mean():.2f} %", f"{100 * largest.max():.2f} %", f"{np.sum(largest <= WITHIN)}/{len(rows)}"
@@ -153,6 +164,7 @@ def _export(backbone, plan, task, options, folder):
         calibration=samples,
         out=folder,
         board=_ROOMY,
+        head=options.get("head"),
         training=settings,
         views=options["shifts"],
         weights_in_ram="whole",  # it learns the same, and `dequantised_model` reads it

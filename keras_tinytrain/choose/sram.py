@@ -44,6 +44,7 @@ class DeviceAccounting:
         features: "ram" or "flash": where the frozen part's outputs are kept.
         kernels: a key of `choose.arena.KERNELS`: those that the board's TensorFlow Lite Micro has.
         closed_form: whether a closed-form head answers (`head="ridge"`).
+        rejects: whether that head tells samples of no class.
 
     Raises:
         ValueError: `optimizer`, `weights`, `features` or `kernels` is none of those known.
@@ -57,6 +58,7 @@ class DeviceAccounting:
     features: str = "ram"
     kernels: str = "arduino"
     closed_form: bool = False
+    rejects: bool = False
 
     def __post_init__(self):
         choices = {"optimizer": OPTIMIZERS, "weights": WEIGHTS, "features": ("ram", "flash"), "kernels": KERNELS}
@@ -108,7 +110,7 @@ class DeviceAccounting:
             return None
         sizes = (pooled_size(table[name].output_shape) for name in self._maps(table))
         in_flash = self.features == "flash"
-        return ClosedForm((*sizes, math.prod(_head_input(table).output_shape)), in_flash, in_flash)
+        return ClosedForm((*sizes, math.prod(_head_input(table).output_shape)), in_flash, in_flash, self.rejects)
 
     def _parts(self, table: LayerTable, choice: dict[str, int], split: bool) -> dict[str, int]:
         alone = frozenset(row.name for row in _split_layers(table, choice)) if split else frozenset[str]()

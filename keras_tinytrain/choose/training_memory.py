@@ -80,32 +80,41 @@ class ClosedForm:
         parts: elements of each part of a row: the pooled maps and the embedding.
         in_flash: whether the solution is kept in flash, as the samples are.
         rows_in_flash: whether the rows are there too while it is solved, and not in the scratch.
+        rejects: whether it tells samples of no class.
     """
 
     parts: tuple[int, ...]
     in_flash: bool = False
     rows_in_flash: bool = False
+    rejects: bool = False
 
     @property
     def num_elements(self) -> int:
         """Of a row, int8."""
         return sum(self.parts)
 
-    def state_bytes(self, num_classes: int) -> int:
-        """In RAM, of one solution: an int32 scale for each class and for the centre and, unless they are in flash, int8 values."""
-        return align(4 * (num_classes + 1)) + (0 if self.in_flash else self._value_bytes(num_classes))
+    def state_bytes(self, num_classes: int, *, averages: bool) -> int:
+        """In RAM: an int32 scale for each class and for the centre of each solution and, unless they are in flash, int8 values."""
+        one = align(4 * (num_classes + 1)) + (0 if self.in_flash else self._value_bytes(num_classes))
+        return self._num_solutions(averages) * one
 
     def solving_bytes(self, num_samples: int, num_classes: int) -> int:
         """Of the equations; of the rows, or of one row on its way to flash; of values on their way there."""
-        n, doubles = num_samples, num_samples * (num_samples + 1) // 2 + num_samples * (num_classes + len(self.parts))
+        n, targets = num_samples, num_classes + self.rejects
+        doubles = n * (n + 1) // 2 + n * (targets + len(self.parts))
         rows = align((1 if self.rows_in_flash else n) * self.num_elements)
-        return align(8 * doubles + 4 * n * (num_classes + 1)) + rows + (self._value_bytes(num_classes) if self.in_flash else 0)
+        on_its_way = self._value_bytes(num_classes) if self.in_flash else 0
+        return align(8 * doubles + 4 * n * (targets + 1) + 2 * n) + rows + on_its_way
 
     def flash_bytes(self, num_samples: int, num_classes: int, page_bytes: int, *, averages: bool) -> int:
         """Whole pages of what is kept there."""
         row = whole_blocks(self.num_elements)
-        values = whole_pages((num_classes + 1) * row, page_bytes) * (1 + averages) if self.in_flash else 0
+        values = whole_pages((num_classes + 1) * row, page_bytes) * self._num_solutions(averages) if self.in_flash else 0
         return values + (whole_pages(num_samples * row, page_bytes) if self.rows_in_flash else 0)
+
+    def _num_solutions(self, averages: bool) -> int:
+        """Of the adapted weights, of the original ones, and what tells samples of no class."""
+        return 1 + averages + self.rejects
 
     def _value_bytes(self, num_classes: int) -> int:
         return align((num_classes + 1) * self.num_elements)
@@ -244,7 +253,7 @@ def _with_closed_form(memory: TrainingMemory, t: Training, head: ClosedForm) -> 
     """The C++ function `ClosedForm::RequiredBytes`."""
     predicting = memory.frozen["features"] + align(head.num_elements)
     working = max(predicting, head.solving_bytes(t.num_samples, t.num_classes))
-    state = head.state_bytes(t.num_classes) * (1 + t.averages)
+    state = head.state_bytes(t.num_classes, averages=t.averages)
     return dataclasses.replace(memory, closed_form=state, solving=working + memory.training["head"])
 
 

@@ -58,6 +58,22 @@ def add_unknown_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--threads", type=positive, help="of TensorFlow's operators (as many as there are cores)")
 
 
+def add_classes_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options that `benchmark.classes.run` reads."""
+    backbone_argument(parser)
+    parser.add_argument("--weights", default="", help="a file of weights (the network's own)")
+    parser.add_argument("--domains", nargs="+", required=True, help=_DOMAINS)
+    learners = ("cosine", "ridge", "device")
+    text = "prototypes and the closed-form head in Keras, and that head in the exported C++ (%(default)s)"
+    parser.add_argument("--learners", nargs="+", choices=learners, default=list(learners[:2]), help=text)
+    parser.add_argument("--episodes", type=positive, default=10, help="tasks per domain (%(default)s)")
+    parser.add_argument("--ways", type=positive, default=5, help="classes that are learned first (%(default)s)")
+    parser.add_argument("--additions", type=positive, default=10, help="classes that are added, one by one (%(default)s)")
+    parser.add_argument("--shots", type=positive, default=5, help="support samples per class (%(default)s)")
+    result_arguments(parser)
+    parser.add_argument("--threads", type=positive, help="of TensorFlow's operators (as many as there are cores)")
+
+
 def result_arguments(parser: argparse.ArgumentParser) -> None:
     """Queries and seed of the tasks, and the file of results."""
     parser.add_argument("--queries", type=positive, default=15, help="query samples per class (%(default)s)")

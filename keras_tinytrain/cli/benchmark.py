@@ -31,6 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             accuracy_options.add_unknown_arguments,
             "samples of classes that were not learned, told from those that were",
         ),
+        ("classes", accuracy_options.add_classes_arguments, "what is forgotten while classes are added one by one"),
         ("fit", accuracy_options.add_fit_arguments, "ordinary transfer learning: head alone, TinyTrainCallback, full training"),
         ("device", _device, "the exported C++ in int8 beside Keras in float, on the same tasks and plans"),
         ("emulated", _emulated, "bytes and instructions of a network's task on an emulated Cortex-M4F"),
@@ -63,6 +64,8 @@ def _device(parser):
     parser.add_argument("--domains", nargs="+", required=True, help=".npz files with images and labels")
     parser.add_argument("--episodes", type=positive, default=4, help="tasks per domain (%(default)s)")
     parser.add_argument("--iterations", type=positive, default=40, help="training steps of a task (%(default)s)")
+    text = "what answers: cosine to prototypes, or the closed-form head, solved after training (%(default)s)"
+    parser.add_argument("--head", choices=("prototypes", "ridge"), default="prototypes", help=text)
     accuracy_options.result_arguments(parser)
 
 

@@ -6,6 +6,7 @@ import os
 from keras_tinytrain._quiet import load_tensorflow
 from keras_tinytrain._text import duration
 from keras_tinytrain.cli.options import value_arguments
+from keras_tinytrain.fewshot.unknown import UNKNOWN
 
 SUMMARY = "teach a board that runs a bundle's sketch, over its serial port"
 EXAMPLE = "device --port /dev/ttyACM0 teach --samples task.npz"
@@ -15,16 +16,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `keras-tinytrain device`."""
     parser.add_argument(
         "action",
-        choices=("status", "teach", "train", "solve", "predict", "save", "undo", "revert", "reset", "factory"),
+        choices=("status", "teach", "train", "solve", "forget", "predict", "save", "undo", "revert", "reset", "factory"),
         help="teach and predict take --samples, or a motion that the board records; solve: learn without training, by the "
-        "closed-form head of a bundle exported with --head ridge; save: write what runs now to flash; "
+        "closed-form head of a bundle exported with --head ridge; forget: forget the class --label and its samples, and solve for "
+        "the others; save: write what runs now to flash; "
         "undo: take back the last save; revert: forget what was learned until the next power cycle, or for good if you save; "
         "reset: forget the samples too; factory: forget samples, learning and all that was saved, for good",
     )
     parser.add_argument("--port", required=True, help="such as /dev/ttyACM0, COM3, or a URL of pyserial")
-    text = "class of the motion that `teach` records, on a board with a sensor: its number, or with --bundle its name"
+    text = "class to forget; or of the motion that `teach` records, on a board with a sensor: its number, or with --bundle its name"
     parser.add_argument("--label", help=text)
     parser.add_argument("--samples", help="labelled samples: an .npz with x and y, or a folder of class folders")
+    parser.add_argument(
+        "--unknown",
+        action="store_true",
+        help="teach: the samples are of no class, whatever their labels (bundles exported with --reject-unknown)",
+    )
     parser.add_argument("--bundle", help="the bundle that is on the board: it knows the names of the classes")
     value_arguments(parser)
     parser.set_defaults(run=run)
@@ -39,8 +46,9 @@ def run(args: argparse.Namespace) -> int:
     """
     if args.samples and args.action not in ("teach", "predict"):
         raise ValueError(f"{args.action} takes no --samples.")
-    if args.label is not None and args.action != "teach":
-        raise ValueError(f"{args.action} takes no --label.")
+    for option, given in {"label": args.label is not None, "unknown": args.unknown}.items():
+        if given and args.action not in (("teach", "forget") if option == "label" else ("teach",)):
+            raise ValueError(f"{args.action} takes no --{option}.")
     from keras_tinytrain.export.bundle_folder import Bundle
     from keras_tinytrain.run.serial_port import Device
 
@@ -76,6 +84,16 @@ def _solve(board, args, bundle):
     print(f"Solved. Of its samples, {right:.1%} are right by the solution without them.")
 
 
+def _forget(board, args, bundle):
+    if args.label is None:
+        raise ValueError("forget needs --label: the class that the board is to forget.")
+    label = _number(args.label, bundle)
+    right = board.remove_class(label)
+    print(
+        f"Forgot class {_class_name(label, bundle)}. Of the other samples, {right:.1%} are right by the solution without them."
+    )
+
+
 def _obey(board, args, bundle):
     """An action without an answer: save, undo, revert, reset or factory."""
     getattr(board, args.action)()
@@ -89,8 +107,9 @@ def _record(board, args, bundle):
     if not board.status()["records"]:
         raise ValueError(f"{args.action} needs --samples: this board records none itself.")
     if args.action == "predict":
-        label = board.predict_recorded()
-        print(bundle.class_name(label) if bundle else label)
+        print(_class_name(board.predict_recorded(), bundle))
+    elif args.unknown:
+        print(f"{board.teach_recorded(board.status()['classes'])} samples")
     elif args.label is None:
         raise ValueError("teach needs --label: the class of the motion that the board is about to record.")
     else:
@@ -114,10 +133,10 @@ def _send_samples(board, args, bundle):
 
     x, y, _ = _samples(board.status(), args, bundle)
     if args.action == "teach":
-        print(f"{board.teach(x, y)} samples")
+        print(f"{board.teach_unknown(x) if args.unknown else board.teach(x, y)} samples")
         return
     labels = board.predict(x)
-    print(" ".join(map(bundle.class_name if bundle else str, labels)))
+    print(" ".join(_class_name(label, bundle) for label in labels))
     print(f"accuracy {np.mean(labels == y):.3f}")
 
 
@@ -127,19 +146,26 @@ def _samples(status, args, bundle):
 
     if os.path.isdir(args.samples):
         load_tensorflow()  # which reads pictures
-    if bundle:
+    if bundle and not args.unknown:
         return samples_of_bundle(args, args.samples, bundle)
-    shape = status["height"], status["width"], status["channels"]
-    samples = command_samples(args, args.samples, shape, num_classes=status["classes"])
+    shape, values = (status["height"], status["width"], status["channels"]), bundle.sample_values if bundle else None
+    num_classes = None if args.unknown else status["classes"]
+    samples = command_samples(args, args.samples, shape, values=values, num_classes=num_classes)
     remark_on_range(samples.x, status, args.samples)
     return samples
+
+
+def _class_name(label, bundle):
+    if label == UNKNOWN:
+        return "unknown"
+    return bundle.class_name(label) if bundle else str(label)
 
 
 def _in_words(plan):
     return ", ".join(f"{layer} {num_channels}" for layer, num_channels in plan.items()) or "chosen by the board when it trains"
 
 
-_ACTIONS = {"status": _status, "train": _train, "solve": _solve, "teach": _record, "predict": _record}
+_ACTIONS = {"status": _status, "train": _train, "solve": _solve, "forget": _forget, "teach": _record, "predict": _record}
 _DONE = {
     "save": "Saved in the board's flash: what {network} learned. Trained channels: {plan}.",
     "revert": "{network} answers as it was exported; its {samples} samples stay.",

@@ -60,6 +60,7 @@ def plan_for(
             device.num_classes,
             device.features,
             closed_form=device.head == CLOSED_FORM,
+            rejects=device.reject_unknown > 0,
         )
         return choose(accounting, {}), None
     rehearsal = rehearse(model, samples.x, device)

@@ -11,9 +11,8 @@ import tensorflow as tf
 from keras_tinytrain.delta import ChannelValues
 from keras_tinytrain.fewshot.prototypes import SCALE, l2_normalize
 from keras_tinytrain.fewshot.ridge import class_rows, normalised, solve
-from keras_tinytrain.fewshot.unknown import COSINE_WEIGHT
+from keras_tinytrain.fewshot.unknown import COSINE_WEIGHT, KNOWN
 
-KNOWN = "known"  # the delta's record for the familiarity
 _FROM_DELTA = "it comes from a delta. Call adapt(..., head='ridge') with the samples of all classes."
 
 
@@ -171,6 +170,8 @@ class RidgeLogits(keras.layers.Layer):
 
 def ridge_logits(features, means, kernel, sizes):
     """10 times the scores of `ridge`, as tensors: features (N, D), means (D,) and kernel (D, K) -> (N, K)."""
-    centred = keras.ops.split(keras.ops.subtract(features, means), np.cumsum(sizes)[:-1].tolist(), axis=-1)
+    centred = [keras.ops.subtract(features, means)]
+    if len(sizes) > 1:  # Keras takes an empty list of places for floats
+        centred = keras.ops.split(centred[0], np.cumsum(sizes)[:-1].tolist(), axis=-1)
     rows = keras.ops.concatenate([l2_normalize(part) for part in centred], axis=-1)
     return keras.ops.matmul(rows, kernel) * (SCALE / len(sizes) ** 0.5)

@@ -15,12 +15,13 @@ from keras_tinytrain.choose.planner import choose, summed_cross_entropy
 from keras_tinytrain.choose.sram import DeviceAccounting
 from keras_tinytrain.delta import Delta
 from keras_tinytrain.fewshot._heads import HEADS, ORIGINAL, CosineHead, SoftmaxHead
-from keras_tinytrain.fewshot._ridge_head import KNOWN, RidgeHead, threshold_in
+from keras_tinytrain.fewshot._ridge_head import RidgeHead, threshold_in
 from keras_tinytrain.fewshot._support import check_finite, check_shape, check_support
 from keras_tinytrain.fewshot.adapter import Adapter
 from keras_tinytrain.fewshot.augmentation import Augment, fixed_views, shift_views
 from keras_tinytrain.fewshot.classifier import FewShotClassifier
 from keras_tinytrain.fewshot.training import leave_one_out_loss, prototype_loss, softmax_loss, train
+from keras_tinytrain.fewshot.unknown import KNOWN
 from keras_tinytrain.model.channels import find_weights
 from keras_tinytrain.model.head_kind import head_kind
 from keras_tinytrain.plan import Budget, LayerPlan, Plan

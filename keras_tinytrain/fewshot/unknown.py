@@ -5,14 +5,15 @@ the samples of no class where there are some, else 0, and c_k is the mean over p
 of x_ip / ||x_ip||. The 3 was chosen on other classes than docs/results/unknown.md reports.
 """
 
-import math
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
-import tensorflow as tf
 from numpy.typing import ArrayLike
 
+from keras_tinytrain._prediction_bound import prediction_bound
+
 UNKNOWN = -1
+KNOWN = "known"  # a delta's record for the familiarity
 COSINE_WEIGHT = 3.0
 
 
@@ -64,11 +65,9 @@ def upper_bound(scores: ArrayLike, rate: float, independent: int | None = None) 
         >>> round(upper_bound([0.0, 1.0, 2.0], 0.05), 3)
         4.372
     """
-    if not 0 < rate < 0.5:
-        raise ValueError(f"Expected a rate between 0 and 0.5. Received: {rate}")
     values = np.asarray(scores, np.float64)
     count = len(values) if independent is None else independent
-    return float(values.mean() + _student(rate, count - 1) * math.sqrt(1 + 1 / count) * values.std(ddof=1))
+    return float(values.mean() + prediction_bound(rate, count) * values.std(ddof=1))
 
 
 def _left_out(masks: Iterator[np.ndarray], familiarity: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
@@ -77,13 +76,3 @@ def _left_out(masks: Iterator[np.ndarray], familiarity: Callable[[np.ndarray], n
 
 def _singles(indices: Sequence[int] | np.ndarray, count: int) -> Iterator[np.ndarray]:
     return (np.arange(count) == index for index in indices)
-
-
-def _student(rate: float, degrees: int) -> float:
-    """t with P(T > t) = rate: I_x(degrees / 2, 1 / 2) = 2 rate at x = degrees / (degrees + t^2)."""
-    low, high = 0.0, 1.0
-    for _ in range(60):
-        middle = (low + high) / 2
-        below = tf.math.betainc(*(tf.constant(each, tf.float64) for each in (degrees / 2, 0.5, middle))) < 2 * rate
-        low, high = (middle, high) if below else (low, middle)
-    return math.sqrt(degrees * (1 / high - 1))

@@ -1,8 +1,11 @@
 """A board's answers, line by line: what is read, for how long, and what is taken for a board's."""
 
 import math
+import re
 import time
 import typing
+
+from keras_tinytrain.fewshot.unknown import UNKNOWN
 
 _MAX_LINE_BYTES = 2048  # of a board: a layer's name, or the answer to STATUS
 _MAX_IMAGE_BYTES = 1 << 24
@@ -120,6 +123,19 @@ def read_number(answer: str, name: str) -> int:
     if len(words) != 2 or words[0] != name or not _is_number(words[1]):
         raise no_board(answer, f"OK {name} <number>")
     return int(words[1])
+
+
+def read_label(answer: str) -> int:
+    """The class of an answer "label <number>", -1: of none. RuntimeError: it is none."""
+    return UNKNOWN if answer == f"label {UNKNOWN}" else read_number(answer, "label")
+
+
+def read_familiarity(answer: str) -> tuple[float, float]:
+    """(familiarity, threshold) of an answer "familiarity <number> threshold <number>". RuntimeError: no board answers so."""
+    found = re.fullmatch(r"familiarity (-?\d{1,4}\.\d{6}) threshold (-?\d{1,4}\.\d{6})", answer)
+    if found is None:
+        raise no_board(answer, "OK familiarity <number> threshold <number>")
+    return float(found[1]), float(found[2])
 
 
 def read_solved(answer: str) -> float:

@@ -13,6 +13,7 @@ import numpy as np
 from keras_tinytrain._files import write_file
 from keras_tinytrain.data.labels import check_labels
 from keras_tinytrain.export.bundle_folder import Bundle
+from keras_tinytrain.fewshot.unknown import UNKNOWN
 from keras_tinytrain.plan import Budget, LayerPlan, Plan
 from keras_tinytrain.run.nor_flash import NorFlash
 from keras_tinytrain.run.quantise import quantise, quantise_samples
@@ -61,6 +62,7 @@ class BundleRuntime:
     ):
         self.bundle = bundle
         self._num_classes = {**bundle.manifest["training"], **(settings or {})}["num_classes"]
+        self._rejects = bundle.manifest.get("closed_form", {}).get("reject_unknown", 0) > 0
         room = bundle.manifest.get("adaptive") or bundle.manifest.get("closed_form") or {}
         self.trainer = runtime_module().Trainer(
             tables,
@@ -109,6 +111,19 @@ class BundleRuntime:
         if labels.shape != (len(images),):
             raise ValueError(f"y expects one label per sample, shape ({len(images)},). Received shape: {labels.shape}")
         check_labels(labels.astype(int), len(images), self._num_classes)
+        self._store(images, labels)
+
+    def add_unknown(self, x: np.ndarray) -> None:
+        """Store samples (N, ...) of no class: the next `solve` tells the classes from them. Training leaves them out.
+
+        Raises:
+            ValueError: a shape or value is none of the bundle's, or it tells no unknown samples (`export_tflm(reject_unknown=...)`).
+            RuntimeError: there are not so many places left.
+        """
+        images = self._quantised(x)
+        self._store(images, np.full(len(images), self._num_classes))
+
+    def _store(self, images: np.ndarray, labels: np.ndarray) -> None:
         settings, stored = self.trainer.settings, self.trainer.num_samples
         if stored + len(images) > settings["max_samples"]:
             raise RuntimeError(
@@ -144,20 +159,80 @@ class BundleRuntime:
 
         Returns:
             float32 (N, num_classes): the scores of each stored sample by the solution without it. Their argmax tells how well the
-            task is learned, before any test.
+            task is learned, before any test. With samples of no class there is one more column, theirs.
 
         Raises:
-            RuntimeError: the bundle has no such head (`export_tflm(..., head="ridge")`), or not a sample of each class.
+            RuntimeError: the bundle has no such head (`export_tflm(..., head="ridge")`), or there are not samples of two classes (of
+                one, where it tells unknown samples).
         """
         return self.trainer.solve()
+
+    def add_class(self, x: np.ndarray) -> int:
+        """Learn a further class from its samples x (N, ...): the first that has no sample. The closed-form head is solved anew for all
+        stored samples, and nothing is trained.
+
+        Returns:
+            Its label.
+
+        Raises:
+            RuntimeError: every class has samples, there are not so many places left, or as `solve` does.
+        """
+        missing = set(range(self._num_classes)).difference(self.trainer.labels.tolist())
+        if not missing:
+            raise RuntimeError(
+                f"All {self._num_classes} classes have samples: call remove_class(label), or export the bundle for more classes."
+            )
+        label = min(missing)
+        self.add_samples(x, np.full(len(x), label))
+        self.solve()
+        return label
+
+    def remove_class(self, label: int) -> None:
+        """Forget a class and its samples; the closed-form head is solved anew for the others.
+
+        Where features are in flash, the places of its samples are free again after `clear_samples` only.
+
+        Raises:
+            ValueError: there is no such class.
+            RuntimeError: as `solve` does, such as where too few classes are left.
+        """
+        self.trainer.forget_class(label)
+        self.solve()
 
     def predict(self, x: np.ndarray) -> np.ndarray:
         """Logits (N, num_classes), float32, of x (N, ...) in the model's own convention."""
         return np.stack([self.trainer.predict(image)[1] for image in self._quantised(x)])
 
+    def predict_classes(self, x: np.ndarray) -> np.ndarray:
+        """Class of each sample, int64 (N,); -1 where it is of none, of bundles that tell unknown samples."""
+        return np.array([self.trainer.predict(image)[0] for image in self._quantised(x)], np.int64)
+
     def predict_names(self, x: np.ndarray) -> list[str]:
-        """The name of the class of each sample, as `Bundle.class_names` has it; its number where classes have no names."""
-        return [self.bundle.class_name(label) for label in self.predict(x).argmax(axis=1)]
+        """The name of the class of each sample, as `Bundle.class_names` has it; its number where classes have no names; "unknown"."""
+        return ["unknown" if label == UNKNOWN else self.bundle.class_name(label) for label in self.predict_classes(x)]
+
+    def familiarity(self, x: np.ndarray) -> np.ndarray:
+        """How much each sample is like those of the class that is answered, float (N,); below `threshold` it is unknown. With one
+        class: the lower, the more of an anomaly.
+
+        Raises:
+            RuntimeError: the bundle tells no unknown samples, or was not solved.
+        """
+        self.predict_classes(x[:1])
+        if not self.trainer.closed_form_answers or not self._rejects:
+            raise RuntimeError(
+                "A familiarity needs a solved closed-form head: export_tflm(head='ridge', reject_unknown=0.05), then solve()."
+            )
+        return np.array([self._familiarity(image) for image in self._quantised(x)], np.float64)
+
+    @property
+    def threshold(self) -> float | None:
+        """Of the `familiarity`; None where every sample is of a class, such as with too few samples."""
+        return self.trainer.threshold
+
+    def _familiarity(self, image: np.ndarray) -> float:
+        self.trainer.predict(image)
+        return self.trainer.familiarity
 
     def save_delta(self, path: str | os.PathLike, *, sequence: int = 0) -> None:
         """Write what was learned: changed channels and prototypes. `keras_tinytrain.Delta` reads the same file.

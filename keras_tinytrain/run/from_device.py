@@ -13,6 +13,7 @@ from keras_tinytrain.export.head import CLOSED_FORM
 from keras_tinytrain.export.read_tables import ReadTables
 from keras_tinytrain.fewshot.adaptation import classifier_from_delta
 from keras_tinytrain.fewshot.classifier import FewShotClassifier
+from keras_tinytrain.fewshot.unknown import KNOWN
 from keras_tinytrain.model.channels import find_weights
 from keras_tinytrain.model.ending import without_normalisation
 from keras_tinytrain.model.fold import fold_batch_norm
@@ -21,6 +22,7 @@ from keras_tinytrain.run._checked_tables import checked_tables
 
 _SCALE_UNIT = 2.0**-30  # of the int32 of a closed-form head's channel
 _ORIGINAL = "original_"
+_OF_DEVICES = "threshold", "samples"  # further records of a closed-form head
 
 
 def classifier_from_device(model: keras.Model, bundle: Bundle | str | os.PathLike, delta: Delta) -> FewShotClassifier:
@@ -52,6 +54,7 @@ def classifier_from_device(model: keras.Model, bundle: Bundle | str | os.PathLik
     heads = _heads(delta)
     records = [_trained(record, canonical, tables) for record in delta.records if record.name not in _head_names(delta)]
     records += [_ridge(record, tables) if record.name.endswith(CLOSED_FORM) else record for record in heads]
+    records += _known(delta)
     closed_form = bundle.manifest.get("closed_form", {})
     return classifier_from_delta(
         canonical,
@@ -62,7 +65,7 @@ def classifier_from_device(model: keras.Model, bundle: Bundle | str | os.PathLik
 
 
 def _head_names(delta: Delta) -> set[str]:
-    names = {prefix + name for prefix in ("", _ORIGINAL) for name in ("prototypes", CLOSED_FORM)}
+    names = {prefix + name for prefix in ("", _ORIGINAL) for name in ("prototypes", CLOSED_FORM)} | {KNOWN, *_OF_DEVICES}
     return names.intersection(record.name for record in delta.records)
 
 
@@ -113,6 +116,17 @@ def _ridge(record: ChannelValues, tables: ReadTables) -> ChannelValues:
     kernel = record.values[:-1] * (biases[:-1, None] * _SCALE_UNIT)
     means = scales * (record.values[-1] - zero_points)
     return dataclasses.replace(record, values=np.concatenate([kernel, means[None]]).astype(np.float32), biases=None)
+
+
+def _known(delta: Delta) -> list[ChannelValues]:
+    """What tells samples of no class: directions of the classes and W of those samples, with the threshold for each."""
+    records = {record.name: record for record in delta.records}
+    if KNOWN not in records:
+        return []
+    record, threshold = records[KNOWN], records["threshold"].values
+    values = record.values * (typing.cast(np.ndarray, record.biases)[:, None] * _SCALE_UNIT)
+    biases = np.full(len(values), threshold.item(), np.float32)
+    return [dataclasses.replace(record, values=values.astype(np.float32), biases=biases)]
 
 
 def _grid_of_a_row(tables: ReadTables) -> tuple[np.ndarray, np.ndarray]:

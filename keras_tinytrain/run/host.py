@@ -122,7 +122,8 @@ class HostRuntime(BundleRuntime):
             bundle.manifest["board"]["flash_page_bytes"],
             {**bundle.manifest["training"], **(settings or {})}["average"],
         )
-        solutions = (2 if average else 1) * whole_pages(head["flash_weights"], page_bytes)
+        num_solutions = 1 + bool(average) + bool(bundle.manifest["closed_form"].get("reject_unknown"))
+        solutions = num_solutions * whole_pages(head["flash_weights"], page_bytes)
         in_scratch = head["scratch_rows"] <= bundle.manifest["closed_form"]["scratch_bytes"]
         return solutions + (0 if in_scratch else whole_pages(head["flash_rows"], page_bytes))
 

@@ -13,7 +13,17 @@ import numpy as np
 
 from keras_tinytrain.data.labels import check_labels
 from keras_tinytrain.export.bundle_folder import ModelInput
-from keras_tinytrain.run._board_answers import Lines, no_board, read_loss, read_number, read_plan, read_solved, read_status
+from keras_tinytrain.run._board_answers import (
+    Lines,
+    no_board,
+    read_familiarity,
+    read_label,
+    read_loss,
+    read_number,
+    read_plan,
+    read_solved,
+    read_status,
+)
 from keras_tinytrain.run.bundle_runtime import Progress
 from keras_tinytrain.run.quantise import quantise_samples
 
@@ -103,6 +113,17 @@ class Device:
         counts = [read_number(self._ask(f"TEACH {int(label)}", image)[-1], "samples") for image, label in samples]
         return counts[-1] if counts else self.status()["samples"]
 
+    def teach_unknown(self, x: np.ndarray) -> int:
+        """Add samples (N, ...) of no class, which the next `solve` tells the classes from. Returns how many samples the board has now.
+
+        Raises:
+            ValueError: the samples do not have the shape of the network's input.
+            RuntimeError: the board refuses one, such as where its bundle tells no unknown samples.
+        """
+        images, status = self._quantised(x), self.status()
+        counts = [read_number(self._ask(f"TEACH {status['classes']}", image)[-1], "samples") for image in images]
+        return counts[-1] if counts else status["samples"]
+
     def teach_recorded(self, label: int) -> int:
         """Let the board record a sample of class `label` now, and add it. Returns how many it has now.
 
@@ -140,13 +161,32 @@ class Device:
         """
         return read_solved(self._ask("SOLVE")[-1])
 
+    def remove_class(self, label: int) -> float:
+        """Forget a class and its samples, and solve the closed-form head for the others; returns as `solve`.
+
+        Raises:
+            RuntimeError: the board has no such head or class, or too few classes are left to solve for.
+        """
+        self._ask(f"FORGET {int(label)}")
+        return self.solve()
+
     def predict(self, x: np.ndarray) -> np.ndarray:
-        """Labels int (N,) of samples (N, ...)."""
-        return np.array([read_number(self._ask("PREDICT", image)[-1], "label") for image in self._quantised(x)], int)
+        """Labels int (N,) of samples (N, ...); -1 where a sample is of no class."""
+        return np.array([read_label(self._ask("PREDICT", image)[-1]) for image in self._quantised(x)], int)
 
     def predict_recorded(self) -> int:
-        """Label of a sample that the board records now. Raises RuntimeError where there was nothing to record."""
-        return read_number(self._ask("PREDICT")[-1], "label")
+        """Label of a sample that the board records now; -1: of no class. Raises RuntimeError where there was nothing to record."""
+        return read_label(self._ask("PREDICT")[-1])
+
+    def familiarity(self) -> tuple[float, float]:
+        """(familiarity of the sample that was predicted last, threshold below which it is of no class).
+
+        With one class the familiarity tells what is normal: the lower, the more of an anomaly.
+
+        Raises:
+            RuntimeError: the board tells no unknown samples, or was not solved.
+        """
+        return read_familiarity(self._ask("FAMILIARITY")[-1])
 
     def save(self) -> None:
         """Keep what runs now in the board's flash: what was learned or, after `revert` and `reset`, that nothing was."""

@@ -17,6 +17,14 @@ from keras_tinytrain.run.dequantise import dequantised_model
 ITERATIONS = 6
 
 
+def test_closed_form_head_after_training_on_the_device_and_in_keras():
+    task = sample_episode(load_digits(), ways=3, shots=1, queries=5, rng=np.random.default_rng(1))
+    row = device.run_task(NanoNet(), task, Budget("2MB", 0.15), 1, "ridge")
+    assert abs(row["device"] - row["float"]) < 0.14 and row["grid"] == ""  # two of fifteen
+    shown = device.summary_text([row | {"domain": "digits"}]).splitlines()[-1].split()
+    assert shown[:4] == ["all", "1", f"{100 * row['float']:.2f}", f"{100 * row['device']:.2f}"]
+
+
 def test_one_task_four_times():
     task = sample_episode(load_digits(), ways=5, shots=2, queries=10, rng=np.random.default_rng(0))
     row = device.run_task(NanoNet(), task, Budget("2MB", 0.15), ITERATIONS)
@@ -55,7 +63,7 @@ def test_curves_are_compared_with_the_loss_or_a_tenth_of_the_first():
 def test_tasks_are_averaged_and_not_learned_again(tmp_path, monkeypatch, capsys):
     learned = []
 
-    def run_task(backbone, task, budget, iterations):
+    def run_task(backbone, task, budget, iterations, head):
         learned.append(task)
         curve = "1.0 0.5"
         return {

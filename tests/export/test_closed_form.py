@@ -69,6 +69,9 @@ NETS = {  # model, trained layer, where the features are kept
 }
 
 
+REJECTING = ("bottlenecks", "separable")  # bundles that tell samples of no class
+
+
 def export(model, layer, out, **options):
     plan = Plan((LayerPlan(layer, (0, 1, 2)),))
     return export_tflm(model, plan, calibration=images(model, 8), out=out, head="ridge", training=TRAINING, **options)
@@ -78,7 +81,8 @@ def export(model, layer, out, **options):
 def test_maps_of_any_network_are_keras_maps(name, tmp_path):
     build, layer, features = NETS[name]
     model = build()
-    bundle = export(model, layer, tmp_path / "bundle", features=features)
+    rate = 0.05 if name in REJECTING else 0.0
+    bundle = export(model, layer, tmp_path / "bundle", features=features, reject_unknown=rate)
     host = HostRuntime(Bundle.load(bundle.path))
     x, y = labelled_images(model, per_class=SHOTS, classes=WAYS)
     host.add_samples(x, y)
@@ -94,7 +98,8 @@ def test_maps_of_any_network_are_keras_maps(name, tmp_path):
     rows = np.stack([host.trainer.row(i) for i in range(len(x))])
     error = np.abs(scales * (rows - zeros) - keras_rows.predict(x, verbose=0))
     assert (error / scales).mean() < 4  # steps of int8, through all layers
-    accounting = DeviceAccounting(num_samples=WAYS * SHOTS, num_classes=WAYS, features=features, closed_form=True)
+    kept = {"num_samples": WAYS * SHOTS, "num_classes": WAYS, "features": features}
+    accounting = DeviceAccounting(**kept, closed_form=True, rejects=name in REJECTING)
     estimate = accounting.memory_bytes(table, {layer: 3})
     promised = bundle.promised_bytes["sram"]["total"]
     if name != "time":  # whose causal padding the estimate does not count, with any head
@@ -124,12 +129,15 @@ def test_commands_plan_and_export_it(tmp_path):
     model.save(tmp_path / "model.keras")
     np.savez(tmp_path / "task.npz", x=x, y=y)
     files = [str(tmp_path / "model.keras"), "--samples", str(tmp_path / "task.npz")]
-    assert main(["plan", *files, "--head", "ridge", "--out", str(tmp_path / "plan.json")]) == 0
-    assert Plan.load(tmp_path / "plan.json").device.head == "ridge"
+    options = ["--head", "ridge", "--reject-unknown", "0.1"]
+    assert main(["plan", *files, *options, "--out", str(tmp_path / "plan.json")]) == 0
+    device = Plan.load(tmp_path / "plan.json").device
+    assert (device.head, device.reject_unknown) == ("ridge", 0.1)
     out = str(tmp_path / "bundle")
     files = [files[0], "--calibration", files[2], "--plan", str(tmp_path / "plan.json")]
     assert main(["export", *files, "--out", out]) == 0
     host = HostRuntime(out)
     host.add_samples(x, y)
     host.solve()
-    assert {record.name for record in Delta.from_bytes(host.trainer.save_delta()).records} >= {"ridge", "original_ridge"}
+    records = {record.name for record in Delta.from_bytes(host.trainer.save_delta()).records}
+    assert records >= {"ridge", "original_ridge", "known", "threshold"}

@@ -7,6 +7,7 @@ from keras import layers
 from models import images, pooled_net
 
 from keras_tinytrain import LayerPlan, Plan
+from keras_tinytrain.fewshot._ridge_head import RidgeHead
 from keras_tinytrain.fewshot.adaptation import adapt, classifier_from_delta, prototype_classifier
 from keras_tinytrain.fewshot.ridge import RIDGE, normalised, solve
 from keras_tinytrain.model.layers import layer_table
@@ -146,3 +147,10 @@ def test_nothing_is_trained_where_the_closed_form_head_needs_no_training(net, ta
     shuffled = np.roll(task[1], 1)  # labels that no head gets right
     hard = adapt(net, task[0], shuffled, **settings)
     assert hard.plan == PLAN and len(hard.losses) == 2
+
+
+def test_one_part_alone_answers():
+    """A network without maps: the embedding is the only part."""
+    rows = np.random.default_rng(0).normal(1, 1, (6, 4)).astype(np.float32)
+    head = RidgeHead.of(rows, [0, 0, 0, 1, 1, 1], 2, (), (4,))
+    np.testing.assert_allclose(head.logits(rows), 10 * normalised(rows, head.means, (4,)) @ head.kernel.T, atol=1e-4)

@@ -25,26 +25,25 @@ def backbone():
     return keras.Model(net.input, net.get_layer("pool").output, name="backbone")
 
 
-CASES = {  # model, trained channels or what to choose from, features, share of the original network
-    "ram": (backbone, {"b2_expand": (0, 1), "b3_conv": (1, 4)}, "ram", 0.5),
-    "flash": (sequence_net, {"second": (1, 2, 4, 5)}, "flash", 0.0),
-    "adaptive": (backbone, Candidates(last_blocks=2, budget=Budget("64KB", 0.4)), "flash", 0.5),
+CASES = {  # model, trained channels or what to choose from, features, share of the original network, rate of unknown samples
+    "ram": (backbone, {"b2_expand": (0, 1), "b3_conv": (1, 4)}, "ram", 0.5, 0.2),
+    "flash": (sequence_net, {"second": (1, 2, 4, 5)}, "flash", 0.0, 0.0),
+    "adaptive": (backbone, Candidates(last_blocks=2, budget=Budget("64KB", 0.4)), "flash", 0.5, 0.1),
 }
 
 
 @pytest.fixture(scope="module", params=CASES)
 def board(request, tmp_path_factory):
     """(bundle, samples, labels, program)"""
-    build, trained, features, average = CASES[request.param]
+    build, trained, features, average, rate = CASES[request.param]
     model, folder = build(), tmp_path_factory.mktemp("closed_form")
     if isinstance(trained, dict):
         trained = Plan(tuple(LayerPlan(name, channels) for name, channels in trained.items()))
     training = TrainingSettings(
         learning_rate=0.1, iterations=ITERATIONS, num_classes=WAYS, max_samples=WAYS * SHOTS, average=average
     )
-    bundle = export_tflm(
-        model, trained, calibration=images(model, 8), out=folder / "b", head="ridge", training=training, features=features
-    )
+    options = {"head": "ridge", "training": training, "features": features, "reject_unknown": rate}
+    bundle = export_tflm(model, trained, calibration=images(model, 8), out=folder / "b", **options)
     return bundle, *labelled_images(model, per_class=SHOTS, classes=WAYS), build_firmware(bundle, folder)
 
 
@@ -81,7 +80,7 @@ def test_port_takes_solve(board, capsys):
     host = HostRuntime(bundle)
     host.add_samples(x, y)
     right = np.mean(host.solve().argmax(axis=1) == y)
-    answers = host.predict(x).argmax(axis=1)
+    answers = host.predict_classes(x)
     with EmulatedBoard(bundle, program, serial=True) as emulated:
         emulated.start()
         with emulated.serial_port() as port:
@@ -101,9 +100,62 @@ def test_port_takes_solve(board, capsys):
             assert f"{right:.1%} are right" in capsys.readouterr().out
         emulated.start()
         with emulated.serial_port() as port, Device(port) as device:
-            assert (device.status()["head"], device.status()["samples"]) == ("ridge", 0)
+            kept = len(x) if bundle.manifest["features"]["memory"] == "flash" else 0  # samples in flash last
+            assert (device.status()["head"], device.status()["samples"]) == ("ridge", kept)
             np.testing.assert_array_equal(device.predict(x), answers)
         assert emulated.ask(b"d") == host.trainer.save_delta(0)
+
+
+@pytest.mark.parametrize("board", ["ram", "adaptive"], indirect=True)
+def test_board_tells_unknown_samples_and_forgets_a_class_as_the_host(board):
+    bundle, x, y, program = board
+    host, known = HostRuntime(bundle), np.arange(len(y)) % SHOTS < 2  # two of each class, and others
+    host.add_unknown(x[~known][:2])
+    host.add_samples(x[known], y[known])
+    samples = np.concatenate([host.quantise(x[~known][:2]), host.quantise(x[known])])
+    labels = np.concatenate([[WAYS, WAYS], y[known]])
+    with EmulatedBoard(bundle, program) as emulated:
+        emulated.start()
+        for image, label in zip(samples, labels, strict=True):
+            emulated.ask(b"s" + bytes([label]) + image.tobytes())
+        for forgotten in (None, WAYS, 1):
+            if forgotten is not None:
+                host.trainer.forget_class(forgotten)
+                emulated.ask(b"x" + bytes([forgotten]))
+            assert emulated.ask(b"v") == host.solve().tobytes()
+            assert emulated.ask(b"p" + samples[3].tobytes()) == host.trainer.predict(samples[3])[1].tobytes()
+            expected = [host.trainer.familiarity, host.threshold]
+            assert emulated.ask(b"y") == np.array(expected, np.float32).tobytes()
+        assert emulated.ask(b"d") == host.trainer.save_delta(0)
+
+
+@pytest.mark.parametrize("board", ["ram"], indirect=True)
+def test_port_takes_samples_of_no_class_and_forgets_one(board, tmp_path, capsys):
+    bundle, x, y, program = board
+    host, known = HostRuntime(bundle), np.arange(len(y)) % SHOTS < 2
+    host.add_samples(x[known], y[known])
+    host.add_unknown(x[~known][:2])
+    host.solve()
+    np.savez(tmp_path / "others.npz", x=x[~known][:2], y=[0, 1])
+    with EmulatedBoard(bundle, program, serial=True) as emulated:
+        emulated.start()
+        with emulated.serial_port() as port:
+            with Device(port) as device:
+                device.teach(x[known], y[known])
+                with pytest.raises(RuntimeError, match="no prototypes yet"):
+                    device.familiarity()
+            command = ["device", "--port", port, "teach", "--unknown", "--samples", str(tmp_path / "others.npz")]
+            assert main(command) == 0 and "8 samples" in capsys.readouterr().out
+            with Device(port) as device:
+                device.solve()
+                np.testing.assert_array_equal(device.predict(x), host.predict_classes(x))
+                assert device.familiarity() == pytest.approx((host.familiarity(x[-1:])[0], host.threshold), abs=2e-6)
+                right = device.remove_class(1)
+                host.trainer.forget_class(1)
+                left_out, labels = host.solve(), host.trainer.labels
+                assert right == pytest.approx(np.mean(left_out.argmax(axis=1) == labels))
+                with pytest.raises(RuntimeError, match="FORGET <label>, FAMILIARITY"):
+                    device._ask("FORGET x")
 
 
 def test_command_emulates_a_solution(board, tmp_path, capsys, monkeypatch):

@@ -8,7 +8,9 @@
 //   'c' bytes, macs         choose the channels to train: bytes of the training arena, MACs of a backward pass; 0: no limit
 //   'l'                     learn
 //   'v'                     solve the closed-form head -> the scores of each sample by the solution without it
+//   'x' label               forget the samples of a class, for the next 'v'
 //   'p' image               -> logits
+//   'y'                     -> familiarity of the last 'p' and its threshold
 //   'd'                     -> delta; only 'r' and 'q' may follow, since the delta overwrites the models' RAM
 //   'u'                     obey tinytrain_serial.h's commands on the serial port, until an end of transmission (4) comes there
 //   'r'                     -> the figures below, as lines "name value"
@@ -174,8 +176,18 @@ bool Solve() {
   const float* scores = nullptr;
   const Status status = closed_form.Solve(&scores);
   meter.Switch(kIdle);
-  const std::int32_t count = trainer.num_samples() * settings.num_classes;
+  const std::int32_t count = closed_form.num_rows() * closed_form.num_targets();
   return Answer(status, status == Status::kOk ? scores : nullptr, static_cast<std::size_t>(count) * sizeof(float));
+}
+
+bool ForgetClass() {
+  std::uint8_t label = 0;
+  return board::Read(&label, 1) && Answer(closed_form.ForgetClass(label));
+}
+
+bool TellFamiliarity() {
+  const float figures[] = {closed_form.familiarity(), closed_form.threshold()};
+  return Answer(Status::kOk, figures, sizeof(figures));
 }
 #endif
 
@@ -275,6 +287,8 @@ bool Run(char command) {
     case 'l': return Answer(Learn());
 #ifdef CLOSED_FORM
     case 'v': return Solve();
+    case 'x': return ForgetClass();
+    case 'y': return TellFamiliarity();
 #endif
     case 'p': return Predict();
     case 'd': return SendDelta();

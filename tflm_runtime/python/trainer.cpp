@@ -179,12 +179,24 @@ class PyTrainer {
     ExpectMaps();
     const float* scores = nullptr;
     CheckCalled(closed_form_.Solve(&scores));
-    return FloatArray({trainer_.num_samples(), trainer_.settings().num_classes}, scores);
+    return FloatArray({closed_form_.num_rows(), closed_form_.num_targets()}, scores);
   }
-  // (int8 [num_classes + 1][elements], int32 scales [num_classes + 1])
-  py::tuple ClosedForm(bool original) const {
+  void ForgetClass(std::int32_t label) {
+    const InUse::By this_call(&in_use_);
     ExpectMaps();
-    const tt::RidgeWeights weights = closed_form_.weights(original);
+    CheckCalled(closed_form_.ForgetClass(label));
+  }
+  float Familiarity() const { return closed_form_.familiarity(); }
+  py::object Threshold() const {
+    const float threshold = closed_form_.threshold();
+    return threshold > tt::kNoThreshold ? py::object(py::float_(threshold)) : py::none();
+  }
+  py::array Labels() const { return py::array_t<std::uint8_t>(trainer_.num_samples(), trainer_.buffers().labels); }
+  // (int8 [num_classes + 1][elements], int32 scales [num_classes + 1])
+  py::tuple ClosedForm(bool original, bool known) const {
+    ExpectMaps();
+    const tt::Solution solution = known ? tt::Solution::kKnown : original ? tt::Solution::kOriginal : tt::Solution::kAdapted;
+    const tt::RidgeWeights weights = closed_form_.weights(solution);
     const py::ssize_t channels = trainer_.settings().num_classes + 1;
     const auto elements = static_cast<std::size_t>(closed_form_.row_elements());
     Int8Array values({channels, static_cast<py::ssize_t>(elements)});
@@ -478,8 +490,15 @@ void AddTrainer(py::module_* module) {
       .def("solve", &PyTrainer::Solve,
            "Solves the closed-form head; returns float32 [samples, num_classes], each sample's scores by the solution without "
            "it.")
-      .def("closed_form", &PyTrainer::ClosedForm, py::arg("original") = false,
-           "(int8 [num_classes + 1, elements], int32 scales in units of 2^-30): a row for each class, then the centre; copies.")
+      .def("closed_form", &PyTrainer::ClosedForm, py::arg("original") = false, py::arg("known") = false,
+           "(int8 [num_classes + 1, elements], int32 scales in units of 2^-30): a row for each class, then the centre; known: "
+           "the "
+           "classes' directions, then the row of the samples of no class; copies.")
+      .def("forget_class", &PyTrainer::ForgetClass, py::arg("label"),
+           "Forgets stored samples of a class, for the next solve().")
+      .def_property_readonly("familiarity", &PyTrainer::Familiarity, "Of the last prediction.")
+      .def_property_readonly("threshold", &PyTrainer::Threshold, "Of the familiarity; None: every sample is of a class.")
+      .def_property_readonly("labels", &PyTrainer::Labels, "uint8, of each place of a sample; a copy.")
       .def("row", &PyTrainer::Row, py::arg("sample"), "int8 row of a stored sample, after solve().")
       .def("closed_form_bytes", &PyTrainer::ClosedFormBytes)
       .def_property_readonly("closed_form_answers", &PyTrainer::ClosedFormAnswers)

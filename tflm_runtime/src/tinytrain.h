@@ -125,8 +125,9 @@ class Trainer {
   // Train ends with it. After Step, call it before Predict and SaveDelta.
   Status UpdatePrototypes();
 
-  // Writes num_classes logits; the label is the index of the largest. `logits` or `label` may be nullptr. kNotTrained: there
-  // are no prototypes, or the loaded delta has no original ones. UpdatePrototypes makes both from stored samples.
+  // Writes num_classes logits; the label is the index of the largest, or kNone where a closed-form head takes the image for one
+  // of no class. `logits` or `label` may be nullptr. kNotTrained: there are no prototypes, or the loaded delta has no original
+  // ones. UpdatePrototypes makes both from stored samples.
   Status Predict(const std::int8_t* image, float* logits, std::int32_t* label);
 
   // Bytes that SaveDelta writes: constant after Init or, with candidates, after Select. tinytrain_delta.h has the format.
@@ -178,6 +179,8 @@ class Trainer {
   bool CanPredict() const;
   void ListRecords(Tables* tables, Buffers* buffers) const;
   Status CheckSamples();
+  // False: it is of no class, or forgotten (tinytrain_closed_form.h).
+  bool IsOfClass(std::int32_t sample) const { return buffers_.labels[sample] < settings_.num_classes; }
   Status Embed(const std::int8_t* features, float* embedding, const std::int8_t** outputs);
   Status MeanEmbeddings(float* prototypes, std::int8_t* embeddings);
   Status UpdateAdaptedPrototypes();

@@ -11,7 +11,7 @@
 //   end-4 4 CRC-32 (polynomial 0xEDB88320, as zlib) of all bytes before it
 // A record:
 //   1   length n of the name, then n bytes of the name (UTF-8): the Keras layer, "prototypes" or "original_prototypes"; of a
-//       closed-form head (tinytrain_closed_form.h) "ridge" or "original_ridge"
+//       closed-form head (tinytrain_closed_form.h) "ridge", "original_ridge", "known", "threshold" or "samples"
 //   1   value type: 0 = float32 values and biases; 1 = int8 values and int32 biases, on the base model's scales;
 //       2 = float64 values and biases, which Keras alone writes and reads
 //   1   flags: 1 = a bias per channel follows the values; 2 = the base model's values (and biases) of the same channels follow
@@ -24,8 +24,8 @@
 //   channels * 4                 biases, if any
 // A record holds the new values, not differences. A delta without records means: as exported.
 //
-// Two slots in flash, each of Trainer::DeltaBytes() rounded up to pages. A power cut at any byte of these leaves what was saved
-// before, or what is saved after:
+// Two slots in flash, each of Trainer::DeltaBytes(), and of a closed-form head's record "samples", rounded up to pages. A power
+// cut at any byte of these leaves what was saved before, or what is saved after:
 //   Trainer::SaveDelta(slots)     writes the next sequence number into the slot that NewestDelta does not name. Nothing is
 //                                 written if the newer slot has the same records
 //   Trainer::UndoSave(slots)      erases the newer slot, if the older one holds a delta

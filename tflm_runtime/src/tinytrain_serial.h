@@ -5,12 +5,18 @@
 // itself, and none follows.
 // <crc> is the image's CRC-32, as zlib's, in decimal: an image that was cut off or altered is not kept. With Port::record none
 // is sent.
-//   TEACH <label> <crc>, image   keep a sample of class <label>, 0 to num_classes - 1
+//   TEACH <label> <crc>, image   keep a sample of class <label>, 0 to num_classes - 1. With a closed-form head that tells
+//   unknown
+//                          samples, num_classes is the label of a sample of no class
 //   TRAIN                  train on the kept samples. After each iteration: a line "LOSS <iteration> <loss>". At the end: a
 //                          line "PLAN <layer> <number of channels>" for each trained layer
 //   SOLVE                  with a closed-form head (tinytrain_closed_form.h): solve it for the kept samples, train nothing. The
 //                          answer tells how many of them the solution without them gets right
-//   PREDICT <crc>, image   the class of the image
+//   FORGET <label>         with a closed-form head: forget the samples of a class, for the next SOLVE
+//   PREDICT <crc>, image   the class of the image, -1 where it is of none
+//   FAMILIARITY            with a closed-form head that tells unknown samples: the familiarity of the last image, and the
+//                          threshold below which it is of no class, -2000 if there are too few samples for one. With one class:
+//                          the lower, the more of an anomaly
 //   STATUS                 the network's input, and how much it has learned from: names and values by turns. Lines "PLAN ..."
 //                          of the trained layers come first; with candidates of those chosen last, none before the first
 //                          choice. "runs": the weights "exported" or "learned"; "saves": deltas in flash, 0 to 2; "lasting": 1

@@ -14,7 +14,7 @@ namespace tinytrain {
 // Raised with every change of a struct below. Generated tables check it at compile time, Trainer::Init at run time.
 constexpr std::uint32_t kTablesVersion = 6;
 
-constexpr std::int32_t kNone = -1;          // "no such tensor / buffer / layer"
+constexpr std::int32_t kNone = -1;          // "no such tensor / buffer / layer / class"
 constexpr std::int32_t kStoredSample = -2;  // Tensor::kept of the trainable part's input: it is the stored sample
 
 enum class Operator : std::uint8_t {
@@ -166,6 +166,10 @@ struct Candidates {
 struct Maps {
   std::int32_t num_maps;
   const std::int32_t* tensors;  // [num_maps], indices into Tables::tensors; each is an output of trainable.tflite
+  // Unknown samples are told at a rate: bounds[n - 2] = t sqrt(1 + 1 / n), with Student's t of n - 1 degrees of freedom, which
+  // a further one exceeds at that rate. So many standard deviations above the mean of n scores lies the threshold.
+  std::int32_t num_bounds;  // for n of 2 to num_bounds + 1; of more, the last. 0: every sample is of a class
+  const float* bounds;      // [num_bounds]
 };
 
 struct Tables {

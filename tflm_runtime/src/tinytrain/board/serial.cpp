@@ -19,11 +19,6 @@ const char* After(const char* start, const char* text) {
   return text;
 }
 
-bool Is(const char* word, const char* text) {
-  const char* rest = After(word, text);
-  return rest != nullptr && *rest == '\0';
-}
-
 // Reads `count` numbers of 32 bits, with a blank before each, up to the text's end.
 bool ReadNumbers(const char* text, std::uint32_t* numbers, std::int32_t count) {
   constexpr std::uint64_t kLargest = 0xffffffffu;
@@ -84,20 +79,20 @@ void SerialCommands::Serve() {
   if (rest != nullptr && ReadNumbers(rest, numbers, 1 + num_checks)) return Teach(numbers[0], numbers[1]);
   rest = After("PREDICT", line_);
   if (rest != nullptr && ReadNumbers(rest, numbers, num_checks)) return Predict(numbers[0]);
-  if (Is("TRAIN", line_)) return Train();
-  if (Is("STATUS", line_)) return TellStatus();
-  const bool reset = Is("RESET", line_);
-  if (reset || Is("REVERT", line_)) {
+  if (SameName("TRAIN", line_)) return Train();
+  if (SameName("STATUS", line_)) return TellStatus();
+  const bool reset = SameName("RESET", line_);
+  if (reset || SameName("REVERT", line_)) {
     trainer_->Revert();
     if (reset) trainer_->ClearSamples();
     return Say("OK");
   }
-  if (slots_ != nullptr && Is("SAVE", line_)) return Confirm(trainer_->SaveDelta(*slots_));
-  if (slots_ != nullptr && Is("UNDO", line_)) return Confirm(trainer_->UndoSave(*slots_));
-  if (slots_ != nullptr && Is("FACTORY", line_)) return Confirm(trainer_->FactoryReset(*slots_));
+  if (slots_ != nullptr && SameName("SAVE", line_)) return Confirm(trainer_->SaveDelta(*slots_));
+  if (slots_ != nullptr && SameName("UNDO", line_)) return Confirm(trainer_->UndoSave(*slots_));
+  if (slots_ != nullptr && SameName("FACTORY", line_)) return Confirm(trainer_->FactoryReset(*slots_));
   Write("ERROR commands are TEACH <label>");
   Write(num_checks > 0 ? " <crc>, PREDICT <crc>" : ", PREDICT");
-  Write(second == nullptr ? ", TRAIN" : ", TRAIN, SOLVE");
+  Write(second == nullptr ? ", TRAIN" : second->commands);
   Write(", STATUS, REVERT, RESET");
   Say(slots_ == nullptr ? "" : ", SAVE, UNDO, FACTORY");
 }

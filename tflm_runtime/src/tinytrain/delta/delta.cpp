@@ -184,7 +184,7 @@ std::size_t DeltaSize(const Tables& tables, const TrainingSettings& settings, co
   if (buffers.original_prototypes != nullptr) {
     bytes += PrototypesBytes(kOriginalPrototypesName, num_classes, buffers.dimension);
   }
-  if (Answers(buffers)) bytes += buffers.second_head->record_bytes;
+  if (Answers(buffers)) bytes += buffers.second_head->record_bytes + (buffers.in_slot ? buffers.second_head->slot_bytes : 0);
   return bytes;
 }
 
@@ -194,13 +194,14 @@ void PutDelta(const Tables& tables, const TrainingSettings& settings, const Buff
   const float* const original = buffers.original_prototypes;
   const SecondHead* const second = Answers(buffers) ? buffers.second_head : nullptr;
   const std::int32_t num_records = tables.num_trained + (adapted != nullptr ? 1 : 0) + (original != nullptr ? 1 : 0) +
-                                   (second != nullptr ? second->num_records : 0);
+                                   (second != nullptr ? second->num_records : 0) +
+                                   (second != nullptr && buffers.in_slot ? second->slot_records : 0);
   DeltaWriter writer(put, context);
   writer.Header(static_cast<std::uint16_t>(num_records), sequence, DeltaSize(tables, settings, buffers), tables.base_hash);
   for (std::int32_t t = 0; t < tables.num_trained; ++t) WriteTrained(&writer, TrainedAt(tables, buffers, t));
   if (adapted != nullptr) WritePrototypes(&writer, kPrototypesName, adapted, settings.num_classes, buffers.dimension);
   if (original != nullptr) WritePrototypes(&writer, kOriginalPrototypesName, original, settings.num_classes, buffers.dimension);
-  if (second != nullptr) second->put(second, &writer);
+  if (second != nullptr) second->put(second, &writer, buffers.in_slot);
   writer.Crc();
 }
 

@@ -70,6 +70,7 @@ struct Buffers {
   std::int32_t feature_elements;  // F
   std::int32_t dimension;         // D
   SecondHead* second_head;        // tinytrain_closed_form.h; nullptr: there is none
+  bool in_slot;                   // of a copy that describes what a slot holds: the second head's samples too
 };
 
 // Bytes of the parts. The tables must have been checked.

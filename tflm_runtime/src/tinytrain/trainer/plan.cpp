@@ -31,13 +31,16 @@ Status Trainer::Score(const float** scores) {
   const FisherSums fisher = {exported_->trained, candidates.num_layers, sums};
   const std::int32_t view = tables_->num_views > 0 ? 1 : 0;
   float loss = 0.0f;
+  std::int32_t count = 0;
   for (std::int32_t s = 0; s < num_samples_ && status == Status::kOk; ++s) {
+    if (!IsOfClass(s)) continue;
+    ++count;
     const std::int8_t* outputs[kMaxOutputs] = {};
     status = HeadGradient(s, view, false, outputs, &loss);
     if (status == Status::kOk) BackwardFisher(*tables_, buffers_, StoredSample(s, view), outputs, fisher);
   }
   if (status != Status::kOk) return status;
-  const float mean = 1.0f / static_cast<float>(2 * num_samples_);
+  const float mean = 1.0f / static_cast<float>(2 * count);
   for (std::int32_t c = 0; c < candidates.num_channels; ++c) {
     sums[c] *= mean;
     if (!IsFinite(sums[c])) return Status::kScoresNotFinite;

@@ -3,9 +3,10 @@
 // A row has P parts. c_p is the mean of part p over the N rows, rounded to int8, and z_ip = (x_ip - c_p) / ||x_ip - c_p||.
 //   K = 1/P sum_p Z_p Z_p^T,   A = (K + lambda I)^-1 Y,   W_p = Z_p^T A / sqrt(P)
 //   score(x) = 1/sqrt(P) sum_p z_p(x) W_p
-// Row i of Y is the one-hot label of sample i minus 1 / num_classes. keras_tinytrain.fewshot.ridge computes the same in
-// float64. Sums of int8 products are exact. The condition number of K + lambda I is up to N / lambda, so K, A and the scores of
-// the samples themselves are computed in double: the same on a Cortex-M, where the compiler's library computes them.
+// Row i of Y is the one-hot label of sample i minus 1 / (number of labels that have a row). keras_tinytrain.fewshot.ridge
+// computes the same in float64. Sums of int8 products are exact. The condition number of K + lambda I is up to N / lambda, so
+// K, A and the scores of the samples themselves are computed in double: the same on a Cortex-M, where the compiler's library
+// computes them.
 #ifndef TINYTRAIN_RIDGE_H_
 #define TINYTRAIN_RIDGE_H_
 
@@ -27,21 +28,38 @@ std::int8_t AtLeast127(std::int32_t value);
 std::int32_t PooledElements(const Tensor& map);
 void PoolMap(std::int8_t* pooled, const std::int8_t* values, const Tensor& map);
 
-// Rows in memory, one after the other.
+// Rows in memory: row i is the one at place order[i].
 struct Rows {
   const std::int8_t* first;
-  std::size_t stride;  // bytes from one row to the next
+  std::size_t stride;  // bytes from one place to the next
   std::int32_t count;
+  const std::uint16_t* order;  // [count]
 
-  const std::int8_t* At(std::int32_t i) const { return first + static_cast<std::size_t>(i) * stride; }
+  const std::int8_t* AtPlace(std::int32_t place) const { return first + static_cast<std::size_t>(place) * stride; }
+  const std::int8_t* At(std::int32_t i) const { return AtPlace(order[i]); }
 };
 
 // The parts of a row.
 struct RowParts {
   const std::int32_t* sizes;
+  const std::int32_t* zero_points;  // of each part: the int8 that stands for 0
   std::int32_t count;
 
   std::int32_t Total() const;
+};
+
+// What is solved: rows and their labels.
+struct RidgeTask {
+  Rows rows;
+  const std::uint8_t* labels;  // of each place, 0 to num_targets - 1
+  std::int32_t num_targets;    // columns of Y
+  std::int32_t num_present;    // of them that have a row
+
+  std::int32_t Label(std::int32_t i) const { return labels[rows.order[i]]; }
+  // Rows of one label.
+  std::int32_t Count(std::int32_t label) const;
+  // Sets num_targets and num_present; label num_classes is that of samples of no class.
+  void CountTargets(std::int32_t num_classes);
 };
 
 constexpr float kRidgeScaleUnit = 1.0f / 1073741824.0f;  // 2^-30
@@ -51,31 +69,37 @@ constexpr std::int32_t kRidgeScaleOne = 1073741824;
 struct RidgeWeights {
   const std::int8_t* values;   // [num_classes + 1][elements of a row]
   std::size_t stride;          // bytes from one of these rows to the next
-  const std::int32_t* scales;  // [num_classes + 1] in units of 2^-30: W = scale * value; 1 for the centre, in the unit of a row
+  const std::int32_t* scales;  // [num_classes + 1] in units of 2^-30: W = scale * value; 1 for the centre, in the unit of a
+                               // row; 0 for a class without rows, whose values are 0
 };
 
-// Memory while it is solved. N: the rows' number.
+// Memory while it is solved, for N rows and T targets.
 struct RidgeWork {
   double* matrix;   // [N * (N + 1) / 2], the lower triangle row by row: K + lambda I, then the inverse of its Cholesky factor
-  double* weights;  // [N][num_classes], A
+  double* weights;  // [N][T], A
   double* inverse_lengths;  // [parts][N], 1 / ||x_ip - c_p||; 0 where the length is 0
-  float* leave_one_out;     // [N][num_classes], scores of each row by the solution without it
+  float* leave_one_out;     // [N][T], scores of each row by the solution without it
   float* coefficients;      // [N]
+  std::uint16_t* order;     // [N], for Rows::order
 };
-std::size_t RidgeWorkBytes(std::int32_t num_rows, std::int32_t num_parts, std::int32_t num_classes);
-RidgeWork CutRidgeWork(std::uint8_t* memory, std::int32_t num_rows, std::int32_t num_parts, std::int32_t num_classes);
+std::size_t RidgeWorkBytes(std::int32_t num_rows, std::int32_t num_parts, std::int32_t num_targets);
+RidgeWork CutRidgeWork(std::uint8_t* memory, std::int32_t num_rows, std::int32_t num_parts, std::int32_t num_targets);
 
-// Where it is written, without gaps.
+// Where a solution is written, without gaps.
 struct RidgeSpace {
   std::int8_t* values;
   std::int32_t* scales;
 };
 
-// Solves for the rows' labels.
-void SolveRidge(const Rows& rows, const RowParts& parts, const std::uint8_t* labels, std::int32_t num_classes,
-                const RidgeWork& work, const RidgeSpace& learned);
+// The centre, [elements of a row]; then A and the scores of each row without it.
+void SolveRidge(const RidgeTask& task, const RowParts& parts, std::int8_t* centre, const RidgeWork& work);
 
-// scores[k] of one row.
+// W of target k after SolveRidge, as int8 [elements of a row] and their scale. A target without a row: zeros, scale 0.
+void QuantizeTarget(const RidgeTask& task, const RowParts& parts, const std::int8_t* centre, const RidgeWork& work,
+                    std::int32_t k, std::int8_t* values, std::int32_t* scale);
+
+// scores[k] of one row; kAbsentScore for a class without rows.
+constexpr float kAbsentScore = -1e9f;
 void RidgeScores(float* scores, const std::int8_t* row, const RowParts& parts, std::int32_t num_classes,
                  const RidgeWeights& learned);
 

@@ -74,7 +74,8 @@ bool Trainer::RunFrozen(const std::int8_t* image, std::int8_t* features) {
 }
 
 Status Trainer::AddSample(const std::int8_t* image, std::int32_t label) {
-  if (label < 0 || label >= settings_.num_classes) return Status::kLabelOutOfRange;
+  const SecondHead* const second = buffers_.second_head;
+  if (label < 0 || label >= (second != nullptr ? second->num_labels : settings_.num_classes)) return Status::kLabelOutOfRange;
   if (num_samples_ >= settings_.max_samples) return Status::kFull;
   for (std::int32_t view = 0; view <= tables_->num_views; ++view) {
     const std::int8_t* seen = view > 0 ? MakeView(image, tables_->views[view - 1]) : image;
@@ -95,7 +96,9 @@ Status Trainer::CheckSamples() {
   if (num_samples_ == 0) return Status::kNotEnoughSamples;
   if (tables_->head != Head::kPrototypes) return Status::kOk;
   std::memset(buffers_.counts, 0, static_cast<std::size_t>(settings_.num_classes) * sizeof(std::int32_t));
-  for (std::int32_t s = 0; s < num_samples_; ++s) ++buffers_.counts[buffers_.labels[s]];
+  for (std::int32_t s = 0; s < num_samples_; ++s) {
+    if (IsOfClass(s)) ++buffers_.counts[buffers_.labels[s]];
+  }
   for (std::int32_t k = 0; k < settings_.num_classes; ++k) {
     if (buffers_.counts[k] == 0) return Status::kNotEnoughSamples;
   }

@@ -37,6 +37,7 @@ bool Trainer::IsAsExported() const { return original_weights_ && !has_prototypes
 void Trainer::ListRecords(Tables* tables, Buffers* buffers) const {
   *tables = *tables_;
   *buffers = buffers_;
+  buffers->in_slot = true;
   if (!IsAsExported()) return;
   tables->num_trained = 0;
   buffers->prototypes = buffers->original_prototypes = nullptr;

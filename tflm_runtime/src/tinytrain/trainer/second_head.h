@@ -18,12 +18,17 @@ struct SecondHead {
   bool answers;              // whether Predict asks it: false once weights or samples' prototypes have changed without `update`
   std::int32_t num_records;  // that it has in a delta while it answers, and their bytes
   std::size_t record_bytes;
+  std::int32_t slot_records;  // further ones in a slot of flash, and their bytes
+  std::size_t slot_bytes;
+  bool is_unknown;          // whether what it predicted last is of no class
+  std::int32_t num_labels;  // of a sample: num_classes, and one more where samples of no class are kept
+  const char* commands;     // ", TRAIN" and the names of those that it obeys, each after ", "
 
   // Computes both heads from the stored samples, in place of Trainer::UpdatePrototypes.
   Status (*update)(SecondHead* self);
   // Writes Buffers::logits for the features of one sample, in Buffers::features.
   Status (*predict)(SecondHead* self);
-  void (*put)(const SecondHead* self, DeltaWriter* writer);
+  void (*put)(const SecondHead* self, DeltaWriter* writer, bool in_slot);
   // Reads a record (`apply`), or only checks it. kDeltaForeign: it is none of this head's.
   Status (*take)(SecondHead* self, const Record& record, bool apply);
   // A line from the serial port (tinytrain_serial.h). True: it was this head's, and is answered. Before the answer to STATUS it

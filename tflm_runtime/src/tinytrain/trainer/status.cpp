@@ -5,7 +5,7 @@ namespace tinytrain {
 const char* StatusText(Status status) {
   switch (status) {
     case Status::kOk: return "ok";
-    case Status::kVersionMismatch: return "the tables or the delta were written for another version of this runtime";
+    case Status::kVersionMismatch: return "the tables or the delta are of another version";
     case Status::kInvalidTables: return "an index, size or pointer in the tables is out of range";
     case Status::kArenaTooSmall: return "the arena is smaller than RequiredBytes";
     case Status::kArenaMisaligned: return "the arena is not aligned to 16 bytes";
@@ -14,15 +14,15 @@ const char* StatusText(Status status) {
     case Status::kFull: return "max_samples are stored already; call ClearSamples first";
     case Status::kNotEnoughSamples: return "every class needs a stored sample, and there must be two classes";
     case Status::kModelFailed: return "a function of the model failed";
-    case Status::kNotTrained: return "there are no prototypes yet (for averaging, not both); call Train or LoadDelta first";
-    case Status::kBufferTooSmall: return "the buffer does not hold the delta; it takes DeltaBytes";
+    case Status::kNotTrained: return "there are no prototypes yet, or not both; call Train or LoadDelta first";
+    case Status::kBufferTooSmall: return "the delta takes DeltaBytes, the buffer has less";
     case Status::kDeltaCorrupt: return "the delta is cut short, altered, or not a delta";
-    case Status::kDeltaForeign: return "the delta belongs to another base model or plan";
-    case Status::kFlashUnfit: return "the flash is too small, or not made of whole pages and blocks";
+    case Status::kDeltaForeign: return "the delta is of another base model or plan";
+    case Status::kFlashUnfit: return "the flash is too small, or not made of whole pages";
     case Status::kNotSelected: return "nothing was chosen to be trained; call Select or Train first";
     case Status::kNothingFits: return "the budget is too small to train one channel of any candidate";
-    case Status::kScoresNotFinite: return "the Fisher information of a candidate is too large for a float";
-    case Status::kNothingOlder: return "no older delta is saved to go back to";
+    case Status::kScoresNotFinite: return "a candidate's Fisher information is too large for a float";
+    case Status::kNothingOlder: return "no older delta is saved";
     case Status::kFlashFailed: return "the flash could not be erased or written; call ClearSamples if it holds samples";
   }
   return "unknown status";

@@ -124,6 +124,7 @@ Status Trainer::MeanEmbeddings(float* prototypes, std::int8_t* embeddings) {
   const std::int8_t* outputs[kMaxOutputs] = {};
   for (std::int32_t i = 0; i < settings_.num_classes * dimension; ++i) prototypes[i] = 0.0f;
   for (std::int32_t s = 0; s < num_samples_; ++s) {
+    if (!IsOfClass(s)) continue;
     if (!model_.run_trainable(model_.context, StoredSample(s, 0), outputs)) return Status::kModelFailed;
     const std::int8_t* embedding = outputs[tables_->head_output];
     AddEmbedding(prototypes + buffers_.labels[s] * dimension, embedding, tensor.zero_point, dimension);
@@ -138,7 +139,7 @@ Status Trainer::MeanEmbeddings(float* prototypes, std::int8_t* embeddings) {
 // Neither the prototypes nor the second head are those of the present weights any more.
 void Trainer::ForgetHead() {
   has_prototypes_ = false;
-  if (buffers_.second_head != nullptr) buffers_.second_head->answers = false;
+  if (buffers_.second_head != nullptr) buffers_.second_head->answers = buffers_.second_head->is_unknown = false;
 }
 
 Status Trainer::UpdateAdaptedPrototypes() {
@@ -220,16 +221,18 @@ Status Trainer::RunSamples(Updates updates, float* loss) {
   if (status != Status::kOk) return status;
   const std::int32_t view = tables_->num_views > 0 ? 1 + iteration_ % tables_->num_views : 0;
   float sum = 0.0f;
+  std::int32_t count = 0;
   for (std::int32_t s = 0; s < num_samples_; ++s) {
-    if (s == 0 || updates == Updates::kImmediate) ForgetGradients();
+    if (!IsOfClass(s)) continue;
+    if (count++ == 0 || updates == Updates::kImmediate) ForgetGradients();
     status = SampleGradient(s, view, &sum);
     if (status != Status::kOk) return status;
     if (updates == Updates::kAccumulated) continue;
     FinishWeightGradients(*tables_, buffers_, 1);
     UpdateWeights();
   }
-  if (updates == Updates::kAccumulated) FinishWeightGradients(*tables_, buffers_, num_samples_);
-  if (loss != nullptr) *loss = sum / static_cast<float>(num_samples_);
+  if (updates == Updates::kAccumulated) FinishWeightGradients(*tables_, buffers_, count);
+  if (loss != nullptr) *loss = sum / static_cast<float>(count);
   return Status::kOk;
 }
 
@@ -294,7 +297,9 @@ Status Trainer::Predict(const std::int8_t* image, float* logits, std::int32_t* l
   const Status status = second != nullptr && second->answers ? second->predict(second) : Answer();
   if (status != Status::kOk) return status;
   if (logits != nullptr) std::memcpy(logits, buffers_.logits, static_cast<std::size_t>(settings_.num_classes) * sizeof(float));
-  if (label != nullptr) *label = ArgMax(buffers_.logits, settings_.num_classes);
+  if (label == nullptr) return Status::kOk;
+  *label = ArgMax(buffers_.logits, settings_.num_classes);
+  if (second != nullptr && second->is_unknown) *label = kNone;
   return Status::kOk;
 }
 
