@@ -10,9 +10,9 @@ _EACH = ("backward", "update")  # parts that every iteration has alike
 def whole_passes(emulated: EmulatedTask, num_samples: int, iterations: int) -> int:
     """Forward passes of the trainable part in ITERATIONS iterations without views.
 
-    An iteration has two for each sample, for the prototypes and for its gradient; the first sample's serves both.
+    An iteration has two for each sample, for the prototypes and for its gradient.
     """
-    return emulated.calls["trainable_forward"] + (ITERATIONS - iterations) * (2 * num_samples - 1)
+    return emulated.calls["trainable_forward"] + (ITERATIONS - iterations) * 2 * num_samples
 
 
 def whole_task(emulated: EmulatedTask, num_samples: int, iterations: int) -> Work:

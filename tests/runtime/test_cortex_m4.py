@@ -71,6 +71,13 @@ SETTINGS = {
     "momentum": {"optimizer": "kMomentum", "learning_rate": 0.1, "leave_one_out": True, "average": 0.25},
     "adam": {"optimizer": "kAdam", "learning_rate": 0.01},
     "rmsprop": {"optimizer": "kRmsprop", "learning_rate": 0.001, "beta_2": 0.9},
+    "savings": {
+        "optimizer": "kMomentum",
+        "learning_rate": 0.1,
+        "leave_one_out": True,
+        "late_prototypes": True,
+        "skip_loss": 0.5,
+    },
     "rmsprop_int8": {"optimizer": "kRmsprop", "learning_rate": 0.001, "weights": "kInt8", "seed": 7, **IMMEDIATE},
     "int8": {"optimizer": "kAdamPerChannel", "learning_rate": 0.01, "weights": "kInt8", "seed": 2**32 - 5, **IMMEDIATE},
 }

@@ -56,7 +56,9 @@ def measure(network: Network, method: str, *, domain: str, seed: int, iterations
     model = network.build()
     task = draw_task(load_domain(domain), TaskShape(queries=1), model.input_shape[1:], seed=seed, episode=0)
     x, y = task.support_x, task.support_y
-    training = TrainingSettings("adam_per_channel", "int8", iterations=ITERATIONS, num_classes=WAYS, max_samples=len(x))
+    training = TrainingSettings(
+        "adam_per_channel", "int8", iterations=ITERATIONS, num_classes=WAYS, max_samples=len(x), late_prototypes=False
+    )  # `whole_task` counts two passes a sample and iteration
     with tempfile.TemporaryDirectory(prefix="keras_tinytrain_") as folder:
         chosen, target, out = _chosen(model, x, y, method, network), pretended(BOARD), pathlib.Path(folder, "bundle")
         bundle = export_tflm(model, chosen, calibration=x, out=out, board=target, training=training, features="flash")

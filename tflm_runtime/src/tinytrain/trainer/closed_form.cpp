@@ -115,7 +115,7 @@ Status ClosedForm::Init(Trainer* trainer, const Maps& maps, std::uint8_t* memory
     const void* mapped = flash.data + begin;
     if (rows_in_flash_) rows_ = {static_cast<const std::int8_t*>(mapped), RoundUpTo(kFlashBlockBytes, rows_.stride), 0};
   }
-  answers = false;
+  answers = is_enough = false;
   num_right_ = kNone;
   num_records = averages() ? 2 : 1;
   record_bytes = RecordBytes(kRidgeName, num_classes(), elements);
@@ -226,6 +226,7 @@ void ClosedForm::CountRight(const float* leave_one_out) {
     for (std::int32_t k = 1; k < num_classes(); ++k) best = leave_one_out[k] > leave_one_out[best] ? k : best;
     num_right_ += best == trainer_->buffers_.labels[i] ? 1 : 0;
   }
+  is_enough = num_right_ == rows_.count;
 }
 
 RidgeWork ClosedForm::Work() const { return CutRidgeWork(trainer_->scratch_.data, rows_.count, num_maps_ + 1, num_classes()); }
@@ -271,7 +272,7 @@ Status ClosedForm::Solve(const float** leave_one_out) {
   Status status = t.CheckSamples();
   if (status != Status::kOk) return status;
   t.ForgetHead();
-  t.has_original_prototypes_ = false;
+  t.ForgetOriginals();
   if (averages() && !t.original_weights_) {  // first, so that the leave-one-out scores are the adapted weights'
     status = t.BindWeights(true) ? SolveWith(true) : Status::kModelFailed;
     if (!t.BindWeights(false)) status = Status::kModelFailed;
