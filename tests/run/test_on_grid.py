@@ -110,18 +110,21 @@ def test_a_whole_run_follows_the_device(case):
 def test_what_is_left_out_is_left_out_on_the_device_too(tmp_path):
     """Late prototypes and learned samples: the same losses as in Keras; then the iterations after a small loss."""
     case = Case("pooled", tmp_path / "bundle")
-    options = {"late_prototypes": True, "skip_loss": 1.0, "iterations": 8}
-    keras_options = {"plan": case.plan, "learning_rate": RATE, "shifts": SHIFTS, **options}
-    learned = adapt(case.grid, case.x, case.y, **keras_options)
-    plain = adapt(case.grid, case.x, case.y, **{**keras_options, "late_prototypes": False, "skip_loss": 0})
-    for stop, count in ((0.0, 8), (float(np.mean(learned.losses[3:5])), 5)):
+    options = {"late_prototypes": True, "skip_loss": 1.2, "iterations": 8, "learning_rate": 0.03}
+    learned = adapt(case.grid, case.x, case.y, plan=case.plan, shifts=SHIFTS, **options)
+    stop_loss = float(np.mean(learned.losses[:2]))
+    count = next(i for i, loss in enumerate(learned.losses) if loss < stop_loss) + 1
+    for stop, expected in ((0.0, learned.losses), (stop_loss, learned.losses[:count])):
         host = HostRuntime(case.bundle, settings={**options, "stop_loss": stop})
         host.add_samples(case.x, case.y)
         losses = host.train()
-        assert len(losses) == count
-        assert curve_difference(losses, learned.losses[:count])[1] < 1e-4
-        assert adapt(case.grid, case.x, case.y, stop_loss=stop, **keras_options).losses == learned.losses[:count]
-    assert curve_difference(plain.losses, learned.losses)[1] > 1e-3
+        assert len(losses) == len(expected) and curve_difference(losses, expected)[1] < 1e-4
+    assert count < 8
+    ended = adapt(case.grid, case.x, case.y, plan=case.plan, shifts=SHIFTS, stop_loss=stop_loss, **options)
+    assert ended.losses == learned.losses[:count]
+    for each in ({"late_prototypes": False}, {"skip_loss": 0}):
+        other = adapt(case.grid, case.x, case.y, plan=case.plan, shifts=SHIFTS, **{**options, **each})
+        assert curve_difference(other.losses, learned.losses)[1] > 1e-3
 
 
 def test_an_operator_that_is_not_known_is_named(tmp_path):
