@@ -5,6 +5,7 @@ import dataclasses
 import json
 import pathlib
 
+from rich.console import Console
 from rich.progress import track
 
 import keras_tinytrain
@@ -68,7 +69,8 @@ def _measured(args: argparse.Namespace, networks: list[Network], methods: tuple[
         if method != "sparse_update" or network.scheme
     }
     done = {_key(row) for row in _read(args.out)}
-    for each in track([each for each in work if each not in done], description="tasks"):
+    to_do = [each for each in work if each not in done]
+    for each in track(to_do, description="tasks", console=Console(stderr=True)):
         network, method = work[each]
         row = {"network": network.name, "method": method, **about, **measure(network, method, **settings)}
         append_results(args.out, [row], FIELDS, num_keys=NUM_KEYS)
