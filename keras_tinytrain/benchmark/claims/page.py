@@ -91,7 +91,9 @@ def _cell(claim, heading, line):
 
 
 def _measured_table(rows: Rows) -> list[tuple[str, ...]]:
-    lines = [("network", "method", "trained weights", "SRAM, B", "flash, B", "G instructions", "time", "J", "this processor")]
+    lines: list[tuple[str, ...]] = [
+        ("network", "method", "trained weights", "SRAM, B", "flash, B", "G instructions", "time", "J", "this processor")
+    ]
     for row in rows:
         counts = [f"{int(row[field]):,}" for field in ("trained_weights", "sram_bytes", "flash_bytes")]
         times = [duration(int(row["cycles"]) / BOARD.clock_hz), f"{float(row['joules']):.2f}", duration(float(row["seconds"]))]
