@@ -17,7 +17,7 @@ from keras_tinytrain.data.domain_by_name import load_domain
 from keras_tinytrain.export import Bundle, Candidates, TrainingSettings, board, export_tflm
 from keras_tinytrain.fewshot.adaptation import prototype_classifier
 from keras_tinytrain.model.layers import layer_table
-from keras_tinytrain.plan import Budget, Plan
+from keras_tinytrain.plan import Plan
 from keras_tinytrain.run import EdgeRuntime, emulate_task
 from keras_tinytrain.run.arena_on_board import pretended
 from keras_tinytrain.run.board_time import joules
@@ -46,8 +46,8 @@ def measure(network: Network, method: str, *, domain: str, seed: int, iterations
     with as much memory as FullTrain takes.
 
     Args:
-        method: of METHODS. TinyTrain has the paper's budget: in the paper's accounting for a plan that is chosen beforehand, its
-            multiply-accumulates alone where the board chooses.
+        method: of METHODS. TinyTrain has the paper's budget: in the paper's accounting for a plan that is chosen beforehand, in
+            the board's where the board chooses.
         iterations: that are emulated; the others are computed from them.
 
     Returns:
@@ -82,7 +82,7 @@ def _chosen(model: "keras.Model", x: np.ndarray, y: np.ndarray, method: str, net
     if method == "sparse_update":
         return scheme_plan(layer_table(model), network.scheme)
     if method == "adaptive":
-        return Candidates(budget=Budget(pretended(BOARD).available_sram_bytes, network.budget.compute))
+        return Candidates(budget=network.budget)
     classifier, loss = prototype_classifier(model, x, y).model, planner.summed_cross_entropy(y)
     return planner.choose(classifier, x, loss, network.budget, accounting=paper_cost.PaperAccounting())
 
