@@ -54,6 +54,8 @@ def test_the_papers_accounting_gives_its_figures_within_a_percent():
     for title, networks in within.items():
         for network in networks:
             assert abs(found[title][network]["difference, %"]) < 1
+    at_batch_1 = [found[MEMORY][network]["the same at batch 1"] for network in every]
+    assert at_batch_1 == [pytest.approx(17.9, rel=0.01), pytest.approx(13.9, rel=0.01), pytest.approx(17.9, rel=0.01)]
     assert round(max(each["paper"] for each in found[MEMORY].values())) == 1099  # 857 / 0.78, printed as 1,098
     assert max(each["paper"] for each in found[COMPUTE].values()) == pytest.approx(7.68)
     assert max(each["paper"] for each in found[RIVAL].values()) == pytest.approx(2.23, abs=0.005)

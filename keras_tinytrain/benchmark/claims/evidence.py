@@ -8,7 +8,7 @@ import numpy as np
 
 from keras_tinytrain.benchmark.accuracy_tables import Interval
 from keras_tinytrain.benchmark.claims.measured import METHODS
-from keras_tinytrain.benchmark.cost import CostRow, cost_rows, method_plans, paper_tables
+from keras_tinytrain.benchmark.cost import MIB, CostRow, cost_rows, full_train_bytes, method_plans, paper_tables
 from keras_tinytrain.benchmark.equal_batch import EqualBatchRow, equal_batch_rows
 from keras_tinytrain.benchmark.networks import Network
 
@@ -36,6 +36,7 @@ class Evidence:
         name: in the paper, or in `networks.NETWORKS`.
         cost, equal: {method: row} in the paper's accounting and at batch 1 with nothing left out; {} for networks that are not in
             the paper.
+        full_at_batch_1: MiB of FullTrain in the paper's accounting at batch 1; None as above.
         board: {method: row of `measured.FIELDS`}.
         gains: "same" weights for both, "averaged" answers of both with the same weights, "meta"-trained TinyTrain against
             FullTrain that is not; those that the results hold.
@@ -44,6 +45,7 @@ class Evidence:
     name: str
     cost: Mapping[str, CostRow]
     equal: Mapping[str, EqualBatchRow]
+    full_at_batch_1: float | None
     board: Mapping[str, Mapping[str, str]]
     gains: Mapping[str, Gain]
 
@@ -68,14 +70,16 @@ def evidence(
     for paper_name, table in tables.items():
         cost = {row.method: row for row in rows if row.backbone == paper_name}
         equal = {row.method: row for row in equal_batch_rows(paper_name, table, method_plans(paper_name, table))}
-        found.append(_of(names.get(paper_name, ""), paper_name, cost, equal, measured, accuracies, meta_trained))
+        computed = paper_name, cost, equal, full_train_bytes(table, 1) / MIB
+        found.append(Evidence(*computed, *_measured(names.get(paper_name, ""), measured, accuracies, meta_trained)))
     others = (network.name for network in networks if not network.paper_name)
-    return found + [_of(name, name, {}, {}, measured, accuracies, meta_trained) for name in others]
+    return found + [Evidence(name, {}, {}, None, *_measured(name, measured, accuracies, meta_trained)) for name in others]
 
 
-def _of(name, shown, cost, equal, measured, accuracies, meta_trained):
+def _measured(name, measured, accuracies, meta_trained):
+    """(board, gains) of a network."""
     board = {METHODS[row["method"]]: row for row in measured if row["network"] == name}
-    return Evidence(shown, cost, equal, board, gains([row for row in accuracies if row["backbone"] == name], meta_trained))
+    return board, gains([row for row in accuracies if row["backbone"] == name], meta_trained)
 
 
 def gains(rows: Sequence[Mapping[str, str]], meta_trained: str) -> dict[str, Gain]:
