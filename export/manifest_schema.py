@@ -61,6 +61,10 @@ _TRAINING: _Schema = {
     "max_samples": {**_COUNT, "maximum": 65535},
     "seed": _SIZE,
 }
+_LATER_TRAINING: _Schema = {  # releases before 0.2 did not write them
+    **dict.fromkeys(("stop_loss", "skip_loss"), _NUMBER),
+    **dict.fromkeys(("late_prototypes", "only_if_needed"), _FLAG),
+}
 _CHOICE = {
     "name": _TEXT,
     "split": _FLAG,
@@ -92,7 +96,7 @@ _FIELDS: _Schema = {
     "weights_in_ram": _array(_object(_CHOICE)),
     "operators": _array({"type": "string", "pattern": "^[A-Z0-9_]+$", "maxLength": 100}),
     "layers": _array(_TEXT),
-    "training": _object(_TRAINING),
+    "training": _object({**_TRAINING, **_LATER_TRAINING}, *_LATER_TRAINING),
     "views": _array(_VIEW),
     "sketch": {"enum": ["serial", "imu", "camera"]},
     "project": {"enum": ["arduino", "platformio", "esp-idf", "zephyr", "cmake"]},

@@ -141,6 +141,8 @@ def check(
         if value not in _CHOICES[name]:
             raise ValueError(f"{name} expects one of {', '.join(_CHOICES[name])}. Received: {value!r}")
     _check_kernels(plan)
+    if training.only_if_needed and head != CLOSED_FORM:
+        raise ValueError(f"only_if_needed: read by head={CLOSED_FORM!r} alone, whose solution it asks. Received: head={head!r}")
     replaces = bundle_to_replace(folder, overwrite=overwrite)
     canonical, plan, kind = head_on_device(model, plan, head, training.num_classes, calibration)
     maps = closed_form_maps(canonical) if head == CLOSED_FORM else None

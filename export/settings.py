@@ -51,6 +51,8 @@ class TrainingSettings:
         num_classes: at most 255. None: the model's logits with head "softmax", else 5.
         max_samples: labelled samples that are kept.
         seed: of the rounding of weights "int8", 32 bits.
+        stop_loss, skip_loss, late_prototypes: as for `fewshot.adapt`; 0 and False leave nothing out.
+        only_if_needed: as for `fewshot.adapt`, by the present weights: of bundles with head "ridge".
 
     Raises:
         ValueError: a setting is out of range; it is named.
@@ -70,6 +72,10 @@ class TrainingSettings:
     num_classes: int | None = None
     max_samples: int = 25
     seed: int = 0
+    stop_loss: float = 0.0
+    skip_loss: float = 0.0
+    late_prototypes: bool = False
+    only_if_needed: bool = False
 
     def __post_init__(self):
         for name, choices in _CHOICES.items():
@@ -85,6 +91,8 @@ class TrainingSettings:
             ("num_classes", 1, 256),
             ("max_samples", 1, 65536),
             ("seed", 0, 2**32),
+            ("stop_loss", 0, math.inf),
+            ("skip_loss", 0, math.inf),
         ):
             value = getattr(self, name)
             if not (value is None and name == "num_classes") and not low <= value < high:

@@ -6,7 +6,12 @@ import re
 from keras_tinytrain.tflm_runtime.headers import constant
 
 # {kTablesVersion of an earlier release: {struct: the fields that it lacks}}: `ReadTables` reads them as 0.
-LACKING: dict[int, dict[str, tuple[str, ...]]] = {5: {"Layer": ("slope",)}}
+LACKING: dict[int, dict[str, tuple[str, ...]]] = {
+    5: {
+        "Layer": ("slope",),
+        "TrainingSettings": ("stop_loss", "skip_loss", "late_prototypes", "only_if_needed"),
+    }
+}
 _WRITTEN_BY = {5: "0.1"}  # kTablesVersion: the release of keras-tinytrain
 _ASSERTED_VERSION = re.compile(r"static_assert\(tinytrain::kTablesVersion == (\d{1,9}),")
 

@@ -56,9 +56,9 @@ def task_time(
     frozen_pass = forward_work(before, board.kernels) if before is not None else Work()
     trainable_pass, is_prototypes = forward_work(after, board.kernels), head == "prototypes"
     averages = is_prototypes and training.average > 0
-    step = trainable_pass.cycles * (1 + is_prototypes) + round(_BACKWARD_CYCLES_PER_MAC * graph_macs(after))
-    last_passes = is_prototypes * (1 + averages)
-    sample = frozen_pass.cycles * (1 + num_views) + training.iterations * step + trainable_pass.cycles * last_passes
+    late = is_prototypes and training.late_prototypes
+    step = trainable_pass.cycles * (1 + is_prototypes - late) + round(_BACKWARD_CYCLES_PER_MAC * graph_macs(after))
+    sample = frozen_pass.cycles * (1 + num_views) + training.iterations * step + trainable_pass.cycles * (is_prototypes + late)
     openings = (opening_work(before) + opening_work(after)).cycles if before is not None else 0  # they share an arena in turn
     answer = frozen_pass.cycles + trainable_pass.cycles * (1 + averages) + openings
     learn = training.max_samples * sample + openings

@@ -102,9 +102,9 @@ def test_fields_that_earlier_tables_lack_are_read_as_zero(monkeypatch):
         fields.insert([name for name, _ in fields].index("kernel"), ("later", ctypes.c_float))
         return found | {"Layer": type("Layer", (ctypes.Structure,), {"_fields_": fields})}
 
-    lacking = tables_version.LACKING.get(VERSION, {}).get("Layer", ())
+    lacking = tables_version.LACKING.get(VERSION, {})
     monkeypatch.setattr(tables_version, "constant", lambda header, name: VERSION + 1)
-    monkeypatch.setattr(tables_version, "LACKING", {VERSION: {"Layer": (*lacking, "later")}})
+    monkeypatch.setattr(tables_version, "LACKING", {VERSION: {**lacking, "Layer": (*lacking.get("Layer", ()), "later")}})
     monkeypatch.setattr(read_tables, "structs", with_later_field)
     bundle = Bundle.load(WRITTEN / "bundle")
     layers = ReadTables(bundle.path / "tables.cpp", bundle.trainable)._constants["kLayers"]

@@ -16,6 +16,7 @@ from keras_tinytrain._text import aligned
 from keras_tinytrain.backbones.names import find_backbone
 from keras_tinytrain.benchmark.networks import find_network
 from keras_tinytrain.benchmark.tasks import TaskShape, draw_task
+from keras_tinytrain.benchmark.whole_task import ITERATIONS, whole_passes
 from keras_tinytrain.choose import paper_cost, planner, selection
 from keras_tinytrain.choose.sram import DeviceAccounting
 from keras_tinytrain.data import load_npz
@@ -30,7 +31,7 @@ from keras_tinytrain.run.emulation import emulate_task
 if typing.TYPE_CHECKING:
     import keras
 
-WAYS, SHOTS, ITERATIONS = 5, 5, 40
+WAYS, SHOTS = 5, 5
 BOARD = board("nano33ble")
 SIDES = {"mobilenet_v2": 96}  # pixels of a network's images where 128 do not fit
 
@@ -127,8 +128,7 @@ def _per_sample(emulated, num_samples, iterations):
     kind = "_estimate" if emulated.forward_is_estimated else ""
     steps = num_samples * iterations
     backward, update = (round(emulated.instructions[part] / steps) for part in ("backward", "update"))
-    last_passes = emulated.calls["trainable_forward"] - 2 * steps  # prototypes at the end: adapted, and of the original network
-    passes = 2 * num_samples * ITERATIONS + last_passes  # of the trainable part: for prototypes and gradients in each iteration
+    passes = whole_passes(emulated, num_samples, iterations)
     cached = num_samples * frozen + passes * trainable + num_samples * ITERATIONS * (backward + update)
     saved = (passes - num_samples) * frozen
     return {

@@ -22,6 +22,7 @@ class Method:
         leave_one_out: whether a sample's own image is left out of its prototype while training.
         ridge: whether the closed-form head answers, see `FewShotClassifier.with_ridge_head`.
         gated: whether nothing is trained where that head needs no training, see `fewshot.adapt(only_if_needed=True)`.
+        stop_loss, skip_loss, late_prototypes: of `fewshot.adapt`, to take less time.
     """
 
     name: str
@@ -34,6 +35,9 @@ class Method:
     leave_one_out: bool = False
     ridge: bool = False
     gated: bool = False
+    stop_loss: float = 0.0
+    skip_loss: float = 0.0
+    late_prototypes: bool = False
 
 
 # Rates were chosen beforehand, on other tasks than those of the tables in docs/results/, which says by which commands. The
@@ -63,6 +67,9 @@ _SUFFIXES: dict[str, dict[str, typing.Any]] = {
     "_avg": {"average": 0.5},
     "_gated": {"ridge": True, "gated": True},
     "_ridge": {"ridge": True},
+    "_stop": {"stop_loss": 0.05},
+    "_skip": {"skip_loss": 0.01},
+    "_late": {"late_prototypes": True},
     "_loo": {"leave_one_out": True},
 }
 _WITHOUT_OPTIONS = ("none", "ridge", "transductive")
@@ -72,9 +79,10 @@ def find_method(name: str, backbone: str, learning_rates: dict[str, float] | Non
     """The method called `name`.
 
     Args:
-        name: one of `method_names(backbone)`; with "_loo" after it prototypes leave one out while training, with "_ridge" the
+        name: one of `method_names(backbone)`. With "_loo" after it prototypes leave one out while training, with "_late" they are of
+            the iteration before, with "_skip" and "_stop" learned samples and iterations are left out. With "_ridge" the
             closed-form head answers, or with "_gated" it does and what it gets right is not trained; with "_avg" the answers are
-            averaged with the original network's; in this order.
+            averaged with the original network's. All in this order.
         backbone: a key of `networks.NETWORKS`; SparseUpdate's schemes depend on it.
         learning_rates: {base name or full name: Adam's rate} in place of the built-in ones.
 
@@ -83,13 +91,13 @@ def find_method(name: str, backbone: str, learning_rates: dict[str, float] | Non
     """
     base = name
     options: dict[str, typing.Any] = {}
-    for suffix in ("_avg", "_gated", "_ridge", "_loo"):
+    for suffix, of_suffix in _SUFFIXES.items():
         if base.endswith(suffix):
-            base, options = base.removesuffix(suffix), {**options, **_SUFFIXES[suffix]}
+            base, options = base.removesuffix(suffix), {**options, **of_suffix}
     methods = _methods(backbone)
     if base not in methods or (base in _WITHOUT_OPTIONS and options):
         raise ValueError(
-            f"Known methods: {', '.join(methods)}; each also with _loo, _ridge (or _gated) and _avg in this order, except "
+            f"Known methods: {', '.join(methods)}; each also with _loo, _late, _skip, _stop, _ridge (or _gated) and _avg in this order, except "
             f"{', '.join(_WITHOUT_OPTIONS)}. Received: {name}"
         )
     rates = learning_rates or {}

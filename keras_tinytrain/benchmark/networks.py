@@ -21,12 +21,14 @@ class Network:
         weights: that it starts from unless a file is named.
         budget: in the paper's accounting.
         scheme: SparseUpdate's, of those under `schemes.SCHEMES`, that the paper's table is nearest to; "" where there is none.
+        paper_name: in the paper's tables (`published`); "" where it is not there.
     """
 
     name: str
     weights: str
     budget: Budget
     scheme: str = ""
+    paper_name: str = ""
 
     def build(self, weights: str | os.PathLike | None = None) -> "keras.Model":
         """The backbone, images -> embeddings."""
@@ -36,7 +38,7 @@ class Network:
 def _of_the_paper(name, paper_name):
     """With the memory and the compute that the paper gives TinyTrain (Kwon et al., ICML 2024, the main table)."""
     memory, macs = PAPER[paper_name, "TinyTrain"]
-    return Network(name, "imagenet", Budget(f"{memory}MB", macs), SPARSE_UPDATE[paper_name])
+    return Network(name, "imagenet", Budget(f"{memory}MB", macs), SPARSE_UPDATE[paper_name], paper_name)
 
 
 NETWORKS = {

@@ -136,6 +136,7 @@ class Training:
         features_in_flash: whether the frozen part's outputs are kept in flash.
         has_prototypes: the head compares with prototypes; else it is a softmax.
         leave_one_out: a sample is left out of its own prototype (head of prototypes).
+        late_prototypes: prototypes are of embeddings of the iteration before (head of prototypes).
         immediate: one optimizer step after each sample, else one an iteration.
         averages: predictions average the adapted and the original network (head of prototypes).
         plan: where the device chooses; None where the plan is decided.
@@ -155,6 +156,7 @@ class Training:
     features_in_flash: bool = False
     has_prototypes: bool = True
     leave_one_out: bool = True
+    late_prototypes: bool = False
     immediate: bool = False
     averages: bool = True
     plan: DevicePlan | None = None
@@ -274,8 +276,8 @@ def _head_bytes(t: Training) -> int:
     num_bytes = 2 * logits + embedding  # the second are samples per class
     if t.leave_one_out:
         num_bytes += embedding  # the prototype that a sample is left out of
-        if t.num_views or t.immediate:
-            num_bytes += align(t.num_samples * t.dimension)  # the samples' own embeddings, int8
+    if t.late_prototypes or (t.leave_one_out and (t.num_views or t.immediate)):
+        num_bytes += align(t.num_samples * t.dimension)  # the samples' own embeddings, int8
     return num_bytes + (logits if t.averages else 0)  # the original network's logits
 
 

@@ -84,7 +84,8 @@ def result_arguments(parser: argparse.ArgumentParser) -> None:
 def _method_arguments(parser):
     default = ["none", "last_layer", "tinytrain", "tinytrain_loo_avg"]
     text = (
-        "names; with _loo at its end a method leaves each sample out of its own prototype while it trains, with _ridge it answers "
+        "names; with _loo at its end a method leaves each sample out of its own prototype while it trains, with _late, _skip and _stop it "
+        "takes the options of adapt that save time, with _ridge it answers "
         "by the closed-form head, with _gated too and trains only where that head needs it, with _avg its answers are averaged with the original network's; in this order (%(default)s)"
     )
     parser.add_argument("--methods", nargs="+", default=default, help=text)

@@ -37,6 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         ("emulated", _emulated, "bytes and instructions of a network's task on an emulated Cortex-M4F"),
         ("tflm", _tflm, "what bundles promise beside what they take over your TensorFlow Lite Micro"),
         ("models", _models, "networks as people bring them, each run from fit to the emulated board; writes a page"),
+        ("claims", _claims, "the paper's abstract, claim by claim: published, computed, measured"),
         ("timing", _timing, "time of choosing a plan beside one step of full training"),
         ("step", _step, "time and memory of a sparse training step beside full fine-tuning"),
     ):
@@ -106,6 +107,22 @@ def _models(parser):
     parser.add_argument("--files", default="", help="folder with the reference models of MLPerf Tiny (none)")
     parser.add_argument("--jobs", type=positive, default=1, help="networks that run at one time (%(default)s)")
     parser.add_argument("--timeout", type=positive, default=900, help="seconds after which a network is ended (%(default)s)")
+
+
+def _claims(parser):
+    parser.add_argument("--networks", nargs="+", metavar="NAME", help="that are measured (the paper's three)")
+    text = "results of benchmark accuracy, with the methods tinytrain and full (those of a few small tasks)"
+    parser.add_argument("--accuracy", metavar="CSV", help=text)
+    text = "weights in the column 'pretrained' of these results that were meta-trained (none)"
+    parser.add_argument("--meta-trained", default="", metavar="NAME", help=text)
+    parser.add_argument("--domain", default="digits", help="samples of the tasks, see benchmark accuracy (%(default)s)")
+    parser.add_argument("--episodes", type=positive, default=1, help="small tasks where there is no --accuracy (%(default)s)")
+    parser.add_argument("--iterations", type=positive, default=1, help="that are emulated (%(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="of the tasks (%(default)s)")
+    parser.add_argument("--quick", action="store_true", help="measure NanoNet alone, by FullTrain and TinyTrain")
+    parser.add_argument("--out", required=True, help="CSV of measurements; one that it holds already is not made again")
+    parser.add_argument("--page", help="write the claims into this file, as Markdown")
+    json_argument(parser, "the figures of each claim as JSON")
 
 
 def _timing(parser):

@@ -14,12 +14,12 @@ from keras_tinytrain._text import aligned, duration, kilobytes
 from keras_tinytrain.choose import paper_cost, selection
 from keras_tinytrain.cli.demo_settings import METHODS, DemoSettings
 from keras_tinytrain.cli.demo_task import TaskResult, accounting_of
-from keras_tinytrain.cli.emulated_tables import seconds_by_part
 from keras_tinytrain.cli.report import page
 from keras_tinytrain.cli.report.content import Values, board_values, bundle_values, confusion, learning_values, plan_values
 from keras_tinytrain.cli.shades import side_by_side
 from keras_tinytrain.cli.tables import flat_bytes, memory_in_words
 from keras_tinytrain.model.layers import LayerTable, layer_table
+from keras_tinytrain.run.board_time import seconds_by_part
 from keras_tinytrain.run.emulation import EmulatedTask
 
 TOLERANCE_POINTS = 3.0  # by how much one task in int8 C++ may differ from float Keras; over 20 tasks the mean stays within 1.5

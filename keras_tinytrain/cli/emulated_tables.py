@@ -1,7 +1,6 @@
 """The figures of a task on an emulated board as tables: bytes, instructions, time and energy."""
 
 import sys
-from collections.abc import Mapping
 
 import numpy as np
 from rich.console import Console
@@ -12,11 +11,10 @@ from keras_tinytrain._text import duration
 from keras_tinytrain.choose.forward_work import Work
 from keras_tinytrain.cli.tables import memory_bars, table
 from keras_tinytrain.export import Bundle
+from keras_tinytrain.run.board_time import MILLIAMPERES, VOLTS, joules
 from keras_tinytrain.run.emulation import EmulatedTask
 from keras_tinytrain.run.task_profile import TaskProfile
 
-MILLIAMPERES = {"nano33ble": 3.3}  # nRF52840 Product Specification: CPU running from flash at 64 MHz, DC/DC regulator, 3 V
-VOLTS = 3.0
 _MEMORIES = {"sram": "SRAM", "flash": "Flash"}
 _NOT_PROMISED = {"core": "core with the C library"}  # of SRAM the stack, which is the core's too
 _FORWARD = "_forward"  # at the end of the names of the parts that the host may have run
@@ -33,10 +31,10 @@ def show(bundle: Bundle, emulated: EmulatedTask, labels: np.ndarray | None) -> N
     console.print(
         "Time: by Arm's table of a Cortex-M4's cycles, with waits for flash. See docs/results/time.md for how near that comes."
     )
-    joules = joules_on_board(emulated, board)
-    if joules is not None:
+    energy = joules(emulated.cycles["total"], board)
+    if energy is not None:
         milliamperes = MILLIAMPERES[board["name"]]
-        console.print(f"Energy: {joules:.3f} J at {milliamperes} mA and {VOLTS:.0f} V, the data sheet's for a running CPU.")
+        console.print(f"Energy: {energy:.3f} J at {milliamperes} mA and {VOLTS:.0f} V, the data sheet's for a running CPU.")
     console.print(f"Stack {emulated.stack_bytes:,} B at most, heap {emulated.heap_bytes} B. {_learned(emulated)}")
     if emulated.logits is not None and labels is not None:
         right = np.mean(emulated.logits.argmax(axis=1) == labels)
@@ -126,18 +124,6 @@ def _ratio(work):
 
 def _time(work, clock_hz):
     return "-" if work is None else duration(work.cycles / clock_hz)
-
-
-def seconds_by_part(emulated: EmulatedTask, board: Mapping) -> dict[str, float]:
-    """Seconds that a task takes on a bundle's manifest["board"], by part and the "total", an estimate."""
-    return {part: cycles / board["clock_hz"] for part, cycles in emulated.cycles.items()}
-
-
-def joules_on_board(emulated: EmulatedTask, board: Mapping) -> float | None:
-    """Energy of a task, an estimate; None where the board's current is not known."""
-    if board["name"] not in MILLIAMPERES:
-        return None
-    return seconds_by_part(emulated, board)["total"] * MILLIAMPERES[board["name"]] * 1e-3 * VOLTS
 
 
 def _learned(emulated):

@@ -30,6 +30,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     text = "times that the device goes through its samples when it trains (40)"
     parser.add_argument("--iterations", type=options.positive, help=text)
     parser.add_argument("--learning-rate", type=float, help="of the device's optimizer (0.003)")
+    parser.add_argument("--stop-loss", type=float, help="training ends after an iteration whose mean loss is below (0: never)")
+    parser.add_argument("--skip-loss", type=float, help="a sample whose loss is below has no backward pass (0: each has one)")
+    text = "prototypes of the iteration before: half as many forward passes"
+    parser.add_argument("--late-prototypes", action="store_true", default=None, help=text)
+    text = "with --head ridge: train nothing where its solution gets every sample right that is left out of it"
+    parser.add_argument("--only-if-needed", action="store_true", default=None, help=text)
     parser.add_argument(
         "--split",
         action=argparse.BooleanOptionalAction,
@@ -112,7 +118,8 @@ def _training(args, device):
     """Training on the device as the command line says; None where it says nothing."""
     from keras_tinytrain.export import TrainingSettings
 
-    named = {name: getattr(args, name) for name in ("iterations", "learning_rate")}
+    names = ("iterations", "learning_rate", "stop_loss", "skip_loss", "late_prototypes", "only_if_needed")
+    named = {name: getattr(args, name) for name in names}
     given = {name: value for name, value in named.items() if value is not None}
     return TrainingSettings(**given).on(device) if given else None
 

@@ -79,7 +79,7 @@ class TrainablePart:
         features = tf.TensorSpec(self.frozen.output_shape if self.trainable is None else self.trainable.input_shape, tf.float32)
         channels, values = [tf.TensorSpec([None], tf.int32)] * len(self.sources), [source.spec for source in self.sources]
         self._specs = features, channels, values
-        self._steps: dict[tuple[Callable, bool], Step] = {}  # {(objective, augmented): the compiled step}
+        self._steps: dict[tuple[Callable, bool, bool], Step] = {}  # {(objective, augmented, late): the compiled step}
         self._embed = tf.function(self._run, input_signature=self._specs, jit_compile=False, autograph=False)
 
     def channels(self, plan: Plan) -> list[tf.Tensor]:
@@ -98,36 +98,41 @@ class TrainablePart:
         """Embeddings (N, D) of features (N, ...) with `values` for the network's `channels`."""
         return self._embed(features, channels, values)
 
-    def step(self, objective: Callable, head_specs: Sequence[tf.TensorSpec] = (), *, augmented: bool = True) -> Step:
+    def step(
+        self, objective: Callable, head_specs: Sequence[tf.TensorSpec] = (), *, augmented: bool = True, late: bool = False
+    ) -> Step:
         """The compiled training step of an objective, see `training.train`.
 
         Args:
             objective: of `training`.
             head_specs: of the tensors of the head that are trained too.
             augmented: False where the queries are the samples themselves, which are then embedded once, not twice.
+            late: the step takes the samples' embeddings (N, D), of an earlier step.
         """
-        key = objective, augmented
+        key = objective, augmented, late
         if key not in self._steps:
-            self._steps[key] = self._compile(objective, list(head_specs), augmented)
+            self._steps[key] = self._compile(objective, list(head_specs), augmented, late)
         return self._steps[key]
 
-    def _compile(self, objective, head_specs, augmented):
+    def _compile(self, objective, head_specs, augmented, late):
         features, channels, values = self._specs
         membership = tf.TensorSpec([None, None], tf.float32)
-        iteration, rate = tf.TensorSpec([], tf.float64), tf.TensorSpec([], tf.float32)
-        state = [values + head_specs] * 3
-        count, signature = len(self.sources), [features, features, membership, channels, state, iteration, rate]
+        iteration, scalar, state = tf.TensorSpec([], tf.float64), tf.TensorSpec([], tf.float32), [values + head_specs] * 3
+        samples = tf.TensorSpec([None, None], tf.float32) if late else features
+        count, signature = len(self.sources), [samples, features, membership, channels, state, iteration, scalar, scalar]
 
         @tf.function(input_signature=signature, jit_compile=False, autograph=False)
-        def step(samples, queries, membership, channels, state, iteration, learning_rate):
+        def step(samples, queries, membership, channels, state, iteration, learning_rate, skip_loss):
             values, first, second = state
             with tf.GradientTape(watch_accessed_variables=False) as tape:
                 tape.watch(values)
                 outputs = self._run(queries, channels, values[:count])
                 with tape.stop_recording():
-                    embeddings = self._run(samples, channels, values[:count]) if augmented else tf.stop_gradient(outputs)
-                loss = objective(outputs, embeddings, membership, *values[count:])
-            return loss, adam_step(values, first, second, tape.gradient(loss, values), iteration, learning_rate)
+                    embeddings = samples if late else self._run(samples, channels, values[:count]) if augmented else outputs
+                losses = objective(outputs, tf.stop_gradient(embeddings), membership, *values[count:])
+                learned = tf.reduce_mean(tf.where(losses < skip_loss, 0.0, losses))
+            state = adam_step(values, first, second, tape.gradient(learned, values), iteration, learning_rate)
+            return tf.reduce_mean(losses), outputs, state
 
         return step
 

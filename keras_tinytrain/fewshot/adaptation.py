@@ -20,7 +20,7 @@ from keras_tinytrain.fewshot._support import check_finite, check_shape, check_su
 from keras_tinytrain.fewshot.adapter import Adapter
 from keras_tinytrain.fewshot.augmentation import Augment, fixed_views, shift_views
 from keras_tinytrain.fewshot.classifier import FewShotClassifier
-from keras_tinytrain.fewshot.training import leave_one_out_loss, prototype_loss, softmax_loss, train
+from keras_tinytrain.fewshot.training import leave_one_out_losses, prototype_losses, softmax_losses, train
 from keras_tinytrain.fewshot.unknown import KNOWN
 from keras_tinytrain.model.channels import find_weights
 from keras_tinytrain.model.head_kind import head_kind
@@ -76,6 +76,9 @@ def adapt(
     plan: Plan | None = None,
     iterations: int = 40,
     learning_rate: float = 3e-3,
+    stop_loss: float = 0.0,
+    skip_loss: float = 0.0,
+    late_prototypes: bool = False,
     shifts: Sequence[Sequence[int]] = (),
     augment: Augment | None = None,
     num_views: int = 4,
@@ -103,6 +106,10 @@ def adapt(
         plan: train this plan instead of choosing one.
         iterations: optimizer steps.
         learning_rate: Adam's.
+        stop_loss: training ends after an iteration whose mean loss is below.
+        skip_loss: a sample whose own loss is below has no gradient in that iteration; on the device it has no backward pass.
+        late_prototypes: prototypes, and each query's own sample, are embeddings of the iteration before, and of its views; the
+            first iteration has none and embeds the samples. Each sample then runs through the trainable part once, not twice.
         shifts: (dy, dx) or (dy, dx, mirrored), one per view, see `augmentation.shift_views`; sequences (N, T, C) move in time, by
             dx. With neither `shifts` nor `augment` the images themselves are the queries.
         augment: views by other means, see `augmentation.fixed_views`: "photo", "ink", a Keras layer, or a function of images.
@@ -134,8 +141,9 @@ def adapt(
         raise ValueError(f"{', '.join(given)}: read by head='ridge' alone. Received: head={head!r}")
     if not 0 <= iterations < 2**31:
         raise ValueError(f"Expected a number of iterations, below 2^31 and 0 or more. Received: {iterations}")
-    if not 0 <= learning_rate < math.inf:
-        raise ValueError(f"Expected a learning rate, finite and 0 or more. Received: {learning_rate}")
+    for name, value in (("learning rate", learning_rate), ("stop_loss", stop_loss), ("skip_loss", skip_loss)):
+        if not 0 <= value < math.inf:
+            raise ValueError(f"Expected a {name}, finite and 0 or more. Received: {value}")
     adapter, original = _original(backbone, support_x, support_y)
     support_x = np.asarray(support_x, np.float32)
     if only_if_needed:
@@ -151,9 +159,10 @@ def adapt(
         scorer = functools.partial(adapter.fisher, x, support_y, prototypes)
         loss = summed_cross_entropy(support_y)
         plan = choose(adapter.classifier(prototypes), x, loss, budget or Budget("256KB"), scorer=scorer, **options)
-    objective = softmax_loss if head == "softmax" else leave_one_out_loss if leave_one_out else prototype_loss
-    settings = {"iterations": iterations, "learning_rate": learning_rate}
-    learned = _learn(adapter, plan, original, support_x, support_y, views, objective, average, **settings)
+    objective = softmax_losses if head == "softmax" else leave_one_out_losses if leave_one_out else prototype_losses
+    settings = {"iterations": iterations, "learning_rate": learning_rate, "stop_loss": stop_loss, "skip_loss": skip_loss}
+    late = late_prototypes and head != "softmax"
+    learned = _learn(adapter, plan, original, support_x, support_y, views, objective, average, late, **settings)
     return learned.with_ridge_head(support_x, support_y, maps=maps, unknown=unknown) if head == RidgeHead.NAME else learned
 
 
@@ -223,21 +232,22 @@ def _views(x, shifts, augment, num_views, seed):
     return x[None][:0] if augment is None else fixed_views(x, augment, num_views=num_views, seed=seed)
 
 
-def _learn(adapter, plan, original, x, y, views, objective, average, **settings):
+def _learn(adapter, plan, original, x, y, views, objective, average, late, **settings):
     """Train the channels of `plan`, and the head if it is trained, with one optimizer."""
     part = adapter.trainable_part(plan)
     features, channels = adapter.features(part, x), part.channels(plan)
     originals = part.originals(channels)
     start = original
-    if objective is softmax_loss:
+    if objective is softmax_losses:
         start = SoftmaxHead.from_prototypes(original.prototypes, part.embed(features, channels, originals))
     trained: list[tf.Tensor] = [*originals, *start.tensors()]
     losses: list[float] = []
     if trained:
         queries = [adapter.features(part, view) for view in views] or [features]
         step = part.step(objective, start.SPECS, augmented=len(views) > 0)
+        late_step = part.step(objective, start.SPECS, late=True) if late else None
         membership = np.eye(original.num_classes, dtype=np.float32)[np.asarray(y)]
-        trained, losses = train(step, features, queries, membership, channels, trained, **settings)
+        trained, losses = train(step, late_step, features, queries, membership, channels, trained, **settings)
     values, weights = trained[: len(originals)], trained[len(originals) :]
     head = start.trained(weights, part.embed(features, channels, values), y)
     return FewShotClassifier(adapter, plan, head, original, start=start, values=values, average=average, losses=losses)

@@ -130,7 +130,7 @@ def emulate_task(
             logits = None if queries is None else _answers(board, quantise_samples(bundle.input, queries), tell)
             delta = board.ask(b"d")
             report = dict(line.rsplit(" ", 1) for line in board.ask(b"r").decode().splitlines())
-    task = _task(bundle, {name: int(value) for name, value in report.items()}, delta, board.losses, logits, profiler)
+    task = _task(bundle, {name: int(value, 0) for name, value in report.items()}, delta, board.losses, logits, profiler)
     return dataclasses.replace(task, leave_one_out=left_out)
 
 

@@ -13,13 +13,13 @@ from tests.tflm_stand_in.task import few_operators_net
 
 @pytest.mark.parametrize("is_estimated, kind", [(False, ""), (True, "_estimate")])
 def test_instructions_of_a_pass_are_the_tasks(is_estimated, kind):
-    """Four samples, two iterations: prototypes and gradients in each, and prototypes twice at the end."""
-    parts = {"frozen_forward": 4000, "trainable_forward": 24 * 500, "backward": 8 * 300, "update": 8 * 20, "selection": 0}
-    calls = {"frozen_forward": 4, "trainable_forward": 24}
+    """Four samples, two iterations: prototypes and gradients in each, and prototypes at the end."""
+    parts = {"frozen_forward": 4000, "trainable_forward": 20 * 500, "backward": 8 * 300, "update": 8 * 20, "selection": 0}
+    calls = {"frozen_forward": 4, "trainable_forward": 20}
     task = types.SimpleNamespace(instructions=parts, calls=calls, forward_is_estimated=is_estimated)
     figures = emulated._per_sample(task, num_samples=4, iterations=2)
     assert (figures[f"frozen_forward{kind}"], figures[f"trainable_forward{kind}"]) == (1000, 500)
-    passes = 2 * 4 * emulated.ITERATIONS + 8
+    passes = 2 * 4 * emulated.ITERATIONS + 4
     assert figures["task"] == 4 * 1000 + passes * 500 + 4 * emulated.ITERATIONS * 320
 
 

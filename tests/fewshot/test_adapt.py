@@ -139,6 +139,8 @@ def test_softmax_head_begins_at_the_prototypes_and_learns(net, task):
         ({"iterations": 10**12}, "below 2\\^31 and 0 or more. Received: 1000000000000"),
         ({"learning_rate": float("nan")}, "finite and 0 or more. Received: nan"),
         ({"learning_rate": -1.0}, "finite and 0 or more. Received: -1.0"),
+        ({"stop_loss": -0.1}, "stop_loss, finite and 0 or more. Received: -0.1"),
+        ({"skip_loss": float("inf")}, "skip_loss, finite and 0 or more. Received: inf"),
         ({"shifts": SHIFTS, "augment": "ink"}, "not both"),
         ({"plan": Plan((LayerPlan("b9.pw1", (0,)),))}, "'backbone' has no layer 'b9.pw1'"),
         ({"plan": Plan((LayerPlan("b2.pw2", (12,)),))}, "12 channels. The plan names channel 12"),

@@ -95,7 +95,7 @@ def test_a_task_is_counted_as_by_the_board(digits, tmp_path):
         running.ask(b"l")
         report = dict(line.rsplit(" ", 1) for line in running.ask(b"r").decode().splitlines())
     functions = instructions(task_profiler)
-    parts = {name.partition(".")[2]: int(value) for name, value in report.items() if name.startswith("instructions.")}
+    parts = {name.partition(".")[2]: int(value, 0) for name, value in report.items() if name.startswith("instructions.")}
     times_on = len(y) + 2  # for each sample, when learning begins, and after the loss is told
     assert sum(functions.values()) == pytest.approx(sum(parts.values()), abs=times_on * READING)
     kernels = sum(functions.get(name, 0) for name in kernel_names(folder))

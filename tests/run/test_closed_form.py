@@ -284,3 +284,23 @@ def test_where_there_is_nothing_to_solve_it_is_said(case, plain):
 def test_a_record_keeps_its_kind():
     record = ChannelValues("ridge", (0, 1), np.ones((2, 3), np.int8), np.array([5, 2**30], np.int32))
     assert Delta.from_bytes(Delta(bytes(32), (record,)).to_bytes()).records[0].biases.tolist() == [5, 2**30]
+
+
+def test_nothing_is_trained_where_the_solution_is_enough(case):
+    """`TRAIN` solves first. Random labels are not learned by the solution alone, and then it trains."""
+    bundle, x, y = case
+    host = HostRuntime(bundle, settings={"only_if_needed": True})
+    host.add_samples(x, y)
+    is_enough = (host.solve().argmax(axis=1) == y).all()
+    assert len(host.train()) == (0 if is_enough else 2)
+    solved = HostRuntime(bundle)
+    solved.add_samples(x, y)
+    if is_enough:
+        solved.solve()
+    else:
+        solved.train()
+    assert bytes(host.trainer.save_delta(0)) == bytes(solved.trainer.save_delta(0))
+    host.clear_samples()
+    host.revert()
+    host.add_samples(x, np.random.default_rng(0).permutation(y))
+    assert len(host.train()) == 2

@@ -11,7 +11,7 @@ from keras_tinytrain.benchmark.device import EPSILON, curve_difference
 from keras_tinytrain.export import Board, TrainingSettings, export_tflm
 from keras_tinytrain.fewshot.adaptation import adapt
 from keras_tinytrain.fewshot.augmentation import shift_views
-from keras_tinytrain.fewshot.training import leave_one_out_loss
+from keras_tinytrain.fewshot.training import leave_one_out_losses
 from keras_tinytrain.run import HostRuntime
 from keras_tinytrain.run.on_grid import on_grid_model
 from keras_tinytrain.run.quantise import quantise
@@ -86,7 +86,7 @@ def test_gradients_equal_the_c_plus_plus(case):
     layers = [case.grid.get_layer(name) for name in case.bundle.manifest["trained"]]
     with tf.GradientTape() as tape:
         embeddings = [tf.cast(case.grid(x), tf.float64) for x in (shift_views(case.x, SHIFTS)[0], case.x)]
-        ours = leave_one_out_loss(*embeddings, membership)
+        ours = tf.reduce_mean(leave_one_out_losses(*embeddings, membership))
     assert loss == pytest.approx(float(ours), rel=1e-6)
     gradients = tape.gradient(ours, [[layer.kernel.value, layer.bias.value] for layer in layers])
     for index, (layer, (d_kernel, d_bias)) in enumerate(zip(layers, gradients, strict=True)):
@@ -105,6 +105,26 @@ def test_a_whole_run_follows_the_device(case):
     assert losses[0] == pytest.approx(learned.losses[0], rel=1e-6)
     assert curve_difference(losses, learned.losses)[1] < 1e-4  # not one weight rounds otherwise
     assert np.array_equal(learned.predict(case.x), case.host.predict(case.x).argmax(axis=1))
+
+
+def test_what_is_left_out_is_left_out_on_the_device_too(tmp_path):
+    """Late prototypes and learned samples: the same losses as in Keras; then the iterations after a small loss."""
+    case = Case("pooled", tmp_path / "bundle")
+    options = {"late_prototypes": True, "skip_loss": 1.2, "iterations": 8, "learning_rate": 0.03}
+    learned = adapt(case.grid, case.x, case.y, plan=case.plan, shifts=SHIFTS, **options)
+    stop_loss = float(np.mean(learned.losses[:2]))
+    count = next(i for i, loss in enumerate(learned.losses) if loss < stop_loss) + 1
+    for stop, expected in ((0.0, learned.losses), (stop_loss, learned.losses[:count])):
+        host = HostRuntime(case.bundle, settings={**options, "stop_loss": stop})
+        host.add_samples(case.x, case.y)
+        losses = host.train()
+        assert len(losses) == len(expected) and curve_difference(losses, expected)[1] < 1e-4
+    assert count < 8
+    ended = adapt(case.grid, case.x, case.y, plan=case.plan, shifts=SHIFTS, stop_loss=stop_loss, **options)
+    assert ended.losses == learned.losses[:count]
+    for each in ({"late_prototypes": False}, {"skip_loss": 0}):
+        other = adapt(case.grid, case.x, case.y, plan=case.plan, shifts=SHIFTS, **{**options, **each})
+        assert curve_difference(other.losses, learned.losses)[1] > 1e-3
 
 
 def test_an_operator_that_is_not_known_is_named(tmp_path):

@@ -120,6 +120,10 @@ def render_root(net):
         "num_classes": 3,
         "max_samples": 8,
         "seed": 0,
+        "stop_loss": 0.0,
+        "skip_loss": 0.0,
+        "late_prototypes": False,
+        "only_if_needed": False,
         **net.settings,
     }
     training = ", ".join(
@@ -130,6 +134,8 @@ def render_root(net):
             str(s["leave_one_out"]).lower(),
             *(number(s[k]) for k in ("learning_rate", "momentum", "beta_2", "epsilon", "logit_scale", "average")),
             *(str(s[k]) for k in ("iterations", "num_classes", "max_samples", "seed")),
+            *(number(s[k]) for k in ("stop_loss", "skip_loss")),
+            *(str(s[k]).lower() for k in ("late_prototypes", "only_if_needed")),
         ]
     )
     head = "kPrototypes" if net.head == "prototypes" else "kSoftmax"

@@ -62,14 +62,27 @@ class Reference:
     Args:
         net: tables and views; its weights stay as they are.
         images, labels: the support set.
-        updates, leave_one_out, optimizer, learning_rate: as in the trainer's settings.
+        updates, leave_one_out, optimizer, learning_rate, skip_loss, late_prototypes: as in the trainer's settings.
     """
 
-    def __init__(self, net, images, labels, *, updates="accumulated", leave_one_out=False, optimizer="sgd", learning_rate=0.1):
+    def __init__(
+        self,
+        net,
+        images,
+        labels,
+        *,
+        updates="accumulated",
+        leave_one_out=False,
+        optimizer="sgd",
+        learning_rate=0.1,
+        skip_loss=0,
+        late_prototypes=False,
+    ):
         self.net, self.labels = dataclasses.replace(net, bound={}), np.asarray(labels)
         self.stored = [[net.run_frozen(view) for view in views_of(image, net.views)] for image in images]
         self.updates, self.leave_one_out = updates, leave_one_out
         self.optimizer, self.learning_rate, self.state = optimizer, learning_rate, {}
+        self.skip_loss, self.late_prototypes, self.late = skip_loss, late_prototypes, None
         self.iteration = 0
         scales = [scale for index in net.trained for scale in self.scales_of(index)]
         self.scales = np.concatenate(scales)
@@ -129,12 +142,16 @@ class Reference:
     def gradient(self):
         """Mean loss and mean gradient, (loss, flat)."""
         view = 1 + self.iteration % len(self.net.views) if self.net.views else 0
-        embeddings = np.stack([self.embed(views[0])[1] for views in self.stored])
-        results = []
+        embeddings = np.stack([self.embed(views[0])[1] for views in self.stored]) if self.late is None else self.late
+        results, kept = [], []
         for sample in range(len(self.labels)):
-            results.append(self.sample_gradient(sample, view, embeddings))
-            if self.updates == "immediate":
-                self.move(results[-1][1])
+            kept.append(self.embed(self.stored[sample][view])[1])
+            loss, gradient = self.sample_gradient(sample, view, embeddings)
+            is_skipped = loss < self.skip_loss
+            results.append((loss, gradient * (not is_skipped)))
+            if self.updates == "immediate" and not is_skipped:
+                self.move(gradient)
+        self.late = np.stack(kept) if self.late_prototypes else None
         return np.mean([loss for loss, _ in results]), np.mean([gradient for _, gradient in results], axis=0)
 
     def step(self):

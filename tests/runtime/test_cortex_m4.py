@@ -65,10 +65,11 @@ def recording(images, labels, calls, arena_bytes):
     )
 
 
+LEAVES_OUT = {"late_prototypes": True, "skip_loss": 0.5}
 IMMEDIATE = {"updates": "kImmediate", "leave_one_out": True, "average": 0.5}
 SETTINGS = {
     "sgd": {"optimizer": "kSgd", "learning_rate": 0.3},
-    "momentum": {"optimizer": "kMomentum", "learning_rate": 0.1, "leave_one_out": True, "average": 0.25},
+    "momentum": {"optimizer": "kMomentum", "learning_rate": 0.1, "leave_one_out": True, "average": 0.25, **LEAVES_OUT},
     "adam": {"optimizer": "kAdam", "learning_rate": 0.01},
     "rmsprop": {"optimizer": "kRmsprop", "learning_rate": 0.001, "beta_2": 0.9},
     "rmsprop_int8": {"optimizer": "kRmsprop", "learning_rate": 0.001, "weights": "kInt8", "seed": 7, **IMMEDIATE},

@@ -78,7 +78,17 @@ def promised_parts(
     return {**state, "state": lasting, **frozen, **training, "scratch": scratch, "total": lasting + scratch}
 
 
-def python_memory(net, optimizer, *, weights="float_masters", updates="accumulated", leave_one_out=False, average=0, in_flash):
+def python_memory(
+    net,
+    optimizer,
+    *,
+    weights="float_masters",
+    updates="accumulated",
+    leave_one_out=False,
+    late_prototypes=False,
+    average=0,
+    in_flash,
+):
     """What Python promises of a net with 3 classes and room for 8 samples."""
     elements = lambda t: int(np.prod(net.tensors[t].shape))
     channels = lambda i: net.tensors[net.layers[i].output].shape[2]
@@ -98,6 +108,7 @@ def python_memory(net, optimizer, *, weights="float_masters", updates="accumulat
             features_in_flash=in_flash,
             has_prototypes=net.head == "prototypes",
             leave_one_out=leave_one_out,
+            late_prototypes=late_prototypes,
             immediate=updates == "immediate",
             averages=average > 0,
         )
@@ -115,6 +126,7 @@ def python_memory(net, optimizer, *, weights="float_masters", updates="accumulat
         ({"average": 0.25}, {"average": True}),
         ({"leave_one_out": True}, {"leave_one_out": True}),
         ({"leave_one_out": True, "updates": "immediate"}, {"leave_one_out": True, "kept": True}),
+        ({"late_prototypes": True}, {"kept": True}),
     ],
     ids=str,
 )

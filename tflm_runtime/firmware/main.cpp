@@ -13,7 +13,7 @@
 //   'y'                     -> familiarity of the last 'p' and its threshold
 //   'd'                     -> delta; only 'r' and 'q' may follow, since the delta overwrites the models' RAM
 //   'u'                     obey tinytrain_serial.h's commands on the serial port, until an end of transmission (4) comes there
-//   'r'                     -> the figures below, as lines "name value"
+//   'r'                     -> the figures below, as lines "name 0xvalue"
 //   'q'                     end the run
 #include <cstdint>
 
@@ -226,13 +226,13 @@ bool ServeSerial() {
 class Report {
  public:
   void Add(const char* name, std::uint64_t value) {
-    char digits[21];
-    char* digit = digits + 20;
+    char digits[17];
+    char* digit = digits + 16;
     *digit = '\0';
-    do *--digit = static_cast<char>('0' + value % 10);
-    while ((value /= 10) > 0);
+    do *--digit = "0123456789abcdef"[value & 15];
+    while ((value >>= 4) > 0);
     Put(name);
-    Put(" ");
+    Put(" 0x");
     Put(digit);
     Put("\n");
   }

@@ -236,7 +236,8 @@ std::uint64_t Instructions() {
   }
 }
 
-std::uint32_t Milliseconds() { return static_cast<std::uint32_t>(Instructions() / 64000); }
+// For nine hours: 64,000 = 512 * 125, and the code that divides 64 bits takes 700 B.
+std::uint32_t Milliseconds() { return static_cast<std::uint32_t>(Instructions() >> 9) / 125; }
 
 std::size_t StackHighWater() {
   const std::uint32_t* word = stack_begin;

@@ -97,11 +97,19 @@ tt::TrainingSettings SettingsFrom(const tt::Tables& tables, const py::object& ov
       settings.max_samples = item.second.cast<std::int32_t>();
     else if (key == "seed")
       settings.seed = item.second.cast<std::uint32_t>();
+    else if (key == "stop_loss")
+      settings.stop_loss = item.second.cast<float>();
+    else if (key == "skip_loss")
+      settings.skip_loss = item.second.cast<float>();
+    else if (key == "late_prototypes")
+      settings.late_prototypes = item.second.cast<bool>();
+    else if (key == "only_if_needed")
+      settings.only_if_needed = item.second.cast<bool>();
     else
       throw py::value_error("unknown setting '" + key +
                             "'; known are optimizer, weights, updates, leave_one_out, "
                             "learning_rate, momentum, beta_2, epsilon, logit_scale, average, iterations, num_classes, "
-                            "max_samples, seed");
+                            "max_samples, seed, stop_loss, skip_loss, late_prototypes, only_if_needed");
   }
   return settings;
 }
@@ -122,6 +130,10 @@ py::dict SettingsDict(const tt::TrainingSettings& s) {
   d["num_classes"] = s.num_classes;
   d["max_samples"] = s.max_samples;
   d["seed"] = s.seed;
+  d["stop_loss"] = s.stop_loss;
+  d["skip_loss"] = s.skip_loss;
+  d["late_prototypes"] = s.late_prototypes;
+  d["only_if_needed"] = s.only_if_needed;
   return d;
 }
 

@@ -34,6 +34,10 @@
 //                         biases that the forward pass reads. kInt8: in the latter only, with stochastic rounding.
 //   average               Predict's logits are (1 - average) * those above + average * those of the original weights in
 //                         flash, which have prototypes of their own. Each prediction runs the trainable part once more.
+//   late_prototypes       p and z_i are those of the iteration before, and of its views: each sample then runs through the
+//                         trainable part once. The first iteration, and one after a run of the frozen part, has p as above.
+//   skip_loss             A sample whose own loss is below has no backward pass, and kImmediate takes no step by it.
+//   stop_loss             Train ends after an iteration whose loss is below.
 //
 // A bundle may have a second head, which is solved in closed form and answers in place of the prototypes:
 // tinytrain_closed_form.h.
@@ -114,8 +118,10 @@ class Trainer {
   // next call. `scores` may be nullptr. No channel is chosen.
   Status Score(const float** scores);
 
-  // Trains for settings.iterations. Progress may be nullptr. With candidates, and if none was chosen since Init, ClearSamples
-  // or Revert, it calls Select first, with all memory and multiply-accumulates that there are.
+  // Trains for settings.iterations, or less by settings.stop_loss. Progress may be nullptr. With settings.only_if_needed and a
+  // second head, that head is solved first, and if it gets every sample right that is left out of it, nothing is trained. With
+  // candidates, and if none was chosen since Init, ClearSamples or Revert, it calls Select first, with all memory and
+  // multiply-accumulates that there are.
   Status Train(Progress progress, void* progress_context);
   // One iteration; `loss` is the mean before the update. kNotSelected: no channel was chosen yet.
   Status Step(float* loss);
@@ -182,13 +188,15 @@ class Trainer {
   // False: it is of no class, or forgotten (tinytrain_closed_form.h).
   bool IsOfClass(std::int32_t sample) const { return buffers_.labels[sample] < settings_.num_classes; }
   Status Embed(const std::int8_t* features, float* embedding, const std::int8_t** outputs);
-  Status MeanEmbeddings(float* prototypes, std::int8_t* embeddings);
+  void KeepEmbedding(std::int32_t sample, const std::int8_t* embedding);
+  const std::int8_t* RunTrainable(const std::int8_t* features, const std::int8_t** outputs);
+  Status MeanEmbeddings(float* prototypes);
   Status UpdateAdaptedPrototypes();
   Status UpdateOriginalPrototypes();
   Status RunSamples(Updates updates, float* loss);
-  Status SampleGradient(std::int32_t sample, std::int32_t view, float* loss);
   float PrototypeLoss(std::int32_t sample, const std::int8_t* const* outputs, bool leaves_out, float* d_embedding);
-  Status HeadGradient(std::int32_t sample, std::int32_t view, bool leaves_out, const std::int8_t** outputs, float* loss);
+  Status HeadGradient(std::int32_t sample, const std::int8_t* features, bool leaves_out, const std::int8_t** outputs,
+                      float* loss);
   bool HasCandidates() const { return exported_->candidates.num_layers > 0; }
   void CutBuffers();
   bool ForgetPlan();
@@ -199,6 +207,7 @@ class Trainer {
   bool RunFrozen(const std::int8_t* image, std::int8_t* features);
   void ForgetGradients();
   void ForgetHead();
+  void ForgetOriginals();
   void UpdateWeights();
 
   const Tables* exported_ = nullptr;
@@ -218,6 +227,8 @@ class Trainer {
   bool original_weights_ = true;
   bool has_prototypes_ = false;
   bool has_original_prototypes_ = false;
+  bool originals_are_current_ = false;  // they are those of the stored samples
+  bool has_late_embeddings_ = false;    // Buffers::embeddings are those of the last iteration
 };
 
 }  // namespace tinytrain

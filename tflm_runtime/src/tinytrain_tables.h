@@ -150,7 +150,19 @@ struct TrainingSettings {
   std::int32_t num_classes;  // at most 255
   std::int32_t max_samples;
   std::uint32_t seed;  // WeightStorage::kInt8: of the stochastic rounding
+  // What training leaves out, see tinytrain.h; 0 and false: nothing. Init refuses others where TINYTRAIN_EXACT is defined.
+  float stop_loss;       // Train ends after an iteration whose mean loss is below
+  float skip_loss;       // a sample whose loss is below has no backward pass
+  bool late_prototypes;  // Head::kPrototypes: those of the iteration before
+  bool only_if_needed;   // a second head: Train does nothing where its solution is right for every sample that it leaves out
 };
+
+// A program that never leaves anything out may define TINYTRAIN_EXACT for all sources, for 200 bytes less of code.
+#ifdef TINYTRAIN_EXACT
+constexpr bool kMayLeaveOut = false;
+#else
+constexpr bool kMayLeaveOut = true;
+#endif
 
 // The candidates of a device that chooses by itself (tinytrain/trainer/selection.h). Until it has chosen, Tables::trained lists
 // the candidates, none of them split. All 0: the trained channels were chosen at export.

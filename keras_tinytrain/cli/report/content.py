@@ -7,10 +7,10 @@ import numpy as np
 
 import keras_tinytrain
 from keras_tinytrain.choose.explain import Explanation
-from keras_tinytrain.cli.emulated_tables import joules_on_board, seconds_by_part
 from keras_tinytrain.cli.report.timeline import arena_steps
 from keras_tinytrain.export.bundle_folder import Bundle
 from keras_tinytrain.plan import Plan
+from keras_tinytrain.run.board_time import joules, seconds_by_part
 from keras_tinytrain.run.emulation import EmulatedTask
 
 Values = dict[str, Any]
@@ -83,7 +83,7 @@ def board_values(emulated: EmulatedTask, board: Mapping) -> Values:
     return {
         "time": {
             "seconds": {part: round(seconds, 4) for part, seconds in seconds_by_part(emulated, board).items()},
-            "joules": joules_on_board(emulated, board),
+            "joules": joules(emulated.cycles["total"], board),
             "note": f"An estimate for {board['cpu']} at {board['clock_hz'] / 1e6:.0f} MHz."
             + (" Its forward passes were not counted, but estimated too." if emulated.forward_is_estimated else ""),
         }

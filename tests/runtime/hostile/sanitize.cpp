@@ -141,6 +141,8 @@ std::vector<std::uint8_t> RunTrainer(const tinytrain::Tables& tables) {
   settings.weights = static_cast<tinytrain::WeightStorage>(Between(0, 1));
   settings.updates = static_cast<tinytrain::Updates>(Between(0, 1));
   settings.leave_one_out = Between(0, 1) == 1;
+  settings.late_prototypes = Between(0, 1) == 1;
+  settings.skip_loss = 0.1f * static_cast<float>(Between(0, 10));
   settings.average = Between(0, 1) == 1 ? 0.5f : 0.0f;
   settings.learning_rate = Between(0, 3) == 0 ? 1e30f : 0.05f;  // weights overflow, and must be clipped
   settings.iterations = Between(0, 3);

@@ -69,10 +69,11 @@ std::size_t PlanBytes(const Tables& tables) {
          RoundUp(num_channels > 0 ? sizeof(std::uint16_t) * num_channels : scores);
 }
 
-// Whether leave_one_out needs the samples' own embeddings. If not, the present sample is its own only view, and its embedding
-// was computed with the same weights as the prototypes.
+// Whether the samples' own embeddings are read after the pass that computed them: for prototypes of the iteration before, and
+// by leave_one_out, unless the present sample is its own only view and has the weights of the prototypes.
 bool KeepsEmbeddings(const Tables& tables, const TrainingSettings& settings) {
-  return settings.leave_one_out && (tables.num_views > 0 || settings.updates == Updates::kImmediate);
+  const bool differs = tables.num_views > 0 || settings.updates == Updates::kImmediate;
+  return (kMayLeaveOut && settings.late_prototypes) || (settings.leave_one_out && differs);
 }
 
 }  // namespace

@@ -37,8 +37,9 @@ struct MemoryParts {
   std::size_t weight_gradients;      // [4 * P]
   std::size_t activation_gradients;  // [gradient_bytes]
   std::size_t head;                  // [4 * K] logits; Head::kPrototypes also has [4 * D] embedding, [4 * K] samples per class;
-                                     // leave_one_out: [4 * D] a prototype set aside and, where V > 0 or Updates::kImmediate,
-                                     // [N * D] int8 embeddings of the samples; average > 0: [4 * K] original logits
+                                     // leave_one_out: [4 * D] a prototype set aside; late_prototypes, or leave_one_out where
+                                     // V > 0 or Updates::kImmediate: [N * D] int8 embeddings of the samples; average > 0:
+                                     // [4 * K] original logits
   std::size_t scratch;               // the larger of features + image and of max(gradients of both, features) + head
   std::size_t total;                 // state + scratch
 };

@@ -192,6 +192,9 @@ Status CheckSettings(const Tables& tables, const TrainingSettings& settings) {
   if (!InRange(settings.num_classes, 1, 255)) return Status::kInvalidSettings;
   if (tables.head == Head::kPrototypes && !IsPositive(settings.logit_scale)) return Status::kInvalidSettings;
   if (!(settings.average >= 0.0f && settings.average <= 1.0f)) return Status::kInvalidSettings;
+  const bool leaves_out =
+      settings.stop_loss > 0.0f || settings.skip_loss > 0.0f || settings.late_prototypes || settings.only_if_needed;
+  if (!kMayLeaveOut && leaves_out) return Status::kInvalidSettings;
   if (tables.head == Head::kSoftmax && settings.num_classes != NumElements(tables.tensors[tables.num_tensors - 1])) {
     return Status::kInvalidSettings;
   }

@@ -105,7 +105,7 @@ Status ClosedForm::Init(Trainer* trainer, const Maps& maps, std::uint8_t* memory
     if (rows_in_flash_)
       rows_ = {static_cast<const std::int8_t*>(mapped), RoundUpTo(kFlashBlockBytes, rows_.stride), 0, nullptr};
   }
-  answers = is_unknown = has_known_ = false;
+  answers = is_enough = is_unknown = has_known_ = false;
   num_right_ = kNone;
   num_labels = num_classes() + (rejects() ? 1 : 0);
   threshold_ = kNoThreshold;
@@ -173,7 +173,8 @@ Status ClosedForm::Solve(const float** leave_one_out) {
   Status status = CheckLabels();
   if (status != Status::kOk) return status;
   t.ForgetHead();
-  t.has_original_prototypes_ = has_known_ = false;
+  t.ForgetOriginals();
+  has_known_ = false;
   if (averages() && !t.original_weights_) {  // first, so that the leave-one-out scores are the adapted weights'
     status = t.BindWeights(true) ? SolveWith(Solution::kOriginal) : Status::kModelFailed;
     if (!t.BindWeights(false)) status = Status::kModelFailed;

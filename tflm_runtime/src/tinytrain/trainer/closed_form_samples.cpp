@@ -51,6 +51,7 @@ void ClosedForm::CountRight(const RidgeTask& task, const float* leave_one_out) {
     for (std::int32_t k = 1; k < task.num_targets; ++k) best = leave_one_out[k] > leave_one_out[best] ? k : best;
     num_right_ += best == task.Label(i) ? 1 : 0;
   }
+  is_enough = num_right_ == rows_.count;
 }
 
 // The prototypes are means of the rows' last parts; zeros without samples.

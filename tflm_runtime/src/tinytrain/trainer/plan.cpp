@@ -15,7 +15,7 @@ bool Trainer::ForgetPlan() {
   tinytrain::ForgetPlan(*exported_, buffers_);
   CutBuffers();
   ForgetHead();
-  has_original_prototypes_ = false;
+  ForgetOriginals();
   original_weights_ = true;
   return true;
 }
@@ -36,8 +36,9 @@ Status Trainer::Score(const float** scores) {
     if (!IsOfClass(s)) continue;
     ++count;
     const std::int8_t* outputs[kMaxOutputs] = {};
-    status = HeadGradient(s, view, false, outputs, &loss);
-    if (status == Status::kOk) BackwardFisher(*tables_, buffers_, StoredSample(s, view), outputs, fisher);
+    const std::int8_t* const features = StoredSample(s, view);
+    status = HeadGradient(s, features, false, outputs, &loss);
+    if (status == Status::kOk) BackwardFisher(*tables_, buffers_, features, outputs, fisher);
   }
   if (status != Status::kOk) return status;
   const float mean = 1.0f / static_cast<float>(2 * count);

@@ -68,6 +68,7 @@ const std::int8_t* Trainer::MakeView(const std::int8_t* image, const View& view)
 }
 
 bool Trainer::RunFrozen(const std::int8_t* image, std::int8_t* features) {
+  if (kMayLeaveOut) has_late_embeddings_ = false;  // they lie in the scratch
   if (model_.run_frozen != nullptr) return model_.run_frozen(model_.context, image, features);
   std::memcpy(features, image, static_cast<std::size_t>(buffers_.feature_elements));
   return true;
@@ -83,11 +84,13 @@ Status Trainer::AddSample(const std::int8_t* image, std::int32_t label) {
     if (status != Status::kOk) return status;
   }
   buffers_.labels[num_samples_++] = static_cast<std::uint8_t>(label);
+  originals_are_current_ = false;
   return Status::kOk;
 }
 
 void Trainer::ClearSamples() {
   num_samples_ = 0;
+  originals_are_current_ = false;
   must_select_ = HasCandidates();
 }
 

@@ -16,6 +16,7 @@ struct Port;
 
 struct SecondHead {
   bool answers;              // whether Predict asks it: false once weights or samples' prototypes have changed without `update`
+  bool is_enough;            // whether the last `update` got every sample right that was left out of its solution
   std::int32_t num_records;  // that it has in a delta while it answers, and their bytes
   std::size_t record_bytes;
   std::int32_t slot_records;  // further ones in a slot of flash, and their bytes

@@ -58,23 +58,24 @@ Status Trainer::Init(const Tables& tables, const TrainingSettings& settings, con
   const bool in_flash = sample_flash != nullptr;
   const Room room = {WholeUnits(arena_bytes), model.scratch == nullptr ? 0 : WholeUnits(model.scratch_bytes)};
   if (model.scratch != nullptr && room.scratch_bytes == 0) return Status::kArenaTooSmall;
-  if (!room.Holds(MeasureParts(WithoutPlan(tables), settings, in_flash))) return Status::kArenaTooSmall;
+  const Tables without = WithoutPlan(tables);
+  if (!room.Holds(MeasureParts(without, settings, in_flash))) return Status::kArenaTooSmall;
   if (in_flash) status = CheckFlash(*sample_flash, FlashSamplesBytes(tables, settings));
   if (status != Status::kOk) return status;
   const std::int32_t image_elements = tables.image_height * tables.image_width * tables.image_channels;
   if (model.run_frozen == nullptr && image_elements != NumElements(tables.tensors[0])) return Status::kInvalidTables;
   if (model.run_trainable == nullptr || model.bind == nullptr) return Status::kModelFailed;
 
-  exported_ = tables_ = &tables;
+  exported_ = &tables;
   settings_ = settings;
   model_ = model;
   room_ = room;
   arena_ = arena;
   sample_flash_ = in_flash ? *sample_flash : Flash{};
   buffers_.second_head = nullptr;
-  const Tables without = WithoutPlan(tables);
-  if (HasCandidates()) tables_ = &without;
+  tables_ = &without;
   CutBuffers();
+  tables_ = &tables;
   if (HasCandidates()) {
     tinytrain::ForgetPlan(tables, buffers_);
     tables_ = PlanTables(buffers_);
@@ -109,26 +110,39 @@ bool Trainer::BindWeights(bool original) {
 // The scratch belongs to the trainer until the next run of the frozen part. Call it before writing there.
 bool Trainer::ClaimScratch() { return model_.open_trainable == nullptr || model_.open_trainable(model_.context); }
 
-// Real values of the head's input; `outputs` are run_trainable's.
+// The head's input, int8; nullptr: the model failed.
+const std::int8_t* Trainer::RunTrainable(const std::int8_t* features, const std::int8_t** outputs) {
+  return model_.run_trainable(model_.context, features, outputs) ? outputs[tables_->head_output] : nullptr;
+}
+
+// Real values of the head's input.
 Status Trainer::Embed(const std::int8_t* features, float* embedding, const std::int8_t** outputs) {
-  if (!model_.run_trainable(model_.context, features, outputs)) return Status::kModelFailed;
+  const std::int8_t* const values = RunTrainable(features, outputs);
+  if (values == nullptr) return Status::kModelFailed;
   const Tensor& tensor = tables_->tensors[tables_->num_tensors - 1];
-  Dequantize(embedding, outputs[tables_->head_output], tensor.scale, tensor.zero_point, buffers_.dimension);
+  Dequantize(embedding, values, tensor.scale, tensor.zero_point, buffers_.dimension);
   return Status::kOk;
 }
 
-// p_k = mean of the embeddings of class k, with the bound weights. `embeddings` keeps each embedding, unless it is nullptr.
-Status Trainer::MeanEmbeddings(float* prototypes, std::int8_t* embeddings) {
+// If embeddings are kept.
+void Trainer::KeepEmbedding(std::int32_t sample, const std::int8_t* embedding) {
+  if (buffers_.embeddings == nullptr) return;
+  std::memmove(buffers_.embeddings + sample * buffers_.dimension, embedding, static_cast<std::size_t>(buffers_.dimension));
+}
+
+// p_k = mean of the embeddings of class k with the bound weights, or of the late ones.
+Status Trainer::MeanEmbeddings(float* prototypes) {
   const std::int32_t dimension = buffers_.dimension;
   const Tensor& tensor = tables_->tensors[tables_->num_tensors - 1];
-  const std::int8_t* outputs[kMaxOutputs] = {};
+  const std::int8_t* outputs[kMaxOutputs];
   for (std::int32_t i = 0; i < settings_.num_classes * dimension; ++i) prototypes[i] = 0.0f;
   for (std::int32_t s = 0; s < num_samples_; ++s) {
     if (!IsOfClass(s)) continue;
-    if (!model_.run_trainable(model_.context, StoredSample(s, 0), outputs)) return Status::kModelFailed;
-    const std::int8_t* embedding = outputs[tables_->head_output];
+    const std::int8_t* const embedding =
+        kMayLeaveOut && has_late_embeddings_ ? buffers_.embeddings + s * dimension : RunTrainable(StoredSample(s, 0), outputs);
+    if (embedding == nullptr) return Status::kModelFailed;
     AddEmbedding(prototypes + buffers_.labels[s] * dimension, embedding, tensor.zero_point, dimension);
-    if (embeddings != nullptr) std::memcpy(embeddings + s * dimension, embedding, static_cast<std::size_t>(dimension));
+    if (prototypes == buffers_.prototypes) KeepEmbedding(s, embedding);
   }
   for (std::int32_t k = 0; k < settings_.num_classes; ++k) {
     MeanOfSums(prototypes + k * dimension, tensor.scale, buffers_.counts[k], dimension);
@@ -136,34 +150,42 @@ Status Trainer::MeanEmbeddings(float* prototypes, std::int8_t* embeddings) {
   return Status::kOk;
 }
 
-// Neither the prototypes nor the second head are those of the present weights any more.
+// Neither the prototypes nor the second head are those of the present weights any more, and no embeddings are kept.
 void Trainer::ForgetHead() {
   has_prototypes_ = false;
+  if (kMayLeaveOut) has_late_embeddings_ = false;
   if (buffers_.second_head != nullptr) buffers_.second_head->answers = buffers_.second_head->is_unknown = false;
 }
 
+void Trainer::ForgetOriginals() { has_original_prototypes_ = originals_are_current_ = false; }
+
+// Prototypes of the original weights are those of the same samples, and need no run of their own later.
 Status Trainer::UpdateAdaptedPrototypes() {
   if (!ClaimScratch()) return Status::kModelFailed;
   Status status = CheckSamples();
   if (status != Status::kOk || tables_->head != Head::kPrototypes) return status;
+  status = MeanEmbeddings(buffers_.prototypes);
   ForgetHead();
-  status = MeanEmbeddings(buffers_.prototypes, buffers_.embeddings);
   has_prototypes_ = status == Status::kOk;
+  if (!original_weights_ || buffers_.original_prototypes == nullptr) return status;
+  const auto num_values = static_cast<std::size_t>(settings_.num_classes * buffers_.dimension);
+  std::memcpy(buffers_.original_prototypes, buffers_.prototypes, num_values * sizeof(float));
+  has_original_prototypes_ = originals_are_current_ = has_prototypes_;
   return status;
 }
 
 Status Trainer::UpdateOriginalPrototypes() {
-  has_original_prototypes_ = false;
-  Status status = BindWeights(true) ? MeanEmbeddings(buffers_.original_prototypes, nullptr) : Status::kModelFailed;
+  Status status = BindWeights(true) ? MeanEmbeddings(buffers_.original_prototypes) : Status::kModelFailed;
   if (!BindWeights(false)) status = Status::kModelFailed;
-  has_original_prototypes_ = status == Status::kOk;
+  has_original_prototypes_ = originals_are_current_ = status == Status::kOk;
   return status;
 }
 
 Status Trainer::UpdatePrototypes() {
   if (buffers_.second_head != nullptr) return buffers_.second_head->update(buffers_.second_head);
+  if (kMayLeaveOut) has_late_embeddings_ = false;
   const Status status = UpdateAdaptedPrototypes();
-  if (status != Status::kOk || buffers_.original_prototypes == nullptr) return status;
+  if (status != Status::kOk || buffers_.original_prototypes == nullptr || originals_are_current_) return status;
   return UpdateOriginalPrototypes();
 }
 
@@ -188,28 +210,21 @@ float Trainer::PrototypeLoss(std::int32_t sample, const std::int8_t* const* outp
   return loss;
 }
 
-// Adds one sample's loss, and writes its gradient with respect to the head's input into the last tensor's gradient.
-Status Trainer::HeadGradient(std::int32_t sample, std::int32_t view, bool leaves_out, const std::int8_t** outputs,
+// One sample's loss, of a view's features; writes its gradient with respect to the head's input into the last tensor's
+// gradient.
+Status Trainer::HeadGradient(std::int32_t sample, const std::int8_t* features, bool leaves_out, const std::int8_t** outputs,
                              float* loss) {
   const bool has_prototypes = tables_->head == Head::kPrototypes;
-  const Status status = Embed(StoredSample(sample, view), has_prototypes ? buffers_.embedding : buffers_.logits, outputs);
+  const Status status = Embed(features, has_prototypes ? buffers_.embedding : buffers_.logits, outputs);
   if (status != Status::kOk) return status;
   float* d_head = GradientOf(*tables_, buffers_, tables_->num_tensors - 1);
   if (has_prototypes) {
-    *loss += PrototypeLoss(sample, outputs, leaves_out, d_head);
+    *loss = PrototypeLoss(sample, outputs, leaves_out, d_head);
   } else {
-    *loss += SoftmaxCrossEntropy(buffers_.logits, buffers_.labels[sample], settings_.num_classes);
+    *loss = SoftmaxCrossEntropy(buffers_.logits, buffers_.labels[sample], settings_.num_classes);
     std::memcpy(d_head, buffers_.logits, static_cast<std::size_t>(buffers_.dimension) * sizeof(float));
   }
   return Status::kOk;
-}
-
-// Adds one sample's loss and weight gradients.
-Status Trainer::SampleGradient(std::int32_t sample, std::int32_t view, float* loss) {
-  const std::int8_t* outputs[kMaxOutputs] = {};
-  const Status status = HeadGradient(sample, view, settings_.leave_one_out, outputs, loss);
-  if (status == Status::kOk) Backward(*tables_, buffers_, StoredSample(sample, view), outputs);
-  return status;
 }
 
 void Trainer::ForgetGradients() { std::memset(buffers_.weight_gradients, 0, buffers_.num_weights * sizeof(float)); }
@@ -217,6 +232,7 @@ void Trainer::ForgetGradients() { std::memset(buffers_.weight_gradients, 0, buff
 // Every sample's loss and gradients. kAccumulated leaves the mean of the gradients, kImmediate takes a step by each.
 Status Trainer::RunSamples(Updates updates, float* loss) {
   if (tables_->num_trained == 0) return Status::kNotSelected;
+  const std::int8_t* outputs[kMaxOutputs];
   Status status = UpdateAdaptedPrototypes();
   if (status != Status::kOk) return status;
   const std::int32_t view = tables_->num_views > 0 ? 1 + iteration_ % tables_->num_views : 0;
@@ -225,8 +241,14 @@ Status Trainer::RunSamples(Updates updates, float* loss) {
   for (std::int32_t s = 0; s < num_samples_; ++s) {
     if (!IsOfClass(s)) continue;
     if (count++ == 0 || updates == Updates::kImmediate) ForgetGradients();
-    status = SampleGradient(s, view, &sum);
+    float own = 0.0f;
+    const std::int8_t* const features = StoredSample(s, view);
+    status = HeadGradient(s, features, settings_.leave_one_out, outputs, &own);
     if (status != Status::kOk) return status;
+    sum += own;
+    if (kMayLeaveOut) KeepEmbedding(s, outputs[tables_->head_output]);  // that of the prototypes is not read again
+    if (kMayLeaveOut && own < settings_.skip_loss) continue;
+    Backward(*tables_, buffers_, features, outputs);
     if (updates == Updates::kAccumulated) continue;
     FinishWeightGradients(*tables_, buffers_, 1);
     UpdateWeights();
@@ -249,11 +271,17 @@ Status Trainer::Step(float* loss) {
   const Status status = RunSamples(settings_.updates, loss);
   if (status != Status::kOk) return status;
   if (settings_.updates == Updates::kAccumulated) UpdateWeights();
+  has_late_embeddings_ = kMayLeaveOut && settings_.late_prototypes && !original_weights_;
   ++iteration_;
   return Status::kOk;
 }
 
 Status Trainer::Train(Progress progress, void* progress_context) {
+  SecondHead* const head = buffers_.second_head;
+  if (kMayLeaveOut && settings_.only_if_needed && head != nullptr) {
+    const Status solved = head->update(head);
+    if (solved != Status::kOk || head->is_enough) return solved;
+  }
   const Status selected = must_select_ ? Select(Budget{}) : Status::kOk;
   if (selected != Status::kOk) return selected;
   for (std::int32_t i = 0; i < settings_.iterations; ++i) {
@@ -261,6 +289,7 @@ Status Trainer::Train(Progress progress, void* progress_context) {
     const Status status = Step(&loss);
     if (status != Status::kOk) return status;
     if (progress != nullptr && !progress(progress_context, iteration_ - 1, loss)) break;
+    if (kMayLeaveOut && loss < settings_.stop_loss) break;
   }
   return UpdatePrototypes();
 }
@@ -273,7 +302,7 @@ bool Trainer::CanPredict() const {
 // Logits of the features in Buffers::features, with the bound weights.
 Status Trainer::Logits(const float* prototypes, float* logits) {
   const bool has_prototypes = tables_->head == Head::kPrototypes;
-  const std::int8_t* outputs[kMaxOutputs] = {};
+  const std::int8_t* outputs[kMaxOutputs];
   const Status status = Embed(buffers_.features, has_prototypes ? buffers_.embedding : logits, outputs);
   if (status != Status::kOk || !has_prototypes) return status;
   CosineLogits(logits, buffers_.embedding, prototypes, settings_.logit_scale, settings_.num_classes, buffers_.dimension);
@@ -311,7 +340,7 @@ void Trainer::Revert() {
   iteration_ = 0;
   optimizer_step_ = 0;
   ForgetHead();
-  has_original_prototypes_ = false;
+  ForgetOriginals();
   original_weights_ = true;
   must_select_ = HasCandidates();
 }
