@@ -68,7 +68,12 @@ def _macs(op: Operator) -> int:
         return math.prod(op.output) * op.taps
     if op.kind == "CONV_2D":
         return math.prod(op.output) * op.taps * op.input[-1]
-    return math.prod(op.output) * math.prod(op.input) if op.kind == "FULLY_CONNECTED" else 0
+    return _dense_macs(op) if op.kind == "FULLY_CONNECTED" else 0
+
+
+def _dense_macs(op: Operator) -> int:
+    """Of each vector along the last axis; a vector alone is the commonest case."""
+    return math.prod(op.input) * op.output[-1]
 
 
 def _counts(op: Operator) -> tuple[str, tuple[int, ...]]:
@@ -79,7 +84,7 @@ def _counts(op: Operator) -> tuple[str, tuple[int, ...]]:
     if op.kind == "DEPTHWISE_CONV_2D":
         return _depthwise(op, outputs)
     if op.kind == "FULLY_CONNECTED":
-        return op.kind, (outputs, inputs * outputs)
+        return op.kind, (outputs, _dense_macs(op))
     return op.kind, (1, max(inputs, outputs))
 
 

@@ -34,7 +34,8 @@ def check_fit(model: keras.Model, other_callbacks: list[keras.callbacks.Callback
         names = getattr(model, f"{side}_names", None) or [tensor.name for tensor in tensors]
         if len(names) > 1:
             raise ValueError(
-                f"TinyTrainCallback needs a model with one {side}. Received '{model.name}' with {len(names)}: {names}"
+                f"TinyTrainCallback needs a model with one {side}. Received '{model.name}' with {len(names)}: {names}. Fit a part of it, "
+                f"which shares its layers: keras.Model({'model.input, one of model.outputs' if side == 'output' else 'inputs, outputs'})."
             )
     refused = [getattr(package.callbacks, "SwapEMAWeights", ())]  # pairs the optimizer's averages with all weights of the model
     refused += [package.callbacks.BackupAndRestore] * is_keras2(model)  # restores into an optimizer of all weights

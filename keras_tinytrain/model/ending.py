@@ -21,12 +21,24 @@ def num_outputs(model: keras.Model) -> int:
         )
     shape = tuple(outputs[0].shape[1:])
     if len(shape) != 1:
+        if len(shape) > 1 and shape == tuple(model.inputs[0].shape[1:]) and (code := _narrowest(model)) is not None:
+            tensor = _as_vector(f"model.get_layer('{code.layer.name}').output", tuple(code.output.shape[1:]))
+            raise ValueError(
+                f"Model '{model.name}' gives back the shape of its input, {shape}, as an autoencoder does; expected one vector for each "
+                f"sample. Pass its encoder: keras.Model(model.input, {tensor})."
+            )
         what = "a sequence" if len(shape) == 2 else "a map" if len(shape) > 2 else "a number"
         raise ValueError(
             f"The output of model '{model.name}' is {what} of shape {shape}; expected one vector for each sample: build the network "
             f"with pooling='avg', or add a layer: keras.Model(model.input, {_as_vector('model.output', shape)})."
         )
     return shape[0]
+
+
+def _narrowest(model: keras.Model) -> Node | None:
+    """The first layer with the fewest values, more than one channel among them: one number a sample is no embedding."""
+    wide = [node for node in walk(flatten(model)) if node.inputs and (node.output.shape[-1] or 0) > 1]
+    return min(wide, key=lambda node: math.prod(size or 1 for size in node.output.shape[1:]), default=None)
 
 
 def ending(model: keras.Model) -> str:

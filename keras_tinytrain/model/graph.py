@@ -46,7 +46,8 @@ def require_functional(model: keras.Model) -> keras.Model:
     if not is_functional(model):
         raise ValueError(
             f"Expected a Functional or Sequential keras.Model. Received: {type(model).__name__} '{model.name}', a "
-            "subclassed model whose layers cannot be seen. Rebuild it with keras.Model(inputs, outputs)."
+            "subclassed model whose layers cannot be seen. Rebuild it of its layers: x = keras.Input(shape); keras.Model(x, "
+            "model.call(x)), where call needs nothing but layers and operations of Keras."
         )
     return model
 

@@ -4,7 +4,8 @@ import pytest
 
 from keras_tinytrain.backbones import GestureNet, NanoNet
 from keras_tinytrain.backbones.names import find_backbone
-from keras_tinytrain.choose.forward_work import Work, forward_work, operator_work
+from keras_tinytrain.choose.arena import MicroGraph
+from keras_tinytrain.choose.forward_work import Work, forward_work, graph_macs, operator_work
 from keras_tinytrain.choose.kernels import Operator
 from keras_tinytrain.choose.table_graph import table_graph
 from keras_tinytrain.model.layers import layer_table
@@ -31,6 +32,15 @@ def test_passes_are_within_a_tenth_of_those_measured(network):
     parts = table_graph(table, 0, cut + 1), table_graph(table, cut, len(table), frozenset({first_trained}))
     for part, millions in zip(parts, measured):
         assert forward_work(part, "cmsis-nn").instructions == pytest.approx(1e6 * millions, rel=0.1)
+
+
+def test_dense_along_an_axis_multiplies_by_that_axis_alone():
+    vector = Operator("FULLY_CONNECTED", (16,), (64,), (1, 1), (1, 1), (0, 0))
+    of_a_map = vector._replace(input=(8, 8, 16), output=(8, 8, 64))
+    graphs = [MicroGraph((), ((0, operator),), 0) for operator in (vector, of_a_map)]
+    assert list(map(graph_macs, graphs)) == [16 * 64, 8 * 8 * 16 * 64]
+    once, often = (operator_work(operator, "cmsis-nn").instructions for operator in (vector, of_a_map))
+    assert often == pytest.approx(64 * once, rel=0.05)
 
 
 def test_larger_operators_take_more():

@@ -125,8 +125,22 @@ def test_subclassed_model_is_named():
         def call(self, x):
             return x
 
-    with pytest.raises(ValueError, match="Own 'net', a subclassed model.*Rebuild it with keras.Model"):
+    with pytest.raises(ValueError, match=r"Own 'net', a subclassed model.*keras.Model\(x, model.call\(x\)\)"):
         walk(Own(name="net"))
+
+
+def test_advice_for_a_subclassed_model_works():
+    class Own(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.dense = layers.Dense(3)
+
+        def call(self, x):
+            return self.dense(x)
+
+    model, x = Own(), keras.Input((4,))
+    rebuilt = keras.Model(x, model.call(x))
+    assert [node.layer for node in walk(rebuilt)][-1] is model.dense
 
 
 def test_unknown_layer_is_named():

@@ -99,6 +99,18 @@ def test_output_that_does_not_suit_the_task_is_refused(model, num_classes, head,
         head_kind(model, num_classes, head)
 
 
+def test_encoder_of_an_autoencoder_is_named_and_is_taken():
+    image = keras.Input((8, 8, 1))
+    x = layers.Conv2D(2, 3, strides=4, padding="same", name="narrow")(image)
+    model = keras.Model(image, layers.UpSampling2D(4)(layers.Conv2D(1, 1, name="wide")(layers.UpSampling2D(1)(x))), name="net")
+    with pytest.raises(
+        ValueError, match=r"gives back the shape of its input, \(8, 8, 1\).*Pass its encoder: (.*)\."
+    ) as refused:
+        head_kind(model, 3)
+    code = str(refused.value).split("Pass its encoder: ")[1].rstrip(".")
+    assert head_kind(eval(code, {"keras": keras, "model": model}), 3) == "prototypes"
+
+
 def test_model_of_two_outputs_is_refused():
     x = keras.Input((4,))
     with pytest.raises(ValueError, match="has 2 outputs"):
