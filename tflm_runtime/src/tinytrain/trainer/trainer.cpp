@@ -168,7 +168,7 @@ Status Trainer::UpdateAdaptedPrototypes() {
   ForgetHead();
   has_prototypes_ = status == Status::kOk;
   if (!original_weights_ || buffers_.original_prototypes == nullptr) return status;
-  const auto num_values = static_cast<std::size_t>(settings_.num_classes * buffers_.dimension);
+  const auto num_values = static_cast<std::size_t>(settings_.num_classes) * static_cast<std::size_t>(buffers_.dimension);
   std::memcpy(buffers_.original_prototypes, buffers_.prototypes, num_values * sizeof(float));
   has_original_prototypes_ = originals_are_current_ = has_prototypes_;
   return status;
