@@ -13,7 +13,7 @@ BUNDLE = SimpleNamespace(class_names=("wave", "knock"))
 def test_label_is_a_number_or_a_name_of_the_bundle(label, bundle, number, capsys):
     taught = []
     board = SimpleNamespace(status=lambda: {"records": 1}, teach_recorded=lambda label: taught.append(label) or len(taught))
-    device._record(board, SimpleNamespace(action="teach", label=label), bundle)
+    device._record(board, SimpleNamespace(action="teach", unknown=False, label=label), bundle)
     assert taught == [number] and capsys.readouterr().out == "1 samples\n"
 
 
@@ -21,4 +21,4 @@ def test_label_is_a_number_or_a_name_of_the_bundle(label, bundle, number, capsys
 def test_label_that_is_no_class_says_which_are(bundle, known):
     board = SimpleNamespace(status=lambda: {"records": 1})
     with pytest.raises(ValueError, match=f"--label expects the number of a class, .*{known}. Received: clap"):
-        device._record(board, SimpleNamespace(action="teach", label="clap"), bundle)
+        device._record(board, SimpleNamespace(action="teach", unknown=False, label="clap"), bundle)
