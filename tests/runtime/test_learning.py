@@ -298,11 +298,11 @@ def test_training_and_arena_are_the_same_after_predictions(setup):
 
 
 def test_a_model_that_fails_leaves_the_adapted_weights_bound(setup):
-    calls = []
+    calls, failing = [], []
 
     def fails_later(features):
         calls.append(features)
-        if len(calls) == 8:  # six embeddings, then those of the original weights
+        if len(calls) in failing:
             raise KeyError("from the model")
         return setup.net.run_trainable(features)
 
@@ -310,8 +310,13 @@ def test_a_model_that_fails_leaves_the_adapted_weights_bound(setup):
     trainer = _runtime.Trainer(
         setup.tables, fails_later, setup.net.run_frozen, setup.net.bind, settings={"average": 0.5}, owner=setup.library
     )
-    for image, label in zip(setup.images, setup.labels):
-        trainer.add_sample(image, label)
+    for _ in range(2):
+        for image, label in zip(setup.images, setup.labels):
+            trainer.add_sample(image, label)
+        if not failing:  # train, and teach the same anew: the original prototypes of the samples are no longer known
+            trainer.step()
+            trainer.clear_samples()
+            failing.append(len(calls) + 8)  # six embeddings, then those of the original weights
     with pytest.raises(KeyError, match="from the model"):
         trainer.update_prototypes()
     assert all(np.shares_memory(array, trainer.arena) for array in setup.net.bound.values())
