@@ -69,8 +69,8 @@ def settings_arguments(parser: argparse.ArgumentParser, board_text: str, *, unsa
     device_arguments(parser, unsaid=unsaid)
     view_argument(parser)
     text = (
-        "with --head ridge: answer 'unknown' to a sample of no class, of which this fraction may be taken for one, such as 0.05; with "
-        f"one class or two, the fraction of known samples that may be refused ({unsaid or 'answer a class always'})"
+        "with --head ridge: answer 'unknown' to samples of no class. This fraction of them, such as 0.05, may still get a class. With "
+        f"one class or two it is the fraction of known samples that may be refused ({unsaid or 'answer a class always'})"
     )
     parser.add_argument("--reject-unknown", type=float, metavar="RATE", help=text)
     parser.set_defaults(features=None, optimizer=None, trained_weights=None, view=None)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from keras_tinytrain.export.settings import FLAGS
 
-# Of `export`, of which other commands speak too; a command's own options are known by its arguments.
+# Options of `export`, which errors of other commands name too. A command's own options are known by its arguments.
 _OF_EXPORT = {
     **FLAGS,
     "overwrite": "--overwrite",

@@ -38,7 +38,7 @@ std::int32_t* ClosedForm::Scales(Solution solution) const {
   return static_cast<std::int32_t*>(scales);
 }
 
-// A solution is written to its place in RAM. One for flash is first written behind the equations.
+// Where a solution is written: its place in RAM; or, on its way to flash, the scratch behind the equations.
 RidgeSpace ClosedForm::Space(Solution solution) const {
   std::uint8_t* place = nullptr;
   if (in_flash_) {

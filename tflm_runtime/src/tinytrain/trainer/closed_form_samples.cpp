@@ -95,7 +95,7 @@ std::uint32_t ClosedForm::PlaceCrc(std::int32_t place) const {
   return Crc32(trainer_->sample_flash_.data + static_cast<std::size_t>(place) * bytes, bytes);
 }
 
-// Whether a sample can be added there: what lies on a page that begins before it is erased.
+// Whether a sample can be added there: its bytes before the next page begins must be erased already.
 bool ClosedForm::IsWritable(std::int32_t place) const {
   const Flash& flash = trainer_->sample_flash_;
   const std::size_t bytes = PlaceBytes(*trainer_->tables_, FlashSampleBytes(*trainer_->tables_));
