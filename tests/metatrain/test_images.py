@@ -85,7 +85,7 @@ def test_half_of_what_training_changed_is_written_by_default(files):
 def test_a_share_is_above_0_and_up_to_1(mix, capsys):
     with pytest.raises(SystemExit):
         arguments("--out", "w.npz", "--mix", mix)
-    assert "--mix" in capsys.readouterr().err
+    assert f"--mix: expects a number above 0 and up to 1. Received: {mix}" in capsys.readouterr().err
 
 
 def test_command_wants_domains(tmp_path):
