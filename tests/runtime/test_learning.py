@@ -57,18 +57,11 @@ def test_gradients_leave_the_sample_out(which, request):
 @pytest.mark.parametrize("updates", ["accumulated", "immediate"])
 @pytest.mark.parametrize("leave_one_out", [False, True])
 def test_a_whole_training_equals_float64(which, optimizer, learning_rate, updates, leave_one_out, request):
-    """Losses to 1e-5, masters to 1e-5 of their largest move, int8 weights to the bit, after four iterations."""
     setup = request.getfixturevalue(which)
     settings = {"optimizer": optimizer, "learning_rate": learning_rate, "updates": updates, "leave_one_out": leave_one_out}
     trainer = trainer_with(setup, LABELS, **settings)
     reference = Reference(setup.net, setup.images, LABELS, **settings)
-    before = reference.masters
-    for _ in range(4):
-        assert trainer.step() == pytest.approx(reference.step(), rel=1e-5)
-    moved = np.abs(reference.masters - before).max()
-    assert moved > 0.01
-    np.testing.assert_allclose(all_of(trainer, "masters"), reference.masters, rtol=1e-6, atol=1e-5 * moved)
-    np.testing.assert_array_equal(trained_int8(setup.net, trainer), reference.rounded())
+    assert_same_steps(trainer, reference, setup.net)
     assert trainer.iteration == 4
 
 
@@ -164,6 +157,17 @@ def test_stochastic_rounding_stays_in_range():
     move = lambda q, change, limit=127: int(_runtime.add_stochastically(q, change, 1.0, 0.5, limit))
     assert [move(127, 5.0), move(-127, -5.0), move(0, 1e30), move(0, -1e30)] == [127, -127, 127, -127]
     assert [move(2**30, 1e30, 2**30), move(-(2**30), -1e30, 2**30), move(5, np.nan)] == [2**30, -(2**30), -127]
+
+
+def assert_same_steps(trainer, reference, net):
+    """Losses to 1e-5, masters to 1e-5 of their largest move, int8 weights to the bit, after four iterations."""
+    before = reference.masters
+    for _ in range(4):
+        assert trainer.step() == pytest.approx(reference.step(), rel=1e-5)
+    moved = np.abs(reference.masters - before).max()
+    assert moved > 0.01
+    np.testing.assert_allclose(all_of(trainer, "masters"), reference.masters, rtol=1e-6, atol=1e-5 * moved)
+    np.testing.assert_array_equal(trained_int8(net, trainer), reference.rounded())
 
 
 def trained_int8(net, trainer):
