@@ -12,6 +12,7 @@ with contextlib.suppress(ImportError):  # tflite-runtime must be imported before
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import hypothesis
+import keras
 import pytest
 
 import keras_tinytrain
@@ -53,6 +54,12 @@ SLOW = (
     "runtime/test_tidy.py",
     "trust",
 )
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup():
+    """The same weights, dropout and shuffles in every run: before the fixtures, those of a module too."""
+    keras.utils.set_random_seed(0)
 
 
 def _map_package(name):

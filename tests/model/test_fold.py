@@ -206,14 +206,20 @@ APPLICATIONS = [
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "num_blocks", "num_left", "options"), APPLICATIONS)
 def test_networks_of_keras_applications_are_folded(float64, name, num_blocks, num_left, options):
-    """In float64, so that what is left of the difference is the fold's and not fifty layers of float32."""
+    """In float64, so that what is left of the difference is the fold's and not fifty layers of float32.
+
+    Four images leave variances near 0 in the last blocks, and dividing by them turns the last digit into 1e-9 of the output.
+    """
     build = getattr(keras.applications, name)
     model = build(weights=None, input_shape=(32, 32, 3), include_top=False, **options)
     for layer in model.layers:
         layer.momentum = 0.0  # one training pass sets the statistics, so that activations stay in range
     model(np.random.default_rng(0).uniform(0, 255, (4, 32, 32, 3)), training=True)
+    for layer in model.layers:
+        if isinstance(layer, layers.BatchNormalization):
+            layer.moving_variance.assign(layer.moving_variance + 0.1)
     folded = fold_batch_norm(model)
-    assert_same_outputs(model, folded, tolerance=1e-9)
+    assert_same_outputs(model, folded, tolerance=1e-12)
     assert len(norm_names(folded)) == num_left
     table = layer_table(folded)
     assert len({row.block for row in table if row.has_channels}) == num_blocks
