@@ -19,6 +19,7 @@ _SCALE = 4.0  # of the cosines that the logits start as; 10 did worse on digits,
 _KNOWS = 0.5  # of the loss of a head of zeros: a head whose loss is lower than this has been trained
 _COMMON = 16.0  # times as long as what differs between samples is the part that they share, at most
 _TELLS = 0.999  # of the loss when each unit has another class: a loss that is lower tells which class is whose
+_FOLDS = 5  # in which samples are left out of the class means
 _RESHAPES = (keras.layers.Flatten, keras.layers.Reshape)
 
 
@@ -26,9 +27,12 @@ def class_mean_weights(model: keras.Model, head: str, x: np.ndarray, y: Any, los
     """Weights of the layer `head` by which it compares a sample with the class means; None where the head stays as it is.
 
     u_n = (f_n - mean f) / |f_n - mean f| for features f, the head's input; p_c = the mean of u over class c, of length 1;
-    logit_c = _SCALE * p_c . (f - mean f) / mean_n |f'_n - mean f|, and 0 for a class without a sample. f' is f as dropout before
-    the head leaves it in training, so that its noise stays small beside the logits. A single unit gets p_1 - p_0. It stays as it is where its loss shows that it was trained before, where labels are no classes, where all samples
-    are of one class, or where the loss is the same whichever unit a class has, as that of an embedding.
+    logit_c = _SCALE * p_c . (f - mean f) / mean_n |f'_n - mean f|, and 0 for a class without a sample; without a bias p_c is
+    orthogonal to mean f. f' is f as dropout before
+    the head leaves it in training, so that its noise stays small beside the logits. A single unit gets p_1 - p_0. It stays as it
+    is where it was trained before: its loss is half of a head's of zeros, or lower than that of class means on samples that were
+    left out of them; where labels are no classes, where all samples are of one class, or where the loss is the same whichever unit
+    a class has, as that of an embedding.
 
     Args:
         model: with `head` near its end.
@@ -51,18 +55,48 @@ def class_mean_weights(model: keras.Model, head: str, x: np.ndarray, y: Any, los
     if own <= _KNOWS * of_zeros:
         return None
     features = np.asarray(inputs, np.float64).reshape(len(inputs), -1, inputs.shape[-1]).mean(axis=1)
+    rate = _dropout_rate(flat, head)
+
+    def of_samples(some):
+        return _class_means(layer, features[some], classes[some], rate)
+
+    start = of_samples(np.arange(len(classes)))
+    others = [np.roll(weight, 1, axis=-1) if num_units > 1 else -weight for weight in start]  # each unit has another class
+    right, wrong = (_loss_with(ending, layer, weights, inputs, loss) for weights in (start, others))
+    if right >= _TELLS * wrong:
+        return None
+    folds = _folds(classes)
+    left_out = sum(_loss_with(ending, layer, of_samples(kept), inputs, loss, some) for kept, some in folds)
+    own = sum(_loss_with(ending, layer, None, inputs, loss, some) for _, some in folds)
+    return start if left_out < own or not folds else None
+
+
+def _class_means(layer, features, classes, rate):
+    """Weights of `layer` by features (N, D) of samples of `classes` (N,)."""
+    num_units = layer.kernel.shape[-1]
     centre = features.mean(axis=0)
     lengths = np.linalg.norm(features - centre, axis=1, keepdims=True)
     units = (features - centre) / np.maximum(lengths, 1e-12)
     directions = np.stack([_unit(units[classes == number].sum(axis=0)) for number in range(max(2, num_units))], axis=1)
     if num_units == 1:
         directions = directions[:, 1:] - directions[:, :1]
-    kernel = _SCALE / _mean_length(features, centre, _dropout_rate(flat, head)) * directions
+    if not layer.use_bias:  # which would take the centre's share: what all samples have in common tells no class
+        common = _unit(centre)[:, None]
+        directions = directions - common @ (common.T @ directions)
+    kernel = _SCALE / _mean_length(features, centre, rate) * directions
     weights = [kernel.reshape(layer.kernel.shape), -centre @ kernel]
-    start = [weight.astype(np.float32) for weight in weights[: 2 if layer.use_bias else 1]]
-    others = [np.roll(weight, 1, axis=-1) if num_units > 1 else -weight for weight in start]  # each unit has another class
-    right, wrong = (_loss_with(ending, layer, weights, inputs, loss) for weights in (start, others))
-    return start if right < _TELLS * wrong else None
+    return [weight.astype(np.float32) for weight in weights[: 2 if layer.use_bias else 1]]
+
+
+def _folds(classes):
+    """[(indices of the samples that are kept, of those left out)]: each sample is left out once, in as many folds as the largest
+    class has samples, _FOLDS at most; the only one of its class never is."""
+    numbers, sizes = np.unique(classes, return_counts=True)
+    fold = np.full(len(classes), -1)
+    for number in numbers[sizes > 1]:
+        (members,) = np.nonzero(classes == number)
+        fold[members] = np.arange(len(members)) % _FOLDS
+    return [(np.nonzero(fold != each)[0], np.nonzero(fold == each)[0]) for each in np.unique(fold[fold >= 0])]
 
 
 def _mean_length(features, centre, rate):
@@ -115,7 +149,9 @@ def class_numbers(y: Any, num_units: int) -> np.ndarray | None:
     return labels.reshape(-1).astype(int)
 
 
-def _loss_with(ending, layer, weights, inputs, loss):
-    """The loss of all samples while `layer` has `weights`; None: its own. `ending` is the model from the head on."""
+def _loss_with(ending, layer, weights, inputs, loss, indices=None):
+    """The loss of samples (None: all) while `layer` has `weights` (None: its own). `ending` is the model from the head on."""
+    chosen = np.arange(len(inputs)) if indices is None else indices
+    parts = [chosen[some] for some in passes(len(chosen))]
     with given_weights(layer, weights):
-        return sum(float(loss(ending(inputs[some], training=False), some)) for some in passes(len(inputs)))
+        return sum(float(loss(ending(inputs[some], training=False), some)) for some in parts)

@@ -112,6 +112,32 @@ def test_trained_head_keeps_its_weights():
     assert weights_for(model, "logits", x, y) is None
 
 
+def test_drifted_head_keeps_its_weights_where_left_out_samples_do_not_gain_by_class_means():
+    """Its loss is more than half of a zero head's; means of a few samples of many features fit these, and no others."""
+    model = headed(layers.Flatten(), layers.Dense(1, activation="sigmoid", name="head"), loss="binary_crossentropy")
+    rng = np.random.default_rng(0)
+    x, head = rng.normal(size=(24, 8, 8, 3)).astype(np.float32), model.get_layer("head")
+    features = keras.Model(model.inputs, model.layers[-2].output)(x).numpy()
+    kernel = 0.1 * rng.normal(size=(features.shape[1], 1))
+    logits = features @ kernel
+    bias = -np.median(logits)
+    y = (logits[:, 0] + bias + rng.normal(size=24) > 0).astype(np.float32)
+    head.set_weights([kernel, np.array([bias])])
+    assert 0.5 * np.log(2) < model.evaluate(x, y, verbose=0) < np.log(2)
+    assert weights_for(model, "head", x, y) is None
+
+
+def test_class_means_without_a_bias_leave_out_what_all_samples_share():
+    ending = layers.Flatten(), layers.Rescaling(1.0, 5.0), layers.Dense(3, use_bias=False, name="head")
+    model = headed(*ending, loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    x, y = samples()
+    (kernel,) = weights_for(model, "head", x, y)
+    shared = keras.Model(model.inputs, model.layers[-2].output)(x).numpy().mean(axis=0)
+    assert np.abs(shared @ kernel).max() < 1e-4 * np.linalg.norm(shared)
+    with given_weights(model.get_layer("head"), [kernel]):
+        assert accuracy(model, x, y) > 0.9
+
+
 def test_fit_starts_from_the_class_means_and_the_delta_from_the_users_head(tmp_path):
     x, y = samples()
     model, tiny = compiled(keras.optimizers.SGD(0.0)), callback(support=(x, y))
@@ -143,7 +169,8 @@ def test_a_quarter_of_the_samples_is_in_memory_at_once():
 
     class_mean_weights(model, "logits", x, y, recorded)
     assert max(sizes) == len(x) // 4 == 4
-    assert sum(sizes) == 4 * len(x)  # with its own weights, zeros, class means, and the means of other classes
+    # with its own weights, zeros, class means, the means of other classes; left out of the means, and with its own weights again
+    assert sum(sizes) == 6 * len(x)
 
 
 def test_weights_are_given_back_after_an_error():
