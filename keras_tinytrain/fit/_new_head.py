@@ -27,12 +27,15 @@ def class_mean_weights(model: keras.Model, head: str, x: np.ndarray, y: Any, los
     """Weights of the layer `head` by which it compares a sample with the class means; None where the head stays as it is.
 
     u_n = (f_n - mean f) / |f_n - mean f| for features f, the head's input; p_c = the mean of u over class c, of length 1;
-    logit_c = _SCALE * p_c . (f - mean f) / mean_n |f'_n - mean f|, and 0 for a class without a sample; without a bias p_c is
-    orthogonal to mean f. f' is f as dropout before
-    the head leaves it in training, so that its noise stays small beside the logits. A single unit gets p_1 - p_0. It stays as it
-    is where it was trained before: its loss is half of a head's of zeros, or lower than that of class means on samples that were
-    left out of them; where labels are no classes, where all samples are of one class, or where the loss is the same whichever unit
-    a class has, as that of an embedding.
+    logit_c = _SCALE * p_c . (f - mean f) / mean_n |f'_n - mean f|, and 0 for a class without a sample. f' is f as dropout before
+    the head leaves it in training, so that its noise stays small beside the logits. Without a bias p_c is made orthogonal to
+    mean f. A single unit gets p_1 - p_0.
+
+    The head stays as it is
+    - where it was trained before: its loss is at most half that of a head of zeros, or no higher than that of class means on
+      samples that were left out of them;
+    - where labels are no classes, or all samples are of one class;
+    - where the loss is the same whichever unit a class has, as that of an embedding.
 
     Args:
         model: with `head` near its end.
