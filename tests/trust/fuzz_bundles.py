@@ -7,14 +7,16 @@ import random
 import re
 import shutil
 
+import keras
 import numpy as np
-from models import images, small_net
+from models import images, small_net, tiny_net
 from trust.mutations import mutations
 
 from keras_tinytrain.export import Bundle, TrainingSettings, export_tflm
 from keras_tinytrain.export.bundle_folder import MANIFEST, manifest_digest
 from keras_tinytrain.export.tflite.verify import verified
 from keras_tinytrain.plan import LayerPlan, Plan
+from keras_tinytrain.run import HostRuntime
 from keras_tinytrain.run._checked_tables import checked_tables
 from keras_tinytrain.run.bundle_runtime import runtime_module
 
@@ -27,6 +29,19 @@ def exported(folder):
     training = TrainingSettings(num_classes=3, max_samples=6, iterations=1)
     plan = Plan((LayerPlan("project", (1, 4)), LayerPlan("logits", (2,))))
     return export_tflm(model, plan, calibration=images(model, 8), out=folder / "good", training=training, views=((1, 0),))
+
+
+def closed_form_learned(folder):
+    """The trainer of a small bundle, after training, whose closed-form head tells samples of no class: its delta has all records."""
+    net = tiny_net()
+    model = keras.Model(net.input, net.get_layer("pool").output)
+    training, plan = TrainingSettings(num_classes=2, max_samples=6, iterations=1), Plan((LayerPlan("b3_conv", (1, 4)),))
+    options = {"head": "ridge", "reject_unknown": 0.1, "training": training}
+    host = HostRuntime(export_tflm(model, plan, calibration=images(model, 8), out=folder / "good", **options))
+    host.add_samples(images(model, 4), np.arange(4) % 2)
+    host.add_unknown(images(model, 2))
+    host.train()
+    return host.trainer
 
 
 def places(value):

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from compiled_tables import CompiledTables
 from models import images, small_net
-from trust.fuzz_bundles import KINDS, exported, fuzz, learned, trainer_of, write
+from trust.fuzz_bundles import KINDS, closed_form_learned, exported, fuzz, learned, trainer_of, write
 from trust.mutations import mutations, with_crc
 from trust.trials import SEED, trials
 
@@ -48,11 +48,21 @@ def test_damaged_bundles_are_refused_or_learn(good, kind, tmp_path, tried):
     tried(f"damaged {kind}, digests repaired", count, refused)
 
 
-def test_damaged_deltas_are_refused_or_loaded_as_they_are(good, tried):
-    """By the C++, with checksums that are right again."""
+@pytest.fixture(scope="module")
+def trainers(good, tmp_path_factory):
+    """{kind of head: a trainer that learned}; the second has a closed-form head that tells samples of no class."""
     tables = checked_tables(good)
     info = _runtime.tables_info(tables.address)
-    trainer = learned(trainer_of(tables, info), info)
+    return {
+        "prototypes": learned(trainer_of(tables, info), info),
+        "ridge": closed_form_learned(tmp_path_factory.mktemp("ridge")),
+    }
+
+
+@pytest.mark.parametrize("head", ["prototypes", "ridge"])
+def test_damaged_deltas_are_refused_or_loaded_as_they_are(trainers, head, tried):
+    """By the C++, with checksums that are right again."""
+    trainer = trainers[head]
     delta, refused, count = trainer.save_delta(), 0, trials(2000)
     for damaged in map(with_crc, mutations(delta, count, SEED)):
         before = trainer.save_delta()
