@@ -6,6 +6,7 @@ import pathlib
 import sys
 import typing
 
+from keras_tinytrain._kinds import check_kinds
 from keras_tinytrain.choose.arena import KERNELS
 
 if sys.version_info >= (3, 11):
@@ -48,6 +49,7 @@ class Board:
     kernels: str = "arduino"
 
     def __post_init__(self):
+        check_kinds(self)
         for name in ("clock_hz", "sram_bytes", "flash_bytes"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} expects a number of at least 1. Received: {getattr(self, name)}")

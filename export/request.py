@@ -9,6 +9,7 @@ import typing
 import keras
 import numpy as np
 
+from keras_tinytrain._kinds import check_kind
 from keras_tinytrain.device_settings import DeviceSettings
 from keras_tinytrain.export._project import camera_frame_bytes
 from keras_tinytrain.export._workplace import bundle_to_replace
@@ -177,6 +178,7 @@ def check(
 
 
 def _check_rate(rate: float, head: str, training: TrainingSettings) -> None:
+    check_kind("reject_unknown (--reject-unknown)", rate, float)
     if not 0 <= rate < 0.5:
         raise ValueError(f"reject_unknown (--reject-unknown) expects a rate from 0, below 0.5. Received: {rate}")
     if rate and head != CLOSED_FORM:

@@ -3,6 +3,7 @@
 import dataclasses
 import math
 
+from keras_tinytrain._kinds import check_kinds
 from keras_tinytrain.choose.training_memory import OPTIMIZERS, WEIGHTS
 from keras_tinytrain.device_settings import DeviceSettings
 from keras_tinytrain.tflm_runtime.headers import names
@@ -55,7 +56,7 @@ class TrainingSettings:
         only_if_needed: as for `fewshot.adapt`, by the present weights: of bundles with head "ridge".
 
     Raises:
-        ValueError: a setting is out of range; it is named.
+        ValueError: a setting is of another kind or out of range; it is named.
     """
 
     optimizer: str = "adam"
@@ -78,6 +79,7 @@ class TrainingSettings:
     only_if_needed: bool = False
 
     def __post_init__(self):
+        check_kinds(self)
         for name, choices in _CHOICES.items():
             if getattr(self, name) not in choices:
                 raise ValueError(f"{name} expects one of {', '.join(choices)}. Received: {getattr(self, name)!r}")

@@ -31,30 +31,56 @@ Step = Callable[[str], None]  # called with the name of the step that begins
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
+class Exported:
+    """A task that Keras has learned and that any board can learn again.
+
+    Args:
+        episode: the task.
+        device: what it was chosen for.
+        learned: TinyTrain's classifier.
+        bundle: what was exported.
+    """
+
+    episode: Episode
+    device: DeviceSettings
+    learned: FewShotClassifier
+    bundle: Bundle
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
 class TaskResult:
     """One task as it went in Keras and in C++ on this machine.
 
     Args:
-        episode: the task.
+        exported: the task, its classifier and its bundle.
         answers: by method, the class that it gives each query.
-        plan: what TinyTrain trained, chosen here.
-        device: what it was chosen for.
-        bundle: what was exported.
         bytes_used: by part, as the running C++ reports them.
         delta: what the C++ learned.
         losses: of its iterations.
         checks: steps, and whether they held.
     """
 
-    episode: Episode
+    exported: Exported
     answers: dict[str, np.ndarray]
-    plan: Plan
-    device: DeviceSettings
-    bundle: Bundle
     bytes_used: dict[str, int]
     delta: bytes
     losses: list[float]
     checks: dict[str, bool]
+
+    @property
+    def episode(self) -> Episode:
+        """The task."""
+        return self.exported.episode
+
+    @property
+    def bundle(self) -> Bundle:
+        """What was exported."""
+        return self.exported.bundle
+
+    @property
+    def plan(self) -> Plan:
+        """What TinyTrain trained, chosen here."""
+        return self.exported.learned.plan
 
     def accuracy_percent(self, method: str) -> float:
         """Share of the queries that a method answers right."""
@@ -102,19 +128,23 @@ def accounting_of(device: DeviceSettings) -> DeviceAccounting:
     )
 
 
-def run_task(
+def learn_and_export(
     backbone: keras.Model, settings: DemoSettings, board: str, episode: Episode, folder: pathlib.Path, step: Step
-) -> TaskResult:
-    """All steps of one task on this machine; the bundle is written to `folder`."""
+) -> Exported:
+    """Choose and train in Keras; the bundle is written to `folder`."""
     device = device_for(settings, board, episode)
-    classifiers = learn_in_keras(backbone, settings, device, episode, step)
-    learned = classifiers["tiny_train"]
-    answers = {method: each.predict(episode.query_x) for method, each in classifiers.items()}
-    plan = learned.plan
-    assert plan is not None  # it trained something
-
+    step(f"{METHODS['tiny_train']}: {settings.iterations} iterations")
+    learned = adapt_task(backbone, settings, device, episode)
+    assert learned.plan is not None  # it trained something
     step("export: int8 models, tables, sketch")
-    bundle = export_task(backbone, plan, settings, device, episode, folder)
+    return Exported(episode, device, learned, export_task(backbone, learned.plan, settings, device, episode, folder))
+
+
+def compare(backbone: keras.Model, settings: DemoSettings, exported: Exported, step: Step) -> TaskResult:
+    """All other steps of a task on this machine: other methods in Keras, the exported C++, what was saved."""
+    episode, bundle, learned = exported.episode, exported.bundle, exported.learned
+    classifiers = {"tiny_train": learned, **learn_otherwise(backbone, settings, exported.device, episode, step)}
+    answers = {method: each.predict(episode.query_x) for method, each in classifiers.items()}
     step("the bundle's C++ on this machine: learning")
     runtime = HostRuntime(bundle)
     runtime.add_samples(episode.support_x, episode.support_y)
@@ -128,23 +158,19 @@ def run_task(
         "a fresh copy of the C++ answers the same from the saved delta": _loads_in_cpp(delta, bundle, episode, logits),
         "a fresh copy in Keras answers the same from the saved delta": _loads_in_keras(backbone, learned, episode),
     }
-    return TaskResult(episode, answers, plan, device, bundle, used, delta, losses, checks)
+    return TaskResult(exported, answers, used, delta, losses, checks)
 
 
-def learn_in_keras(
+def learn_otherwise(
     backbone: keras.Model, settings: DemoSettings, device: DeviceSettings, episode: Episode, step: Step
 ) -> dict[str, FewShotClassifier]:
-    """{method: classifier} of the methods that run in Keras."""
+    """{method: classifier} of the other methods that run in Keras."""
     step("prototypes and closed-form head of the untrained network")
     support = episode.support_x, episode.support_y
     before = prototype_classifier(backbone, *support)
     classifiers = {"none": before, "ridge": before.with_ridge_head(*support)}
     table = layer_table(backbone)
-    for method, plan in (
-        ("last_layer", selection.last_layer_plan(table)),
-        ("full_train", selection.full_plan(table)),
-        ("tiny_train", None),  # chosen within the budget
-    ):
+    for method, plan in (("last_layer", selection.last_layer_plan(table)), ("full_train", selection.full_plan(table))):
         step(f"{METHODS[method]}: {settings.iterations} iterations")
         classifiers[method] = adapt_task(backbone, settings, device, episode, plan=plan, method=method)
     return classifiers

@@ -1,9 +1,7 @@
 """`keras-tinytrain device`: teach a board that runs a bundle's sketch, over its serial port."""
 
 import argparse
-import os
 
-from keras_tinytrain._quiet import load_tensorflow
 from keras_tinytrain._text import duration
 from keras_tinytrain.cli.options import value_arguments
 from keras_tinytrain.fewshot.unknown import UNKNOWN
@@ -144,8 +142,6 @@ def _samples(status, args, bundle):
     """For the board's network: by the bundle where it was named, else as the board says."""
     from keras_tinytrain.cli.samples import command_samples, remark_on_range, samples_of_bundle
 
-    if os.path.isdir(args.samples):
-        load_tensorflow()  # which reads pictures
     if bundle and not args.unknown:
         return samples_of_bundle(args, args.samples, bundle)
     shape, values = (status["height"], status["width"], status["channels"]), bundle.sample_values if bundle else None

@@ -5,6 +5,7 @@ import pathlib
 import numpy as np
 
 _READ = (".bmp", ".gif", ".jpeg", ".jpg", ".png")
+_FORMATS = ("BMP", "GIF", "JPEG", "PNG")
 _NOT_READ = (".avif", ".heic", ".tif", ".tiff", ".webp")  # pictures all the same: to be converted, not to be passed over
 
 
@@ -23,33 +24,60 @@ def find_pictures(folder: pathlib.Path) -> dict[str, list[pathlib.Path]]:
 def read_picture(path: pathlib.Path, *, height: int, width: int, channels: int) -> np.ndarray:
     """A picture as float32 (height, width, channels), 0..255; of an animation the first frame.
 
-    It is resized bilinearly; grey, colour and transparency become as many channels as asked for.
+    It is resized bilinearly; grey, colour and transparency become as many channels as asked for. TensorFlow is not needed: a
+    command that teaches a board reads pictures too.
 
     Raises:
         ValueError: it is no picture that can be read.
+        ImportError: Pillow is not installed.
     """
-    import tensorflow as tf
-
-    suffix = path.suffix.lower()  # TensorFlow gives some formats in their own channels only
-    own = suffix in (".bmp", ".gif") or (channels == 4 and suffix != ".png")
     try:
-        pixels = tf.io.decode_image(path.read_bytes(), channels=0 if own else channels, expand_animations=False)
-    except tf.errors.OpError as error:
+        from PIL import Image
+    except ImportError as error:
+        raise ImportError("Reading pictures needs Pillow. Install it with: pip install pillow") from error
+    try:
+        with Image.open(path, formats=_FORMATS) as image:
+            pixels = _decoded(image)
+    except Exception as error:  # Pillow has many errors for damaged files: OSError, SyntaxError, struct.error and others
         raise ValueError(
-            f"{path} is not an image that can be read: it is damaged, or not what its name says. Remove it, or save it again as "
-            "PNG or JPEG."
+            f"{path} is not an image that can be read: it is damaged, too large, or not what its name says. Remove it, or save it "
+            "again as PNG or JPEG."
         ) from error
-    pixels = _with_channels(pixels.numpy(), channels) if own else pixels
-    return np.clip(tf.image.resize(pixels, (height, width)).numpy(), 0, 255)
+    return _resized(_with_channels(pixels, channels), height, width)
+
+
+def _decoded(image):
+    """uint8 pixels (height, width, 3 or 4); of 16 bits the upper 8."""
+    if image.mode.startswith("I"):
+        grey = (np.asarray(image).astype(np.int64) >> 8).astype(np.uint8)
+        return grey[..., None].repeat(3, axis=-1)
+    return np.asarray(image.convert("RGBA" if image.has_transparency_data else "RGB"))
 
 
 def _with_channels(pixels, channels):
-    """uint8 pixels (height, width, 1, 3 or 4) with another number of channels; grey is 0.299 R + 0.587 G + 0.114 B."""
-    colours = pixels[..., :3] if pixels.shape[-1] >= 3 else pixels.repeat(3, axis=-1)
+    """uint8 pixels (height, width, 3 or 4) with another number of channels; grey is 0.299 R + 0.587 G + 0.114 B."""
+    colours = pixels[..., :3]
     if channels == 1:
         return np.round(colours @ np.array([[0.299], [0.587], [0.114]])).astype(np.uint8)
     opaque = pixels[..., 3:] if pixels.shape[-1] == 4 else np.full_like(colours[..., :1], 255)
     return colours if channels == 3 else np.concatenate([colours, opaque], axis=-1)
+
+
+def _resized(pixels, height, width):
+    """float32 (height, width, C): bilinear between the centres of pixels, as `tf.image.resize` computes it."""
+    above, below, down = _between(pixels.shape[0], height)
+    left, right, across = _between(pixels.shape[1], width)
+    values, across, down = pixels.astype(np.float32), across[:, None], down[:, None, None]
+    upper = values[above][:, left] + (values[above][:, right] - values[above][:, left]) * across
+    lower = values[below][:, left] + (values[below][:, right] - values[below][:, left]) * across
+    return upper + (lower - upper) * down
+
+
+def _between(old, new):
+    """Of each new pixel along an axis: the two old ones that it lies between, and its distance from the first, float32."""
+    centres = (np.arange(new, dtype=np.float32) + np.float32(0.5)) * np.float32(old / new) - np.float32(0.5)
+    first = np.floor(centres)
+    return np.maximum(first, 0).astype(int), np.minimum(np.ceil(centres), old - 1).astype(int), centres - first
 
 
 def _pictures(folder):

@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import ArrayLike
 
+from keras_tinytrain._kinds import check_kind
 from keras_tinytrain._old_names import last_blocks_or_layers, old_keywords
 from keras_tinytrain.choose.planner import choose, summed_cross_entropy
 from keras_tinytrain.choose.sram import DeviceAccounting
@@ -139,9 +140,12 @@ def adapt(
     ]
     if given and head != RidgeHead.NAME:
         raise ValueError(f"{', '.join(given)}: read by head='ridge' alone. Received: head={head!r}")
+    check_kind("late_prototypes", late_prototypes, bool)
+    check_kind("iterations", iterations, int)
     if not 0 <= iterations < 2**31:
         raise ValueError(f"Expected a number of iterations, below 2^31 and 0 or more. Received: {iterations}")
     for name, value in (("learning rate", learning_rate), ("stop_loss", stop_loss), ("skip_loss", skip_loss)):
+        check_kind(name, value, float)
         if not 0 <= value < math.inf:
             raise ValueError(f"Expected a {name}, finite and 0 or more. Received: {value}")
     adapter, original = _original(backbone, support_x, support_y)

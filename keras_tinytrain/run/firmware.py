@@ -57,6 +57,7 @@ def build_firmware(
     main: str = "main.cpp",
     board: Board | None = None,
     arena_bytes: int | None = None,
+    library: Paths | None = None,
 ) -> pathlib.Path:
     """Compile and link a bundle's firmware, from sources that are rendered anew: nothing of the bundle is compiled as it stands.
 
@@ -66,14 +67,15 @@ def build_firmware(
         main: the source of tflm_runtime/firmware with the program's main function.
         board: whose flash and SRAM are the limits; None: the bundle's.
         arena_bytes: of the models' arena; None: as exported.
+        library: what `compile_library` made; None: it is compiled into `folder`.
 
     Returns:
         The program, an ELF file.
 
     Raises:
         RuntimeError: a tool is missing, or something does not compile.
-        ValueError: the TensorFlow Lite Micro that the user named cannot be used; or the bundle is for another processor or another version of the runtime, or does not fit its board. The error
-            says by how many bytes.
+        ValueError: the TensorFlow Lite Micro that the user named cannot be used; or the bundle is for another processor or another
+            version of the runtime, or does not fit its board. The error says by how many bytes.
     """
     check_tools()
     board = board or Board(**bundle.manifest["board"])
@@ -89,17 +91,31 @@ def build_firmware(
         )
     check_current(bundle.path / "tables.cpp")
     tflm = users_tflm()
-    options = [*tflm.flags(), "-Os"] if tflm else ARDUINO
-    parts = [*_sources(main, tflm), *render_bundle(bundle, folder)]
+    library = compile_library(folder) if library is None else library
+    parts = [*_sources(main, tflm), *library, *render_bundle(bundle, folder)]
     arena = arena_bytes or bundle.manifest["sram"]["model_arena"]
     flags = [f"-I{folder}", f"-DMODEL_ARENA_BYTES={arena}", *_bundle_flags(bundle, tflm)]
     try:
-        return build_program(parts, folder, board=board, flags=flags, options=options)
+        return build_program(parts, folder, board=board, flags=flags, options=_options(tflm))
     except RuntimeError as error:
         reason = tflm.explain(str(error)) if tflm else None
         if reason is None:
             raise
         raise ValueError(reason) from error
+
+
+def compile_library(folder: str | os.PathLike) -> list[pathlib.Path]:
+    """Objects of the runtime's own sources. They are the same for every bundle, so that several programs can be linked with them.
+
+    Args:
+        folder: where they are written.
+
+    Raises:
+        RuntimeError, ValueError: as `build_firmware`, of tools and of the user's TensorFlow Lite Micro.
+    """
+    check_tools()
+    tflm = users_tflm()
+    return compile_sources(sources(), folder, flags=_language(tflm), options=_options(tflm))
 
 
 def build_program(
@@ -135,7 +151,17 @@ def compile_sources(sources: Paths, folder: str | os.PathLike, *, flags: Flags, 
 def _sources(main: str, tflm: UsersTflm | None) -> list[str | pathlib.Path]:
     model = "model_tflm.cpp" if tflm else "model_on_host.cpp"
     own = [firmware_dir() / name for name in (main, model)]
-    return [*own, *sources(), *([tflm.library] if tflm else [])]
+    return [*own, *([tflm.library] if tflm else [])]
+
+
+def _options(tflm: UsersTflm | None) -> Flags:
+    return [*tflm.flags(), "-Os"] if tflm else ARDUINO
+
+
+def _language(tflm: UsersTflm | None) -> list[str]:
+    """Standard and folders of headers: C++14 as the Arduino core has it, unless the user's library needs a newer one."""
+    own = [f"-I{folder}" for folder in (firmware_dir(), source_dir())]
+    return [*own, *(f"-isystem{folder}" for folder in tflm.includes), "-std=gnu++17"] if tflm else [*own, "-std=gnu++14"]
 
 
 def _bundle_flags(bundle: Bundle, tflm: UsersTflm | None) -> list[str]:
@@ -146,13 +172,12 @@ def _bundle_flags(bundle: Bundle, tflm: UsersTflm | None) -> list[str]:
     flags += ["-DFLASH_PAGES"] if bundle.manifest["board"]["flash_page_bytes"] else []
     flags += ["-DFEATURE_FLASH"] if bundle.manifest["features"]["memory"] == "flash" else []
     flags += ["-DCLOSED_FORM"] if "closed_form" in bundle.manifest else []
-    flags += [f"-I{folder}" for folder in (firmware_dir(), source_dir())]
+    flags += _language(tflm)
     if tflm is None:
-        return [*flags, "-std=gnu++14"]  # as the Arduino core does
+        return flags
     operators = sorted(operator_names(bundle.frozen) | operator_names(bundle.trainable))
     resolver = " ".join(f"resolver.{resolver_method(name)}();" for name in operators)
-    includes = [f"-isystem{folder}" for folder in tflm.includes]
-    return [*flags, f"-DRESOLVER={resolver}", f"-DNUM_OPERATORS={len(operators)}", *includes, "-std=gnu++17"]
+    return [*flags, f"-DRESOLVER={resolver}", f"-DNUM_OPERATORS={len(operators)}"]
 
 
 def _compile(source: pathlib.Path, folder: str | os.PathLike, flags: Flags) -> pathlib.Path:

@@ -10,6 +10,7 @@ import pytest
 import tensorflow as tf
 
 from keras_tinytrain.data import load_folder, load_npz, load_samples
+from keras_tinytrain.data.reader import read_picture
 
 SHAPE = (6, 5, 1)
 
@@ -135,9 +136,11 @@ def test_a_folder_gives_the_same_values_as_samples_and_as_a_domain(tmp_path):
 
 def test_reading_samples_takes_no_tensorflow(tmp_path):
     path = write(tmp_path / "task.npz", **good())
+    for name in ("cat", "dog"):
+        picture(tmp_path / "pictures" / name / "0.png", np.zeros((6, 5, 3), np.uint8))
     code = (
         "import sys; from keras_tinytrain.data import load_samples\n"
-        f"load_samples({str(path)!r}, {SHAPE}); print(sorted(sys.modules.keys() & {{'tensorflow', 'keras'}}))"
+        f"load_samples({str(path)!r}, {SHAPE}); load_samples({str(tmp_path / 'pictures')!r}, {SHAPE}); print(sorted(sys.modules.keys() & {{'tensorflow', 'keras'}}))"
     )
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
@@ -156,6 +159,19 @@ def test_a_broken_picture_is_named(tmp_path):
     (tmp_path / "dog" / "1.jpg").write_bytes(b"no jpeg")
     with pytest.raises(ValueError, match=r"dog/1.jpg is not an image that can be read"):
         load_samples(tmp_path, (6, 5, 3))
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".bmp", ".gif"])
+def test_a_picture_has_the_pixels_that_tensorflow_reads(tmp_path, suffix):
+    pixels = np.random.default_rng(1).integers(0, 256, (9, 13, 3)).astype(np.uint8)
+    path = tmp_path / f"0{suffix}"
+    keras.utils.array_to_img(pixels, scale=False).save(path)
+    if suffix == ".jpg":
+        decoded = tf.io.decode_jpeg(path.read_bytes(), 3, dct_method="INTEGER_ACCURATE")  # its default is the faster one
+    else:
+        decoded = tf.io.decode_image(path.read_bytes(), 3, expand_animations=False)
+    expected = tf.image.resize(decoded, (12, 7)).numpy()
+    assert np.array_equal(read_picture(path, height=12, width=7, channels=3), expected)
 
 
 @pytest.mark.parametrize("channels", [1, 3, 4])

@@ -295,3 +295,35 @@ def test_settings_are_checked(field, value):
 def test_board_refuses_sizes_that_cannot_be(fields, match):
     with pytest.raises(ValueError, match=match):
         dataclasses.replace(board("nano33ble"), **fields)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (lambda: TrainingSettings(stop_loss="x"), "stop_loss expects a number. Received: 'x'"),
+        (lambda: TrainingSettings(late_prototypes=3), "late_prototypes expects True or False. Received: 3"),
+        (lambda: TrainingSettings(iterations=2.5), "iterations expects a whole number. Received: 2.5"),
+        (lambda: TrainingSettings(num_classes="5"), "num_classes expects a whole number or None. Received: '5'"),
+        (lambda: TrainingSettings(average=True), "average expects a number. Received: True"),
+        (lambda: TrainingSettings(optimizer=["adam"]), "optimizer expects text. Received: .'adam'."),
+        (lambda: Board("b", "cpu", "64 MHz", 100, 100), "clock_hz expects a whole number. Received: '64 MHz'"),
+        (lambda: Board(None, "cpu", 1, 100, 100), "name expects text. Received: None"),
+    ],
+)
+def test_a_setting_of_another_kind_is_named(settings, message):
+    with pytest.raises(ValueError, match=message):
+        settings()
+
+
+def test_numbers_of_numpy_are_settings():
+    settings = TrainingSettings(
+        learning_rate=np.float32(0.5), iterations=np.int64(3), late_prototypes=np.bool_(True), momentum=0
+    )
+    assert settings.iterations == 3 and settings.late_prototypes
+
+
+def test_a_rate_that_is_no_number_is_named(tmp_path):
+    model = tiny_net()
+    plan = Plan((LayerPlan("logits", (0, 2)),))
+    with pytest.raises(ValueError, match="reject_unknown .--reject-unknown. expects a number. Received: 'much'"):
+        export_tflm(model, plan, calibration=images(model, 8), out=tmp_path / "net", reject_unknown="much")
