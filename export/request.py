@@ -162,7 +162,7 @@ def check(
         replaces=replaces,
         board=_beside_camera(target, canonical.input_shape[-1]) if sketch == "camera" else target,
         head=kind,
-        training=_with_classes(training, kind, math.prod(canonical.output_shape[1:])),
+        training=_with_classes(training.for_head(head if maps else kind), kind, math.prod(canonical.output_shape[1:])),
         views=checked_views(planned.views if views is None else views),
         split=split,
         weights_in_ram=weights_in_ram,

@@ -5,7 +5,7 @@ import math
 
 from keras_tinytrain._kinds import check_kinds
 from keras_tinytrain.choose.training_memory import OPTIMIZERS, WEIGHTS
-from keras_tinytrain.device_settings import DeviceSettings
+from keras_tinytrain.device_settings import UNSAID, DeviceSettings
 from keras_tinytrain.tflm_runtime.headers import names
 
 _CHOICES = {"optimizer": tuple(OPTIMIZERS), "weights": WEIGHTS, "updates": tuple(names("tinytrain_tables.h", "Updates"))}
@@ -48,11 +48,12 @@ class TrainingSettings:
         logit_scale: logits are logit_scale * cosine (head "prototypes").
         average: the share of the original network in a prediction, 0 to 1 (head "prototypes"): logits = (1 - average) *
             adapted + average * original, each by prototypes of its own. 0: the adapted network alone, without the second run.
-        iterations: times that `Train` goes through the samples.
+        iterations: times that `Train` goes through the samples. None: as few as the head needs, see `for_head`.
         num_classes: at most 255. None: the model's logits with head "softmax", else 5.
         max_samples: labelled samples that are kept.
         seed: of the rounding of weights "int8", 32 bits.
-        stop_loss, skip_loss, late_prototypes: as for `fewshot.adapt`; 0 and False leave nothing out.
+        stop_loss, skip_loss: as for `fewshot.adapt`; 0 leaves nothing out.
+        late_prototypes: as for `fewshot.adapt`. None: where the head loses nothing by it, see `for_head`.
         only_if_needed: as for `fewshot.adapt`, by the present weights: of bundles with head "ridge".
 
     Raises:
@@ -69,13 +70,13 @@ class TrainingSettings:
     epsilon: float = 1e-8
     logit_scale: float = 10.0
     average: float = 0.5
-    iterations: int = 40
+    iterations: int | None = None
     num_classes: int | None = None
     max_samples: int = 25
     seed: int = 0
     stop_loss: float = 0.0
     skip_loss: float = 0.0
-    late_prototypes: bool = False
+    late_prototypes: bool | None = None
     only_if_needed: bool = False
 
     def __post_init__(self):
@@ -97,11 +98,21 @@ class TrainingSettings:
             ("skip_loss", 0, math.inf),
         ):
             value = getattr(self, name)
-            if not (value is None and name == "num_classes") and not low <= value < high:
+            if not (value is None and name in ("iterations", "num_classes")) and not low <= value < high:
                 raise ValueError(f"{name} expects a value in [{low}, {high}). Received: {value!r}")
         for name in ("epsilon", "logit_scale"):
             if not 0 < getattr(self, name) < math.inf:
                 raise ValueError(f"{name} expects a positive number. Received: {getattr(self, name)!r}")
+
+    def for_head(self, head: str) -> "TrainingSettings":
+        """These settings, with iterations and late prototypes as the head "ridge", "prototypes" or "softmax" needs them (`UNSAID`)
+        where nothing was said."""
+        iterations, late = UNSAID[head]
+        return dataclasses.replace(
+            self,
+            iterations=iterations if self.iterations is None else self.iterations,
+            late_prototypes=late if self.late_prototypes is None else self.late_prototypes,
+        )
 
     def on(self, device: DeviceSettings) -> "TrainingSettings":
         """These settings on a device: its samples and classes, its optimizer and weights."""

@@ -27,13 +27,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     text = "labelled samples that show the range of the model's values: an .npz with x and y, or a folder of class folders"
     parser.add_argument("--calibration", required=True, help=text)
     options.settings_arguments(parser, "board that the bundle must fit", unsaid="as planned")
-    text = "times that the device goes through its samples when it trains (40)"
+    text = "times that the device goes through its samples when it trains (10 with a closed-form head, else 40)"
     parser.add_argument("--iterations", type=options.positive, help=text)
     parser.add_argument("--learning-rate", type=float, help="of the device's optimizer (0.003)")
     parser.add_argument("--stop-loss", type=float, help="training ends after an iteration whose mean loss is below (0: never)")
     parser.add_argument("--skip-loss", type=float, help="a sample whose loss is below has no backward pass (0: each has one)")
-    text = "prototypes of the iteration before: half as many forward passes"
-    parser.add_argument("--late-prototypes", action="store_true", default=None, help=text)
+    text = "prototypes of the iteration before: half as many forward passes (with a closed-form head)"
+    parser.add_argument("--late-prototypes", action=argparse.BooleanOptionalAction, help=text)
     text = "with --head ridge: train nothing where its solution gets every sample right that is left out of it"
     parser.add_argument("--only-if-needed", action="store_true", default=None, help=text)
     parser.add_argument(

@@ -15,6 +15,7 @@ from keras_tinytrain._old_names import last_blocks_or_layers, old_keywords
 from keras_tinytrain.choose.planner import choose, summed_cross_entropy
 from keras_tinytrain.choose.sram import DeviceAccounting
 from keras_tinytrain.delta import Delta
+from keras_tinytrain.device_settings import UNSAID
 from keras_tinytrain.fewshot._heads import HEADS, ORIGINAL, CosineHead, SoftmaxHead
 from keras_tinytrain.fewshot._ridge_head import RidgeHead, threshold_in
 from keras_tinytrain.fewshot._support import check_finite, check_shape, check_support
@@ -75,11 +76,11 @@ def adapt(
     *,
     budget: Budget | None = None,
     plan: Plan | None = None,
-    iterations: int = 40,
+    iterations: int | None = None,
     learning_rate: float = 3e-3,
     stop_loss: float = 0.0,
     skip_loss: float = 0.0,
-    late_prototypes: bool = False,
+    late_prototypes: bool | None = None,
     shifts: Sequence[Sequence[int]] = (),
     augment: Augment | None = None,
     num_views: int = 4,
@@ -105,12 +106,14 @@ def adapt(
         support_y: int (N,), classes 0..K-1, each at least once.
         budget: memory and compute to choose within; None: Budget("256KB").
         plan: train this plan instead of choosing one.
-        iterations: optimizer steps.
+        iterations: optimizer steps. None: 10 with head "ridge", which answers as well as with 40; else 40, the paper's
+            (`device_settings.UNSAID`).
         learning_rate: Adam's.
         stop_loss: training ends after an iteration whose mean loss is below.
         skip_loss: a sample whose own loss is below has no gradient in that iteration; on the device it has no backward pass.
         late_prototypes: prototypes, and each query's own sample, are embeddings of the iteration before, and of its views; the
             first iteration has none and embeds the samples. Each sample then runs through the trainable part once, not twice.
+            None: with head "ridge".
         shifts: (dy, dx) or (dy, dx, mirrored), one per view, see `augmentation.shift_views`; sequences (N, T, C) move in time, by
             dx. With neither `shifts` nor `augment` the images themselves are the queries.
         augment: views by other means, see `augmentation.fixed_views`: "photo", "ink", a Keras layer, or a function of images.
@@ -140,6 +143,8 @@ def adapt(
     ]
     if given and head != RidgeHead.NAME:
         raise ValueError(f"{', '.join(given)}: read by head='ridge' alone. Received: head={head!r}")
+    iterations = UNSAID[head][0] if iterations is None else iterations
+    late_prototypes = UNSAID[head][1] if late_prototypes is None else late_prototypes
     check_kind("late_prototypes", late_prototypes, bool)
     check_kind("iterations", iterations, int)
     if not 0 <= iterations < 2**31:

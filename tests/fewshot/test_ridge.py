@@ -57,7 +57,7 @@ def test_head_answers_by_the_maps_of_the_adapted_network(net, task):
     """Against NumPy on the outputs of a Keras model that is cut by hand; the map of 6 x 6 is averaged to 3 x 3 by 2 x 2."""
     learned = adapt(net, *task, plan=PLAN, iterations=3, head="ridge", maps=["b1.add"], average=0.5)
     x = images(net, 5, seed=9)
-    tuned = adapt(net, *task, plan=PLAN, iterations=3, average=0).model
+    tuned = adapt(net, *task, plan=PLAN, iterations=3, average=0, late_prototypes=True).model
     scores = []
     for network in (net, tuned):
         outputs = keras.Model(network.inputs, [network.get_layer("b1.add").output, network.get_layer("pool").output])
