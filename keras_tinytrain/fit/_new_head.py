@@ -19,6 +19,7 @@ _SCALE = 4.0  # of the cosines that the logits start as; 10 did worse on digits,
 _KNOWS = 0.5  # of the loss of a head of zeros: a head whose loss is lower than this has been trained
 _COMMON = 16.0  # times as long as what differs between samples is the part that they share, at most
 _TELLS = 0.999  # of the loss when each unit has another class: a loss that is lower tells which class is whose
+_SHARES = (1.0, 0.5, 0.25, 0.125)  # of a head's own weights
 _FOLDS = 5  # in which samples are left out of the class means
 _RESHAPES = (keras.layers.Flatten, keras.layers.Reshape)
 
@@ -53,8 +54,9 @@ def class_mean_weights(model: keras.Model, head: str, x: np.ndarray, y: Any, los
     flat = flatten(model)
     frozen, ending = split_model(flat, head)
     inputs = x if frozen is None else np.concatenate([frozen(x[some], training=False) for some in passes(len(x))])
-    zeros = [np.zeros_like(weight) for weight in layer.get_weights()]
-    own, of_zeros = (_loss_with(ending, layer, weights, inputs, loss) for weights in (None, zeros))
+    all_samples = np.arange(len(inputs))
+    own = _calibrated_loss(ending, layer, inputs, loss, all_samples)
+    of_zeros = _loss_with(ending, layer, [np.zeros_like(weight) for weight in layer.get_weights()], inputs, loss, all_samples)
     if own <= _KNOWS * of_zeros:
         return None
     features = np.asarray(inputs, np.float64).reshape(len(inputs), -1, inputs.shape[-1]).mean(axis=1)
@@ -63,15 +65,18 @@ def class_mean_weights(model: keras.Model, head: str, x: np.ndarray, y: Any, los
     def of_samples(some):
         return _class_means(layer, features[some], classes[some], rate)
 
-    start = of_samples(np.arange(len(classes)))
+    start = of_samples(all_samples)
     others = [np.roll(weight, 1, axis=-1) if num_units > 1 else -weight for weight in start]  # each unit has another class
-    right, wrong = (_loss_with(ending, layer, weights, inputs, loss) for weights in (start, others))
+    right, wrong = (_loss_with(ending, layer, weights, inputs, loss, all_samples) for weights in (start, others))
     if right >= _TELLS * wrong:
         return None
-    folds = _folds(classes)
-    left_out = sum(_loss_with(ending, layer, of_samples(kept), inputs, loss, some) for kept, some in folds)
-    own = sum(_loss_with(ending, layer, None, inputs, loss, some) for _, some in folds)
-    return start if left_out < own or not folds else None
+    gains = [
+        _calibrated_loss(ending, layer, inputs, loss, some) - _loss_with(ending, layer, of_samples(kept), inputs, loss, some)
+        for kept, some in _folds(classes)
+    ]
+    if layer.use_bias and np.any(layer.bias):  # a new head's is 0
+        return start if gains and min(gains) > 0 else None
+    return start if sum(gains) >= 0 else None
 
 
 def _class_means(layer, features, classes, rate):
@@ -152,9 +157,14 @@ def class_numbers(y: Any, num_units: int) -> np.ndarray | None:
     return labels.reshape(-1).astype(int)
 
 
-def _loss_with(ending, layer, weights, inputs, loss, indices=None):
-    """The loss of samples (None: all) while `layer` has `weights` (None: its own). `ending` is the model from the head on."""
-    chosen = np.arange(len(inputs)) if indices is None else indices
-    parts = [chosen[some] for some in passes(len(chosen))]
+def _calibrated_loss(ending, layer, inputs, loss, indices):
+    """The least loss of the head's own weights times a factor of _SHARES: where data drifted, it may be right and too sure."""
+    own = layer.get_weights()
+    return min(_loss_with(ending, layer, [share * each for each in own], inputs, loss, indices) for share in _SHARES)
+
+
+def _loss_with(ending, layer, weights, inputs, loss, indices):
+    """The loss of samples while `layer` has `weights`. `ending` is the model from the head on."""
+    parts = [indices[some] for some in passes(len(indices))]
     with given_weights(layer, weights):
         return sum(float(loss(ending(inputs[some], training=False), some)) for some in parts)

@@ -127,6 +127,26 @@ def test_drifted_head_keeps_its_weights_where_left_out_samples_do_not_gain_by_cl
     assert weights_for(model, "head", x, y) is None
 
 
+@pytest.mark.parametrize("per_class", [1, 6])
+def test_drifted_head_that_is_too_sure_keeps_its_weights(per_class):
+    """It gets most samples right, and its loss is above a zero head's: without a second sample of a class, and with one."""
+    model, (x, y) = compiled(), samples()
+    start = weights_for(model, "logits", x, y)
+    model.get_layer("logits").set_weights([300 * start[0], 300 * start[1]])
+    wrong = np.argmax(model(x), axis=-1) != y
+    assert 0 < wrong.sum() < len(y) / 2 and model.evaluate(x, y, verbose=0, return_dict=True)["loss"] > np.log(3)
+    first = np.argsort(~wrong, kind="stable")  # the wrong ones
+    few = np.concatenate([first[y[first] == number][:per_class] for number in range(3)])
+    assert weights_for(model, "logits", x[few], y[few]) is None
+
+
+def test_new_head_starts_at_single_samples_of_its_classes():
+    model, (x, y) = compiled(), samples()
+    few = np.array([np.nonzero(y == number)[0][0] for number in range(3)])
+    with given_weights(model.get_layer("logits"), weights_for(model, "logits", x[few], y[few])):
+        assert accuracy(model, x[few], y[few]) == 1
+
+
 def test_class_means_without_a_bias_leave_out_what_all_samples_share():
     ending = layers.Flatten(), layers.Rescaling(1.0, 5.0), layers.Dense(3, use_bias=False, name="head")
     model = headed(*ending, loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True))
@@ -169,8 +189,8 @@ def test_a_quarter_of_the_samples_is_in_memory_at_once():
 
     class_mean_weights(model, "logits", x, y, recorded)
     assert max(sizes) == len(x) // 4 == 4
-    # with its own weights, zeros, class means, the means of other classes; left out of the means, and with its own weights again
-    assert sum(sizes) == 6 * len(x)
+    # with 4 shares of its own weights, zeros, class means, the means of other classes; left out of the means, and 4 shares again
+    assert sum(sizes) == 12 * len(x)
 
 
 def test_weights_are_given_back_after_an_error():
