@@ -59,4 +59,6 @@ def _remedy(y, num_samples):
         return f", such as {y.tolist()[:3]}: {_NUMBER} numbers them from 0"
     if y.ndim == 1 and y.dtype.kind in "bf" and np.all(y == np.floor(y)):
         return ": y.astype(int) has integers"
+    if y.dtype.kind in "biuf":
+        return ": one class a sample is learned here; values, or several classes at once, train in Keras with TinyTrainCallback"
     return ""

@@ -75,6 +75,11 @@ def test_a_folder_of_class_folders(tmp_path):
         ({"y": np.array(["cat", None] * 4)}, "task.npz: array y holds Python objects. Save numbers"),
         ({"y": np.arange(8)[:, None] % 2}, r"one integer label.* shape \(8, 1\): y.ravel\(\)"),
         ({"y": np.arange(8) % 2 + 1}, r"labels must be 0..K-1 .* Received \[1, 2\]: np.unique"),
+        ({"y": np.linspace(0, 1, 8)}, r"one integer label.* shape \(8,\): one class a sample is learned here; values"),
+        (
+            {"y": np.ones((8, 3))},
+            r"one integer label.* shape \(8, 3\): .*several classes at once, train in Keras with TinyTrainCallback",
+        ),
         ({"y": np.zeros(7, int)}, "one integer label for each of 8"),
         ({"x": np.full((8, *SHAPE), np.nan)}, "240 values are NaN"),
     ],
