@@ -21,6 +21,7 @@ class Method:
         average: weight of the original network in a prediction, see `fewshot.adapt`; 0 for none.
         leave_one_out: whether a sample's own image is left out of its prototype while training.
         ridge: whether the closed-form head answers, see `FewShotClassifier.with_ridge_head`.
+        auto: whether that head answers where it holds by its samples, see `fewshot.adapt(head="auto")`.
         gated: whether nothing is trained where that head needs no training, see `fewshot.adapt(only_if_needed=True)`.
         stop_loss, skip_loss, late_prototypes: of `fewshot.adapt`, to take less time.
     """
@@ -34,6 +35,7 @@ class Method:
     average: float = 0.0
     leave_one_out: bool = False
     ridge: bool = False
+    auto: bool = False
     gated: bool = False
     stop_loss: float = 0.0
     skip_loss: float = 0.0
@@ -66,6 +68,7 @@ _BASES = {
 _SUFFIXES: dict[str, dict[str, typing.Any]] = {
     "_avg": {"average": 0.5},
     "_gated": {"ridge": True, "gated": True},
+    "_auto": {"auto": True},
     "_ridge": {"ridge": True},
     "_stop": {"stop_loss": 0.05},
     "_skip": {"skip_loss": 0.01},
@@ -81,7 +84,7 @@ def find_method(name: str, backbone: str, learning_rates: dict[str, float] | Non
     Args:
         name: one of `method_names(backbone)`. With "_loo" after it prototypes leave one out while training, with "_late" they are of
             the iteration before, with "_skip" and "_stop" learned samples and iterations are left out. With "_ridge" the
-            closed-form head answers, or with "_gated" it does and what it gets right is not trained; with "_avg" the answers are
+            closed-form head answers, with "_auto" it does where it holds, with "_gated" it does and what it gets right is not trained; with "_avg" the answers are
             averaged with the original network's. All in this order.
         backbone: a key of `networks.NETWORKS`; SparseUpdate's schemes depend on it.
         learning_rates: {base name or full name: Adam's rate} in place of the built-in ones.
@@ -97,7 +100,7 @@ def find_method(name: str, backbone: str, learning_rates: dict[str, float] | Non
     methods = _methods(backbone)
     if base not in methods or (base in _WITHOUT_OPTIONS and options):
         raise ValueError(
-            f"Known methods: {', '.join(methods)}; each also with _loo, _late, _skip, _stop, _ridge (or _gated) and _avg in this order, except "
+            f"Known methods: {', '.join(methods)}; each also with _loo, _late, _skip, _stop, _ridge (or _auto or _gated) and _avg in this order, except "
             f"{', '.join(_WITHOUT_OPTIONS)}. Received: {name}"
         )
     rates = learning_rates or {}

@@ -55,7 +55,7 @@ class Runner:
         about, learned, rows = row_key(self.settings, job.domain, job.episode), {}, []
         for name in job.methods:
             method = self.settings.method(name)
-            same = dataclasses.replace(method, name="", average=0.0, ridge=False)
+            same = dataclasses.replace(method, name="", average=0.0, ridge=False, auto=False)
             if same not in learned:
                 learned[same] = self._timed(method, task)
             outcome, seconds = learned[same]
@@ -183,6 +183,9 @@ class Outcome:
         """Fraction of queries whose class is right, by the method's head, averaged with the original network's as it says."""
         if isinstance(self.learned, float):
             return self.learned
-        learned = self.learned.with_ridge_head(task.support_x, task.support_y) if method.ridge else self.learned
+        learned = self.learned
+        if method.ridge or method.auto:
+            solved = learned.with_ridge_head(task.support_x, task.support_y)
+            learned = solved if method.ridge or solved.closed_form_holds else learned
         learned.average = method.average
         return float(learned.evaluate(task.query_x, task.query_y))

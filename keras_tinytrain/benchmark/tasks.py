@@ -9,14 +9,17 @@ from keras_tinytrain.data import Domain
 from keras_tinytrain.data.episodes import Episode, sample_episode
 from keras_tinytrain.data.meta_dataset_sampler import sample_meta_dataset_episode
 
+SAMPLERS = ("fixed", "imbalanced", "meta-dataset")
+
 
 @dataclasses.dataclass(frozen=True)
 class TaskShape:
     """How tasks are drawn.
 
     Args:
-        sampler: "fixed" ways and shots, or "meta-dataset": its sampler of way, shot and imbalance.
-        ways, shots, queries: of the "fixed" sampler; queries per class.
+        sampler: "fixed" ways and shots; "imbalanced": the classes have from 1 to `shots` shots, in equal steps; or "meta-dataset":
+            its sampler of way, shot and imbalance.
+        ways, shots, queries: of the first two; queries per class.
 
     Raises:
         ValueError: there is no such sampler.
@@ -28,11 +31,14 @@ class TaskShape:
     queries: int = 15
 
     def __post_init__(self):
-        if self.sampler not in ("fixed", "meta-dataset"):
-            raise ValueError(f'sampler expects "fixed" or "meta-dataset". Received: {self.sampler!r}')
+        if self.sampler not in SAMPLERS:
+            raise ValueError(f"sampler expects one of {', '.join(SAMPLERS)}. Received: {self.sampler!r}")
 
     def __str__(self):
-        return f"{self.ways}-way {self.shots}-shot {self.queries} queries" if self.sampler == "fixed" else self.sampler
+        if self.sampler == "meta-dataset":
+            return self.sampler
+        shots = f"1 to {self.shots}" if self.sampler == "imbalanced" else self.shots
+        return f"{self.ways}-way {shots}-shot {self.queries} queries"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,10 +64,18 @@ def draw_task(domain: Domain, shape: TaskShape, input_shape: tuple[int, int, int
         ValueError: the domain has too few classes or samples.
     """
     rng = np.random.default_rng([seed, episode])
-    if shape.sampler == "fixed":
-        task = sample_episode(domain, ways=shape.ways, shots=shape.shots, queries=shape.queries, rng=rng)
-    else:
+    if shape.sampler == "meta-dataset":
         task = sample_meta_dataset_episode(domain, rng=rng)
+    else:
+        task = sample_episode(domain, ways=shape.ways, shots=shape.shots, queries=shape.queries, rng=rng)
+        task = _imbalanced(task, shape) if shape.sampler == "imbalanced" else task
     support_x, query_x = network_images(task.support_x, input_shape), network_images(task.query_x, input_shape)
     style = "photo" if domain.images.shape[-1] == 3 and input_shape[-1] == 3 else "ink"
     return NumberedTask(support_x, task.support_y, query_x, task.query_y, classes=task.classes, number=episode, style=style)
+
+
+def _imbalanced(task: Episode, shape: TaskShape) -> Episode:
+    """The first 1, ..., `shape.shots` samples of its classes."""
+    counts = np.linspace(1, shape.shots, shape.ways).round().astype(int)
+    kept = np.concatenate([np.flatnonzero(task.support_y == label)[:count] for label, count in enumerate(counts)])
+    return dataclasses.replace(task, support_x=task.support_x[kept], support_y=task.support_y[kept])

@@ -86,7 +86,7 @@ def _method_arguments(parser):
     text = (
         "names; with _loo at its end a method leaves each sample out of its own prototype while it trains, with _late, _skip and _stop it "
         "takes the options of adapt that save time, with _ridge it answers "
-        "by the closed-form head, with _gated too and trains only where that head needs it, with _avg its answers are averaged with the original network's; in this order (%(default)s)"
+        "by the closed-form head, with _auto where its samples favour that, with _gated too and trains only where that head needs it, with _avg its answers are averaged with the original network's; in this order (%(default)s)"
     )
     parser.add_argument("--methods", nargs="+", default=default, help=text)
     text = "methods that the others are compared with (%(default)s)"
@@ -101,6 +101,11 @@ def _method_arguments(parser):
 def _task_arguments(parser):
     parser.add_argument("--domains", nargs="+", required=True, help=_DOMAINS)
     parser.add_argument("--episodes", type=positive, default=10, help="tasks per domain (%(default)s)")
-    parser.add_argument("--sampler", default="fixed", choices=("fixed", "meta-dataset"), help="of tasks (%(default)s)")
+    parser.add_argument(
+        "--sampler",
+        default="fixed",
+        choices=("fixed", "imbalanced", "meta-dataset"),
+        help="of tasks; imbalanced: from 1 to --shots samples of a class (%(default)s)",
+    )
     parser.add_argument("--ways", type=positive, default=5, help="classes of a fixed task (%(default)s)")
     parser.add_argument("--shots", type=positive, default=5, help="support samples per class (%(default)s)")

@@ -197,6 +197,7 @@ def adapt_task(
         iterations=iterations or settings.iterations,
         learning_rate=settings.learning_rates[method],
         shifts=SHIFTS,
+        head="prototypes",  # as the device answers
         accounting=accounting_of(device),
     )
 

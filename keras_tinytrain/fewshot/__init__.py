@@ -5,14 +5,15 @@ import typing
 from keras_tinytrain._public import lazy_names
 
 if typing.TYPE_CHECKING:
+    from keras_tinytrain.fewshot._evaluation import Evaluation
     from keras_tinytrain.fewshot.adaptation import adapt, classifier_from_delta, one_class_classifier, prototype_classifier
     from keras_tinytrain.fewshot.augmentation import default_shifts, fixed_views, shift_views
-    from keras_tinytrain.fewshot.classifier import Evaluation, FewShotClassifier
+    from keras_tinytrain.fewshot.classifier import FewShotClassifier
     from keras_tinytrain.fewshot.prototype_head import PrototypeHead, UpdatePrototypes
     from keras_tinytrain.fewshot.task_loss import choose_for_task, classifier_and_loss, head_for
 
 _HOMES = {
-    "Evaluation": "classifier",
+    "Evaluation": "_evaluation",
     "FewShotClassifier": "classifier",
     "PrototypeHead": "prototype_head",
     "UpdatePrototypes": "prototype_head",

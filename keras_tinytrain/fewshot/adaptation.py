@@ -16,6 +16,7 @@ from keras_tinytrain.choose.planner import choose, summed_cross_entropy
 from keras_tinytrain.choose.sram import DeviceAccounting
 from keras_tinytrain.delta import Delta
 from keras_tinytrain.device_settings import UNSAID
+from keras_tinytrain.fewshot._choice_of_head import AUTO
 from keras_tinytrain.fewshot._heads import HEADS, ORIGINAL, CosineHead, SoftmaxHead
 from keras_tinytrain.fewshot._ridge_head import RidgeHead, threshold_in
 from keras_tinytrain.fewshot._support import check_finite, check_shape, check_support
@@ -84,7 +85,7 @@ def adapt(
     shifts: Sequence[Sequence[int]] = (),
     augment: Augment | None = None,
     num_views: int = 4,
-    head: str = "prototypes",
+    head: str = AUTO,
     maps: Sequence[str] | None = None,
     unknown: np.ndarray | None = None,
     only_if_needed: bool = False,
@@ -118,9 +119,12 @@ def adapt(
             dx. With neither `shifts` nor `augment` the images themselves are the queries.
         augment: views by other means, see `augmentation.fixed_views`: "photo", "ink", a Keras layer, or a function of images.
         num_views: of `augment`; they are drawn once, so the frozen part still runs once per view.
-        head: "prototypes"; or "softmax", a dense layer that starts from the prototypes and is trained too (`heads.SoftmaxHead`);
-            or "ridge", the closed-form head on pooled maps (`FewShotClassifier.with_ridge_head`), solved after training, which
-            is that of "prototypes". With plan=Plan(()) nothing is trained.
+        head: "ridge", the closed-form head on pooled maps (`FewShotClassifier.with_ridge_head`; ridge regression as in R2-D2,
+            Bertinetto et al., ICLR 2019), solved after training, which is that of "prototypes", cosine to the class means. "auto"
+            is "ridge" unless, of the original network, it gets fewer samples right than "prototypes", each sample left out in
+            turn (windows in time: unless it gets more right by more than chance); the classifier's `head` says which. "softmax"
+            is a dense layer that starts from the prototypes and is trained too (`heads.SoftmaxHead`). With plan=Plan(()) nothing
+            is trained.
         maps: of "ridge": names of the layers that it reads; None finds them.
         unknown: of "ridge": samples (M, ...) of no class, see `FewShotClassifier.reject_unknown`.
         only_if_needed: of "ridge": train nothing where the closed-form head of the original network gets every sample right
@@ -134,8 +138,8 @@ def adapt(
         ValueError: the samples do not fit the backbone, contain NaN, or are of one class; the backbone's output is a map, a
             sequence or a softmax; or the budget is too small.
     """
-    if head not in HEADS or not 0 <= average < 1:
-        raise ValueError(f"Expected head of {sorted(HEADS)} and average in [0, 1). Received: {head!r} and {average!r}")
+    if head not in (*HEADS, AUTO) or not 0 <= average < 1:
+        raise ValueError(f"Expected head of {sorted((*HEADS, AUTO))} and average in [0, 1). Received: {head!r} and {average!r}")
     given = [
         name
         for name, value in (("maps", maps), ("unknown", unknown), ("only_if_needed", only_if_needed or None))
@@ -143,11 +147,9 @@ def adapt(
     ]
     if given and head != RidgeHead.NAME:
         raise ValueError(f"{', '.join(given)}: read by head='ridge' alone. Received: head={head!r}")
-    iterations = UNSAID[head][0] if iterations is None else iterations
-    late_prototypes = UNSAID[head][1] if late_prototypes is None else late_prototypes
-    check_kind("late_prototypes", late_prototypes, bool)
-    check_kind("iterations", iterations, int)
-    if not 0 <= iterations < 2**31:
+    check_kind("late_prototypes", late_prototypes, bool, type(None))
+    check_kind("iterations", iterations, int, type(None))
+    if iterations is not None and not 0 <= iterations < 2**31:
         raise ValueError(f"Expected a number of iterations, below 2^31 and 0 or more. Received: {iterations}")
     for name, value in (("learning rate", learning_rate), ("stop_loss", stop_loss), ("skip_loss", skip_loss)):
         check_kind(name, value, float)
@@ -155,11 +157,15 @@ def adapt(
             raise ValueError(f"Expected a {name}, finite and 0 or more. Received: {value}")
     adapter, original = _original(backbone, support_x, support_y)
     support_x = np.asarray(support_x, np.float32)
-    if only_if_needed:
+    if only_if_needed or head == AUTO:
         untrained = FewShotClassifier(adapter, None, original, original)
         untrained = untrained.with_ridge_head(support_x, support_y, maps=maps, unknown=unknown)
-        if untrained.leave_one_out == 1:
+        if only_if_needed and untrained.leave_one_out == 1:
             return untrained
+        if head == AUTO:
+            head = RidgeHead.NAME if untrained.closed_form_holds else CosineHead.NAME
+    iterations = UNSAID[head][0] if iterations is None else iterations
+    late_prototypes = UNSAID[head][1] if late_prototypes is None else late_prototypes
     views = _views(support_x, shifts, augment, num_views, seed)
     if plan is None:
         accounting = DeviceAccounting(num_samples=len(support_x), num_views=len(views), num_classes=original.num_classes)

@@ -73,6 +73,12 @@ class Adapter:
         """Numbers of features of the maps and of the embedding."""
         return self._with(maps)[1]
 
+    @property
+    def in_time(self) -> bool:
+        """Whether the network reads windows in time: sequences (T, C), or maps of height or width 1."""
+        places = self.model.input_shape[1:-1]
+        return len(places) == 1 or (len(places) == 2 and 1 in places)
+
     @functools.cached_property
     def maps(self) -> tuple[str, ...]:
         """Names of the layers whose maps a closed-form head reads."""

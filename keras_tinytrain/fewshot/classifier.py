@@ -13,8 +13,10 @@ from numpy.typing import ArrayLike
 
 from keras_tinytrain.data.labels import check_labels
 from keras_tinytrain.delta import Delta, read_channels
+from keras_tinytrain.fewshot._choice_of_head import closed_form_holds
 from keras_tinytrain.fewshot._classifier_model import classifier_model
-from keras_tinytrain.fewshot._heads import ORIGINAL, Head
+from keras_tinytrain.fewshot._evaluation import Evaluation
+from keras_tinytrain.fewshot._heads import HEADS, ORIGINAL, Head
 from keras_tinytrain.fewshot._ridge_head import RidgeHead
 from keras_tinytrain.fewshot._support import check_finite, check_shape
 from keras_tinytrain.fewshot.adapter import BATCH_SIZE, Adapter
@@ -22,24 +24,6 @@ from keras_tinytrain.fewshot.unknown import UNKNOWN, threshold
 from keras_tinytrain.plan import Plan
 
 _LOG = logging.getLogger(__name__)
-
-
-class Evaluation(float):
-    """Accuracy on some samples, a fraction of 1, with the accuracy before learning.
-
-    Attributes:
-        before: accuracy of the original network and its prototypes on the same samples.
-        reverted: whether the learned weights were taken back because they answered fewer of these samples right. The number
-            itself is the classifier's accuracy after that, so it then equals `before`.
-    """
-
-    before: float
-    reverted: bool
-
-    def __new__(cls, accuracy: float, *, before: float, reverted: bool = False) -> "Evaluation":  # noqa: PYI034 (Self is of 3.11)
-        self = super().__new__(cls, accuracy)
-        self.before, self.reverted = before, reverted
-        return self
 
 
 class FewShotClassifier:
@@ -81,7 +65,14 @@ class FewShotClassifier:
     def __repr__(self) -> str:
         trained = ", ".join(f"{layer.name} {len(layer.channels)}" for layer in self.plan.layers) if self.plan else ""
         loss = f"; loss {self.losses[0]:.3g} to {self.losses[-1]:.3g}" if self.losses else ""
-        return f"<FewShotClassifier of {self.num_classes} classes; trained channels: {trained or 'none'}{loss}>"
+        return (
+            f"<FewShotClassifier of {self.num_classes} classes; head {self.head}; trained channels: {trained or 'none'}{loss}>"
+        )
+
+    @property
+    def head(self) -> str:
+        """What answers, as `adapt` names it: "ridge", "prototypes" or "softmax"."""
+        return next(name for name, kind in HEADS.items() if isinstance(self._head, kind))
 
     @property
     def num_classes(self) -> int:
@@ -94,6 +85,11 @@ class FewShotClassifier:
         Raises ValueError where the head is not the closed-form one; nan where it comes from a delta.
         """
         return _ridge(self._head).leave_one_out
+
+    @property
+    def closed_form_holds(self) -> bool:
+        """Whether head="auto" takes the closed-form head, see `adapt`. Raises ValueError where it is not there or knows no samples."""
+        return closed_form_holds(_ridge(self._original), in_time=self._adapter.in_time)
 
     def logits(self, x: np.ndarray) -> np.ndarray:
         """float32 (N, num_classes). Raises ValueError where x is not (N, ...) of the network's input, or has NaN."""

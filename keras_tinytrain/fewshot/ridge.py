@@ -24,7 +24,7 @@ class Solution:
     Args:
         means: float32 (D,), mu of all parts.
         kernel: float32 (D, ways): score = normalised features x kernel.
-        leave_one_out: float64 (N, ways), scores of each sample by the solution without it.
+        leave_one_out: float64 (N, ways), scores of each sample by the solution without it, around the means of all samples.
     """
 
     means: np.ndarray
@@ -58,6 +58,41 @@ def solve(features: ArrayLike, labels: ArrayLike, num_classes: int, sizes: Seque
     weights = inverse @ targets
     left_out = targets - weights / np.diag(inverse)[:, None]
     return Solution(means.astype(np.float32), (rows.T @ weights).astype(np.float32), left_out)
+
+
+def leave_one_out(
+    features: ArrayLike, labels: ArrayLike, num_classes: int, sizes: Sequence[int], *, ridge: float = RIDGE
+) -> np.ndarray:
+    """Scores of each sample by a solution that does not know it at all: the means are those of the other samples too.
+
+    `Solution.leave_one_out` keeps the means, in which a sample takes part. That tells of 2 samples a class: the others of a
+    sample's class lie opposite to it. Here each sample is a solve of N - 1 samples, from products of the features alone.
+
+    Args:
+        features, labels, num_classes, sizes, ridge: as for `solve`.
+
+    Returns:
+        float64 (N, num_classes).
+    """
+    features = np.asarray(features, np.float64)
+    centred = features - features.mean(axis=0)
+    products = [part @ part.T for part in np.split(centred, np.cumsum(sizes)[:-1], axis=1)]
+    targets = np.eye(num_classes)[np.asarray(labels)] - 1 / num_classes
+    scores = np.empty_like(targets)
+    for index in range(len(targets)):
+        rest = np.arange(len(targets)) != index
+        kernel = np.mean([_cosines(each, rest / rest.sum()) for each in products], axis=0)
+        regular = kernel[np.ix_(rest, rest)] + ridge * np.eye(len(targets) - 1)
+        scores[index] = kernel[index, rest] @ np.linalg.solve(regular, targets[rest])
+    return scores
+
+
+def _cosines(products: np.ndarray, shares: np.ndarray) -> np.ndarray:
+    """cos(x_i - mu, x_j - mu) from the products x_i x_j (N, N), mu being the mean of `shares` (N,)."""
+    means = products @ shares
+    centred = products - means[:, None] - means + shares @ means
+    lengths = np.sqrt(np.maximum(np.diag(centred), _EPSILON**2))
+    return centred / np.outer(lengths, lengths)
 
 
 def class_rows(rows: np.ndarray, labels: ArrayLike, num_classes: int, sizes: Sequence[int]) -> np.ndarray:

@@ -1,5 +1,7 @@
 """Few-shot adaptation: learns, leaves the backbone alone, and is the same with the frozen part cached as without."""
 
+import functools
+
 import keras
 import numpy as np
 import pytest
@@ -7,13 +9,15 @@ import tensorflow as tf
 from models import embedding_net, labelled_images, sequence_net
 
 from keras_tinytrain import Budget, Delta, LayerPlan, Plan, TinyTrainCallback
-from keras_tinytrain.fewshot.adaptation import adapt, classifier_from_delta, prototype_classifier
+from keras_tinytrain.fewshot import adaptation
+from keras_tinytrain.fewshot.adaptation import classifier_from_delta, prototype_classifier
 from keras_tinytrain.fewshot.augmentation import shift_views
 from keras_tinytrain.fewshot.prototype_head import PrototypeHead, UpdatePrototypes
 from keras_tinytrain.fewshot.prototypes import class_prototypes, cosine_logits
 
 PLAN = Plan((LayerPlan("b2.pw1", (0, 3, 7)), LayerPlan("b2.pw2", tuple(range(6)))))
 SHIFTS = ((1, 0), (0, -1))
+adapt = functools.partial(adaptation.adapt, head="prototypes")  # the head whose formulas these tests write out
 
 
 def test_adapt_learns_and_leaves_the_backbone_alone(net, task):
@@ -133,7 +137,7 @@ def test_softmax_head_begins_at_the_prototypes_and_learns(net, task):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"head": "svm"}, "head of .*'prototypes', 'ridge', 'softmax'"),
+        ({"head": "svm"}, "head of .*'auto', 'prototypes', 'ridge', 'softmax'"),
         ({"average": 1.0}, "average in"),
         ({"iterations": -1}, "0 or more. Received: -1"),
         ({"iterations": 10**12}, "below 2\\^31 and 0 or more. Received: 1000000000000"),

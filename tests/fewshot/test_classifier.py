@@ -1,6 +1,7 @@
 """What a few-shot classifier can do once it has learned: answer, add a class, revert, be saved, be one Keras model."""
 
 import dataclasses
+import functools
 import logging
 
 import keras
@@ -9,10 +10,12 @@ import pytest
 from models import images, labelled_images
 
 from keras_tinytrain import Delta, LayerPlan, Plan
-from keras_tinytrain.fewshot.adaptation import adapt, classifier_from_delta, prototype_classifier
+from keras_tinytrain.fewshot import adaptation
+from keras_tinytrain.fewshot.adaptation import classifier_from_delta, prototype_classifier
 from keras_tinytrain.fewshot.prototypes import class_prototypes, cosine_logits
 
 PLAN = Plan((LayerPlan("b2.pw1", (0, 3, 7)), LayerPlan("b2.pw2", tuple(range(6)))))
+adapt = functools.partial(adaptation.adapt, head="prototypes")  # unless a test names another
 BIASES = Plan((LayerPlan("b1.pw2", (1, 2), kernel=False), LayerPlan("b2.pw1", (0, 3))))
 
 
@@ -53,7 +56,10 @@ def test_a_classifier_is_printed_in_one_line(net, task):
     learned = adapt(net, *task, plan=PLAN, iterations=2)
     trained = ", ".join(f"{layer.name} {len(layer.channels)}" for layer in PLAN.layers)
     loss = f"{learned.losses[0]:.3g} to {learned.losses[-1]:.3g}"
-    assert str(learned) == f"<FewShotClassifier of {learned.num_classes} classes; trained channels: {trained}; loss {loss}>"
+    assert (
+        str(learned)
+        == f"<FewShotClassifier of {learned.num_classes} classes; head prototypes; trained channels: {trained}; loss {loss}>"
+    )
     learned.revert()
     assert "trained channels: none" in str(learned)
 

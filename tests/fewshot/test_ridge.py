@@ -7,9 +7,12 @@ from keras import layers
 from models import images, pooled_net
 
 from keras_tinytrain import LayerPlan, Plan
+from keras_tinytrain.fewshot import _choice_of_head as choice
+from keras_tinytrain.fewshot._choice_of_head import closed_form_holds
 from keras_tinytrain.fewshot._ridge_head import RidgeHead
 from keras_tinytrain.fewshot.adaptation import adapt, classifier_from_delta, prototype_classifier
-from keras_tinytrain.fewshot.ridge import RIDGE, normalised, solve
+from keras_tinytrain.fewshot.classifier import FewShotClassifier
+from keras_tinytrain.fewshot.ridge import RIDGE, leave_one_out, normalised, solve
 from keras_tinytrain.model.layers import layer_table
 from keras_tinytrain.model.maps import find_maps, with_maps
 
@@ -48,6 +51,18 @@ def test_leave_one_out_equals_solving_without_the_sample(support):
     assert found.accuracy(labels) == np.mean(found.leave_one_out.argmax(axis=1) == labels)
 
 
+def test_a_sample_left_out_entirely_takes_no_part_in_the_means(support):
+    """`leave_one_out`, which works from products of features, against solving for the other samples; at least one sample's class has no other."""
+    features, labels = support
+    for sizes in (SIZES, (11,)):
+        found = leave_one_out(features, labels, 3, sizes)
+        for i in range(len(labels)):
+            rest = np.arange(len(labels)) != i
+            others = solve(features[rest], labels[rest], 3, sizes)
+            expected = normalised(features[i : i + 1], features[rest].mean(axis=0), sizes) @ others.kernel
+            np.testing.assert_allclose(found[i], expected[0], atol=1e-6)
+
+
 def test_a_part_that_is_the_same_for_all_samples_is_no_division_by_zero():
     found = solve([[1.0, 5.0], [2.0, 5.0], [4.0, 5.0]], [0, 0, 1], 2, (1, 1))
     assert np.isfinite(found.kernel).all() and not found.kernel[1].any()
@@ -57,7 +72,7 @@ def test_head_answers_by_the_maps_of_the_adapted_network(net, task):
     """Against NumPy on the outputs of a Keras model that is cut by hand; the map of 6 x 6 is averaged to 3 x 3 by 2 x 2."""
     learned = adapt(net, *task, plan=PLAN, iterations=3, head="ridge", maps=["b1.add"], average=0.5)
     x = images(net, 5, seed=9)
-    tuned = adapt(net, *task, plan=PLAN, iterations=3, average=0, late_prototypes=True).model
+    tuned = adapt(net, *task, plan=PLAN, iterations=3, average=0, late_prototypes=True, head="prototypes").model
     scores = []
     for network in (net, tuned):
         outputs = keras.Model(network.inputs, [network.get_layer("b1.add").output, network.get_layer("pool").output])
@@ -136,7 +151,7 @@ def test_layers_without_maps_are_refused(net, task, name, message):
 
 
 def test_maps_for_another_head_are_refused(net, task):
-    with pytest.raises(ValueError, match=r"maps: read by head='ridge' alone. Received: head='prototypes'"):
+    with pytest.raises(ValueError, match=r"maps: read by head='ridge' alone. Received: head='auto'"):
         adapt(net, *task, plan=PLAN, maps=["stem"])
 
 
@@ -154,3 +169,45 @@ def test_one_part_alone_answers():
     rows = np.random.default_rng(0).normal(1, 1, (6, 4)).astype(np.float32)
     head = RidgeHead.of(rows, [0, 0, 0, 1, 1, 1], 2, (), (4,))
     np.testing.assert_allclose(head.logits(rows), 10 * normalised(rows, head.means, (4,)) @ head.kernel.T, atol=1e-4)
+
+
+@pytest.mark.parametrize("head", [None, "ridge", "prototypes"])
+def test_head_that_is_not_named_is_chosen_by_samples_left_out(net, task, head, monkeypatch):
+    """Where the closed form holds it answers, as `head="ridge"` does; else the prototypes do; the classifier says which."""
+    if head is not None:
+        monkeypatch.setattr(FewShotClassifier, "closed_form_holds", head == "ridge")
+    learned = adapt(net, *task, plan=PLAN, iterations=2)
+    named = adapt(net, *task, plan=PLAN, iterations=2, head=learned.head)
+    assert np.array_equal(learned.logits(task[0]), named.logits(task[0])) and f"head {learned.head};" in str(learned)
+    assert learned.head in ([head] if head else ["ridge", "prototypes"])
+
+
+def _head(angles, labels):
+    """A head of an embedding alone, in two dimensions."""
+    features = np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32)
+    return RidgeHead.of(features, np.asarray(labels), max(labels) + 1, (), (2,))
+
+
+@pytest.mark.parametrize(
+    ("angles", "labels", "expected"),
+    [
+        ([0.0, 0.1, 2.0, 2.1], [0, 0, 1, 1], (True, False)),  # both heads get all right
+        ([0.0, 1.0], [0, 1], (False, False)),  # nothing can be left out
+        ([0.0, 0.1, 2.0], [0, 0, 1], (True, False)),  # the only sample of a class is not counted
+    ],
+)
+def test_closed_form_holds_unless_it_is_worse_and_in_time_if_it_is_better(angles, labels, expected):
+    head = _head(angles, labels)
+    assert (closed_form_holds(head, in_time=False), closed_form_holds(head, in_time=True)) == expected
+
+
+@pytest.mark.parametrize(("wins", "losses", "images", "in_time"), [(2, 0, 1, 1), (1, 0, 1, 0), (4, 3, 1, 0), (0, 1, 0, 0)])
+def test_windows_in_time_ask_for_more_than_chance(wins, losses, images, in_time, monkeypatch):
+    """McNemar's test: (wins - losses) / sqrt(wins + losses) beyond 1.28; images ask for no loss."""
+    labels = np.repeat([0, 1], 10)
+    solved, cosine = np.eye(2)[labels], np.eye(2)[labels]
+    solved[:losses], cosine[losses : losses + wins] = solved[:losses, ::-1].copy(), cosine[losses : losses + wins, ::-1].copy()
+    monkeypatch.setattr(choice, "leave_one_out", lambda *_: solved)
+    monkeypatch.setattr(choice, "leave_one_out_logits", lambda *_: cosine)
+    head = _head(np.linspace(0, 3, 20), labels)
+    assert (closed_form_holds(head, in_time=False), closed_form_holds(head, in_time=True)) == (images, in_time)

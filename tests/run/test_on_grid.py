@@ -100,7 +100,9 @@ def test_gradients_equal_the_c_plus_plus(case):
 def test_a_whole_run_follows_the_device(case):
     case.host.revert()
     losses = case.host.train()
-    learned = adapt(case.grid, case.x, case.y, plan=case.plan, iterations=ITERATIONS, learning_rate=RATE, shifts=SHIFTS)
+    learned = adapt(
+        case.grid, case.x, case.y, plan=case.plan, iterations=ITERATIONS, learning_rate=RATE, shifts=SHIFTS, head="prototypes"
+    )
     assert len(losses) == len(learned.losses) == ITERATIONS
     assert losses[0] == pytest.approx(learned.losses[0], rel=1e-6)
     assert curve_difference(losses, learned.losses)[1] < 1e-4  # not one weight rounds otherwise
@@ -111,7 +113,7 @@ def test_what_is_left_out_is_left_out_on_the_device_too(tmp_path):
     """Late prototypes and learned samples: the same losses as in Keras; then the iterations after a small loss."""
     case = Case("pooled", tmp_path / "bundle")
     options = {"late_prototypes": True, "skip_loss": 1.2, "iterations": 8, "learning_rate": 0.03}
-    learned = adapt(case.grid, case.x, case.y, plan=case.plan, shifts=SHIFTS, **options)
+    learned = adapt(case.grid, case.x, case.y, plan=case.plan, shifts=SHIFTS, head="prototypes", **options)
     stop_loss = float(np.mean(learned.losses[:2]))
     count = next(i for i, loss in enumerate(learned.losses) if loss < stop_loss) + 1
     for stop, expected in ((0.0, learned.losses), (stop_loss, learned.losses[:count])):
@@ -120,10 +122,10 @@ def test_what_is_left_out_is_left_out_on_the_device_too(tmp_path):
         losses = host.train()
         assert len(losses) == len(expected) and curve_difference(losses, expected)[1] < 1e-4
     assert count < 8
-    ended = adapt(case.grid, case.x, case.y, plan=case.plan, shifts=SHIFTS, stop_loss=stop_loss, **options)
+    ended = adapt(case.grid, case.x, case.y, plan=case.plan, shifts=SHIFTS, head="prototypes", stop_loss=stop_loss, **options)
     assert ended.losses == learned.losses[:count]
     for each in ({"late_prototypes": False}, {"skip_loss": 0}):
-        other = adapt(case.grid, case.x, case.y, plan=case.plan, shifts=SHIFTS, **{**options, **each})
+        other = adapt(case.grid, case.x, case.y, plan=case.plan, shifts=SHIFTS, head="prototypes", **{**options, **each})
         assert curve_difference(other.losses, learned.losses)[1] > 1e-3
 
 

@@ -89,7 +89,7 @@ def test_losses_follow_keras_on_the_same_grid(signs, tmp_path):
     host.add_samples(x, y)
     losses = host.train()
     grid = on_grid_model(model, host.bundle)
-    learned = adapt(grid, x, y, plan=bundle.plan, iterations=ITERATIONS, learning_rate=LEARNING_RATE)
+    learned = adapt(grid, x, y, plan=bundle.plan, iterations=ITERATIONS, learning_rate=LEARNING_RATE, head="prototypes")
     assert len(losses) == len(learned.losses) == ITERATIONS and losses[-1] < losses[0]
     assert losses[0] == pytest.approx(learned.losses[0], rel=1e-5)
     assert curve_difference(losses, learned.losses)[1] <= WITHIN
