@@ -14,6 +14,7 @@ from keras_tinytrain.benchmark.runner import Runner
 from keras_tinytrain.benchmark.tasks import TaskShape, draw_task
 from keras_tinytrain.cli import main
 from keras_tinytrain.data import Domain
+from keras_tinytrain.fewshot.classifier import FewShotClassifier
 
 METHODS = ["none", "last_layer", "last_layer_loo_avg"]
 SMALL = ["--ways", "3", "--shots", "2", "--queries", "2", "--iterations", "2"]
@@ -112,13 +113,21 @@ def test_averaging_learns_once(runner, domain, monkeypatch):
     assert rows[0]["seconds"] == rows[1]["seconds"]
 
 
+@pytest.mark.parametrize("holds", [True, False])
+def test_an_auto_method_answers_by_the_head_that_holds(runner, domain, monkeypatch, holds):
+    monkeypatch.setattr(FewShotClassifier, "closed_form_holds", holds)
+    names = ("last_layer_avg", "last_layer_auto_avg", "last_layer_ridge_avg")
+    cosine, auto, ridge = (row["accuracy"] for row in runner.run(Job(domain, 1, names)))
+    assert auto == (ridge if holds else cosine)
+
+
 def test_static_plan_is_the_same_for_every_task(runner, domain):
     method, pictures = find_method("static", "nanonet"), runner.domains[domain]
     plans = [runner.learn(method, runner._task(pictures, number, 0)).learned.plan for number in (0, 1)]
     assert plans[0] == plans[1] == runner.static_plan and plans[0].strategy == "static"
 
 
-@pytest.mark.parametrize("sampler", ["fixed", "meta-dataset"])
+@pytest.mark.parametrize("sampler", ["fixed", "imbalanced", "meta-dataset"])
 def test_tasks_depend_on_seed_and_number_alone(sampler):
     rng = np.random.default_rng(0)
     pictures = Domain("d", rng.random((60, 8, 8, 3), np.float32), np.arange(60) % 6)
@@ -127,6 +136,14 @@ def test_tasks_depend_on_seed_and_number_alone(sampler):
     np.testing.assert_array_equal(first.query_x, again.query_x)
     assert first.style == "photo" and first.support_x.shape[1:] == (16, 16, 3)
     assert first.support_x.shape != other.support_x.shape or np.abs(first.support_x - other.support_x).max() > 0
+
+
+def test_imbalanced_classes_have_from_one_to_all_shots():
+    pictures = Domain("d", np.zeros((60, 8, 8, 1), np.float32), np.arange(60) % 6)
+    shape = TaskShape("imbalanced", 4, 7, 2)
+    task = draw_task(pictures, shape, (8, 8, 1), seed=0, episode=0)
+    assert np.bincount(task.support_y).tolist() == [1, 3, 5, 7] and len(task.support_x) == 16
+    assert np.bincount(task.query_y).tolist() == [2] * 4 and str(shape) == "4-way 1 to 7-shot 2 queries"
 
 
 def test_images_are_as_the_network_wants_them():
