@@ -113,7 +113,9 @@ class Explanation:
         budget = dataclasses.replace(plan.budget, memory=memory)
         before, after = (paper_cost.num_channels(found) for found in (plan, self.choose(budget)))
         changes = {name: after.get(name, 0) - before.get(name, 0) for name in self.table.names}
-        told = ", ".join(f"{name} {change:+d} channels" for name, change in changes.items() if change)
+        told = ", ".join(
+            f"{name} {change:+d} channel{'s' if abs(change) > 1 else ''}" for name, change in changes.items() if change
+        )
         return f"{share:+.0%} memory ({memory:,} bytes): {told or f'nothing; {self._limit(after, budget)}'}"
 
     def _limit(self, choice, budget):

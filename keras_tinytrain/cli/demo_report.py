@@ -209,8 +209,9 @@ def report_values(demo: Demo, command: str) -> Values:
     """The values of the demo's report: accuracies of all tasks, all else of the last one."""
     last = demo.results[-1]
     told, shown = _changed(last, _NUM_REPORTED)
+    order = np.argsort(last.episode.classes)
     counts = {
-        when: confusion(last.episode.query_y, last.answers[method], demo.settings.ways)
+        when: confusion(last.episode.query_y, last.answers[method], demo.settings.ways)[order][:, order]
         for when, method in (("before", "none"), ("after", "runtime"))
     }
     values = bundle_values(last.bundle, command) | plan_values(last.plan) | learning_values(last.losses, counts)
@@ -219,6 +220,7 @@ def report_values(demo: Demo, command: str) -> Values:
     return values | {
         "title": "Handwritten digits, learned on a board",
         "summary": _task_in_words(demo),
+        "class_names": [str(last.episode.classes[label]) for label in order],
         "accuracy": [_reported(demo, method) for method in demo.accuracy_percent],
         "pictures": {"told": told, "shown": [_pictured(*each) for each in shown]},
         "commands": {"made by": [command], "next, with a model of your own": [line.strip() for line in _NEXT.splitlines()[1:]]},

@@ -38,12 +38,14 @@ class Exported:
         episode: the task.
         device: what it was chosen for.
         learned: TinyTrain's classifier.
+        plan: what it trained, chosen here.
         bundle: what was exported.
     """
 
     episode: Episode
     device: DeviceSettings
     learned: FewShotClassifier
+    plan: Plan
     bundle: Bundle
 
 
@@ -80,7 +82,7 @@ class TaskResult:
     @property
     def plan(self) -> Plan:
         """What TinyTrain trained, chosen here."""
-        return self.exported.learned.plan
+        return self.exported.plan
 
     def accuracy_percent(self, method: str) -> float:
         """Share of the queries that a method answers right."""
@@ -135,9 +137,11 @@ def learn_and_export(
     device = device_for(settings, board, episode)
     step(f"{METHODS['tiny_train']}: {settings.iterations} iterations")
     learned = adapt_task(backbone, settings, device, episode)
-    assert learned.plan is not None  # it trained something
+    plan = learned.plan
+    assert plan is not None  # it trained something
     step("export: int8 models, tables, sketch")
-    return Exported(episode, device, learned, export_task(backbone, learned.plan, settings, device, episode, folder))
+    bundle = export_task(backbone, plan, settings, device, episode, folder)
+    return Exported(episode, device, learned, plan, bundle)
 
 
 def compare(backbone: keras.Model, settings: DemoSettings, exported: Exported, step: Step) -> TaskResult:

@@ -21,8 +21,8 @@ _FORWARD = "_forward"  # at the end of the names of the parts that the host may 
 _SMALLEST_SHARE = 0.001  # of all instructions: functions with less make one row
 
 
-def show(bundle: Bundle, emulated: EmulatedTask, labels: np.ndarray | None) -> None:
-    """Print everything; `labels` are those of the queries, None without."""
+def show(bundle: Bundle, emulated: EmulatedTask, taught: np.ndarray, labels: np.ndarray | None) -> None:
+    """Print everything; `taught` are the labels of the samples, `labels` those of the queries, None without."""
     board, console = bundle.manifest["board"], Console(file=sys.stdout)
     for memory, used in (("sram", emulated.sram_bytes), ("flash", emulated.flash_bytes)):
         console.print(memory_table(memory, bundle.promised_bytes[memory], used))
@@ -35,7 +35,7 @@ def show(bundle: Bundle, emulated: EmulatedTask, labels: np.ndarray | None) -> N
     if energy is not None:
         milliamperes = MILLIAMPERES[board["name"]]
         console.print(f"Energy: {energy:.3f} J at {milliamperes} mA and {VOLTS:.0f} V, the data sheet's for a running CPU.")
-    console.print(f"Stack {emulated.stack_bytes:,} B at most, heap {emulated.heap_bytes} B. {_learned(emulated)}")
+    console.print(f"Stack {emulated.stack_bytes:,} B at most, heap {emulated.heap_bytes} B. {_learned(emulated, taught)}")
     if emulated.logits is not None and labels is not None:
         right = np.mean(emulated.logits.argmax(axis=1) == labels)
         console.print(f"{100 * right:.1f} % of {len(labels)} samples not learned from answered right, on the board.")
@@ -126,9 +126,12 @@ def _time(work, clock_hz):
     return "-" if work is None else duration(work.cycles / clock_hz)
 
 
-def _learned(emulated):
+def _learned(emulated, taught):
     if not emulated.losses:
-        return "The closed-form head was solved, and nothing was trained."
+        right = emulated.leave_one_out_percent(taught)
+        return (
+            f"The closed-form head was solved, and nothing was trained. Of its samples, {right:.1f} % are right without them."
+        )
     first, last = emulated.losses[0], emulated.losses[-1]
     rose = " It rose: export with a lower --learning-rate." if last > first else ""
     return f"Loss {first:.3f} to {last:.3f} in {len(emulated.losses)} iterations.{rose}"

@@ -13,14 +13,13 @@ from rich.console import Console
 from keras_tinytrain.backbones import NanoNet
 from keras_tinytrain.cli import demo_task
 from keras_tinytrain.cli.demo_settings import DEMOS
+from keras_tinytrain.cli.emulated_report import report_values
 from keras_tinytrain.cli.emulated_tables import show
 from keras_tinytrain.cli.options import remark
-from keras_tinytrain.cli.report.content import board_values, bundle_values, confusion, learning_values
 from keras_tinytrain.cli.report.page import check_report, write_report
 from keras_tinytrain.cli.samples import samples_of_bundle, spread
 from keras_tinytrain.export import Bundle
 from keras_tinytrain.plan import Budget
-from keras_tinytrain.run import HostRuntime
 from keras_tinytrain.run.emulation import emulate_task
 from keras_tinytrain.run.emulator import EmulatedBoard
 from keras_tinytrain.run.firmware import build_firmware
@@ -66,13 +65,13 @@ def _emulate(args):
         emulated = emulate_task(bundle, *task, **options, progress=status.update)
         if args.report:
             status.update("writing the report")
-            write_report(args.report, _report_values(args, bundle, task, queries, emulated))
+            write_report(args.report, report_values(bundle, task, queries, emulated, args.command_line))
     if emulated.forward_is_estimated:
         console.print(_ESTIMATE_NOTE, style="dim")
     if args.json:
         print(json.dumps(emulated.to_json()))
     else:
-        show(bundle, emulated, None if queries is None else queries[1])
+        show(bundle, emulated, task[1], None if queries is None else queries[1])
     return 0
 
 
@@ -80,20 +79,6 @@ _ESTIMATE_NOTE = (
     "Forward passes ran on the host with the board's weights (no TFLM_INCLUDE_DIRS and TFLM_LIBRARY): their instructions are "
     "estimated from the shapes of their operators, and TensorFlow Lite Micro's code is not in the flash."
 )
-
-
-def _report_values(args, bundle, task, queries, emulated):
-    """Of the bundle and its task; answers by class where there are labelled queries, those before learning by this machine."""
-    counts = {}
-    if queries is not None:
-        (x, truth), num_classes = queries, bundle.manifest["training"]["num_classes"]
-        untrained = HostRuntime(bundle, settings={"iterations": 0})
-        untrained.add_samples(*task)
-        untrained.train()
-        logits = {"before": untrained.predict(x), "after": emulated.logits}
-        counts = {when: confusion(truth, each.argmax(axis=1), num_classes) for when, each in logits.items()}
-    values = bundle_values(bundle, args.command_line) | learning_values(emulated.losses, counts)
-    return values | board_values(emulated, bundle.manifest["board"])
 
 
 def _serve(args):

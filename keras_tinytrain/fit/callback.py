@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import functools
 import itertools
+import math
 from collections.abc import Sequence
 
 import keras
@@ -185,9 +186,10 @@ class TinyTrainCallback(NoBatchHooks, keras.callbacks.Callback):
         """Print how many weights are trained, and of how many. Raises ValueError before the first batch has arrived."""
         if self._described is None or self.plan is None:
             raise ValueError("The plan is not known before the first batch of `fit` has arrived. Call fit first.")
-        table = layer_table(canonical_form(self._described))
-        trained = paper_cost.num_trained_weights(table, paper_cost.num_channels(self.plan))
-        total = sum(row.num_weights for row in table)
+        model = canonical_form(self._described)
+        trained = paper_cost.num_trained_weights(layer_table(model), paper_cost.num_channels(self.plan))
+        kernels = (each.shape for each in model.weights if len(each.shape) > 1 and "bias" not in each.name)
+        total = sum(map(math.prod, kernels))
         print(f"trained weights: {trained:,} of {total:,} ({100 * trained / total:.2f} %)")
 
     def _first_call(self, iterator):

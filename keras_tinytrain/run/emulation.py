@@ -70,6 +70,12 @@ class EmulatedTask:
         """Names the delta: equal for two runs that learned the same."""
         return hashlib.sha256(self.delta).hexdigest()
 
+    def leave_one_out_percent(self, labels: np.ndarray) -> float:
+        """Share of the samples, of labels (N,), that the closed form gets right without them. Raises ValueError where it was trained."""
+        if self.leave_one_out is None:
+            raise ValueError("The task was trained: only a solved closed-form head, solve=True, leaves samples out.")
+        return 100 * float(np.mean(self.leave_one_out.argmax(axis=1) == labels))
+
     def to_json(self) -> dict[str, typing.Any]:
         """The figures by which two runs can be compared."""
         names = ("sram_bytes", "flash_bytes", "instructions", "cycles", "stack_bytes", "heap_bytes", "delta_sha256")

@@ -65,7 +65,7 @@ def test_explanation_says_what_more_memory_would_add(plan):
         wider = paper_cost.num_channels(plan.explanation.choose(Budget(memory, 0.6)))
         for name in wider:
             change = wider[name] - paper_cost.num_channels(plan).get(name, 0)
-            assert change == 0 or f"{name} {change:+d} channels" in line
+            assert change == 0 or f"{name} {change:+d} channel{'s' if abs(change) > 1 else ''}" in line
 
 
 def test_explanation_says_which_limit_binds(plan):
@@ -78,7 +78,7 @@ def test_explanation_says_which_limit_binds(plan):
     lines = dear.explain().splitlines()
     assert lines[-3].startswith("+25% memory (1,875 bytes): nothing; memory is the limit: one more channel of ")
     assert lines[-3].endswith(" needs 125 bytes more")
-    assert all("+1 channels" in line or "+2 channels" in line for line in lines[-2:])
+    assert all("+1 channel" in line or "+2 channels" in line for line in lines[-2:])
 
 
 class Dear:

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import zlib
 
+import keras
 import numpy as np
 import pytest
 from models import images, pooled_net, tiny_net
@@ -49,6 +50,21 @@ def test_arena_is_never_fuller_than_promised_and_goes_back_to_the_first_trained_
     assert backward[-1] == next(name for name in forward if name in bundle.manifest["trained"])
     peak = max(step["bytes"] for step in steps if step["part"] == "backward")
     assert peak >= max(step["bytes"] for step in steps if step["part"] == "trainable")
+
+
+def test_layers_whose_names_end_in_numbers_and_halves_of_a_layer_are_told_apart(tmp_path):
+    window = keras.Input((16, 3))
+    x = keras.layers.Conv1D(4, 3, activation="relu", name="conv")(window)
+    x = keras.layers.Conv1D(8, 3, activation="relu", name="conv_1")(x)
+    x = keras.layers.Conv1D(8, 3, activation="relu", name="conv_2")(x)
+    model = keras.Model(window, keras.layers.GlobalAveragePooling1D(name="pool")(x))
+    plan, training = Plan((LayerPlan("conv_2", (1, 2, 5)),)), TrainingSettings(num_classes=2, max_samples=2)
+    options = {"training": training, "weights_in_ram": "selected"}
+    bundle = export_tflm(model, plan, calibration=images(model, 4), out=tmp_path / "net", **options)
+    forward = [step["layer"] for step in arena_steps(bundle) if step["part"] != "backward"]
+    assert [layer for layer in dict.fromkeys(forward) if "." not in layer] == ["conv", "conv_1", "conv_2", "pool"]
+    assert forward.count("conv_2") > 2  # trained channels, the others, and what puts them in order
+    assert "conv_2<br>3 channels" in page.rendered(content.bundle_values(bundle, "export"))
 
 
 def test_memory_is_what_was_promised(bundle, values):

@@ -301,8 +301,8 @@ def test_board_refuses_sizes_that_cannot_be(fields, match):
     ("settings", "message"),
     [
         (lambda: TrainingSettings(stop_loss="x"), "stop_loss expects a number. Received: 'x'"),
-        (lambda: TrainingSettings(late_prototypes=3), "late_prototypes expects True or False. Received: 3"),
-        (lambda: TrainingSettings(iterations=2.5), "iterations expects a whole number. Received: 2.5"),
+        (lambda: TrainingSettings(late_prototypes=3), "late_prototypes expects True or False or None. Received: 3"),
+        (lambda: TrainingSettings(iterations=2.5), "iterations expects a whole number or None. Received: 2.5"),
         (lambda: TrainingSettings(num_classes="5"), "num_classes expects a whole number or None. Received: '5'"),
         (lambda: TrainingSettings(average=True), "average expects a number. Received: True"),
         (lambda: TrainingSettings(optimizer=["adam"]), "optimizer expects text. Received: .'adam'."),

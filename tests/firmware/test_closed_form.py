@@ -170,6 +170,30 @@ def test_command_emulates_a_solution(board, tmp_path, capsys, monkeypatch):
     assert "closed_form" in shown and "nothing was trained" in shown
 
 
+@pytest.mark.parametrize("board", ["ram"], indirect=True)
+def test_report_tells_the_closed_form_head(board, tmp_path, monkeypatch):
+    bundle, x, y, program = board
+    monkeypatch.setattr(emulated_task, "emulate_task", functools.partial(emulate_task, program=program))
+    np.savez(tmp_path / "task.npz", x=x, y=y)
+    command = ["emulate", str(bundle.path), "--report", str(tmp_path / "report.html")]
+    command += [part for option in ("--samples", "--queries") for part in (option, str(tmp_path / "task.npz"))]
+    host = HostRuntime(bundle)
+    host.add_samples(x, y)
+    right = 100 * np.mean(host.solve().argmax(axis=1) == y)
+    untrained = 100 * np.mean(host.predict(x).argmax(axis=1) == y)
+
+    assert main([*command, "--solve"]) == 0
+    told = json.loads((tmp_path / "report.json").read_text())
+    assert told["leave_one_out_percent"] == pytest.approx(right) and list(told["confusion"]) == ["after"]
+    assert [(row["method"], row["percent"]) for row in told["accuracy"]] == [("closed-form head, emulated board", untrained)]
+    assert f"{right:.1f} % are right by the solution without them" in (tmp_path / "report.html").read_text()
+
+    assert main(command) == 0
+    rows = json.loads((tmp_path / "report.json").read_text())["accuracy"]
+    assert [row["method"] for row in rows] == ["closed-form head, nothing trained", "learned, emulated board"]
+    assert rows[0]["percent"] == untrained and rows[1]["gain"] == rows[1]["percent"] - untrained
+
+
 def test_bundle_without_the_head_is_not_solved(tmp_path):
     model = sequence_net()
     plan = Plan((LayerPlan("second", (0, 1)),))

@@ -216,3 +216,13 @@ def test_callback_is_rebuilt_from_its_config():
     assert (again.budget, again.plan, again.accounting) == (tiny.budget, PLAN, accounting)
     assert again.get_config() == tiny.get_config()
     assert TinyTrainCallback.from_config(TinyTrainCallback().get_config()).get_config() == TinyTrainCallback().get_config()
+
+
+def test_weights_that_cannot_be_trained_are_among_all(capsys):
+    model = keras.Sequential([keras.Input((4, 3)), keras.layers.GRU(2, unroll=True), keras.layers.Dense(2, "softmax")])
+    model.compile("sgd", "sparse_categorical_crossentropy")
+    learner = TinyTrainCallback(Budget(compute=1.0), verbose=0)
+    model.fit(np.ones((4, 4, 3), np.float32), np.array([0, 1, 0, 1]), callbacks=[learner], verbose=0)
+    learner.print_trainable_parameters()
+    kernels = 3 * 6 + 2 * 6 + 2 * 2  # of the GRU's input, of its state, of the head
+    assert f"trained weights: 4 of {kernels}" in capsys.readouterr().out

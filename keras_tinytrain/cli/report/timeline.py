@@ -9,7 +9,6 @@ from keras_tinytrain.export.bundle_folder import Bundle
 from keras_tinytrain.export.read_tables import HEADER, ReadTables
 from keras_tinytrain.export.tables_version import is_readable
 from keras_tinytrain.export.tflite import flatbuffer as fb
-from keras_tinytrain.export.tflite.layer_names import layers_in
 from keras_tinytrain.export.tflite.micro_graph import micro_graph
 from keras_tinytrain.tflm_runtime.headers import enum
 
@@ -37,24 +36,29 @@ def arena_steps(bundle: Bundle) -> list[Step]:
 
 def _forward(part: str, model_bytes: bytes, bundle: Bundle) -> list[Step]:
     model, graph = fb.read_model(model_bytes), micro_graph(model_bytes)
-    steps = []
-    for (moment, operator), described in zip(graph.operators, model.subgraphs[0].operators, strict=True):
-        found = layers_in(fb.tensor_name(model, int(described.outputs[0])), bundle.manifest["layers"])
-        steps.append(
-            {
-                "part": part,
-                "operator": operator.kind,
-                "layer": _told(found, bundle.manifest["trained"]),
-                "shape": list(operator.output),
-                "bytes": _alive(graph, moment),
-            }
-        )
-    return steps
+    layers = _layers(model, bundle.manifest["layers"], bundle.manifest["trained"])
+    return [
+        {
+            "part": part,
+            "operator": operator.kind,
+            "layer": layer,
+            "shape": list(operator.output),
+            "bytes": _alive(graph, moment),
+        }
+        for (moment, operator), layer in zip(graph.operators, layers, strict=True)
+    ]
 
 
-def _told(found: list[str], trained: dict[str, int]) -> str:
-    """Of the Keras layers that one operator stands for, the one that is trained, else the last."""
-    return next((name for name in found if name in trained), found[-1] if found else "")
+def _layers(model: fb.schema.ModelT, known: list[str], trained: dict[str, int]) -> list[str]:
+    """The Keras layer of each operator: of several the one that is trained, else the last. Operators that stand for none, such as
+    the two halves of a layer that is split, are parts of the next that does."""
+    layer, layers = "", []
+    for operator in reversed(model.subgraphs[0].operators):
+        found = [name for name in fb.tensor_name(model, int(operator.outputs[0])).split(";") if name in known]
+        if found:
+            layer = next((name for name in found if name in trained), found[-1])
+        layers.append(layer)
+    return layers[::-1]
 
 
 def _alive(graph: MicroGraph, moment: int) -> int:
