@@ -1,6 +1,7 @@
 """How long a bundle takes on its board: to learn all its samples, and to answer. Estimates, before anything is flashed."""
 
 import dataclasses
+import typing
 
 from keras_tinytrain._text import duration
 from keras_tinytrain.choose.forward_work import Work, forward_work, graph_macs, opening_work
@@ -56,13 +57,13 @@ def task_time(
     frozen_pass = forward_work(before, board.kernels) if before is not None else Work()
     trainable_pass, is_prototypes = forward_work(after, board.kernels), head == "prototypes"
     averages = is_prototypes and training.average > 0
-    late = is_prototypes and training.late_prototypes
+    late, iterations = is_prototypes and bool(training.late_prototypes), typing.cast(int, training.iterations)
     step = trainable_pass.cycles * (1 + is_prototypes - late) + round(_BACKWARD_CYCLES_PER_MAC * graph_macs(after))
-    sample = frozen_pass.cycles * (1 + num_views) + training.iterations * step + trainable_pass.cycles * (is_prototypes + late)
+    sample = frozen_pass.cycles * (1 + num_views) + iterations * step + trainable_pass.cycles * (is_prototypes + late)
     openings = (opening_work(before) + opening_work(after)).cycles if before is not None else 0  # they share an arena in turn
     answer = frozen_pass.cycles + trainable_pass.cycles * (1 + averages) + openings
     learn = training.max_samples * sample + openings
-    return TaskTime(learn / board.clock_hz, answer / board.clock_hz, training.max_samples, training.iterations)
+    return TaskTime(learn / board.clock_hz, answer / board.clock_hz, training.max_samples, iterations)
 
 
 def bundle_time(bundle: Bundle) -> TaskTime | None:

@@ -50,7 +50,7 @@ def training_memory(
             features_in_flash=features == "flash",
             has_prototypes=head == "prototypes",
             leave_one_out=settings.leave_one_out,
-            late_prototypes=settings.late_prototypes,
+            late_prototypes=bool(settings.late_prototypes),
             immediate=settings.updates == "immediate",
             averages=settings.average > 0,
             plan=_device_plan(graph),
