@@ -110,7 +110,7 @@ def _serve(args):
     bundle = Bundle.load(args.bundle)
     with (
         tempfile.TemporaryDirectory(prefix="keras_tinytrain_") as folder,
-        EmulatedBoard(bundle, build_firmware(bundle, folder), serial=True) as board,
+        EmulatedBoard(bundle, build_firmware(bundle, folder, teaching=True), serial=True) as board,
     ):
         board.start(args.iterations)
         with contextlib.ExitStack() as stack:

@@ -89,10 +89,12 @@ def _join(browser: "ServerConnection", serial: tuple[str, int]) -> None:
     with board, contextlib.suppress(ConnectionClosed, OSError):
         hearing = threading.Thread(target=_hear, args=(board, browser), daemon=True)
         hearing.start()
-        for message in browser:
-            board.sendall(message if isinstance(message, bytes) else message.encode())
-    with contextlib.suppress(OSError):
-        board.shutdown(socket.SHUT_RDWR)
+        try:
+            for message in browser:
+                board.sendall(message if isinstance(message, bytes) else message.encode())
+        finally:  # the board hears of it although the other thread still reads
+            board.shutdown(socket.SHUT_RDWR)
+            hearing.join()
 
 
 def _hear(board: socket.socket, browser: "ServerConnection") -> None:

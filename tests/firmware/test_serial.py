@@ -78,7 +78,7 @@ def test_the_command_waits_at_a_port(board, monkeypatch, capsys):
         with Device(port) as device:
             heard.append(device.teach(x, y))
 
-    monkeypatch.setattr(emulated_task, "build_firmware", lambda *_: program)
+    monkeypatch.setattr(emulated_task, "build_firmware", lambda *_, **__: program)
     monkeypatch.setattr("builtins.input", enter)
     assert main(["emulate", str(bundle.path), "--serial"]) == 0 and heard == [WAYS * SHOTS]
     assert main(["emulate", "demo", "--serial"]) == 2

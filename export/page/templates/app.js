@@ -11,6 +11,7 @@ function show() {
   showSources(lesson);
   showClasses(lesson, { add, remove, answered });
   showLearned(lesson);
+  showMemory(lesson);
 }
 
 async function act(text, action) {
@@ -237,5 +238,4 @@ for (const radio of document.querySelectorAll("[name=source]")) {
 byId("live").addEventListener("change", live);
 byId("pictures").addEventListener("change", (event) => event.target.files.length && chosen([...event.target.files]));
 byId("delta-file").addEventListener("change", (event) => event.target.files.length && uploadDelta(event.target.files[0]));
-showMemory(facts);
 show();

@@ -121,13 +121,13 @@ class Board {
 
   // Puts a delta on the board, as a newer one than those that it has, and runs it.
   async load(delta, saves) {
-    const newest = saves > 0 ? sequenceOf(await this.delta()) : 0, renewed = withSequence(delta, newest + 1);
+    const sequence = saves > 0 ? (sequenceOf(await this.delta()) + 1) >>> 0 : 1, renewed = withSequence(delta, sequence);
     for (let at = 0; at < renewed.length; at += BLOCK_BYTES) {
       const image = new Uint8Array(BLOCK_BYTES).fill(255);
       image.set(renewed.subarray(at, at + BLOCK_BYTES));
       await this.#ask(`BLOCK ${at}`, { image });
     }
-    await this.#ask("ADOPT");
+    await this.#ask(`ADOPT ${sequence}`);
   }
 
   // Lines of an answer, the last without its "OK ". Commands wait for each other.
@@ -215,7 +215,7 @@ function sequenceOf(delta) {
 
 function withSequence(delta, sequence) {
   const copy = delta.slice(), view = dataView(copy), end = copy.length - 4;
-  view.setUint32(8, sequence >>> 0, true);
+  view.setUint32(8, sequence, true);
   view.setUint32(end, crc32(copy.subarray(0, end)), true);
   return copy;
 }

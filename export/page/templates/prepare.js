@@ -62,7 +62,7 @@ function resize(pixels, channels, height, width) {
       for (let c = 0; c < channels; ++c) {
         const top = between(at(row.lower, column.lower, c), at(row.lower, column.upper, c), column.share);
         const bottom = between(at(row.upper, column.lower, c), at(row.upper, column.upper, c), column.share);
-        resized[next++] = Math.max(0, Math.min(255, between(top, bottom, row.share)));
+        resized[next++] = between(top, bottom, row.share);
       }
     }
   }

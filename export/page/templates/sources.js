@@ -119,12 +119,18 @@ async function decoded(file) {
   if (file.type !== "image/jpeg" && "ImageDecoder" in self && (await ImageDecoder.isTypeSupported(file.type))) {
     const decoder = new ImageDecoder({ data: await file.arrayBuffer(), type: file.type, colorSpaceConversion: "none", premultiplyAlpha: "none" });
     const frame = (await decoder.decode()).image;
-    const { width, height } = frame.visibleRect, data = new Uint8ClampedArray(4 * width * height);
-    await frame.copyTo(data, { format: "RGBA" });
-    const opaque = !frame.format.includes("A");
+    const { width, height } = frame.visibleRect, kind = frame.format;
+    if (/^(RGB|BGR)[AX]$/.test(kind)) {
+      const data = new Uint8ClampedArray(4 * width * height);
+      await frame.copyTo(data);
+      frame.close();
+      for (let i = 0; i < data.length; i += 4) {
+        if (kind.startsWith("B")) [data[i], data[i + 2]] = [data[i + 2], data[i]];
+        if (kind.endsWith("X")) data[i + 3] = 255;
+      }
+      return { data, width, height };
+    }
     frame.close();
-    if (opaque) for (let i = 3; i < data.length; i += 4) data[i] = 255;
-    return { data, width, height };
   }
   const bitmap = await createImageBitmap(file, { colorSpaceConversion: "none", premultiplyAlpha: "none", imageOrientation: "none" });
   const context = new OffscreenCanvas(bitmap.width, bitmap.height).getContext("2d");

@@ -86,7 +86,7 @@ function showAnswer(lesson, found) {
   const { label, shares, judged } = found;
   byId("answer").textContent = label === UNKNOWN ? "I don't know: it is like none of the classes." : lesson.className(label);
   const rows = (shares ?? []).map((share, k) => barRow(lesson.className(k), share, `${Math.round(100 * share)} %`));
-  if (judged) rows.push(barRow("familiarity", (judged.familiarity + 1) / 2, `${judged.familiarity.toFixed(2)}, known from ${judged.threshold.toFixed(2)}`));
+  if (judged) rows.push(barRow("familiarity", 0.5 + (judged.familiarity - judged.threshold) / (2 * Math.max(1, Math.abs(judged.threshold))), `${judged.familiarity.toFixed(2)}, known from ${judged.threshold.toFixed(2)}`));
   byId("bars").replaceChildren(...rows);
 }
 
@@ -98,11 +98,12 @@ function showLosses(lesson, began) {
   drawCurve(byId("losses"), lesson.losses, total);
 }
 
-function showMemory(facts) {
+function showMemory({ facts, status }) {
+  const places = facts.training.max_samples, taken = status?.samples ?? 0;
   const row = (name, used, available) => barRow(name, used / available, `${kilobytes(used)} of ${kilobytes(available)} KB`);
   byId("memory").replaceChildren(
     row("SRAM", facts.sram.total, facts.board.sram_bytes),
     row("flash", facts.flash.total, facts.board.flash_bytes),
-    row("one sample", Math.round((facts.sram.samples ?? facts.flash.features ?? 0) / facts.training.max_samples), facts.board.sram_bytes),
+    barRow("samples", taken / places, `${taken} of ${places}`),
   );
 }
