@@ -217,15 +217,8 @@ void SerialCommands::TellStatus() {
 void SerialCommands::Write(const char* text) { port_.write(port_.context, text, std::strlen(text)); }
 
 void SerialCommands::WriteInteger(std::int32_t value) {
-  char digits[12];
-  char* digit = digits + 11;
-  *digit = '\0';
-  const bool negative = value < 0;
-  std::uint32_t rest = negative ? 0u - static_cast<std::uint32_t>(value) : static_cast<std::uint32_t>(value);
-  do *--digit = static_cast<char>('0' + rest % 10);
-  while ((rest /= 10) > 0);
-  if (negative) *--digit = '-';
-  Write(digit);
+  const auto size = static_cast<std::uint32_t>(value);
+  WriteNumber(port_, value < 0 ? "-" : "", value < 0 ? 0u - size : size);
 }
 
 }  // namespace tinytrain

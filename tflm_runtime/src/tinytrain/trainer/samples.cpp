@@ -88,19 +88,6 @@ Status Trainer::AddSample(const std::int8_t* image, std::int32_t label) {
   return Status::kOk;
 }
 
-void Trainer::RemoveSample(std::int32_t sample) {
-  originals_are_current_ = has_late_embeddings_ = false;
-  if (buffers_.samples == nullptr) {
-    buffers_.labels[sample] = kForgotten;
-    return;
-  }
-  const std::size_t place_bytes = SampleIndex(1, 0) * static_cast<std::size_t>(buffers_.feature_elements);
-  const auto num_after = static_cast<std::size_t>(--num_samples_ - sample);
-  std::int8_t* const place = buffers_.samples + static_cast<std::size_t>(sample) * place_bytes;
-  std::memmove(place, place + place_bytes, num_after * place_bytes);
-  std::memmove(buffers_.labels + sample, buffers_.labels + sample + 1, num_after);
-}
-
 void Trainer::ClearSamples() {
   num_samples_ = 0;
   originals_are_current_ = false;
