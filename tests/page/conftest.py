@@ -32,7 +32,13 @@ class Browser:
         options = webdriver.ChromeOptions()
         options.binary_location = shutil.which("chromium")
         options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-        for option in ("--headless=new", "--no-sandbox", "--disable-gpu", "--window-size=1280,2400", f"--user-data-dir={folder}"):
+        for option in (
+            "--headless=new",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--window-size=1280,2400",
+            f"--user-data-dir={folder}",
+        ):
             options.add_argument(option)
         self.driver = webdriver.Chrome(options, webdriver.ChromeService(shutil.which("chromedriver")))
         self.driver.set_script_timeout(60)

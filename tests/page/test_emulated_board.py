@@ -141,7 +141,9 @@ def test_session(browser, board, bundle, address, digits, tmp_path, capsys):
         browser.driver.refresh()
         assert browser.click("connect-emulated")[1] == ""
         shown = browser.driver.find_elements("css selector", ".samples img")
-        assert [each.get_attribute("alt") for each in shown] == [f"sample {i} of {digit}" for digit in CLASSES for i in range(1, 5)]
+        assert [each.get_attribute("alt") for each in shown] == [
+            f"sample {i} of {digit}" for digit in CLASSES for i in range(1, 5)
+        ]
         choose(browser, "files")
 
         # Solved as on this machine.
@@ -182,7 +184,12 @@ def test_session(browser, board, bundle, address, digits, tmp_path, capsys):
         assert predicted(browser, asked) == answers
         accuracy = np.mean(np.array(answers) == names[truth])
         browser.click("disconnect")
-        assert main(["device", "--port", port, "predict", "--samples", str(tmp_path / "queries.npz"), "--bundle", str(bundle.path)]) == 0
+        assert (
+            main(
+                ["device", "--port", port, "predict", "--samples", str(tmp_path / "queries.npz"), "--bundle", str(bundle.path)]
+            )
+            == 0
+        )
         assert f"accuracy {accuracy:.3f}" in capsys.readouterr().out
 
         # Forgotten for good, and brought back by the file.

@@ -105,7 +105,9 @@ OTHER_BUNDLES = {
 def test_no_board_is_said_within_the_deadline(page, kind, tried):
     said, complaint, seconds = connect(page, **NO_BOARDS[kind])
     assert (said, page.run("return lesson.board;")) == ("Not connected.", None)
-    assert complaint.startswith(("There is no such board", "Nobody answers", "The connection ended", "The board cannot be written to"))
+    assert complaint.startswith(
+        ("There is no such board", "Nobody answers", "The connection ended", "The board cannot be written to")
+    )
     assert seconds < 4 and page.console() == []
     tried("port without a board, or with one that lies", 1, 1)
 
@@ -169,7 +171,9 @@ def test_a_port_that_ends_is_told_at_once(page):
 def test_a_board_without_the_further_commands_is_taught_all_the_same(page):
     answers = {name: text for name, text in ANSWERS.items() if name not in ("SAMPLES", "SCORES")}
     unknown = "ERROR commands are TEACH <label> <crc>, PREDICT <crc>, TRAIN, STATUS, REVERT, RESET\r\n"
-    connect(page, answers={**answers, "SAMPLES": unknown, "SCORES": unknown, "STATUS": STATUS.replace("samples 0", "samples 1")})
+    connect(
+        page, answers={**answers, "SAMPLES": unknown, "SCORES": unknown, "STATUS": STATUS.replace("samples 0", "samples 1")}
+    )
     page.run("await act('', () => lesson.teach([{ image: new Int8Array(4), label: 1 }]));")
     assert page.complaint == "" and page.run("return lesson.samples.length;") == 1
     assert page.run("return (await lesson.predict(new Int8Array(4))).label;") == 2

@@ -20,12 +20,19 @@ def test_page_names_nothing_outside_itself_and_escapes_a_bundle_s_words():
     facts = json.loads(re.search(r'<script type="application/json" id="facts">(.*?)</script>', text)[1])
     assert facts["class_names"][0] == facts["name"] == HOSTILE
     addresses = set(re.findall(r"(?:https?|wss?):[^\s\"'`;]*", html.unescape(text)))
-    assert addresses == {"http:", "http://www.w3.org/2000/svg", "ws://${location.host}${location.pathname}serial", "ws://127.0.0.1:*"}
+    assert addresses == {
+        "http:",
+        "http://www.w3.org/2000/svg",
+        "ws://${location.host}${location.pathname}serial",
+        "ws://127.0.0.1:*",
+    }
     assert "url(" not in text
 
 
 def test_page_of_a_bundle_of_release_0_1_is_written():
-    assert "Teach net" in teach_page({name: value for name, value in FACTS.items() if name not in ("class_names", "sample_values")})
+    assert "Teach net" in teach_page(
+        {name: value for name, value in FACTS.items() if name not in ("class_names", "sample_values")}
+    )
 
 
 @pytest.mark.parametrize(
