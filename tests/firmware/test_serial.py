@@ -101,7 +101,7 @@ def test_a_sample_that_does_not_come_whole_is_given_up(board):
 
 def test_samples_are_listed_and_taken_back(board):
     """What is learned afterwards is as if the sample had never been sent; in flash its place stays taken."""
-    bundle, x, y, program = board
+    bundle, x, _, program = board
     in_flash = bundle.manifest["features"]["memory"] == "flash"
     with EmulatedBoard(bundle, program, serial=True) as emulated:
         emulated.start(1)

@@ -76,7 +76,7 @@ class Browser:
 
         self.driver.execute_script((pathlib.Path(axe_core_python.__file__).parent / "axe.min.js").read_text(encoding="utf-8"))
         found = self.run("return (await axe.run()).violations.map((v) => [v.id, v.nodes.map((n) => n.html)]);")
-        return {name: elements for name, elements in found}
+        return dict(found)
 
     def looks(self, *, width, dark):
         """A window of this width, with light or dark colours."""
