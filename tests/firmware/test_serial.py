@@ -114,7 +114,7 @@ def test_samples_are_listed_and_taken_back(board):
             after = device.samples()
             assert [sample.place for sample in after] == ([0, 1, 3] if in_flash else [0, 1, 2])
             assert [(sample.label, sample.crc) for sample in after] == [before[i][1:] for i in (0, 1, 3)]
-            with pytest.raises(RuntimeError, match="The board answered to REMOVE: there is no such sample"):
+            with pytest.raises(RuntimeError, match="there is no such sample"):
                 device.remove_sample(9)
             losses = device.train()
     host = HostRuntime(bundle, settings={"iterations": 1})
@@ -146,7 +146,7 @@ def test_a_delta_goes_from_board_to_board_and_no_other_replaces_it(board, tmp_pa
                     device.load_delta(dataclasses.replace(delta, base_hash=bytes(32)))
                 # Blocks that do not come whole, and an end that comes too early, leave what was saved.
                 device._ask("BLOCK 0", np.frombuffer(delta.to_bytes()[:256], np.uint8))
-                for cut_off in ("ADOPT 2", "BLOCK 255 1", "BLOCK 99999999 1"):
+                for cut_off in ("ADOPT 2", "BLOCK 255", "BLOCK 99999744"):
                     with pytest.raises(RuntimeError, match="The board answered to"):
                         device._ask(cut_off, None if "ADOPT" in cut_off else np.zeros(256, np.uint8))
                 assert device.saved_delta() == dataclasses.replace(delta, sequence=1)

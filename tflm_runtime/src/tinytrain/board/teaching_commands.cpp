@@ -46,7 +46,7 @@ void TellScores(const Trainer& trainer, const Port& port) {
 void SendDelta(const Flash& slots, const Port& port) {
   const DeltaSlots saved(slots);
   if (saved.newest() == kNone) {
-    WriteText(port, "ERROR no delta is saved");
+    WriteText(port, "ERROR no delta is saved\r\n");
     return;
   }
   const std::uint8_t* const delta = saved.Slot(saved.newest());
