@@ -50,6 +50,7 @@ setup(
         "keras_tinytrain.delta",
         "keras_tinytrain.export",
         "keras_tinytrain.export.backward",
+        "keras_tinytrain.export.page",
         "keras_tinytrain.export.tflite",
         "keras_tinytrain.fewshot",
         "keras_tinytrain.fit",
@@ -65,6 +66,7 @@ setup(
         "keras_tinytrain.backbones": ["weights/*"],
         "keras_tinytrain.cli.report": ["templates/*.j2"],  # filled in by Jinja2, which the extra "host" has for bundles already
         "keras_tinytrain.export": ["templates/*.j2", "templates/projects/**/*"],
+        "keras_tinytrain.export.page": ["templates/*"],
         "keras_tinytrain.tflm_runtime": [
             "src/**/*",
             "firmware/*",

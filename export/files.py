@@ -12,6 +12,7 @@ from keras_tinytrain.export.bundle_folder import MANIFEST, SCHEMA_VERSION, manif
 from keras_tinytrain.export.conversion import Converted
 from keras_tinytrain.export.layout import Layout
 from keras_tinytrain.export.manifest_schema import DIGEST
+from keras_tinytrain.export.page import teach_page
 from keras_tinytrain.export.request import ExportRequest
 from keras_tinytrain.export.tables import bounds_of, render_sources
 from keras_tinytrain.export.templates import identifier, render
@@ -130,9 +131,10 @@ def _closed_form(request: ExportRequest, layout: Layout) -> dict[str, typing.Any
 
 
 def _texts(sources: dict[str, str], facts: dict[str, typing.Any]) -> dict[str, bytes]:
-    """Generated files: the sources, the sketch with the sources, and the library with the project as its example."""
+    """Generated files: the sources, the sketch with the sources, the pages, and the library with the project as its example."""
     texts = {name: text.encode() for name, text in sources.items()}
     learner = texts | {"learner.h": render("learner.h.j2", **facts).encode()}
     sketch = {f"sketch/{name}": text for name, text in sketch_files(facts, learner).items()}
     library = _library_zip.library_zip(facts["namespace"], project_files(facts, learner))
-    return {**texts, **sketch, "README.md": render("README.md.j2", **facts).encode(), _library_zip.FILE: library}
+    pages = {"README.md": render("README.md.j2", **facts), teach_page.FILE: teach_page.teach_page(facts)}
+    return {**texts, **sketch, **{name: page.encode() for name, page in pages.items()}, _library_zip.FILE: library}

@@ -6,7 +6,7 @@ VERSION, FIRST_WITH_DIGEST = 3, 3
 DIGEST = "sha256"  # of the manifest without this field
 MEMORIES = ("sram", "scratch", "flash")
 _GENERATED = ("models.cpp", "models.h", "tables.cpp", "tables.h")
-_OPTIONAL = ("frozen.tflite", "sketch/partitions.csv")
+_OPTIONAL = ("frozen.tflite", "sketch/partitions.csv", "teach.html")
 _LATER = ("class_names", "sample_values", "project")  # release 0.1 did not write them
 FILES = frozenset(
     {

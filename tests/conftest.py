@@ -39,6 +39,7 @@ SLOW = (
     "export/test_qat.py",
     "firmware",
     "metatrain",
+    "page",
     "run/test_on_grid.py",
     "runtime/test_arduino.py",
     "runtime/test_camera.py",

@@ -1,4 +1,4 @@
-"""The command line: `keras-tinytrain demo | profile | plan | export | check | emulate | device | benchmark | metatrain`."""
+"""The command line: `keras-tinytrain demo | profile | plan | export | check | emulate | page | device | benchmark | metatrain`."""
 
 import argparse
 import contextlib
@@ -9,11 +9,11 @@ import sys
 
 import keras_tinytrain
 from keras_tinytrain._text import first_paragraph
-from keras_tinytrain.cli import benchmark, check, demo, device, emulate, export, metatrain, plan, profile
+from keras_tinytrain.cli import benchmark, check, demo, device, emulate, export, metatrain, page, plan, profile
 from keras_tinytrain.cli.options import remark
 from keras_tinytrain.cli.words import in_options
 
-_COMMANDS = (demo, profile, plan, export, check, emulate, device, benchmark, metatrain)
+_COMMANDS = (demo, profile, plan, export, check, emulate, page, device, benchmark, metatrain)
 _EXAMPLES = """examples:
   keras-tinytrain demo
   keras-tinytrain demo --tasks 20 --json

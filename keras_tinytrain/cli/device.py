@@ -3,7 +3,7 @@
 import argparse
 
 from keras_tinytrain._text import duration
-from keras_tinytrain.cli.options import value_arguments
+from keras_tinytrain.cli.options import not_negative, value_arguments
 from keras_tinytrain.fewshot.unknown import UNKNOWN
 
 SUMMARY = "teach a board that runs a bundle's sketch, over its serial port"
@@ -14,16 +14,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `keras-tinytrain device`."""
     parser.add_argument(
         "action",
-        choices=("status", "teach", "train", "solve", "forget", "predict", "save", "undo", "revert", "reset", "factory"),
+        choices=_CHOICES,
         help="teach and predict take --samples, or a motion that the board records; solve: learn without training, by the "
         "closed-form head of a bundle exported with --head ridge; forget: forget the class --label and its samples, and solve for "
-        "the others; save: write what runs now to flash; "
+        "the others; samples: list those that the board keeps; remove: take back the one at --place; save: write what runs now to "
+        "flash; download and upload: the saved delta, from or to the file --delta; "
         "undo: take back the last save; revert: forget what was learned until the next power cycle, or for good if you save; "
         "reset: forget the samples too; factory: forget samples, learning and all that was saved, for good",
     )
     parser.add_argument("--port", required=True, help="such as /dev/ttyACM0, COM3, or a URL of pyserial")
     text = "class to forget; or of the motion that `teach` records, on a board with a sensor: its number, or with --bundle its name"
     parser.add_argument("--label", help=text)
+    parser.add_argument("--place", type=not_negative, help="remove: of the sample, as `samples` lists it")
+    parser.add_argument("--delta", metavar="FILE", help="download and upload: the file of the delta")
     parser.add_argument("--samples", help="labelled samples: an .npz with x and y, or a folder of class folders")
     parser.add_argument(
         "--unknown",
@@ -44,9 +47,12 @@ def run(args: argparse.Namespace) -> int:
     """
     if args.samples and args.action not in ("teach", "predict"):
         raise ValueError(f"{args.action} takes no --samples.")
-    for option, given in {"label": args.label is not None, "unknown": args.unknown}.items():
-        if given and args.action not in (("teach", "forget") if option == "label" else ("teach",)):
+    for option, actions in _OPTIONS.items():
+        if getattr(args, option) not in (None, False) and args.action not in actions:
             raise ValueError(f"{args.action} takes no --{option}.")
+    needed = {"remove": "place", "download": "delta", "upload": "delta"}.get(args.action)
+    if needed and getattr(args, needed) is None:
+        raise ValueError(f"{args.action} needs --{needed}.")
     from keras_tinytrain.export.bundle_folder import Bundle
     from keras_tinytrain.run.serial_port import Device
 
@@ -90,6 +96,30 @@ def _forget(board, args, bundle):
     print(
         f"Forgot class {_class_name(label, bundle)}. Of the other samples, {right:.1%} are right by the solution without them."
     )
+
+
+def _list_samples(board, args, bundle):
+    samples, unknown = board.samples(), board.status()["classes"]
+    for sample in samples:
+        print(f"{sample.place:5} {_class_name(UNKNOWN if sample.label == unknown else sample.label, bundle)}")
+    print(f"{len(samples)} samples")
+
+
+def _remove(board, args, bundle):
+    print(f"{board.remove_sample(args.place)} samples. Train or solve anew to learn without it.")
+
+
+def _download(board, args, bundle):
+    delta = board.saved_delta()
+    delta.save(args.delta)
+    print(f"{args.delta}: {delta}")
+
+
+def _upload(board, args, bundle):
+    from keras_tinytrain.delta import Delta
+
+    board.load_delta(Delta.load(args.delta))
+    print(f"{args.delta} runs, and is saved in the board's flash. Trained channels: {_in_words(board.status()['plan'])}.")
 
 
 def _obey(board, args, bundle):
@@ -161,7 +191,20 @@ def _in_words(plan):
     return ", ".join(f"{layer} {num_channels}" for layer, num_channels in plan.items()) or "chosen by the board when it trains"
 
 
-_ACTIONS = {"status": _status, "train": _train, "solve": _solve, "forget": _forget, "teach": _record, "predict": _record}
+_ACTIONS = {
+    "status": _status,
+    "teach": _record,
+    "train": _train,
+    "solve": _solve,
+    "forget": _forget,
+    "predict": _record,
+    "samples": _list_samples,
+    "remove": _remove,
+    "download": _download,
+    "upload": _upload,
+}
+_CHOICES = (*_ACTIONS, "save", "undo", "revert", "reset", "factory")
+_OPTIONS = {"label": ("teach", "forget"), "unknown": ("teach",), "place": ("remove",), "delta": ("download", "upload")}
 _DONE = {
     "save": "Saved in the board's flash: what {network} learned. Trained channels: {plan}.",
     "revert": "{network} answers as it was exported; its {samples} samples stay.",

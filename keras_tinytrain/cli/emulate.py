@@ -28,6 +28,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="solve the closed-form head of a bundle exported with --head ridge, and train nothing",
     )
     parser.add_argument("--serial", action="store_true", help="wait at a port for `keras-tinytrain device`")
+    parser.add_argument(
+        "--page", action="store_true", help="serve the page from which a browser on this machine teaches the board"
+    )
     value_arguments(parser)
     report_argument(parser)
     json_argument(parser, "one JSON object instead of tables")

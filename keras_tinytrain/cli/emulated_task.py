@@ -19,10 +19,12 @@ from keras_tinytrain.cli.options import remark
 from keras_tinytrain.cli.report.page import check_report, write_report
 from keras_tinytrain.cli.samples import samples_of_bundle, spread
 from keras_tinytrain.export import Bundle
+from keras_tinytrain.export.page.teach_page import teach_page
 from keras_tinytrain.plan import Budget
 from keras_tinytrain.run.emulation import emulate_task
 from keras_tinytrain.run.emulator import EmulatedBoard
 from keras_tinytrain.run.firmware import build_firmware
+from keras_tinytrain.run.page_server import serve_page
 
 NUM_QUERIES = 20  # of the demo's task, answered on the board
 
@@ -30,7 +32,7 @@ NUM_QUERIES = 20  # of the demo's task, answered on the board
 def run(args: argparse.Namespace) -> int:
     """Emulate and print. Returns 0."""
     with _ended_by_a_signal():
-        return _serve(args) if args.serial else _emulate(args)
+        return _serve(args) if args.serial or args.page else _emulate(args)
 
 
 @contextlib.contextmanager
@@ -82,19 +84,28 @@ _ESTIMATE_NOTE = (
 
 
 def _serve(args):
-    """The board at a port, for `keras-tinytrain device`, until the user ends it."""
+    """The board at a port, for `keras-tinytrain device` or for a page, until the user ends it."""
+    if args.serial and args.page:
+        raise ValueError("--serial and --page: the board has one port. Choose one of the two.")
     if args.bundle == "demo" or args.samples or args.queries or args.profile or args.solve:
         raise ValueError(
-            "--serial takes a bundle, without samples, --solve and --profile: `keras-tinytrain device` sends the samples."
+            f"{'--page' if args.page else '--serial'} takes a bundle, without samples, --solve and --profile: "
+            f"{'the page' if args.page else '`keras-tinytrain device`'} sends the samples."
         )
     bundle = Bundle.load(args.bundle)
     with (
         tempfile.TemporaryDirectory(prefix="keras_tinytrain_") as folder,
-        EmulatedBoard(bundle, build_firmware(bundle, folder), serial=True) as board,
+        EmulatedBoard(bundle, build_firmware(bundle, folder, teaching=True), serial=True) as board,
     ):
         board.start(args.iterations)
-        with board.serial_port() as port:
-            print(f"keras-tinytrain device --port {port} status", flush=True)
+        with contextlib.ExitStack() as stack:
+            port = stack.enter_context(board.serial_port())
+            if args.page:
+                page = teach_page(bundle.manifest)
+                address = stack.enter_context(serve_page(page, board.serial_address))
+                print(f"Open {address} in a browser on this machine.", flush=True)
+            else:
+                print(f"keras-tinytrain device --port {port} status", flush=True)
             _wait_for_the_user()
             board.stop()
     return 0

@@ -55,10 +55,11 @@ def _decoded(image):
 
 
 def _with_channels(pixels, channels):
-    """uint8 pixels (height, width, 3 or 4) with another number of channels; grey is 0.299 R + 0.587 G + 0.114 B."""
+    """uint8 pixels (height, width, 3 or 4) with another number of channels; grey is 0.299 R + 0.587 G + 0.114 B, rounded half up,
+    in whole numbers, so that a browser computes the same (export/page/templates/prepare.js)."""
     colours = pixels[..., :3]
     if channels == 1:
-        return np.round(colours @ np.array([[0.299], [0.587], [0.114]])).astype(np.uint8)
+        return ((colours @ np.array([[299], [587], [114]]) + 500) // 1000).astype(np.uint8)
     opaque = pixels[..., 3:] if pixels.shape[-1] == 4 else np.full_like(colours[..., :1], 255)
     return colours if channels == 3 else np.concatenate([colours, opaque], axis=-1)
 

@@ -61,6 +61,15 @@ class Lines:
         self.last, self._begun = _text(self._begun), b""
         return self.last
 
+    def read_bytes(self, count: int, deadline: float) -> bytes:
+        """So many bytes after the last line. Raises TimeoutError where they have not come at the deadline."""
+        data = b""
+        while len(data) < count:
+            if time.monotonic() >= deadline:
+                raise TimeoutError(f"{len(data):,} of {count:,} bytes came in time.")
+            data += self._port.read(min(count - len(data), 4096))
+        return data
+
 
 def _text(line: bytes) -> str:
     return line.decode("ascii", "backslashreplace").strip()
@@ -115,6 +124,22 @@ def read_loss(line: str) -> tuple[int, float]:
         return int(words[1]), float(words[2])
     except ValueError as error:
         raise no_board(line, "LOSS <iteration> <loss>") from error
+
+
+class Sample(typing.NamedTuple):
+    """A sample that a board keeps: its place, its label, and the CRC-32 of what is kept of it."""
+
+    place: int
+    label: int
+    crc: int
+
+
+def read_sample(line: str) -> Sample:
+    """The sample of a line "SAMPLE <place> <label> <crc>". RuntimeError: it is none."""
+    words = line.split()
+    if len(words) != 4 or words[0] != "SAMPLE" or not all(map(_is_number, words[1:])):
+        raise no_board(line, "SAMPLE <place> <label> <crc>")
+    return Sample(*map(int, words[1:]))
 
 
 def read_number(answer: str, name: str) -> int:

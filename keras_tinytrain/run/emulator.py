@@ -95,6 +95,13 @@ class EmulatedBoard:
         """Make a trainer that learns in so many iterations; None: as exported."""
         self.ask(b"i" + struct.pack("<I", iterations or 0))
 
+    @property
+    def serial_address(self) -> tuple[str, int]:
+        """(host, port) of the TCP socket at which the board's serial port is. RuntimeError: it has none."""
+        if self._socket is None:
+            raise RuntimeError("This board has no serial port: make an EmulatedBoard with serial=True.")
+        return self._socket.getsockname()
+
     @contextlib.contextmanager
     def serial_port(self) -> collections.abc.Iterator[str]:
         """Let the board obey the commands on its serial port, as a sketch does. Yields the port, a URL of pyserial.
@@ -105,9 +112,7 @@ class EmulatedBoard:
             ...     with board.serial_port() as port, Device(port) as device:
             ...         device.teach(x_support, y_support)
         """
-        if self._socket is None:
-            raise RuntimeError("This board has no serial port: make an EmulatedBoard with serial=True.")
-        address = self._socket.getsockname()
+        address = self.serial_address
         with concurrent.futures.ThreadPoolExecutor(1) as pool:
             served = pool.submit(self.ask, b"u")
             try:

@@ -58,6 +58,7 @@ def build_firmware(
     board: Board | None = None,
     arena_bytes: int | None = None,
     library: Paths | None = None,
+    teaching: bool = False,
 ) -> pathlib.Path:
     """Compile and link a bundle's firmware, from sources that are rendered anew: nothing of the bundle is compiled as it stands.
 
@@ -68,6 +69,7 @@ def build_firmware(
         board: whose flash and SRAM are the limits; None: the bundle's.
         arena_bytes: of the models' arena; None: as exported.
         library: what `compile_library` made; None: it is compiled into `folder`.
+        teaching: whether its serial port also knows the commands of tinytrain_teaching.h, as a sketch's does.
 
     Returns:
         The program, an ELF file.
@@ -95,6 +97,7 @@ def build_firmware(
     parts = [*_sources(main, tflm), *library, *render_bundle(bundle, folder)]
     arena = arena_bytes or bundle.manifest["sram"]["model_arena"]
     flags = [f"-I{folder}", f"-DMODEL_ARENA_BYTES={arena}", *_bundle_flags(bundle, tflm)]
+    flags += ["-DTEACHING"] if teaching else []
     try:
         return build_program(parts, folder, board=board, flags=flags, options=_options(tflm))
     except RuntimeError as error:

@@ -2,6 +2,7 @@
 
 import collections.abc
 import contextlib
+import dataclasses
 import itertools
 import math
 import time
@@ -12,15 +13,18 @@ import zlib
 import numpy as np
 
 from keras_tinytrain.data.labels import check_labels
+from keras_tinytrain.delta import Delta
 from keras_tinytrain.export.bundle_folder import ModelInput
 from keras_tinytrain.run._board_answers import (
     Lines,
+    Sample,
     no_board,
     read_familiarity,
     read_label,
     read_loss,
     read_number,
     read_plan,
+    read_sample,
     read_solved,
     read_status,
 )
@@ -28,9 +32,14 @@ from keras_tinytrain.run.bundle_runtime import Progress
 from keras_tinytrain.run.quantise import quantise_samples
 
 _QUIET_SECONDS = 1.0  # after which a board has answered all that it was asked before
+_BLOCK_BYTES, _MAX_DELTA_BYTES = 256, 1 << 20
 # Empty lines that are sent before each further STATUS: they end an image that another program began, and are no commands.
 _FILLERS = (0, 0, 64, 1024, 8192, 65536)
-_LINES_OF = {"TRAIN": ("LOSS ", "PLAN "), "STATUS": ("HEAD ", "PLAN ")}  # before the last line of an answer
+_LINES_OF = {
+    "TRAIN": ("LOSS ", "PLAN "),
+    "STATUS": ("HEAD ", "PLAN "),
+    "SAMPLES": ("SAMPLE ",),
+}  # before the last line of an answer
 
 
 class Device:
@@ -169,6 +178,51 @@ class Device:
         """
         self._ask(f"FORGET {int(label)}")
         return self.solve()
+
+    def samples(self) -> list[Sample]:
+        """The samples that the board keeps, with the label of each and a CRC-32 of what is kept of it.
+
+        Raises:
+            RuntimeError: the board's sketch is older than this command.
+        """
+        return [read_sample(line) for line in self._ask("SAMPLES")[:-1]]
+
+    def remove_sample(self, place: int) -> int:
+        """Take back the sample at a `Sample.place`; see `samples` for the places afterwards. Returns how many the board has.
+
+        In flash a place stays taken until `reset`, so that the number stays the same.
+
+        Raises:
+            RuntimeError: there is no such sample, or the board's sketch is older than this command.
+        """
+        return read_number(self._ask(f"REMOVE {int(place)}")[-1], "samples")
+
+    def saved_delta(self) -> Delta:
+        """What was saved last in the board's flash.
+
+        Raises:
+            RuntimeError: nothing is saved, the bytes were altered on their way, or the board's sketch is older than this command.
+        """
+        count = read_number(self._ask("DELTA")[-1], "bytes")
+        if not 0 < count <= _MAX_DELTA_BYTES:
+            raise no_board(f"bytes {count}", f"a delta of at most {_MAX_DELTA_BYTES:,} bytes")
+        try:
+            return Delta.from_bytes(self._lines.read_bytes(count, time.monotonic() + self._answer_seconds))
+        except (TimeoutError, ValueError) as error:
+            raise RuntimeError(f"The delta did not come whole from the board: {error} Ask for it again.") from error
+
+    def load_delta(self, delta: Delta) -> None:
+        """Put a delta of the board's model into its flash, as `save` does, and run it. What was saved before stays for `undo`.
+
+        Raises:
+            RuntimeError: it is of another model, has no room, or the board's sketch is older than this command.
+        """
+        sequence = (self.saved_delta().sequence + 1) % 2**32 if self.status().get("saves") else 1
+        data = dataclasses.replace(delta, sequence=sequence).to_bytes()
+        for offset in range(0, len(data), _BLOCK_BYTES):
+            block = data[offset : offset + _BLOCK_BYTES].ljust(_BLOCK_BYTES, b"\xff")
+            self._ask(f"BLOCK {offset}", np.frombuffer(block, np.uint8))
+        self._ask(f"ADOPT {sequence}")
 
     def predict(self, x: np.ndarray) -> np.ndarray:
         """Labels int (N,) of samples (N, ...); -1 where a sample is of no class."""

@@ -56,7 +56,7 @@ def bundle(original, tmp_path):
 
 def test_files_and_manifest(bundle):
     sources = {"tables.h", "tables.cpp", "models.h", "models.cpp"}
-    files = {"frozen.tflite", "trainable.tflite", "plan.json", "README.md", "TinyTrain.zip"}
+    files = {"frozen.tflite", "trainable.tflite", "plan.json", "README.md", "teach.html", "TinyTrain.zip"}
     files |= {f"sketch/{name}" for name in ("sketch.ino", "learner.h", "partitions.csv")}
     files |= sources | {f"sketch/{name}" for name in sources}
     assert set(bundle.manifest["files"]) == files

@@ -1,5 +1,6 @@
 """The emulated board taught over its serial port by `keras_tinytrain.device`: what it learns equals the host run."""
 
+import dataclasses
 import socket
 
 import numpy as np
@@ -33,7 +34,7 @@ def board(request, tmp_path_factory):
     bundle = export_tflm(
         model, trained, calibration=images(model, 8), out=folder / request.param, training=training, features=features
     )
-    return bundle, *labelled_images(model, per_class=SHOTS, classes=WAYS), build_firmware(bundle, folder)
+    return bundle, *labelled_images(model, per_class=SHOTS, classes=WAYS), build_firmware(bundle, folder, teaching=True)
 
 
 def test_what_is_taught_over_the_port_is_learned_as_on_the_host(board):
@@ -78,7 +79,7 @@ def test_the_command_waits_at_a_port(board, monkeypatch, capsys):
         with Device(port) as device:
             heard.append(device.teach(x, y))
 
-    monkeypatch.setattr(emulated_task, "build_firmware", lambda *_: program)
+    monkeypatch.setattr(emulated_task, "build_firmware", lambda *_, **__: program)
     monkeypatch.setattr("builtins.input", enter)
     assert main(["emulate", str(bundle.path), "--serial"]) == 0 and heard == [WAYS * SHOTS]
     assert main(["emulate", "demo", "--serial"]) == 2
@@ -96,6 +97,65 @@ def test_a_sample_that_does_not_come_whole_is_given_up(board):
                 assert line.makefile().readline() == "ERROR the image is incomplete\n"
             with Device(port) as device:
                 assert device.teach(x, y) == WAYS * SHOTS  # nothing of it went out of step
+
+
+def test_samples_are_listed_and_taken_back(board):
+    """What is learned afterwards is as if the sample had never been sent; in flash its place stays taken."""
+    bundle, x, _, program = board
+    in_flash = bundle.manifest["features"]["memory"] == "flash"
+    with EmulatedBoard(bundle, program, serial=True) as emulated:
+        emulated.start(1)
+        with emulated.serial_port() as port, Device(port) as device:
+            device.teach(x[:4], [0, 1, 2, 2])
+            before = device.samples()
+            assert [(sample.place, sample.label) for sample in before] == [(0, 0), (1, 1), (2, 2), (3, 2)]
+            assert len({sample.crc for sample in before}) == 4
+            assert device.remove_sample(2) == (4 if in_flash else 3)
+            after = device.samples()
+            assert [sample.place for sample in after] == ([0, 1, 3] if in_flash else [0, 1, 2])
+            assert [(sample.label, sample.crc) for sample in after] == [before[i][1:] for i in (0, 1, 3)]
+            with pytest.raises(RuntimeError, match="there is no such sample"):
+                device.remove_sample(9)
+            losses = device.train()
+    host = HostRuntime(bundle, settings={"iterations": 1})
+    host.add_samples(x[[0, 1, 3]], [0, 1, 2])
+    if bundle.manifest.get("adaptive"):
+        host.select()
+    assert losses == [float(f"{loss:.6f}") for loss in host.train()]
+
+
+@pytest.mark.trust
+def test_a_delta_goes_from_board_to_board_and_no_other_replaces_it(board, tmp_path, capsys):
+    bundle, x, y, program = board
+    with EmulatedBoard(bundle, program, serial=True) as emulated:
+        emulated.start(1)
+        with emulated.serial_port() as port:
+            with Device(port) as device:
+                with pytest.raises(RuntimeError, match="no delta is saved"):
+                    device.saved_delta()
+                device.teach(x, y)
+                device.train()
+                answers = device.predict(x)
+                device.save()
+                delta = device.saved_delta()
+                device.factory()
+                device.load_delta(delta)
+                np.testing.assert_array_equal(device.predict(x), answers)
+                assert (device.status()["saves"], device.status()["lasting"]) == (1, 1)
+                with pytest.raises(RuntimeError, match="of another base model"):
+                    device.load_delta(dataclasses.replace(delta, base_hash=bytes(32)))
+                # Blocks that do not come whole, and an end that comes too early, leave what was saved.
+                device._ask("BLOCK 0", np.frombuffer(delta.to_bytes()[:256], np.uint8))
+                for cut_off in ("ADOPT 2", "BLOCK 255", "BLOCK 999936"):
+                    with pytest.raises(RuntimeError, match="The board answered to"):
+                        device._ask(cut_off, None if "ADOPT" in cut_off else np.zeros(256, np.uint8))
+                assert device.saved_delta().to_bytes() == dataclasses.replace(delta, sequence=1).to_bytes()
+                np.testing.assert_array_equal(device.predict(x), answers)
+            for words in (["download"], ["upload"], ["samples"]):
+                file = ["--delta", str(tmp_path / "it.delta")] if words != ["samples"] else []
+                assert main(["device", "--port", port, *words, *file]) == 0
+            said = capsys.readouterr().out
+            assert "it.delta: <Delta" in said and "it.delta runs, and is saved" in said and said.endswith("0 samples\n")
 
 
 @pytest.mark.trust

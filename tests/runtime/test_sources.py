@@ -33,9 +33,10 @@ needs_arm = pytest.mark.skipif(
 )
 
 
-CLOSED_FORM = ("closed_form.o", "closed_form_commands.o", "ridge.o")
+CLOSED_FORM = ("closed_form.o", "closed_form_commands.o", "answers.o", "ridge.o")
 # Of the same head: where its solutions lie, its records, its samples, and what tells samples of no class.
 BESIDE_CLOSED_FORM = {"familiarity.o", *(f"closed_form_{part}.o" for part in ("memory", "records", "samples", "known"))}
+TEACHING = ("teaching_commands.o", "removal.o")  # for a page that shows what a board was taught
 DOUBLES = {f"__aeabi_{name}" for name in ("dadd", "dsub", "dmul", "ddiv", "dcmpgt", "i2d", "f2d", "d2f")}  # of the closed form
 
 
@@ -91,13 +92,15 @@ def test_sources_compile_for_a_nano_33_ble(tmp_path):
     assert data == bss == 0  # no globals
     kernels = size_of(sizes, "convolution.o", "pointwise.o", "depthwise.o", "squares.o")
     closed_form, beside = size_of(sizes, *CLOSED_FORM), size_of(sizes, *BESIDE_CLOSED_FORM)
+    teaching = size_of(sizes, *TEACHING)
     # 2 KB decide what to train; the merging of deltas (1.5 KB), the serial port (2.6 KB) and the slots of deltas (1.2 KB, a third
     # of it to take back what was saved) are linked only where they are called.
     # Multiply, Concatenate and the activations after LeakyReLU take 1.5 KB in all, whether a bundle has them or not.
     left_out = sum(text_of_trainer(tmp_path, *flags) * sign for flags, sign in (((), 1), (("-DTINYTRAIN_EXACT",), -1)))
-    assert text - kernels - closed_form - beside - left_out < 29 * 1024
+    assert text - kernels - closed_form - beside - teaching - left_out < 29 * 1024
     assert 0 < left_out < 256  # late prototypes, learned samples and iterations that are left out
     assert closed_form < 6.5 * 1024  # linked only where a program names the class
+    assert teaching < 1.25 * 1024  # linked only where a program passes kTeaching on
     assert kernels < 27 * 1024  # unrolled: flash for speed
 
 

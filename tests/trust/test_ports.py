@@ -149,6 +149,9 @@ LIES = {
     "train_chatter": (lambda device: device.train(), {"TRAIN": "hello\r\n"}),
     "train_long_line": (lambda device: device.train(), {"TRAIN": "LOSS " + "0" * 4000}),
     "save_dies": (lambda device: device.save(), {"SAVE": ""}),
+    "samples_in_words": (lambda device: device.samples(), {"SAMPLES": "SAMPLE one 2 3\r\nOK samples 1\r\n"}),
+    "samples_chatter": (lambda device: device.samples(), {"SAMPLES": "hello\r\n"}),
+    "delta_too_long": (lambda device: device.saved_delta(), {"DELTA": "OK bytes 9999999\r\n"}),
     "save_plans": (lambda device: device.save(), {"SAVE": "PLAN conv 2\r\n"}),
 }
 
@@ -160,6 +163,13 @@ def test_an_answer_that_no_board_gives_is_refused(kind, tried):
     with port(board(**answers)) as name, Device(name, patience=2, answer_seconds=0.4) as device, refused:
         use(device)
     tried("port without a board, or with one that lies", 1, 1)
+
+
+@pytest.mark.parametrize("kind, answer", [("halfway", "OK bytes 60\r\nTTDL"), ("altered", "OK bytes 60\r\n" + "TTDL" * 15)])
+def test_a_delta_that_did_not_come_whole_is_refused(kind, answer):
+    refused = pytest.raises(RuntimeError, match="did not come whole")
+    with port(board(DELTA=answer)) as name, Device(name, patience=2, answer_seconds=0.4) as device, refused:
+        device.saved_delta()
 
 
 def test_a_board_s_answers_are_taken_and_images_carry_a_crc():

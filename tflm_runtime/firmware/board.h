@@ -24,6 +24,7 @@ bool Write(const void* data, std::size_t num_bytes);
 // The serial port, UART0 of the emulated machine. Access traps until it is opened.
 void OpenSerial();
 std::uint8_t PeekSerial();                           // waits for a byte and does not take it
+int NextSerial();                                    // the same without waiting; -1: none has come
 bool ReadSerial(void* data, std::size_t num_bytes);  // false: a byte did not come in 2 s
 void WriteSerial(const void* data, std::size_t num_bytes);
 

@@ -25,6 +25,9 @@
 #ifdef CLOSED_FORM
 #include "tinytrain_closed_form.h"
 #endif
+#ifdef TEACHING
+#include "tinytrain_teaching.h"
+#endif
 
 #define AS_TEXT_(value) #value
 #define AS_TEXT(value) AS_TEXT_(value)
@@ -212,8 +215,15 @@ bool ServeSerial() {
       [](void*, void* data, std::size_t num_bytes) { return board::ReadSerial(data, num_bytes); },
       [](void*, const void* data, std::size_t num_bytes) { board::WriteSerial(data, num_bytes); },
       [](void*) { return board::Milliseconds(); },
+      nullptr,
+      [](void*) { return board::NextSerial(); },
   };
-  tinytrain::SerialCommands commands(&trainer, port, NAME, image_buffer, delta_slots);
+#ifdef TEACHING
+  const tinytrain::MoreCommands* const more = &tinytrain::kTeaching;
+#else
+  const tinytrain::MoreCommands* const more = nullptr;
+#endif
+  tinytrain::SerialCommands commands(&trainer, port, NAME, image_buffer, delta_slots, more);
   board::OpenSerial();
   if (delta_slots != nullptr) trainer.LoadDelta(*delta_slots);
   while (board::PeekSerial() != kEndOfTransmission) commands.Serve();

@@ -173,15 +173,16 @@ void OpenSerial() {
   Register(kInterruptEnable) = 1;      // number 0
 }
 
+int NextSerial() {
+  if (serial_peeked < 0 && (Register(kUartState) & 2) != 0) serial_peeked = static_cast<int>(Register(kUartData) & 0xFF);
+  return serial_peeked;
+}
+
 // Whether a byte has come; if not, it first sleeps until an interrupt.
 bool AwaitSerial() {
-  if (serial_peeked >= 0) return true;
-  if ((Register(kUartState) & 2) == 0) {
-    asm volatile("wfi" ::: "memory");
-    return false;
-  }
-  serial_peeked = static_cast<int>(Register(kUartData) & 0xFF);
-  return true;
+  if (NextSerial() >= 0) return true;
+  asm volatile("wfi" ::: "memory");
+  return false;
 }
 
 std::uint8_t PeekSerial() {

@@ -108,6 +108,9 @@ class Trainer {
   // Memory for the image of the very next AddSample or Predict, so that a sketch needs no buffer of its own. It overlaps the
   // gradients. nullptr if the model has no Model::frozen_input.
   std::int8_t* ImageBuffer();
+  // Takes back a sample, 0 to num_samples() - 1. In RAM those after it move up; in flash its place stays taken until
+  // ClearSamples.
+  void RemoveSample(std::int32_t sample);
   void ClearSamples();
   std::int32_t num_samples() const { return num_samples_; }
 
@@ -172,6 +175,8 @@ class Trainer {
   bool has_prototypes() const { return has_prototypes_; }
   bool has_original_prototypes() const { return has_original_prototypes_; }
   std::int32_t iteration() const { return iteration_; }
+  // False: the sample was taken back, and its place is empty.
+  bool IsKept(std::int32_t sample) const { return buffers_.labels[sample] != kForgotten; }
   // The frozen part's output of a stored sample (view 0) or of one of its views.
   const std::int8_t* StoredSample(std::int32_t sample, std::int32_t view) const;
 

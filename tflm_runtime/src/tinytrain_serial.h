@@ -9,7 +9,8 @@
 //   unknown
 //                          samples, num_classes is the label of a sample of no class
 //   TRAIN                  train on the kept samples. After each iteration: a line "LOSS <iteration> <loss>". At the end: a
-//                          line "PLAN <layer> <number of channels>" for each trained layer
+//                          line "PLAN <layer> <number of channels>" for each trained layer. Where the port has Port::peek, a
+//                          byte kStop (Ctrl-C) ends it after its iteration, and what it learned so far stays
 //   SOLVE                  with a closed-form head (tinytrain_closed_form.h): solve it for the kept samples, train nothing. The
 //                          answer tells how many of them the solution without them gets right
 //   FORGET <label>         with a closed-form head: forget the samples of a class, for the next SOLVE
@@ -29,9 +30,9 @@
 //   UNDO                   take back the last SAVE for good: the delta that was saved before it runs again
 //   FACTORY                forget samples, delta and all that was saved, for good
 // Each is answered by one line, "OK ..." or "ERROR ...". Half a line, whose end does not come, is ignored. `keras-tinytrain
-// device` is the other end.
+// device` is the other end. tinytrain_teaching.h has further commands, which a program may add.
 //
-// Lifetime: trainer, name, buffer and slots must outlive the commands. Memory: the object itself, some 70 bytes.
+// Lifetime: trainer, name, buffer and slots must outlive the commands. Memory: the object itself, some 80 bytes.
 #ifndef TINYTRAIN_SERIAL_H_
 #define TINYTRAIN_SERIAL_H_
 
@@ -43,6 +44,7 @@
 namespace tinytrain {
 
 constexpr std::int32_t kProtocolVersion = 2;  // 1: images came without a CRC
+constexpr char kStop = 3;                     // ends TRAIN; elsewhere it is passed over
 
 // A serial port, a clock, and perhaps a sensor.
 struct Port {
@@ -54,16 +56,25 @@ struct Port {
   std::uint32_t (*milliseconds)(void* context);
   // Records an image. False: there was nothing to record. nullptr: images come over the port.
   bool (*record)(void* context, std::int8_t* image) = nullptr;
+  // The byte that the next read would give, -1 if none has come yet; it does not wait. nullptr: TRAIN cannot be stopped.
+  int (*peek)(void* context) = nullptr;
+};
+
+// Further commands, such as kTeaching (tinytrain_teaching.h).
+struct MoreCommands {
+  const char* names;  // each after ", "
+  // True: the line was one of these, and is answered.
+  bool (*obey)(Trainer* trainer, const Flash* slots, const char* line, const Port& port);
 };
 
 class SerialCommands {
  public:
   // `network` is the name in the answer to STATUS. `buffer` holds one image if the model has no frozen part; else the image
   // goes into the frozen part's input (Trainer::ImageBuffer). `slots` is for SAVE, UNDO and FACTORY; nullptr: there are no such
-  // commands.
+  // commands. `more` may be nullptr.
   SerialCommands(Trainer* trainer, const Port& port, const char* network, std::int8_t* buffer = nullptr,
-                 const Flash* slots = nullptr)
-      : trainer_(trainer), port_(port), network_(network), buffer_(buffer), slots_(slots) {}
+                 const Flash* slots = nullptr, const MoreCommands* more = nullptr)
+      : trainer_(trainer), port_(port), network_(network), buffer_(buffer), slots_(slots), more_(more) {}
 
   // Reads one command and answers it. An empty line, or none in time, is no command. The trainer must be initialised.
   void Serve();
@@ -77,6 +88,7 @@ class SerialCommands {
 
  private:
   static bool TellLoss(void* self, std::int32_t iteration, float loss);
+  bool IsStopped();
   bool ReadLine();
   const std::int8_t* ReadImage(std::uint32_t crc);
   void Teach(std::uint32_t label, std::uint32_t crc);
@@ -94,6 +106,7 @@ class SerialCommands {
   const char* network_;
   std::int8_t* buffer_;
   const Flash* slots_;
+  const MoreCommands* more_;
   char line_[24];  // no command is longer
 };
 

@@ -34,9 +34,19 @@ struct SerialPort {
   explicit operator bool() { return std::getenv("BUTTON") == nullptr; }  // a board with a button has no PC
   int available() {
     clock_of_board().now += 1;
-    return TerminalHas(100) ? 1 : 0;
+    return peeked_ >= 0 || TerminalHas(100) ? 1 : 0;
   }
-  std::size_t readBytes(char* data, std::size_t count) { return ReadTerminal(data, count, timeout_); }
+  int peek() {
+    char next = 0;
+    if (peeked_ < 0 && TerminalHas(0) && ReadTerminal(&next, 1, timeout_) == 1) peeked_ = static_cast<unsigned char>(next);
+    return peeked_;
+  }
+  std::size_t readBytes(char* data, std::size_t count) {
+    if (peeked_ < 0 || count == 0) return ReadTerminal(data, count, timeout_);
+    *data = static_cast<char>(peeked_);
+    peeked_ = -1;
+    return 1 + ReadTerminal(data + 1, count - 1, timeout_);
+  }
   std::size_t write(const std::uint8_t* data, std::size_t count) {
     WriteTerminal(data, count);
     return count;
@@ -44,6 +54,7 @@ struct SerialPort {
 
  private:
   int timeout_ = 1000;
+  int peeked_ = -1;
 };
 static SerialPort Serial;
 

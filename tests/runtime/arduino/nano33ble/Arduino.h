@@ -16,6 +16,7 @@ class SerialPort {
   void setTimeout(unsigned long milliseconds);
   operator bool();
   int available();
+  int peek();
   size_t readBytes(char* buffer, size_t length);
   size_t write(const uint8_t* buffer, size_t size);
 };

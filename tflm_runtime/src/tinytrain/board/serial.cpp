@@ -2,6 +2,7 @@
 
 #include <cstring>
 
+#include "tinytrain/board/answers.h"
 #include "tinytrain/delta/format.h"
 #include "tinytrain_delta.h"
 
@@ -10,29 +11,6 @@ namespace {
 
 constexpr int kLossDecimals = 6, kScaleDecimals = 12;
 constexpr std::uint64_t kOne = 1ULL << 60;  // 1 in the fixed-point numbers of WriteFloat
-
-// The rest of the text after `start`; nullptr: it does not begin so.
-const char* After(const char* start, const char* text) {
-  for (; *start != '\0'; ++start, ++text) {
-    if (*start != *text) return nullptr;
-  }
-  return text;
-}
-
-// Reads `count` numbers of 32 bits, with a blank before each, up to the text's end.
-bool ReadNumbers(const char* text, std::uint32_t* numbers, std::int32_t count) {
-  constexpr std::uint64_t kLargest = 0xffffffffu;
-  for (std::int32_t i = 0; i < count; ++i) {
-    if (*text++ != ' ') return false;
-    const char* const digits = text;
-    std::uint64_t number = 0;
-    for (; *text >= '0' && *text <= '9' && number <= kLargest; ++text)
-      number = 10 * number + static_cast<std::uint64_t>(*text - '0');
-    if (text == digits || number > kLargest) return false;
-    numbers[i] = static_cast<std::uint32_t>(number);
-  }
-  return *text == '\0';
-}
 
 // value * 2^60 for 0 <= value < 1, rounded down.
 std::uint64_t FixedPoint(float value) {
@@ -73,6 +51,7 @@ void SerialCommands::Serve() {
   if (!ReadLine()) return;
   SecondHead* const second = trainer_->buffers().second_head;
   if (second != nullptr && second->obey(second, line_, port_)) return;
+  if (more_ != nullptr && more_->obey(trainer_, slots_, line_, port_)) return;
   const std::int32_t num_checks = port_.record == nullptr ? 1 : 0;
   std::uint32_t numbers[2] = {};
   const char* rest = After("TEACH", line_);
@@ -94,7 +73,8 @@ void SerialCommands::Serve() {
   Write(num_checks > 0 ? " <crc>, PREDICT <crc>" : ", PREDICT");
   Write(second == nullptr ? ", TRAIN" : second->commands);
   Write(", STATUS, REVERT, RESET");
-  Say(slots_ == nullptr ? "" : ", SAVE, UNDO, FACTORY");
+  Write(slots_ == nullptr ? "" : ", SAVE, UNDO, FACTORY");
+  Say(more_ == nullptr ? "" : more_->names);
 }
 
 void SerialCommands::Greet() {
@@ -125,7 +105,7 @@ bool SerialCommands::ReadLine() {
   std::size_t length = 0;
   for (char next = '\0'; next != '\n';) {
     if (!port_.read(port_.context, &next, 1)) return false;
-    if (next != '\r' && next != '\n' && length < sizeof(line_)) line_[length++] = next == '\0' ? '?' : next;
+    if (next != '\r' && next != '\n' && next != kStop && length < sizeof(line_)) line_[length++] = next == '\0' ? '?' : next;
   }
   if (length == sizeof(line_)) line_[0] = '?';
   line_[length < sizeof(line_) ? length : length - 1] = '\0';
@@ -165,7 +145,12 @@ bool SerialCommands::TellLoss(void* self, std::int32_t iteration, float loss) {
   commands->Write(" ");
   commands->WriteFloat(loss, kLossDecimals, kLossHalf);
   commands->Say("");
-  return true;
+  return !commands->IsStopped();
+}
+
+bool SerialCommands::IsStopped() {
+  char stop = '\0';
+  return port_.peek != nullptr && port_.peek(port_.context) == kStop && port_.read(port_.context, &stop, 1);
 }
 
 void SerialCommands::Train() {
@@ -232,15 +217,8 @@ void SerialCommands::TellStatus() {
 void SerialCommands::Write(const char* text) { port_.write(port_.context, text, std::strlen(text)); }
 
 void SerialCommands::WriteInteger(std::int32_t value) {
-  char digits[12];
-  char* digit = digits + 11;
-  *digit = '\0';
-  const bool negative = value < 0;
-  std::uint32_t rest = negative ? 0u - static_cast<std::uint32_t>(value) : static_cast<std::uint32_t>(value);
-  do *--digit = static_cast<char>('0' + rest % 10);
-  while ((rest /= 10) > 0);
-  if (negative) *--digit = '-';
-  Write(digit);
+  const auto size = static_cast<std::uint32_t>(value);
+  WriteNumber(port_, value < 0 ? "-" : "", value < 0 ? 0u - size : size);
 }
 
 }  // namespace tinytrain

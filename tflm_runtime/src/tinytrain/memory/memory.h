@@ -10,6 +10,7 @@
 namespace tinytrain {
 
 constexpr std::size_t kArenaAlignment = 16;
+constexpr std::uint8_t kForgotten = 255;  // in the place of a label: no sample is there. There are at most 255 classes
 
 // Bytes of a chosen plan in the arena, the same on 32 and 64 bits: of the tables, and of one trained layer.
 constexpr std::size_t kPlanTablesBytes = 256;

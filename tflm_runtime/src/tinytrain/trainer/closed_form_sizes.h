@@ -1,4 +1,4 @@
-// Sizes of what a closed-form head keeps, and the label of a place without a sample.
+// Sizes of what a closed-form head keeps.
 #ifndef TINYTRAIN_CLOSED_FORM_SIZES_H_
 #define TINYTRAIN_CLOSED_FORM_SIZES_H_
 
@@ -9,8 +9,6 @@
 #include "tinytrain_flash.h"
 
 namespace tinytrain {
-
-constexpr std::uint8_t kForgotten = 255;  // no label of a sample, since there are at most 255 classes
 
 constexpr std::size_t RoundUp(std::size_t bytes) { return RoundUpTo(kArenaAlignment, bytes); }
 
