@@ -17,6 +17,7 @@ from keras_tinytrain.model.split import split_model
 
 _SCALE = 4.0  # of the cosines that the logits start as; 10 did worse on digits, equally on sketches and glyphs
 _KNOWS = 0.5  # of the loss of a head of zeros: a head whose loss is lower than this has been trained
+_KNOWS_A_LITTLE = 0.9  # the same where its bias says so too: such a head ends better than class means, even if it starts worse
 _COMMON = 16.0  # times as long as what differs between samples is the part that they share, at most
 _TELLS = 0.999  # of the loss when each unit has another class: a loss that is lower tells which class is whose
 _SHARES = (1.0, 0.3, 0.1, 0.03)  # of a head's own weights
@@ -33,8 +34,8 @@ def class_mean_weights(model: keras.Model, head: str, x: np.ndarray, y: Any, los
     mean f. A single unit gets p_1 - p_0.
 
     The head stays as it is
-    - where it was trained before: its loss is at most half that of a head of zeros, or no higher than that of class means on
-      samples that were left out of them;
+    - where it was trained before: its loss, at its best share, is at most half that of a head of zeros (with a bias that is not 0,
+      nine tenths), or no higher than that of class means on samples that were left out of them;
     - where labels are no classes, or all samples are of one class;
     - where the loss is the same whichever unit a class has, as that of an embedding.
 
@@ -57,7 +58,8 @@ def class_mean_weights(model: keras.Model, head: str, x: np.ndarray, y: Any, los
     all_samples = np.arange(len(inputs))
     own = _calibrated_loss(ending, layer, inputs, loss, all_samples)
     of_zeros = _loss_with(ending, layer, [np.zeros_like(weight) for weight in layer.get_weights()], inputs, loss, all_samples)
-    if own <= _KNOWS * of_zeros:
+    was_trained = layer.use_bias and np.any(layer.bias)  # a new head's bias is 0
+    if own <= (_KNOWS_A_LITTLE if was_trained else _KNOWS) * of_zeros:
         return None
     features = np.asarray(inputs, np.float64).reshape(len(inputs), -1, inputs.shape[-1]).mean(axis=1)
     rate = _dropout_rate(flat, head)
@@ -74,9 +76,8 @@ def class_mean_weights(model: keras.Model, head: str, x: np.ndarray, y: Any, los
         _calibrated_loss(ending, layer, inputs, loss, some) - _loss_with(ending, layer, of_samples(kept), inputs, loss, some)
         for kept, some in _folds(classes)
     ]
-    if layer.use_bias and np.any(layer.bias):  # a new head's is 0
-        return start if gains and min(gains) > 0 else None
-    return start if sum(gains) >= 0 else None
+    proven = gains and min(gains) > 0 if was_trained else sum(gains) >= 0
+    return start if proven else None
 
 
 def _class_means(layer, features, classes, rate):
