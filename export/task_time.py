@@ -57,7 +57,8 @@ def task_time(
     frozen_pass = forward_work(before, board.kernels) if before is not None else Work()
     trainable_pass, is_prototypes = forward_work(after, board.kernels), head == "prototypes"
     averages = is_prototypes and training.average > 0
-    late, iterations = is_prototypes and bool(training.late_prototypes), typing.cast(int, training.iterations)
+    said = training.for_head(head)
+    late, iterations = is_prototypes and bool(said.late_prototypes), typing.cast(int, said.iterations)
     step = trainable_pass.cycles * (1 + is_prototypes - late) + round(_BACKWARD_CYCLES_PER_MAC * graph_macs(after))
     sample = frozen_pass.cycles * (1 + num_views) + iterations * step + trainable_pass.cycles * (is_prototypes + late)
     openings = (opening_work(before) + opening_work(after)).cycles if before is not None else 0  # they share an arena in turn

@@ -12,7 +12,6 @@ with contextlib.suppress(ImportError):  # tflite-runtime must be imported before
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import hypothesis
-import keras
 import pytest
 
 import keras_tinytrain
@@ -60,6 +59,8 @@ SLOW = (
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup():
     """The same weights, dropout and shuffles in every run: before the fixtures, those of a module too."""
+    import keras  # not above: where it is missing, this file is read too
+
     keras.utils.set_random_seed(0)
 
 

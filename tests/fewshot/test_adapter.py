@@ -77,7 +77,8 @@ def test_one_compiled_step_serves_tasks_of_any_size():
     for channels, classes, views in (((0, 3, 7), 3, 2), ((5,), 2, 3), (range(16), 4, 1)):
         plan = Plan((LayerPlan("b2.pw1", tuple(channels)),))
         shifts = [(view, 1) for view in range(views)]
-        adapt(backbone, *labelled_images(backbone, per_class=classes, classes=classes), plan=plan, iterations=2, shifts=shifts)
+        task = labelled_images(backbone, per_class=classes, classes=classes)
+        adapt(backbone, *task, plan=plan, iterations=2, shifts=shifts, head="prototypes")
         (step,) = adapter.trainable_part(plan)._steps.values()
         counts.append(step.experimental_get_tracing_count())
     assert counts == [1, 1, 1]

@@ -119,6 +119,7 @@ def test_looking_for_state_leaves_no_trace():
     """Losses, seeds and metrics are as if nobody had looked."""
 
     def history():
+        keras.utils.set_random_seed(0)  # layers draw the seeds of their initializers when they are made
         model = net(L.Conv2D(4, 1, activity_regularizer="l2"), L.Dropout(0.5, seed=3), L.BatchNormalization(trainable=False))
         model.get_layer(index=0).trainable = False
         if looked:
