@@ -78,9 +78,9 @@ class Browser:
         found = self.run("return (await axe.run()).violations.map((v) => [v.id, v.nodes.map((n) => n.html)]);")
         return dict(found)
 
-    def looks(self, *, width, dark):
-        """A window of this width, with light or dark colours."""
-        size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500}
+    def looks(self, *, width, dark, height=900):
+        """A window of this size, with light or dark colours."""
+        size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 500}
         self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [scheme]})

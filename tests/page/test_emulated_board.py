@@ -114,6 +114,7 @@ def test_session(browser, board, bundle, address, digits, tmp_path, capsys):
     asked = written(tmp_path / "asked", queries, "query")
     host = HostRuntime(bundle)
     board.start()
+    browser.looks(width=1280, height=2400, dark=False)  # all of the page, so that the alert covers nothing
     with board.serial_port():
         browser.driver.get(address)
         browser.run(NOTED)
