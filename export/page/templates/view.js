@@ -94,7 +94,7 @@ function showLosses(lesson, began) {
   const done = lesson.losses.length, total = lesson.facts.training.iterations;
   const left = ((performance.now() - began) / 1000 / Math.max(1, done)) * Math.max(0, total - done);
   byId("learned").textContent = `Iteration ${done} of ${total}, loss ${lesson.losses.at(-1).toFixed(4)}, about ${duration(left)} left.`;
-  byId("losses").hidden = false;
+  byId("losses").removeAttribute("hidden"); // an SVG element has no property of that name
   drawCurve(byId("losses"), lesson.losses, total);
 }
 
