@@ -162,7 +162,9 @@ def test_session(browser, board, bundle, address, digits, tmp_path, capsys):
         assert browser.wait() == ("Trained. Try it, then save it.", "")
         losses = browser.run("return lesson.losses;")
         assert 2 <= len(losses) < ITERATIONS
-        assert browser["losses"].is_displayed() and f"after {len(losses)} iterations" in browser["losses"].get_attribute("aria-label")
+        assert browser["losses"].is_displayed() and f"after {len(losses)} iterations" in browser["losses"].get_attribute(
+            "aria-label"
+        )
         again = HostRuntime(bundle, settings={"iterations": len(losses)})
         again.add_samples(x, y)
         assert losses == [float(f"{loss:.6f}") for loss in again.train()]
