@@ -138,8 +138,10 @@ def adapt(
         ValueError: the samples do not fit the backbone, contain NaN, or are of one class; the backbone's output is a map, a
             sequence or a softmax; or the budget is too small.
     """
-    if head not in (*HEADS, AUTO) or not 0 <= average < 1:
-        raise ValueError(f"Expected head of {sorted((*HEADS, AUTO))} and average in [0, 1). Received: {head!r} and {average!r}")
+    if head not in (*HEADS, AUTO):
+        raise ValueError(f"Expected head of {sorted((*HEADS, AUTO))}. Received: {head!r}")
+    if not 0 <= average < 1:
+        raise ValueError(f"Expected average in [0, 1). Received: {average!r}")
     given = [
         name
         for name, value in (("maps", maps), ("unknown", unknown), ("only_if_needed", only_if_needed or None))
