@@ -150,7 +150,9 @@ Status ClosedForm::SolveWith(Solution solution) {
   if (judges) threshold_ = FindThreshold(task, parts(), num_classes(), work, Space(Solution::kKnown), *maps_);
   const RidgeSpace space = Space(solution);
   std::int8_t* const centre = space.values + num_classes() * row_elements();
-  SolveRidge(task, parts(), centre, work);
+  MultiplyRows(task, parts(), centre, work);
+  LeaveOneOut(task, parts(), work);
+  SolveRidge(task, parts(), work);
   space.scales[num_classes()] = kRidgeScaleOne;
   for (std::int32_t k = 0; k < num_classes(); ++k) {
     QuantizeTarget(task, parts(), centre, work, k, space.values + k * row_elements(), &space.scales[k]);
