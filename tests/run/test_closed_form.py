@@ -9,6 +9,7 @@ from models import images, labelled_images, pooled_net, separable_net, sequence_
 
 from keras_tinytrain.delta import ChannelValues, Delta
 from keras_tinytrain.export import TrainingSettings, export_tflm
+from keras_tinytrain.export.backward.graph import STORED_SAMPLE
 from keras_tinytrain.fewshot.ridge import RIDGE, normalised
 from keras_tinytrain.plan import LayerPlan, Plan
 from keras_tinytrain.run import EdgeRuntime, HostRuntime, classifier_from_device
@@ -118,7 +119,7 @@ def test_rows_are_pooled_maps_and_the_embedding(case, host):
     tables = host._tables
     tensors = tables.array(tables.tables.tensors, "Tensor", tables.tables.num_tensors)
     maps = tables.array(tables._maps.tensors, "std::int32_t", tables._maps.num_maps)
-    outputs = host._trainable(host.trainer.stored_sample(3))
+    outputs = {**dict(enumerate(host._trainable(host.trainer.stored_sample(3)))), STORED_SAMPLE: host.trainer.stored_sample(3)}
     parts = [pooled(outputs[tensors[index].kept], tensors[index]) for index in maps]
     embedding = np.maximum(outputs[tables.tables.head_output].reshape(-1), -127)
     np.testing.assert_array_equal(host.trainer.row(3), np.concatenate([*parts, embedding]))
