@@ -1,6 +1,5 @@
 """Between steps 3 and 4 of an export: the head that a board has room for, the first of a few that fits."""
 
-import dataclasses
 import logging
 from collections.abc import Iterator
 
