@@ -76,7 +76,13 @@ _ADAPTIVE = {
     "criterion": _TEXT,
     **dict.fromkeys(("backward_macs", "full_backward_macs", "arena_bytes", "scratch_bytes"), _SIZE),
 }
-_CLOSED_FORM: _Schema = {"maps": _array(_TEXT), "parts": _array(_COUNT), "scratch_bytes": _SIZE, "reject_unknown": _NUMBER}
+_CLOSED_FORM: _Schema = {
+    "maps": _array(_TEXT),
+    "parts": _array(_COUNT),
+    "scratch_bytes": _SIZE,
+    "reject_unknown": _NUMBER,
+    "choice": _TEXT,
+}
 _VIEW: _Schema = {"type": "array", "items": {"type": ["integer", "boolean"]}, "minItems": 3, "maxItems": 3}
 
 _FIELDS: _Schema = {
@@ -106,7 +112,7 @@ _FIELDS: _Schema = {
     "flash": _sizes("frozen_model", "trainable_model", "features", "deltas", "total"),
     "activation_gradients_bound": _SIZE,
     "activation_gradients_whole": _SIZE,
-    "closed_form": _object(_CLOSED_FORM, "reject_unknown"),
+    "closed_form": _object(_CLOSED_FORM, "reject_unknown", "choice"),
     "files": _object(dict.fromkeys(sorted(FILES), _SHA256), *_OPTIONAL),
     DIGEST: _SHA256,
 }

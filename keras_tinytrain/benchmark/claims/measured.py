@@ -61,7 +61,9 @@ def measure(network: Network, method: str, *, domain: str, seed: int, iterations
     )  # `whole_task` counts two passes a sample and iteration
     with tempfile.TemporaryDirectory(prefix="keras_tinytrain_") as folder:
         chosen, target, out = _chosen(model, x, y, method, network), pretended(BOARD), pathlib.Path(folder, "bundle")
-        bundle = export_tflm(model, chosen, calibration=x, out=out, board=target, training=training, features="flash")
+        bundle = export_tflm(
+            model, chosen, calibration=x, out=out, board=target, training=training, features="flash", head="prototypes"
+        )
         emulated = emulate_task(bundle, x, y, iterations=iterations)
         work = whole_task(emulated, len(x), iterations)
         return {
