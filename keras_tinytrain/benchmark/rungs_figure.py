@@ -4,11 +4,10 @@ import os
 from collections.abc import Sequence
 
 from keras_tinytrain._figure import new_figure, palette, save_figure
-from keras_tinytrain._text import duration
 from keras_tinytrain.benchmark.rung import Rung
 
-_TICKS = (10, 30, 60, 120, 300, 600, 1200, 3600, 7200, 14400)  # seconds
-_LINE = 0.042  # of the axes' height: between names
+_TICKS = {1: "1 s", 3: "3 s", 10: "10 s", 30: "30 s", 60: "1 min", 120: "2 min", 300: "5 min", 600: "10 min", 1200: "20 min"}
+_TICKS |= {3600: "1 h", 10800: "3 h", 36000: "10 h"}
 
 
 def write_rungs_figure(rungs: Sequence[Rung], board: str, path: str | os.PathLike) -> None:
@@ -22,51 +21,28 @@ def write_rungs_figure(rungs: Sequence[Rung], board: str, path: str | os.PathLik
     Raises:
         ImportError: matplotlib is not installed.
     """
-    figure = new_figure(figsize=(5.2, 5.6), layout="constrained", dpi=200)
+    figure = new_figure(figsize=(5.2, 4.8 + 0.19 * len(rungs)), layout="constrained", dpi=200)
     axes, colors = figure.subplots(), palette([rung.name for rung in rungs])
     front = [rung for rung in rungs if rung.on_front]
-    axes.step(
-        [rung.seconds for rung in front], [rung.accuracy for rung in front], where="post", color="0.6", linewidth=1.5, zorder=1
-    )
-    for rung in rungs:
-        axes.plot(rung.seconds, rung.accuracy, "o" if rung.on_front else "D", color=colors[rung.name], markersize=7, zorder=2)
-    seconds, accuracies = [rung.seconds for rung in rungs], [rung.accuracy for rung in rungs]
-    height = max(accuracies) - min(accuracies) or 1.0
-    axes.set_xscale("log")
-    axes.set(
-        xlim=(min(seconds) / 1.3, max(seconds) * 1.5), ylim=(min(accuracies) - 0.1 * height, max(accuracies) + 0.15 * height)
-    )
-    axes.set_xticks([tick for tick in _TICKS if axes.get_xlim()[0] < tick < axes.get_xlim()[1]], minor=False)
-    axes.set_xticks([], minor=True)
-    axes.set_xticklabels(
-        [duration(tick).removesuffix(" 0 s").removesuffix(" 0 min").replace(".0 s", " s") for tick in axes.get_xticks()]
-    )
+    places = [rung.seconds for rung in front], [rung.accuracy for rung in front]
+    axes.step(*places, where="post", color="0.6", linewidth=1.5, zorder=1)
+    for number, rung in enumerate(rungs, 1):
+        place, shape = (rung.seconds, rung.accuracy), "o" if rung.on_front else "s"
+        axes.plot(*place, shape, color=colors[rung.name], markersize=12, label=f"{number}  {rung.name}", zorder=2)
+        axes.annotate(str(number), place, ha="center", va="center", color="white", fontsize=8, fontweight="bold")
+    _scale(axes, rungs)
     axes.set(xlabel=f"to learn 25 samples on a {board}", ylabel="accuracy %")
     axes.grid(alpha=0.3)
-    _name(axes, rungs, colors)
+    figure.legend(loc="outside lower left", fontsize=9, markerscale=0.6, frameon=False)
     save_figure(figure, path)
 
 
-def _name(axes, rungs, colors):
-    """Names beside their points, moved apart where they would lie on each other; a thin line leads from each that was moved."""
-    low, high = axes.get_ylim()
-    least, middle = (
-        _LINE * (high - low),
-        sum(axes.transAxes.inverted().transform(axes.transData.transform((rung.seconds, 0)))[0] for rung in rungs) / len(rungs),
-    )
-    place = high
-    for rung in sorted(rungs, key=lambda rung: -rung.accuracy):
-        across = axes.transAxes.inverted().transform(axes.transData.transform((rung.seconds, rung.accuracy)))[0]
-        place = min(place - least, rung.accuracy)
-        is_left = across > middle
-        axes.annotate(
-            rung.name,
-            (rung.seconds, rung.accuracy),
-            xytext=(across + (-0.03 if is_left else 0.03), place),
-            textcoords=axes.get_yaxis_transform(),
-            ha="right" if is_left else "left",
-            va="center",
-            fontsize=9,
-            color=colors[rung.name],
-            arrowprops={"arrowstyle": "-", "linewidth": 0.6, "color": colors[rung.name], "shrinkB": 3},
-        )
+def _scale(axes, rungs):
+    """Seconds as people say them, on a logarithmic axis."""
+    seconds = [rung.seconds for rung in rungs]
+    axes.set_xscale("log")
+    axes.set_xlim(min(seconds) / 1.3, max(seconds) * 1.3)
+    axes.margins(y=0.08)
+    ticks = {seconds: text for seconds, text in _TICKS.items() if axes.get_xlim()[0] < seconds < axes.get_xlim()[1]}
+    axes.set_xticks(list(ticks), ticks.values())
+    axes.set_xticks([], minor=True)

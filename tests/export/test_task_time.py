@@ -131,10 +131,10 @@ def test_export_takes_a_time_alone(tmp_path, budget, training, match):
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory):
-    """What `task_time` looks at: both models and the graph, of NanoNet."""
-    x = np.random.default_rng(0).random((4, *NanoNet().input_shape[1:]), np.float32)
-    plan, out = Plan((LayerPlan("b6.pw1", tuple(range(40))),)), tmp_path_factory.mktemp("models") / "bundle"
-    request = _request(NanoNet(), plan, x, out, training=TrainingSettings(num_classes=5))
+    """What `task_time` looks at: both models and the graph."""
+    model, x = _network_of_windows()
+    plan, out = Plan((LayerPlan("c5", tuple(range(4))),)), tmp_path_factory.mktemp("models") / "bundle"
+    request = _request(model, plan, x, out, training=TrainingSettings(num_classes=5))
     converted = convert(request)
     layout = lay_out(request, converted)
     return converted.frozen, layout.trainable, layout.graph

@@ -87,13 +87,13 @@ def chosen_plan(model: "keras.Model", x: np.ndarray, y: np.ndarray, method: str,
 
 
 def processor_seconds(bundle: Bundle, x: np.ndarray, y: np.ndarray) -> float:
-    """Seconds of a task on this machine by `EdgeRuntime` on one thread, the choice of channels included where it makes one.
+    """Processor time of a task on this machine by `EdgeRuntime` on one thread, the choice of channels included where it makes one.
 
-    A few iterations are timed; the others take the median of those after the first.
+    A few iterations are timed; the others take the median of those after the first. Time that other programs take is not counted.
     """
     edge, ends = EdgeRuntime(bundle, settings={"iterations": _TIMED_ITERATIONS}, exact=False), []
-    start = time.perf_counter()
+    start = time.process_time()
     edge.add_samples(x, y)
-    edge.train(lambda iteration, loss: ends.append(time.perf_counter()))
-    elapsed = time.perf_counter() - start
+    edge.train(lambda iteration, loss: ends.append(time.process_time()))
+    elapsed = time.process_time() - start
     return elapsed + (ITERATIONS - _TIMED_ITERATIONS) * statistics.median(np.diff(ends))
