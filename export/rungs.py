@@ -46,8 +46,8 @@ def highest_rung(time: TaskTime | None, seconds: float, board: Board) -> Rung:
     """
     if time is None:
         raise ValueError(
-            f"Budget(time=...): the cycles of board '{board.name}' ({board.cpu}) are not known, only those of a Cortex-M4F such as a "
-            "nano33ble's. Leave time out, and say TrainingSettings(iterations=...) (--iterations)."
+            "time expects a board whose cycles are known, which are those of a Cortex-M4F such as a nano33ble's. Received: board "
+            f"'{board.name}' ({board.cpu}). Leave time out, and say TrainingSettings(iterations=...) (--iterations)."
         )
     every = rungs(time)
     if every[-1].time.learn > seconds:

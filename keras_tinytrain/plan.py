@@ -237,7 +237,7 @@ def parse_seconds(time: float | str) -> float:
     seconds = float(match[1]) * _SECONDS[match[2]] if match else 0.0
     if not 0 < seconds <= _MAX_SECONDS:
         raise ValueError(
-            f'Budget(time=...) expects seconds, such as 10, or a text with a unit, such as "10s", "2min" or "1h", at most a week. '
+            f'time expects seconds, such as 10, or a text with a unit, such as "10s", "2min" or "1h", at most a week. '
             f"Received: {time!r}"
         )
     return seconds
