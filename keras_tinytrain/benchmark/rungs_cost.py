@@ -10,6 +10,7 @@ import numpy as np
 from keras_tinytrain.benchmark.claims.measured import chosen_plan
 from keras_tinytrain.benchmark.methods import Method
 from keras_tinytrain.benchmark.networks import Network
+from keras_tinytrain.benchmark.runner import NUM_VIEWS
 from keras_tinytrain.benchmark.tasks import TaskShape, draw_task
 from keras_tinytrain.data.domain_by_name import load_domain
 from keras_tinytrain.export import Board, TrainingSettings
@@ -23,6 +24,7 @@ from keras_tinytrain.run.board_time import joules
 
 _PLANS = {"full": "full", "fisher": "tinytrain", "static": "tinytrain"}  # strategy: a method of `claims.measured.METHODS`
 _WAYS = 5
+_VIEWS = tuple((0, shift) for shift in range(1, NUM_VIEWS + 1))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,8 +51,8 @@ def has_cost(method: Method) -> bool:
 class Costs:
     """Of a network's methods, all with the same task.
 
-    Int8 weights with Adam's second moment by channel, samples in flash, no views: as `benchmark claims` measures. FullTrain fits
-    no board, so that each method has as much memory as it takes.
+    Int8 weights with Adam's second moment by channel and samples in flash, as `benchmark claims` measures; and the views that
+    accuracy was measured with, where something is trained. FullTrain fits no board, so that each method has as much memory as it takes.
 
     Args:
         network: its public weights.
@@ -88,7 +90,7 @@ class Costs:
                 board=pretended(self._board),
                 head="ridge" if ridge else "prototypes",
                 training=settings,
-                views=None,
+                views=() if strategy == "none" else _VIEWS,
                 split=True,
                 weights_in_ram="cheapest",
                 features="flash",

@@ -24,7 +24,8 @@ Written by the command below. keras-tinytrain {version}.
 rungs answer by the trained and the original network together, unless told. Nothing is on the front that another rung beats in less time.
 
 Time, energy and SRAM are those that an export promises for 25 samples on a {board}, with int8 weights, Adam's second moment by channel,
-samples in flash and no views. FullTrain fits no such board: each rung has as much memory as it takes. `keras-tinytrain export --time 10s`
+samples in flash and, where something is trained, 4 views of each, as accuracy was measured (in Keras, in float). FullTrain fits no such
+board: each rung has as much memory as it takes. `keras-tinytrain export --time 10s`
 takes the highest rung that fits (40, 20, 10 or 5 iterations, closed form alone, prototypes alone).
 """
 
