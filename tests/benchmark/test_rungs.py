@@ -104,7 +104,7 @@ def costs(monkeypatch):
 
 
 def test_more_iterations_cost_as_much_more(costs):
-    trained, alone = find_method("tinytrain_ridge_avg", "mcunet"), find_method("ridge", "mcunet")
+    trained, alone = find_method("full_ridge_avg", "mcunet"), find_method("ridge", "mcunet")
     ten, twenty, forty = (costs.of(trained, iterations) for iterations in (10, 20, 40))
     assert forty.seconds - twenty.seconds == pytest.approx(2 * (twenty.seconds - ten.seconds))
     assert costs.of(alone, 0).seconds < ten.seconds and ten.sram_bytes == forty.sram_bytes

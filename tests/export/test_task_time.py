@@ -56,11 +56,11 @@ def windows(tmp_path_factory):
     model, x = _network_of_windows()
     plan = Plan((LayerPlan("c3", (0, 1)), LayerPlan("c5", tuple(range(12)))), Budget(time="1s"))
     out = tmp_path_factory.mktemp("windows") / "bundle"
-    return export_tflm(model, plan, calibration=x, out=out, training=FOUR_SAMPLES), x, np.arange(4) % 2
+    return export_tflm(model, plan, calibration=x, out=out, head="prototypes", training=FOUR_SAMPLES), x, np.arange(4) % 2
 
 
 def _request(model, plan, x, out, **said):
-    said = {**dict.fromkeys(("board", "head", "views", "features")), "split": True, **said}
+    said = {**dict.fromkeys(("board", "views", "features")), "split": True, **said}
     return check(model, plan, calibration=x, out=out, weights_in_ram="cheapest", sketch="serial", overwrite=False, **said)
 
 
@@ -134,7 +134,7 @@ def models(tmp_path_factory):
     """What `task_time` looks at: both models and the graph."""
     model, x = _network_of_windows()
     plan, out = Plan((LayerPlan("c5", tuple(range(4))),)), tmp_path_factory.mktemp("models") / "bundle"
-    request = _request(model, plan, x, out, training=TrainingSettings(num_classes=5))
+    request = _request(model, plan, x, out, head="prototypes", training=TrainingSettings(num_classes=5))
     converted = convert(request)
     layout = lay_out(request, converted)
     return converted.frozen, layout.trainable, layout.graph
