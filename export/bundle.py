@@ -9,13 +9,12 @@ from keras_tinytrain.export._writing import write
 from keras_tinytrain.export.adaptive import Candidates
 from keras_tinytrain.export.boards import Board
 from keras_tinytrain.export.bundle_folder import Bundle
-from keras_tinytrain.export.conversion import convert
 from keras_tinytrain.export.files import render_files
-from keras_tinytrain.export.layout import lay_out
 from keras_tinytrain.export.remedy import advice
 from keras_tinytrain.export.request import check
 from keras_tinytrain.export.rungs import within_time
 from keras_tinytrain.export.settings import TrainingSettings
+from keras_tinytrain.export.settled import settled
 from keras_tinytrain.plan import Budget, Plan
 
 
@@ -57,9 +56,11 @@ def export_tflm(
         board: one of `BOARDS`, or a `Board`.
         head: "prototypes": the model's output is an embedding, and a sample belongs to the class whose mean embedding has the
             largest cosine similarity. "ridge": the same, beside a closed-form head, which answers once it is solved (`HostRuntime.solve`,
-            SOLVE) or trained; it reads pooled maps of the trainable part (`model.maps`). "softmax" or "logits": the model's output is one probability or one logit per class.
-            "sigmoid": it is one unit for two classes, which the device trains as two logits. "auto": whichever of these
-            the model is, see `model.head_kind`.
+            SOLVE) or trained; it reads pooled maps of the trainable part (`model.maps`). "softmax" or "logits": the model's output
+            is one probability or one logit per class. "sigmoid": it is one unit for two classes, which the device trains as two
+            logits. "auto": whichever of these the model is, see `model.head_kind`. Of an embedding it is "ridge" and "prototypes"
+            in one where the board has room, and the device answers by the one that gets more of its samples right, each left out
+            in turn, as `adapt(head="auto")` does. A classifier that `adapt` made knows its own: `head=learned.head`.
         training: how the device trains. It replaces all that the plan says of that, except the number of classes where it has
             none.
         views: (shift down, shift right) in pixels of augmented copies that are made of each sample, or (shift down, shift right,
@@ -98,7 +99,7 @@ def export_tflm(
         >>> bundle.promised_bytes["sram"]["total"]  # doctest: +SKIP
         181216
     """
-    request = check(
+    asked = check(
         model,
         plan,
         calibration=calibration,
@@ -116,7 +117,6 @@ def export_tflm(
         reject_unknown=reject_unknown,
         budget=budget,
     )
-    converted = convert(request)
-    request, converted, layout = within_time(request, converted, lay_out(request, converted))
+    request, converted, layout = within_time(*settled(asked))
     layout.check_fits(lambda: advice(request, converted, layout))
     return write(render_files(request, converted, layout), request.out, replaces=request.replaces)

@@ -14,7 +14,7 @@ from keras_tinytrain.export.layout import Layout
 from keras_tinytrain.export.manifest_schema import DIGEST
 from keras_tinytrain.export.page import teach_page
 from keras_tinytrain.export.request import ExportRequest
-from keras_tinytrain.export.tables import bounds_of, render_sources
+from keras_tinytrain.export.tables import bounds_of, choice_of, render_sources
 from keras_tinytrain.export.templates import identifier, render
 from keras_tinytrain.export.tflite.flatbuffer import operator_names
 
@@ -83,6 +83,8 @@ def _sources(request: ExportRequest, converted: Converted, layout: Layout) -> di
         adaptive=layout.adaptive,
         closed_form=layout.memory.closed_form,
         bounds=bounds_of(request),
+        choice=choice_of(request),
+        prototype_training=request.prototype_training,
     )
 
 
@@ -128,6 +130,7 @@ def _closed_form(request: ExportRequest, layout: Layout) -> dict[str, typing.Any
         "parts": list(closed_form_of(layout.graph).parts),
         "scratch_bytes": layout.room.scratch_bytes,
         "reject_unknown": request.device.reject_unknown,
+        "choice": choice_of(request),
     }
 
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import typing
+from collections.abc import Sequence
 
 import keras
 import numpy as np
@@ -13,7 +14,7 @@ from keras_tinytrain.model.fold import fold_batch_norm
 from keras_tinytrain.model.head import classifier_head
 from keras_tinytrain.model.head_kind import head_kind
 from keras_tinytrain.model.layers import LayerInfo, LayerTable, layer_table
-from keras_tinytrain.model.maps import find_maps
+from keras_tinytrain.model.maps import find_maps, with_maps
 from keras_tinytrain.model.two_logits import int8_shift, two_logits
 from keras_tinytrain.plan import LayerPlan, Plan
 
@@ -53,18 +54,21 @@ def head_on_device(
     return logits, plan, "softmax"
 
 
-def closed_form_maps(model: keras.Model) -> tuple[str, ...]:
-    """Names of the layers that a closed-form head reads in a canonical model, as `model.maps.find_maps` finds them.
+def closed_form_maps(model: keras.Model, names: Sequence[str] = ()) -> tuple[str, ...]:
+    """Names of the layers that a closed-form head reads in a canonical model: `names`, or those that `model.maps.find_maps` finds.
 
     A layer that computes nothing, such as a dropout, stands for its input.
 
     Raises:
-        ValueError: the model is a quantisation-aware one, whose layers' names are not known.
+        ValueError: there is no layer of a name, its output is no map, or the model is a quantisation-aware one, whose layers'
+            names are not known.
     """
     if qat.is_tf_keras(model):
         raise ValueError("head='ridge' expects a Keras 3 model. Export a quantisation-aware one with head='prototypes'.")
     table = layer_table(model)
-    rows = [table[table.index(name)] for name in find_maps(table)]
+    if names:
+        with_maps(model, names)  # which says what is wrong with a name
+    rows = [table[table.index(name)] for name in names or find_maps(table)]
     return tuple(dict.fromkeys(_computed(table, row).name for row in rows))
 
 

@@ -21,6 +21,7 @@ from keras_tinytrain.export.tables import bounds_of, tables_bytes
 from keras_tinytrain.export.task_time import TaskTime, task_time
 from keras_tinytrain.export.tflite.arena import board_arena, smallest_arena
 from keras_tinytrain.export.tflite.flatbuffer import operator_names
+from keras_tinytrain.tflm_runtime.headers import constant
 from keras_tinytrain.tflm_runtime.rounding import whole_pages
 
 
@@ -104,6 +105,7 @@ def lay_out(request: ExportRequest, converted: Converted) -> Layout:
         ImportError: tflite-micro is not installed.
     """
     accounted = _accounted(request, converted)
+    _check_parts(request, accounted["closed_form"])
     frozen_arena = _arena(converted.frozen, request.board) if converted.frozen else 0
     trainable, graph, in_ram = _split(request, converted, frozen_arena, accounted)
     arenas = {"frozen_arena": frozen_arena, "trainable_arena": _arena(trainable, request.board)}
@@ -154,6 +156,15 @@ def _accounted(request: ExportRequest, converted: Converted) -> _Accounted:
         if request.maps is None
         else closed_form_of(converted.graph, in_flash=request.features == "flash", rejects=request.rejects),
     }
+
+
+def _check_parts(request: ExportRequest, head: ClosedForm | None) -> None:
+    most = constant("tinytrain/trainer/ridge.h", "kMaxPartElements")
+    for name, size in zip((*(request.maps or ()), "the embedding"), () if head is None else head.parts):
+        if size > most:
+            raise ValueError(
+                f"A closed-form head reads parts of at most {most:,} values, and {name} has {size:,}: take head='prototypes'."
+            )
 
 
 def _with_rows_placed(
@@ -249,6 +260,7 @@ def device_accounting(request: ExportRequest) -> DeviceAccounting:
         kernels=request.board.kernels,
         closed_form=request.maps is not None,
         rejects=request.rejects,
+        maps=request.device.maps if request.maps is not None else (),
     )
 
 

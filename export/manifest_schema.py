@@ -80,7 +80,13 @@ _TIME: _Schema = {
     **dict.fromkeys(("samples", "iteration", "trained", "prototypes", "solve", "answer"), _NUMBER),
     **dict.fromkeys(("num_samples", "iterations"), _SIZE),
 }
-_CLOSED_FORM: _Schema = {"maps": _array(_TEXT), "parts": _array(_COUNT), "scratch_bytes": _SIZE, "reject_unknown": _NUMBER}
+_CLOSED_FORM: _Schema = {
+    "maps": _array(_TEXT),
+    "parts": _array(_COUNT),
+    "scratch_bytes": _SIZE,
+    "reject_unknown": _NUMBER,
+    "choice": _TEXT,
+}
 _VIEW: _Schema = {"type": "array", "items": {"type": ["integer", "boolean"]}, "minItems": 3, "maxItems": 3}
 
 _FIELDS: _Schema = {
@@ -111,7 +117,7 @@ _FIELDS: _Schema = {
     "time": _or_null(_object(_TIME)),
     "activation_gradients_bound": _SIZE,
     "activation_gradients_whole": _SIZE,
-    "closed_form": _object(_CLOSED_FORM, "reject_unknown"),
+    "closed_form": _object(_CLOSED_FORM, "reject_unknown", "choice"),
     "files": _object(dict.fromkeys(sorted(FILES), _SHA256), *_OPTIONAL),
     DIGEST: _SHA256,
 }

@@ -3,6 +3,7 @@
 import dataclasses
 import pathlib
 import tempfile
+import typing
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
@@ -16,6 +17,7 @@ from keras_tinytrain.export.backward.graph import read_trainable
 from keras_tinytrain.export.conversion import convert, quantised
 from keras_tinytrain.export.layout import Layout, device_accounting, lay_out
 from keras_tinytrain.export.request import ExportRequest, check
+from keras_tinytrain.export.settled import heads, tell
 from keras_tinytrain.export.tflite.cut import cut_model
 from keras_tinytrain.model.layers import layer_table
 from keras_tinytrain.plan import LayerPlan, Plan
@@ -55,10 +57,25 @@ class Rehearsal:
             device: what the device keeps. The plan carries it.
             choose: makes the choice, for instance by `planner.choose(..., accounting=accounting, frozen=untrainable)`.
 
+        The plan's device has the first head of `settled.heads` with which a plan fits.
+
         Raises:
             NothingFits: no plan fits (a ValueError).
             ImportError: tflite-micro is not installed.
         """
+        asked = _request(self.model, self.x, Plan((), device=device))
+        problem: ValueError | None = None
+        for each in heads(asked):
+            try:
+                planned = self._plan(each.device, choose)
+            except ValueError as error:
+                problem = problem or error
+                continue
+            tell(each, asked, str(problem))
+            return planned
+        raise typing.cast(ValueError, problem)
+
+    def _plan(self, device: DeviceSettings, choose: Choose) -> Planned:
         plan = self.estimated(device, choose)
         while True:
             request = _request(self.model, self.x, plan)

@@ -60,6 +60,8 @@ def flags(device: DeviceSettings, *, since: DeviceSettings) -> str:
 
 def _spelled(flag, value):
     """An option as it is typed; views one by one."""
+    if flag == FLAGS["maps"]:
+        return [f"{flag} {' '.join(value)}"]
     if isinstance(value, tuple):
         return [f"{flag} {down} {right}{' 1' if mirrored else ''}" for down, right, mirrored in value]
     return [f"{flag} {value}"]

@@ -10,7 +10,7 @@ import keras
 import numpy as np
 
 from keras_tinytrain._kinds import check_kind
-from keras_tinytrain.device_settings import DeviceSettings
+from keras_tinytrain.device_settings import AUTO, DeviceSettings
 from keras_tinytrain.export._project import camera_frame_bytes
 from keras_tinytrain.export._workplace import bundle_to_replace
 from keras_tinytrain.export.adaptive import Candidates
@@ -56,6 +56,7 @@ class ExportRequest:
         device: all of this that a plan carries.
         maps: names of the layers that a closed-form head reads beside the embedding; None where the bundle has none.
         seconds: in which the board learns a task; None where nobody says.
+        prototype_training: `training` where prototypes answer beside a closed-form head; None where only one of them can.
     """
 
     model: keras.Model
@@ -78,6 +79,24 @@ class ExportRequest:
     device: DeviceSettings
     maps: tuple[str, ...] | None = None
     seconds: float | None = None
+    prototype_training: TrainingSettings | None = None
+
+    @property
+    def chooses(self) -> bool:
+        """Whether the device chooses between a closed-form head and prototypes by its own samples."""
+        return self.prototype_training is not None
+
+    def with_first_map(self) -> "ExportRequest | None":
+        """This request with a closed-form head that reads the first map alone; None where it does, has none, or maps were named."""
+        if self.maps is None or len(self.maps) < 2 or self.device.maps:
+            return None
+        return dataclasses.replace(self, maps=self.maps[:1]).with_device(dataclasses.replace(self.device, maps=self.maps[:1]))
+
+    def with_prototypes(self) -> "ExportRequest":
+        """This request, that chooses, for a device that has prototypes alone."""
+        training = typing.cast(TrainingSettings, self.prototype_training)
+        alone = dataclasses.replace(self, training=training, prototype_training=None, maps=None)
+        return alone.with_device(dataclasses.replace(self.device, head="prototypes"))
 
     @property
     def rejects(self) -> bool:
@@ -96,6 +115,7 @@ class ExportRequest:
             self,
             plan=plan,
             training=self.training.on(device),
+            prototype_training=self.prototype_training and self.prototype_training.on(device),
             views=device.views,
             features=device.features,
             device=device,
@@ -139,7 +159,8 @@ def check(
     folder, target = pathlib.Path(out), find_board(planned.board if board is None else board)
     if planned.kernels:
         target = dataclasses.replace(target, kernels=planned.kernels)
-    head = _unsaid_head(model, plan) if head is None else head
+    asked = planned.head if head is None else head
+    head = _unsaid_head(model, asked) if head is None else head
     features = planned.features if features is None else features
     chosen = {"head": head, "weights_in_ram": weights_in_ram, "features": features, "sketch": sketch, "project": project}
     for name, value in chosen.items():
@@ -150,7 +171,10 @@ def check(
         raise ValueError(f"only_if_needed: read by head={CLOSED_FORM!r} alone, whose solution it asks. Received: head={head!r}")
     replaces = bundle_to_replace(folder, overwrite=overwrite)
     canonical, plan, kind = head_on_device(model, plan, head, training.num_classes, calibration)
-    maps = closed_form_maps(canonical) if head == CLOSED_FORM else None
+    chooses = asked == AUTO and kind == "prototypes" and not qat.is_tf_keras(model)
+    maps = closed_form_maps(canonical, planned.maps) if chooses or head == CLOSED_FORM else None
+    head = AUTO if chooses else head
+    num_outputs = math.prod(canonical.output_shape[1:])
     _check_features(features, target)
     _check_sketch(sketch, project, canonical.input_shape[1:])
     candidates = _checked_candidates(plan, canonical)
@@ -166,7 +190,7 @@ def check(
         replaces=replaces,
         board=_beside_camera(target, canonical.input_shape[-1]) if sketch == "camera" else target,
         head=kind,
-        training=_with_classes(training.for_head(head if maps else kind), kind, math.prod(canonical.output_shape[1:])),
+        training=_with_classes(training.for_head(kind if maps is None else CLOSED_FORM), kind, num_outputs),
         views=checked_views(planned.views if views is None else views),
         split=split,
         weights_in_ram=weights_in_ram,
@@ -176,6 +200,7 @@ def check(
         device=planned,
         maps=maps,
         seconds=seconds,
+        prototype_training=_with_classes(training.for_head(kind), kind, num_outputs) if chooses else None,
     )
     rate = planned.reject_unknown if reject_unknown is None else reject_unknown
     _check_rate(rate, head, request.training)
@@ -212,11 +237,11 @@ def _check_rate(rate: float, head: str, training: TrainingSettings) -> None:
         )
 
 
-def _unsaid_head(model: keras.Model, plan: Plan | Candidates) -> str:
-    """As the plan's device has it; of a plan without one, such as a callback's, what ends the model."""
-    if plan.device is not None:
-        return plan.device.head
-    return (None if qat.is_tf_keras(model) else ending(model)) or DeviceSettings().head
+def _unsaid_head(model: keras.Model, planned: str) -> str:
+    """As the plan's device has it; where that is "auto", what ends the model."""
+    if planned != AUTO:
+        return planned
+    return (None if qat.is_tf_keras(model) else ending(model)) or "prototypes"
 
 
 def _without_bias(model: keras.Model, plan: Plan) -> frozenset[str]:

@@ -74,11 +74,40 @@ def within_time(request: ExportRequest, converted: Converted, layout: Layout) ->
     """The export of the highest rung that fits `request.seconds`; as it stands where nobody limits its time."""
     if request.seconds is None:
         return request, converted, layout
-    rung = highest_rung(layout.time, request.seconds, request.board)
-    training = dataclasses.replace(request.training, iterations=rung.time.iterations)
-    chosen = dataclasses.replace(request, training=training)
+    rung = highest_rung(_slower(request, converted, layout), request.seconds, request.board)
+    chosen = _with_iterations(request, rung.time.iterations)
     if request.maps is not None and not rung.time.solve:
-        prototypes = dataclasses.replace(request.device, head="prototypes", reject_unknown=0.0)
-        chosen = dataclasses.replace(chosen, maps=None).with_device(prototypes)
+        chosen = _with_prototypes(chosen)
     converted = convert(chosen, converted.whole)
-    return chosen, converted, lay_out(chosen, converted)
+    layout = lay_out(chosen, converted)
+    return chosen, converted, dataclasses.replace(layout, time=rung.time) if chosen.chooses else layout
+
+
+def _slower(request: ExportRequest, converted: Converted, layout: Layout) -> TaskTime | None:
+    """The time of a layout; where the device chooses its head, an iteration is that of the slower one."""
+    if layout.time is None or not request.chooses:
+        return layout.time
+    prototypes = request.with_prototypes()
+    other = lay_out(prototypes, convert(prototypes, converted.whole)).time
+    return (
+        layout.time
+        if other is None
+        else dataclasses.replace(layout.time, iteration=max(layout.time.iteration, other.iteration))
+    )
+
+
+def _with_iterations(request: ExportRequest, iterations: int) -> ExportRequest:
+    training, other = request.training, request.prototype_training
+    return dataclasses.replace(
+        request,
+        training=dataclasses.replace(training, iterations=iterations),
+        prototype_training=other and dataclasses.replace(other, iterations=iterations),
+    )
+
+
+def _with_prototypes(request: ExportRequest) -> ExportRequest:
+    """Without the closed-form head."""
+    if request.chooses:
+        return request.with_prototypes()
+    device = dataclasses.replace(request.device, head="prototypes", reject_unknown=0.0)
+    return dataclasses.replace(request, maps=None).with_device(device)

@@ -25,6 +25,7 @@ FLAGS = {  # of the fields of `DeviceSettings` that the command line sets
     "scale": "--scale",
     "offset": "--offset",
     "reject_unknown": "--reject-unknown",
+    "maps": "--maps",
 }
 
 

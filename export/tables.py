@@ -9,6 +9,7 @@ from keras_tinytrain.export.request import ExportRequest
 from keras_tinytrain.export.settings import TrainingSettings
 from keras_tinytrain.export.templates import identifier, render
 from keras_tinytrain.export.tflite.flatbuffer import constant_offset, quantisation, read_model, shape_of
+from keras_tinytrain.model.maps import in_time
 from keras_tinytrain.tflm_runtime.headers import constant, names, struct
 
 HEADER = "tinytrain_tables.h"
@@ -38,6 +39,8 @@ def render_sources(
     adaptive: dict | None = None,
     closed_form: int = 0,
     bounds: tuple[float, ...] = (),
+    choice: str = "closed_form",
+    prototype_training: TrainingSettings | None = None,
 ) -> dict[str, str]:
     """The generated C++ of a bundle.
 
@@ -54,6 +57,8 @@ def render_sources(
         adaptive: "criterion" and "backward_macs" of a graph with candidates.
         closed_form: bytes of SRAM of a closed-form head that reads the graph's maps; 0: there is none.
         bounds: of that head, see `bounds_of`.
+        choice: of that head, see `choice_of`.
+        prototype_training: iterations and late prototypes where the prototypes answer; None: as `settings`.
 
     Returns:
         {file name: text} of tables.h, tables.cpp, models.h, models.cpp.
@@ -75,6 +80,8 @@ def render_sources(
         "maps": graph.maps,
         "closed_form": closed_form,
         "bounds": bounds,
+        "choice": names(HEADER, "HeadChoice")[choice],
+        "prototype_training": prototype_training or settings,
         "base_hash": list(base_hash),
         "head": names(HEADER, "Head")[head],
         "optimizer": names(HEADER, "Optimizer")[settings.optimizer],
@@ -97,6 +104,13 @@ def bounds_of(request: ExportRequest) -> tuple[float, ...]:
         return ()
     most = max(request.training.max_samples, request.training.num_classes or 0)
     return prediction_bounds(request.device.reject_unknown, most)
+
+
+def choice_of(request: ExportRequest) -> str:
+    """What answers beside a closed-form head, as `HeadChoice` names it; by the rule of `adapt(head="auto")`."""
+    if not request.chooses:
+        return "closed_form"
+    return "if_better" if in_time(request.model.input_shape[1:-1]) else "unless_worse"
 
 
 def tables_bytes(graph: TrainableGraph, *, num_views: int, closed_form: bool = False, num_bounds: int = 0) -> int:

@@ -6,6 +6,7 @@ import math
 # By head: iterations, and whether prototypes are late, where nobody says. With the closed-form head, 10 iterations with late
 # prototypes answer as well as 40 without: docs/results/savings.md. 40 are the paper's (Kwon et al., ICML 2024).
 UNSAID = {"ridge": (10, True), "prototypes": (40, False), "softmax": (40, False)}
+AUTO = "auto"  # as a head: the closed-form head or the prototypes, whichever gets more samples right that are left out
 
 
 @dataclasses.dataclass(frozen=True)
@@ -17,7 +18,7 @@ class DeviceSettings:
         max_samples: labelled samples that the device keeps.
         num_classes: that it tells apart, at most 255.
         class_names: one for each class; () where they have no names.
-        head: "prototypes", "ridge" or "softmax", as for `export_tflm`.
+        head: "auto", "prototypes", "ridge" or "softmax", as for `export_tflm`.
         optimizer, weights: as in `export.TrainingSettings`.
         features: "ram" or "flash": where the device keeps the frozen part's outputs.
         views: (shift down, shift right, mirrored) of each copy of a sample that it keeps.
@@ -25,6 +26,7 @@ class DeviceSettings:
         kernels: those that are linked on the board, see `export.Board`; "": as the board says.
         reject_unknown: of head "ridge": the rate at which a sample of no class may be taken for one, below 0.5, as for
             `FewShotClassifier.reject_unknown`; 0: every sample is of a class.
+        maps: names of the layers that a closed-form head reads beside the embedding; (): those that `model.maps` finds.
 
     Raises:
         ValueError: there is not one name for each class, or scale or offset is not finite.
@@ -35,7 +37,7 @@ class DeviceSettings:
     max_samples: int = 25
     num_classes: int = 5
     class_names: tuple[str, ...] = ()
-    head: str = "prototypes"
+    head: str = AUTO
     optimizer: str = "adam"
     weights: str = "float_masters"
     features: str = "ram"
@@ -44,9 +46,11 @@ class DeviceSettings:
     offset: float = 0.0
     kernels: str = ""
     reject_unknown: float = 0.0
+    maps: tuple[str, ...] = ()
 
     def __post_init__(self):
         object.__setattr__(self, "class_names", tuple(self.class_names))
+        object.__setattr__(self, "maps", tuple(self.maps))
         object.__setattr__(self, "views", tuple((int(down), int(right), bool(mirror)) for down, right, mirror in self.views))
         object.__setattr__(self, "scale", float(self.scale))
         object.__setattr__(self, "offset", float(self.offset))

@@ -89,7 +89,7 @@ def feature_flash_bytes(graph: "TrainableGraph", settings: TrainingSettings, *, 
 def delta_bytes(
     graph: "TrainableGraph", settings: TrainingSettings, *, head: str, closed_form: ClosedForm | None = None
 ) -> int:
-    """Bytes of a delta: `Trainer::DeltaBytes`. The format stands in tinytrain_delta.h.
+    """Bytes of a delta, the largest: `Trainer::DeltaBytes`. The format stands in tinytrain_delta.h.
 
     With candidates, it is the size of a delta that holds them all without their channels' weights; those take no more bytes
     than they do in RAM.
@@ -101,12 +101,13 @@ def delta_bytes(
         for trained, layer in zip(graph.trained, layers)
     ]
     records += [delta_format.record_bytes(candidate.name, 0, 0) for candidate in graph.candidates]
+    heads: list[list[int]] = [[]]  # of each that may answer
     if head == "prototypes":
         names = ["prototypes"] + ["original_prototypes"] * bool(settings.average)
-        records += [delta_format.record_bytes(name, settings.num_classes, 4 * graph.tensors[-1].size) for name in names]
+        heads = [[delta_format.record_bytes(name, settings.num_classes, 4 * graph.tensors[-1].size) for name in names]]
     if closed_form is not None:
-        records += _closed_form_records(settings, settings.num_classes, closed_form)
-    return delta_format.delta_bytes(records)
+        heads.append(_closed_form_records(settings, settings.num_classes, closed_form))
+    return max(delta_format.delta_bytes(records + each) for each in heads)
 
 
 def _closed_form_records(settings: TrainingSettings, num_classes: int, head: ClosedForm) -> list[int]:

@@ -23,14 +23,14 @@ _TRAINABLE = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D, keras.layers.De
 def cut_model(
     model_bytes: bytes, model: keras.Model, plan: Plan, *, split: bool = True, maps: Sequence[str] = ()
 ) -> tuple[bytes | None, bytes, dict[str, int]]:
-    """Cut an int8 model at the latest tensor through which everything flows before the first layer of `plan`.
+    """Cut an int8 model at the latest tensor through which everything flows before the first layer of `plan`, and to the maps.
 
     Args:
         model_bytes: `convert_int8(model, ...)`.
         model: the canonical Keras model that was converted, or the quantisation-aware one.
         plan: layers and channels to train.
         split: False leaves the model in one piece.
-        maps: names of layers that the trainable part computes too, whether they are trained or not.
+        maps: names of layers whose outputs the trainable part computes, or begins with.
 
     Returns:
         (frozen, trainable, operators): two .tflite files and, per trained layer, its operator's index in `trainable`.
@@ -43,8 +43,8 @@ def cut_model(
     model_bytes = absorb_pads(model_bytes, keep=set(trained.values()))
     whole = fb.read_model(model_bytes)
     trained = find_trained(whole, model, plan)  # the operators have moved up
-    first = min((*trained.values(), *(operator_of(whole, name) for name in maps)))
-    before, after, features = _split_operators(whole, first if split else 0)
+    first = min(trained.values())
+    before, after, features = _split_operators(whole, first if split else 0, [operator_of(whole, name) for name in maps])
     image, head = int(whole.subgraphs[0].inputs[0]), int(whole.subgraphs[0].outputs[0])
     frozen = fb.part_of(fb.read_model(model_bytes), before, [image], [features]) if before else None
     trainable = fb.part_of(whole, after, [features], [head])
@@ -140,15 +140,15 @@ def _float_kernel(whole: fb.schema.ModelT, index: int) -> np.ndarray | None:
     return kernel.reshape(len(kernel), -1) * scales.astype(np.float64)[:, None]
 
 
-def _split_operators(whole: fb.schema.ModelT, first: int) -> tuple[list[int], list[int], int]:
-    """(operators before the cut, operators after it, tensor at the cut). The cut lies as late as `first` allows."""
+def _split_operators(whole: fb.schema.ModelT, first: int, maps: list[int]) -> tuple[list[int], list[int], int]:
+    """(operators before the cut, operators after it, tensor at the cut). The cut lies as late as `first` and `maps` allow."""
     graph = whole.subgraphs[0]
     node_of = {int(graph.inputs[0]): 0}  # node 0 is the model's input, node i + 1 is operator i
     inputs: list[tuple[int, ...]] = [()]
     for index, operator in enumerate(graph.operators):
         inputs.append(tuple({node_of[int(tensor)] for tensor in operator.inputs if int(tensor) in node_of}))
         node_of.update({int(tensor): index + 1 for tensor in operator.outputs})
-    cut = latest_cut(inputs, first + 1) or 0
+    cut = latest_cut(inputs, first + 1, [index + 1 for index in maps]) or 0
     while cut and fb.operator_name(whole, graph.operators[cut - 1]) == "PAD":
         (cut,) = inputs[cut]  # a padded copy is larger, and the convolution after it can pad by itself
     before = _ancestors(inputs, cut, stop=0)

@@ -21,7 +21,10 @@ def operator_of(model: schema.ModelT, layer: str) -> int:
 
 
 def output_of(model: schema.ModelT, layer: str) -> int:
-    """The tensor that `operator_of` writes."""
+    """The tensor that `operator_of` writes, or the model's input where that is the layer's output."""
+    image = int(model.subgraphs[0].inputs[0])
+    if layer in tensor_name(model, image).split(";"):
+        return image
     return int(model.subgraphs[0].operators[operator_of(model, layer)].outputs[0])
 
 

@@ -62,7 +62,9 @@ def emulate_method(method: str, args: argparse.Namespace) -> dict:
     with tempfile.TemporaryDirectory(prefix="keras_tinytrain_") as folder:
         chosen = _chosen(model, x, y, method, budget, args)
         out = pathlib.Path(folder, "bundle")
-        bundle = export_tflm(model, chosen, calibration=x, out=out, board=target, training=settings, features=args.features)
+        bundle = export_tflm(
+            model, chosen, calibration=x, out=out, board=target, training=settings, features=args.features, head="prototypes"
+        )
         host = HostRuntime(bundle)
         host.add_samples(x, y)
         host.trainer.update_prototypes()

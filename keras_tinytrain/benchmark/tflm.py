@@ -94,7 +94,9 @@ def _export(name: str, model: "keras.Model", task: NumberedTask, out: pathlib.Pa
     training = TrainingSettings(
         args.optimizer, args.trained_weights, iterations=args.iterations, num_classes=WAYS, max_samples=len(x)
     )
-    return export_tflm(model, plan, calibration=x, out=out, board=target, training=training, features=args.features)
+    return export_tflm(
+        model, plan, calibration=x, out=out, board=target, training=training, features=args.features, head="prototypes"
+    )
 
 
 def _promised(bundle: Bundle) -> dict[str, int]:

@@ -46,6 +46,7 @@ class DeviceAccounting:
         kernels: a key of `choose.arena.KERNELS`: those that the board's TensorFlow Lite Micro has.
         closed_form: whether a closed-form head answers (`head="ridge"`).
         rejects: whether that head tells samples of no class.
+        maps: names of the layers that it reads beside the embedding; (): those that `model.maps` finds.
 
     Raises:
         ValueError: `optimizer`, `weights`, `features` or `kernels` is none of those known.
@@ -60,6 +61,7 @@ class DeviceAccounting:
     kernels: str = "arduino"
     closed_form: bool = False
     rejects: bool = False
+    maps: tuple[str, ...] = ()
 
     def __post_init__(self):
         choices = {"optimizer": OPTIMIZERS, "weights": WEIGHTS, "features": ("ram", "flash"), "kernels": KERNELS}
@@ -104,7 +106,7 @@ class DeviceAccounting:
         )
 
     def _maps(self, table: LayerTable) -> tuple[str, ...]:
-        return find_maps(table) if self.closed_form else ()
+        return (self.maps or find_maps(table)) if self.closed_form else ()
 
     def _closed_form(self, table: LayerTable) -> ClosedForm | None:
         """Its rows lie in flash if the samples do; an export keeps them in SRAM where that costs nothing."""
@@ -146,9 +148,7 @@ def _gradient_memory(table: LayerTable, names: frozenset[str], maps: tuple[str, 
 
 
 def _cut(table: LayerTable, names: frozenset[str], maps: tuple[str, ...]) -> int:
-    cut = latest_cut(
-        [row.inputs for row in table], min([*map(table.index, names), *(homes(table)[table.index(name)] for name in maps)])
-    )
+    cut = latest_cut([row.inputs for row in table], min(map(table.index, names), default=None), list(map(table.index, maps)))
     assert cut is not None  # the input is one
     return cut
 

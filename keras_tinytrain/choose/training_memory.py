@@ -101,10 +101,11 @@ class ClosedForm:
     def solving_bytes(self, num_samples: int, num_classes: int) -> int:
         """Of the equations; of the rows, or of one row on its way to flash; of values on their way there."""
         n, targets = num_samples, num_classes + self.rejects
-        doubles = n * (n + 1) // 2 + n * (targets + len(self.parts))
+        triangle, parts = n * (n + 1) // 2, len(self.parts)
         rows = align((1 if self.rows_in_flash else n) * self.num_elements)
         on_its_way = self._value_bytes(num_classes) if self.in_flash else 0
-        return align(8 * doubles + 4 * n * (targets + 1) + 2 * n) + rows + on_its_way
+        equations = 8 * (triangle + n * (targets + parts + 1)) + 4 * parts * triangle + 4 * n * (targets + 1) + 2 * n
+        return align(equations) + rows + on_its_way
 
     def flash_bytes(self, num_samples: int, num_classes: int, page_bytes: int, *, averages: bool) -> int:
         """Whole pages of what is kept there."""

@@ -66,9 +66,9 @@ def _device(parser):
     parser.add_argument("--weights", help="a file of weights (the network's public ones)")
     parser.add_argument("--domains", nargs="+", required=True, help=".npz files with images and labels")
     parser.add_argument("--episodes", type=positive, default=4, help="tasks per domain (%(default)s)")
-    parser.add_argument("--iterations", type=positive, default=40, help="training steps of a task (%(default)s)")
-    text = "what answers: cosine to prototypes, or the closed-form head, solved after training (%(default)s)"
-    parser.add_argument("--head", choices=("prototypes", "ridge"), default="prototypes", help=text)
+    parser.add_argument("--iterations", type=positive, help="training steps of a task (as many as the head needs)")
+    text = "what answers: cosine to prototypes, the closed-form head, solved after training, or the one that is chosen (%(default)s)"
+    parser.add_argument("--head", choices=("prototypes", "ridge", "auto"), default="prototypes", help=text)
     accuracy_options.result_arguments(parser)
 
 

@@ -13,6 +13,9 @@ SUMMARY = "write the firmware bundle for a model and a plan"
 EXAMPLE = "export model.keras --plan plan.json --calibration task.npz --out bundle/"
 
 
+_CHOOSES = "Head: closed form or prototypes, whichever gets more of the board's samples right, each left out in turn (--head names one)."
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `keras-tinytrain export`."""
     options.model_arguments(parser)
@@ -128,10 +131,10 @@ def _training(args, device):
 
 def _device_of(args, model, samples):
     """Settings for a plan without any, or for candidates: the classes are those of the samples."""
-    from keras_tinytrain.fewshot.task_loss import head_for
+    from keras_tinytrain.cli.planned import device_head
 
     num_classes = int(samples.y.max()) + 1
-    head = head_for(model, num_classes, args.head)
+    head = device_head(model, num_classes, args.head)
     return DeviceSettings(num_classes=num_classes, class_names=samples.class_names, head=head)
 
 
@@ -160,6 +163,8 @@ def _print(bundle, args, planned_seconds):
     weights = [] if args.adaptive else [weights_table(bundle.manifest["weights_in_ram"])]
     bars = memory_bars(promised["sram"]["total"], promised["flash"]["total"], bundle.manifest["board"])
     rich_print(*weights, bytes_table(flat_bytes(promised)), bars)
+    if bundle.manifest.get("closed_form", {}).get("choice", "closed_form") != "closed_form":
+        print(_CHOOSES)
     if (time := bundle_time(bundle)) is not None:
         print(time)
         if seconds := parse_seconds(args.time) if args.time else planned_seconds:

@@ -73,6 +73,11 @@ def settings_arguments(parser: argparse.ArgumentParser, board_text: str, *, unsa
         f"one class or two it is the fraction of known samples that may be refused ({unsaid or 'answer a class always'})"
     )
     parser.add_argument("--reject-unknown", type=float, metavar="RATE", help=text)
+    text = (
+        "with a closed-form head: layers whose outputs it reads beside the embedding; fewer take less memory "
+        f"({unsaid or 'of the last blocks, as many as fit'})"
+    )
+    parser.add_argument("--maps", nargs="+", metavar="NAME", help=text)
     parser.set_defaults(features=None, optimizer=None, trained_weights=None, view=None)
 
 

@@ -9,7 +9,7 @@ from keras_tinytrain.choose.selection import NothingFits
 from keras_tinytrain.choose.sram import DeviceAccounting
 from keras_tinytrain.cli import options
 from keras_tinytrain.cli.samples import LabelledSamples
-from keras_tinytrain.device_settings import DeviceSettings
+from keras_tinytrain.device_settings import AUTO, DeviceSettings
 from keras_tinytrain.export import board
 from keras_tinytrain.export.head import CLOSED_FORM
 from keras_tinytrain.export.layout import Layout
@@ -25,9 +25,15 @@ NO_BOARD = "none"  # as --board: a plan for training in Keras alone
 def device_of(args: argparse.Namespace, model: keras.Model, samples: LabelledSamples) -> DeviceSettings:
     """A device for the model and these samples, and as the command line says."""
     num_classes = int(samples.y.max()) + 1
-    head = head_for(model, num_classes, args.head)
+    head = device_head(model, num_classes, args.head)
     known = {"max_samples": len(samples.y), "num_classes": num_classes, "class_names": samples.class_names, "head": head}
     return DeviceSettings(**{**known, **options.given_settings(args)})
+
+
+def device_head(model: keras.Model, num_classes: int, head: str) -> str:
+    """The head of a device: an embedding's is "auto" where none was named."""
+    found = head_for(model, num_classes, head)
+    return AUTO if head == AUTO and found == "prototypes" else found
 
 
 def budget_of(args: argparse.Namespace) -> Budget:
@@ -69,7 +75,8 @@ def plan_for(
     try:
         return rehearsal.plan(device, choose)
     except NothingFits as error:
-        raise NothingFits(f"{error} {_what_fits(rehearsal, device, choose)}".strip()) from error
+        lighter = dataclasses.replace(device, head="prototypes") if device.head == AUTO else device
+        raise NothingFits(f"{error} {_what_fits(rehearsal, lighter, choose)}".strip()) from error
     except ImportError as error:
         options.remark(f"the plan's bytes are an estimate, since none were measured. {error}")
         return rehearsal.estimated(device, choose), None

@@ -6,7 +6,6 @@ from keras_tinytrain.fewshot._ridge_head import RidgeHead
 from keras_tinytrain.fewshot.prototypes import leave_one_out_logits
 from keras_tinytrain.fewshot.ridge import leave_one_out
 
-AUTO = "auto"
 _SURE = 1.28  # standard deviations that chance exceeds in one of ten cases
 
 

@@ -1,6 +1,7 @@
 """The closed-form head of a few-shot classifier: pooled maps and embedding -> logits."""
 
 import dataclasses
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,7 +11,7 @@ import tensorflow as tf
 
 from keras_tinytrain.delta import ChannelValues
 from keras_tinytrain.fewshot.prototypes import SCALE, l2_normalize
-from keras_tinytrain.fewshot.ridge import class_rows, normalised, solve
+from keras_tinytrain.fewshot.ridge import class_rows, leave_one_out, normalised, solve
 from keras_tinytrain.fewshot.unknown import COSINE_WEIGHT, KNOWN
 
 _FROM_DELTA = "it comes from a delta. Call adapt(..., head='ridge') with the samples of all classes."
@@ -27,7 +28,6 @@ class RidgeHead:
         sizes: number of features of each part.
         features, labels: (N, D) and (N,), the support set; None where it is not known, as in a delta. Samples of no class have
             label K.
-        leave_one_out: accuracy on the support set, each sample by the solution without it; nan where that is not known.
         class_rows: float32 (K, D), of rows that are not centred, for the familiarity; None where they are not known.
         unknown: float32 (D,), kernel of the samples of no class; None where there are none.
     """
@@ -38,7 +38,6 @@ class RidgeHead:
     sizes: tuple[int, ...]
     features: np.ndarray | None = None
     labels: np.ndarray | None = None
-    leave_one_out: float = float("nan")
     class_rows: np.ndarray | None = None
     unknown: np.ndarray | None = None
     NAME = "ridge"
@@ -51,12 +50,19 @@ class RidgeHead:
         kernel, rows = np.ascontiguousarray(found.kernel.T), normalised(features, np.zeros(features.shape[1]), sizes)
         means = class_rows(rows, labels, num_classes, sizes).astype(np.float32)
         unknown = kernel[num_classes] if len(kernel) > num_classes else None
-        known = features, labels, found.accuracy(labels), means, unknown
-        return cls(found.means, kernel[:num_classes], maps, sizes, *known)
+        return cls(found.means, kernel[:num_classes], maps, sizes, features, labels, means, unknown)
 
     @property
     def num_classes(self) -> int:
         return len(self.kernel)
+
+    @functools.cached_property
+    def leave_one_out(self) -> float:
+        """Accuracy on the support set, each sample by the solution without it; nan where the samples are not known."""
+        if self.features is None or self.labels is None:
+            return float("nan")
+        scores = leave_one_out(self.features, self.labels, max(self.num_classes, int(self.labels.max()) + 1), self.sizes)
+        return float(np.mean(np.argmax(scores, axis=1) == self.labels))
 
     def logits(self, features: Any) -> tf.Tensor:
         """float32 (N, D) -> (N, K)."""

@@ -15,8 +15,7 @@ from keras_tinytrain._old_names import last_blocks_or_layers, old_keywords
 from keras_tinytrain.choose.planner import choose, summed_cross_entropy
 from keras_tinytrain.choose.sram import DeviceAccounting
 from keras_tinytrain.delta import Delta
-from keras_tinytrain.device_settings import UNSAID
-from keras_tinytrain.fewshot._choice_of_head import AUTO
+from keras_tinytrain.device_settings import AUTO, UNSAID
 from keras_tinytrain.fewshot._heads import HEADS, ORIGINAL, CosineHead, SoftmaxHead
 from keras_tinytrain.fewshot._ridge_head import RidgeHead, threshold_in
 from keras_tinytrain.fewshot._support import check_finite, check_shape, check_support

@@ -17,7 +17,7 @@ from keras_tinytrain.fewshot.prototypes import SCALE, cosine_logits
 from keras_tinytrain.model.fold import canonical_form
 from keras_tinytrain.model.graph import flatten
 from keras_tinytrain.model.layers import layer_table
-from keras_tinytrain.model.maps import find_maps, with_maps
+from keras_tinytrain.model.maps import find_maps, in_time, with_maps
 from keras_tinytrain.plan import Plan
 
 BATCH_SIZE = 256
@@ -76,8 +76,7 @@ class Adapter:
     @property
     def in_time(self) -> bool:
         """Whether the network reads windows in time: sequences (T, C), or maps of height or width 1."""
-        places = self.model.input_shape[1:-1]
-        return len(places) == 1 or (len(places) == 2 and 1 in places)
+        return in_time(self.model.input_shape[1:-1])
 
     @functools.cached_property
     def maps(self) -> tuple[str, ...]:

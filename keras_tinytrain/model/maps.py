@@ -26,6 +26,11 @@ def find_maps(table: LayerTable) -> tuple[str, ...]:
     return tuple(row.name for row in maps if row is first or row in maps[-2:])
 
 
+def in_time(places: Sequence[int]) -> bool:
+    """Whether a network whose input has these places, (steps,) or (height, width), reads windows in time: one of them is 1."""
+    return len(places) == 1 or (len(places) == 2 and 1 in places)
+
+
 def positions(size: int) -> tuple[int, int, int]:
     """(positions that pooling leaves of so many along one axis, its window, its stride)."""
     stride = max(1, size // POSITIONS)

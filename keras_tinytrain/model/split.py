@@ -1,5 +1,7 @@
 """Cut a model in two: the frozen part, and the trainable part from the first trained layer to the end."""
 
+from collections.abc import Collection
+
 import keras
 
 from keras_tinytrain.model.graph import require_functional, walk
@@ -40,7 +42,7 @@ def split_model(model: keras.Model, first_layer: str) -> tuple[keras.Model | Non
     return frozen, keras.Model(tensor, outputs, name=f"{model.name}_trainable")
 
 
-def latest_cut(inputs: list[tuple[int, ...]], first: int) -> int | None:
+def latest_cut(inputs: list[tuple[int, ...]], first: int | None, read: Collection[int] = ()) -> int | None:
     """The latest node through which every path to node `first` and to its descendants runs.
 
     dominators(n) = {n} + the intersection of dominators(i) over the inputs i of n; the cut is the latest node that
@@ -48,17 +50,22 @@ def latest_cut(inputs: list[tuple[int, ...]], first: int) -> int | None:
 
     Args:
         inputs: per node, in execution order, the indices of the nodes it reads.
-        first: index of the first trained node.
+        first: index of the first trained node; None: nothing is trained.
+        read: nodes whose values are read beside the last one's. The cut dominates them and their descendants too, and may be
+            one of them.
 
     Returns:
         An index below `first`; None where no single node does.
     """
     dominators: list[set[int]] = []
     trained: set[int] = set()  # `first` and its descendants
+    needed = set(read)  # and those of `read`
     for node, sources in enumerate(inputs):
         common = set.intersection(*(dominators[source] for source in sources)) if sources else set()
         dominators.append(common | {node})
         if node == first or trained.intersection(sources):
             trained.add(node)
-    cuts = set.intersection(*(dominators[node] for node in trained)) - trained
+        if node in trained or needed.intersection(sources):
+            needed.add(node)
+    cuts = set.intersection(*(dominators[node] for node in needed)) - trained
     return max(cuts, default=None)

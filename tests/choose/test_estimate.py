@@ -48,7 +48,9 @@ def test_inputs_of_max_pooling_are_counted(choice, tmp_path):
     model, accounting = linear_net(), DeviceAccounting(num_samples=4, num_classes=WAYS)
     plan = Plan(tuple(LayerPlan(name, tuple(range(count))) for name, count in choice.items()))
     training = TrainingSettings(num_classes=WAYS, max_samples=4)
-    bundle = export_tflm(model, plan, calibration=images(model, 8), out=tmp_path / "net", board=ROOMY, training=training)
+    bundle = export_tflm(
+        model, plan, calibration=images(model, 8), out=tmp_path / "net", board=ROOMY, training=training, head="prototypes"
+    )
     estimated = accounting.memory_bytes(layer_table(fold_batch_norm(model)), choice)
     assert estimated >= bundle.promised_bytes["sram"]["total"]
 

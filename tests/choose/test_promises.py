@@ -39,7 +39,9 @@ def test_promised_bytes_are_used_to_the_byte(name, shared_data, tmp_path, monkey
         loss = planner.summed_cross_entropy(np.arange(WAYS))
         plan = planner.choose(model, x, loss, budget, strategy="l2", accounting=accounting)
         settings = TrainingSettings(num_classes=WAYS, max_samples=WAYS)
-        bundle = export_tflm(model, plan, calibration=x, out=tmp_path / memory, board=ROOMY, training=settings)
+        bundle = export_tflm(
+            model, plan, calibration=x, out=tmp_path / memory, board=ROOMY, training=settings, head="prototypes"
+        )
         promised = bundle.promised_bytes
         assert HostRuntime(bundle).bytes_used() == promised
         assert promised["sram"]["total"] <= budget.memory_bytes  # what was chosen within a budget stays within it

@@ -60,7 +60,7 @@ def test_layers_whose_names_end_in_numbers_and_halves_of_a_layer_are_told_apart(
     model = keras.Model(window, keras.layers.GlobalAveragePooling1D(name="pool")(x))
     plan, training = Plan((LayerPlan("conv_2", (1, 2, 5)),)), TrainingSettings(num_classes=2, max_samples=2)
     options = {"training": training, "weights_in_ram": "selected"}
-    bundle = export_tflm(model, plan, calibration=images(model, 4), out=tmp_path / "net", **options)
+    bundle = export_tflm(model, plan, calibration=images(model, 4), out=tmp_path / "net", head="prototypes", **options)
     forward = [step["layer"] for step in arena_steps(bundle) if step["part"] != "backward"]
     assert [layer for layer in dict.fromkeys(forward) if "." not in layer] == ["conv", "conv_1", "conv_2", "pool"]
     assert forward.count("conv_2") > 2  # trained channels, the others, and what puts them in order

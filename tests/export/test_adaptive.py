@@ -44,7 +44,13 @@ class Case:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(conversion, "read_trainable", read_and_keep)
             self.bundle = export_tflm(
-                self.model, CANDIDATES, calibration=images(self.model, 8), out=folder, board=NANO, training=SETTINGS
+                self.model,
+                CANDIDATES,
+                calibration=images(self.model, 8),
+                out=folder,
+                board=NANO,
+                training=SETTINGS,
+                head="prototypes",
             )
         (self.graph,) = graphs
 
@@ -134,6 +140,7 @@ def test_a_fixed_plan_of_the_same_channels_learns_the_same(case, tmp_path):
         board=NANO,
         training=SETTINGS,
         weights_in_ram="whole",
+        head="prototypes",
     )
     other = HostRuntime(fixed)
     other.add_samples(case.x, case.y)
@@ -156,7 +163,7 @@ def test_softmax_heads_choose_too(tmp_path):
 def test_what_cannot_be_is_said(case, tmp_path):
     arguments = {"calibration": images(case.model, 8), "out": tmp_path / "net", "board": NANO, "training": SETTINGS}
     with pytest.raises(ValueError, match=r"no room to choose within 9,216 B of SRAM.*takes \d+,\d+ B.*Nothing was written"):
-        export_tflm(case.model, Candidates(budget=Budget("9KB")), **arguments)
+        export_tflm(case.model, Candidates(budget=Budget("9KB")), head="prototypes", **arguments)
     with pytest.raises(ValueError, match="criterion expects one of"):
         Candidates(criterion="P/Q")
     assert not (tmp_path / "net").exists()
@@ -165,7 +172,7 @@ def test_what_cannot_be_is_said(case, tmp_path):
     with pytest.raises(ValueError, match="The models' arena and variables alone take"):
         case.host().select(Budget("1KB"))
     plan = Plan((LayerPlan("b2.pw2", (0,)),))
-    fixed = HostRuntime(export_tflm(case.model, plan, **arguments))
+    fixed = HostRuntime(export_tflm(case.model, plan, head="prototypes", **arguments))
     assert fixed.plan == plan
     with pytest.raises(ValueError, match="exported with a plan"):
         fixed.select()

@@ -29,7 +29,7 @@ PLAN = Plan((LayerPlan("b1_project", (1, 3)), LayerPlan("logits", (0, 1, 2, 3, 4
 
 def export(out, *, model=None, plan=PLAN, **options):
     model = model or tiny_net()
-    return export_tflm(model, plan, calibration=images(model, 8), out=out, **options)
+    return export_tflm(model, plan, calibration=images(model, 8), out=out, **{"head": "prototypes", **options})
 
 
 @pytest.fixture(scope="module")

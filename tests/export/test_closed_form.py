@@ -117,7 +117,9 @@ def test_sketch_solves_over_the_serial_port(tmp_path):
 def test_bundle_without_the_head_says_nothing_of_it(tmp_path):
     model = backbone()
     plan = Plan((LayerPlan("b3_conv", (0, 1, 2)),))
-    bundle = export_tflm(model, plan, calibration=images(model, 8), out=tmp_path / "bundle", training=TRAINING)
+    bundle = export_tflm(
+        model, plan, calibration=images(model, 8), out=tmp_path / "bundle", training=TRAINING, head="prototypes"
+    )
     assert "closed_form" not in bundle.manifest and "closed_form" not in bundle.promised_bytes["sram"]
     for file in ("tables.cpp", "tables.h", "sketch/learner.h"):
         assert "Maps" not in (bundle.path / file).read_text() and "losed" not in (bundle.path / file).read_text()

@@ -244,7 +244,9 @@ def test_kernels_of_a_plan_are_those_of_its_export(tmp_path):
     """A plan carries them; a manifest that an earlier release wrote has none, and loads."""
     model = tiny_net()
     plan = Plan((LayerPlan("logits", (0, 2)),), device=DeviceSettings(kernels="cmsis-nn"))
-    bundle = export_tflm(model, Plan.from_json(plan.to_json()), calibration=images(model, 8), out=tmp_path / "net")
+    bundle = export_tflm(
+        model, Plan.from_json(plan.to_json()), calibration=images(model, 8), out=tmp_path / "net", head="prototypes"
+    )
     assert bundle.manifest["board"]["kernels"] == "cmsis-nn"
     assert bundle.manifest["arenas"]["frozen_arena"] == arena.board_arena(bundle.frozen, "cmsis-nn")
     later = ("kernels", "reserved_flash_bytes")

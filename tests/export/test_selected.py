@@ -58,7 +58,9 @@ def export(net, whole, tmp_path_factory):
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(conversion, "convert_int8", lambda *_: whole)
             folder = tmp_path_factory.mktemp("bundles") / name
-            return export_tflm(net, plan, calibration=images(net, 8), out=folder, training=training, **options)
+            return export_tflm(
+                net, plan, calibration=images(net, 8), out=folder, training=training, head="prototypes", **options
+            )
 
     return export
 

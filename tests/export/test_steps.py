@@ -29,7 +29,7 @@ DEFAULTS = {
 
 def request_of(out, **options):
     model = tiny_net()
-    return check(model, PLAN, **{**DEFAULTS, "calibration": images(model, 8), "out": out, **options})
+    return check(model, PLAN, **{**DEFAULTS, "head": "prototypes", "calibration": images(model, 8), "out": out, **options})
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +88,12 @@ def test_a_layout_that_does_not_fit_says_so(steps):
 def test_the_files_are_those_that_an_export_writes(steps, tmp_path):
     request, converted, _, files = steps
     bundle = export_tflm(
-        tiny_net(), PLAN, calibration=request.calibration, out=tmp_path / "net", training=TrainingSettings(max_samples=7)
+        tiny_net(),
+        PLAN,
+        calibration=request.calibration,
+        out=tmp_path / "net",
+        head="prototypes",
+        training=TrainingSettings(max_samples=7),
     )
     assert {name: (bundle.path / name).read_bytes() for name in files.all_contents} == files.all_contents
     assert json.loads(files.all_contents["manifest.json"]) == bundle.manifest
@@ -99,7 +104,7 @@ def test_the_files_are_those_that_an_export_writes(steps, tmp_path):
 
 def test_every_enum_of_the_tables_has_its_python_names():
     found = headers.enums("tinytrain_tables.h")
-    assert set(found) == {"Operator", "Activation", "Head", "Optimizer", "WeightStorage", "Criterion", "Updates"}
+    assert set(found) == {"Operator", "Activation", "Head", "HeadChoice", "Optimizer", "WeightStorage", "Criterion", "Updates"}
     settings = settings_module._CHOICES
     python_names = {"Head": request_module.HEADS, "Optimizer": settings["optimizer"]}
     python_names |= {"WeightStorage": settings["weights"], "Updates": settings["updates"]}

@@ -35,7 +35,13 @@ def task(request, shared_data, tmp_path_factory):
     folder = tmp_path_factory.mktemp("adaptive")
     training = TrainingSettings(iterations=ITERATIONS, num_classes=5, max_samples=len(episode.support_y))
     bundle = export_tflm(
-        backbone, Candidates(), calibration=episode.support_x, out=folder / "net", training=training, features="flash"
+        backbone,
+        Candidates(),
+        calibration=episode.support_x,
+        out=folder / "net",
+        training=training,
+        features="flash",
+        head="prototypes",
     )
     return bundle, build_firmware(bundle, folder), episode
 

@@ -16,6 +16,7 @@ from keras_tinytrain.run.emulation import emulate_task
 from keras_tinytrain.run.emulator import EmulatedBoard
 from keras_tinytrain.run.firmware import build_firmware
 from keras_tinytrain.run.serial_port import Device
+from tests.run import test_choice_of_head as chooses
 
 WAYS, SHOTS, ITERATIONS = 3, 3, 2
 
@@ -198,7 +199,20 @@ def test_bundle_without_the_head_is_not_solved(tmp_path):
     model = sequence_net()
     plan = Plan((LayerPlan("second", (0, 1)),))
     training = TrainingSettings(num_classes=WAYS, max_samples=WAYS)
-    bundle = export_tflm(model, plan, calibration=images(model, 4), out=tmp_path / "b", training=training)
+    bundle = export_tflm(model, plan, calibration=images(model, 4), out=tmp_path / "b", training=training, head="prototypes")
     x, y = labelled_images(model, per_class=1, classes=WAYS)
     with pytest.raises(ValueError, match="head='ridge'"):
         emulate_task(bundle, x, y, solve=True)
+
+
+def test_board_chooses_its_head_and_trains_by_it_as_the_host(tmp_path):
+    bundle = chooses.export(tmp_path / "b", "images", iterations=ITERATIONS)
+    x, labels = chooses.labels_by_choice("images", bundle)
+    program = build_firmware(bundle, tmp_path)
+    for holds, y in labels.items():
+        host = chooses.taught(bundle, x, y)
+        losses = host.train()
+        task = emulate_task(bundle, x, y, queries=x[:4], program=program)
+        assert (task.losses, task.delta) == (losses, host.trainer.save_delta(0))
+        np.testing.assert_array_equal(task.logits, host.predict(x[:4]))
+        assert host.trainer.closed_form_answers == holds and task.instructions["solving"] > 0

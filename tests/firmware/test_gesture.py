@@ -27,7 +27,9 @@ def test_a_task_is_learned_within_the_board_as_on_the_host(task, tmp_path):
     backbone = GestureNet()
     plan = adapt(backbone, x, y, budget=Budget(NANO.available_sram_bytes, 0.15), iterations=1).plan
     training = TrainingSettings(num_classes=5, max_samples=25)
-    bundle = export_tflm(backbone, plan, calibration=x, out=tmp_path / "gestures", training=training, sketch="imu")
+    bundle = export_tflm(
+        backbone, plan, calibration=x, out=tmp_path / "gestures", training=training, sketch="imu", head="prototypes"
+    )
     host = HostRuntime(bundle, settings={"iterations": ITERATIONS})
     host.add_samples(x, y)
     losses = host.train()

@@ -32,7 +32,13 @@ def board(request, tmp_path_factory):
         trained = Plan(tuple(LayerPlan(name, channels) for name, channels in trained.items()))
     training = TrainingSettings(learning_rate=0.01, iterations=ITERATIONS, num_classes=WAYS, max_samples=WAYS * SHOTS)
     bundle = export_tflm(
-        model, trained, calibration=images(model, 8), out=folder / request.param, training=training, features=features
+        model,
+        trained,
+        calibration=images(model, 8),
+        out=folder / request.param,
+        training=training,
+        features=features,
+        head="prototypes",
     )
     return bundle, *labelled_images(model, per_class=SHOTS, classes=WAYS), build_firmware(bundle, folder, teaching=True)
 

@@ -178,6 +178,7 @@ def test_features_in_flash_change_no_bit(tmp_path):
             training=training,
             features=features,
             views=((0, 1),),
+            head="prototypes",
         )
         hosts[features] = host = HostRuntime(bundle)
         x, y = labelled_images(model, per_class=SHOTS, classes=WAYS)
@@ -270,7 +271,7 @@ def test_interiors_that_share_a_tensor_are_refused(tmp_path, monkeypatch):
     model = separable_net()
     plan = plan_of(s1_pointwise=(2, 7))
     with pytest.raises(ValueError, match="in the tables is out of range"):
-        HostRuntime(export_tflm(model, plan, calibration=images(model, 8), out=tmp_path / "net"))
+        HostRuntime(export_tflm(model, plan, calibration=images(model, 8), out=tmp_path / "net", head="prototypes"))
 
 
 def test_trained_biases_that_are_equal_at_first_are_apart(tmp_path):
@@ -278,7 +279,9 @@ def test_trained_biases_that_are_equal_at_first_are_apart(tmp_path):
     convs = [keras.layers.Conv2D(4, 1, name=name) for name in ("first", "second")]
     model = keras.Sequential([keras.Input((6, 6, 4)), *convs, keras.layers.GlobalAveragePooling2D()])
     plan = plan_of(first=(0, 1), second=(2,))
-    host = HostRuntime(export_tflm(model, plan, calibration=images(model, 8), out=tmp_path / "net", weights_in_ram="whole"))
+    host = HostRuntime(
+        export_tflm(model, plan, calibration=images(model, 8), out=tmp_path / "net", weights_in_ram="whole", head="prototypes")
+    )
     trained = _runtime.tables_info(host._tables.address)["trained"]
     assert len({constant_offset(host.bundle.trainable, each["bias_tensor"]) for each in trained}) == 2
 
@@ -297,7 +300,7 @@ def normed(tmp_path_factory):
     training = TrainingSettings(num_classes=2, max_samples=6, iterations=5, learning_rate=0.01)
     plan = plan_of(whole=tuple(range(8)), split=(1, 4))
     folder = tmp_path_factory.mktemp("normed") / "net"
-    host = HostRuntime(export_tflm(model, plan, calibration=images(model, 8), out=folder, training=training))
+    host = HostRuntime(export_tflm(model, plan, calibration=images(model, 8), out=folder, training=training, head="prototypes"))
     host.add_samples(*labelled_images(model, per_class=3, classes=2))
     host.train()
     return model, host

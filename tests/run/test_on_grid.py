@@ -59,6 +59,7 @@ class Case:
             views=SHIFTS,
             board=Board("roomy", "any", 1, 2**24, 2**24),
             weights_in_ram="whole",
+            head="prototypes",
         )
         self.grid = on_grid_model(self.model, self.bundle)
         self.host = HostRuntime(self.bundle)
@@ -135,6 +136,8 @@ def test_an_operator_that_is_not_known_is_named(tmp_path):
     x = keras.layers.Subtract(name="difference")([x, keras.layers.Conv2D(4, 1, name="gate")(x)])
     model = keras.Model(image, keras.layers.Dense(5, name="embedding")(keras.layers.GlobalAveragePooling2D(name="pool")(x)))
     plan = plan_of(embedding=(0, 1))
-    bundle = export_tflm(model, plan, calibration=images(model, 8), out=tmp_path / "difference", weights_in_ram="whole")
+    bundle = export_tflm(
+        model, plan, calibration=images(model, 8), out=tmp_path / "difference", weights_in_ram="whole", head="prototypes"
+    )
     with pytest.raises(ValueError, match="SUB of layer 'difference' is not known on the grid"):
         on_grid_model(model, bundle)

@@ -18,7 +18,9 @@ def bundle(request, tmp_path):
     model = pooled_net()
     plan = Plan((LayerPlan("first", (0, 5)), LayerPlan("hidden", (1, 7))))
     training = TrainingSettings(learning_rate=0.01, iterations=ITERATIONS, num_classes=WAYS, max_samples=SAMPLES)
-    return export_tflm(model, plan, calibration=images(model, 8), out=tmp_path / "b", training=training, views=request.param)
+    return export_tflm(
+        model, plan, calibration=images(model, 8), out=tmp_path / "b", training=training, views=request.param, head="prototypes"
+    )
 
 
 @pytest.fixture

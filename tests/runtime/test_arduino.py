@@ -34,7 +34,13 @@ def bundle(request, tmp_path_factory):
     x = np.random.default_rng(0).normal(size=(8, 16, 1, 6)).astype(np.float32)
     training = TrainingSettings(num_classes=2, max_samples=4)
     options = {"calibration": x, "training": training, "features": features, "sketch": request.param}
-    return export_tflm(model, Plan((LayerPlan(layer, (0, 1)),)), out=tmp_path_factory.mktemp("arduino") / "wave 1", **options)
+    return export_tflm(
+        model,
+        Plan((LayerPlan(layer, (0, 1)),)),
+        out=tmp_path_factory.mktemp("arduino") / "wave 1",
+        head="prototypes",
+        **options,
+    )
 
 
 @pytest.fixture

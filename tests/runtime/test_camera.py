@@ -43,7 +43,7 @@ def bundle(pictures, tmp_path_factory):
     training = TrainingSettings(iterations=3, num_classes=WAYS, max_samples=WAYS * SHOTS)
     plan, x = Plan((LayerPlan("b3_conv", (0, 3)),)), network_input(pictures[1], 12)
     out = tmp_path_factory.mktemp("camera") / "eyes"
-    return export_tflm(tiny_net(), plan, calibration=x, out=out, training=training, sketch="camera")
+    return export_tflm(tiny_net(), plan, calibration=x, out=out, training=training, sketch="camera", head="prototypes")
 
 
 def test_pictures_are_learned_as_on_the_host(pictures, bundle, tflm, installed, tmp_path):

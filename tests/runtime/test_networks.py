@@ -44,7 +44,9 @@ def signs(request, shared_data, tmp_path_factory):
     plan = planner.choose(classifier, x, loss, Budget(NANO.available_sram_bytes, macs), accounting=accounting)
     training = TrainingSettings(*KEPT, iterations=ITERATIONS, num_classes=WAYS, max_samples=len(x))
     folder = tmp_path_factory.mktemp(request.param) / "signs"
-    bundle = export_tflm(model, plan, calibration=x, out=folder, board=NANO, training=training, features="flash")
+    bundle = export_tflm(
+        model, plan, calibration=x, out=folder, board=NANO, training=training, features="flash", head="prototypes"
+    )
     return bundle, x, y, model
 
 
@@ -85,7 +87,7 @@ def test_losses_follow_keras_on_the_same_grid(signs, tmp_path):
         learning_rate=LEARNING_RATE, epsilon=EPSILON, iterations=ITERATIONS, num_classes=WAYS, max_samples=len(x)
     )
     options = {"board": Board("roomy", "any", 1, 2**24, 2**24), "training": training, "weights_in_ram": "whole"}
-    host = HostRuntime(export_tflm(model, bundle.plan, calibration=x, out=tmp_path / "signs", **options))
+    host = HostRuntime(export_tflm(model, bundle.plan, calibration=x, out=tmp_path / "signs", head="prototypes", **options))
     host.add_samples(x, y)
     losses = host.train()
     grid = on_grid_model(model, host.bundle)

@@ -26,7 +26,7 @@ def export(project, folder, **options):
     model, plan = tiny_net(), Plan((LayerPlan("b3_conv", (0, 3)), LayerPlan("logits", (0, 1))))
     training = TrainingSettings(iterations=3, num_classes=WAYS, max_samples=WAYS * SHOTS)
     options = {"calibration": images(model, 8), "training": training, "features": "flash", "project": project} | options
-    return export_tflm(model, plan, out=folder / "net", **options)
+    return export_tflm(model, plan, out=folder / "net", head="prototypes", **options)
 
 
 @pytest.fixture(scope="module", params=["platformio", "esp-idf", "zephyr"])

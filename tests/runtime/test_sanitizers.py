@@ -68,6 +68,6 @@ def test_exported_networks_cause_no_undefined_behaviour(name, runtime, tmp_path)
     build, channels = EXPORTED[name]
     model, plan = build(), Plan(tuple(LayerPlan(*each) for each in channels.items()))
     training = TrainingSettings(num_classes=3, max_samples=9)
-    bundle = export_tflm(model, plan, calibration=images(model, 8), out=tmp_path / "net", training=training)
+    bundle = export_tflm(model, plan, calibration=images(model, 8), out=tmp_path / "net", training=training, head="prototypes")
     sources = [bundle.path / "tables.cpp", bundle.path / "models.cpp", entry_file(bundle, tmp_path)]
     assert run(runtime, sources, bundle.path).startswith(b"TTDL")

@@ -34,6 +34,7 @@ def bundle(tmp_path_factory):
         out=tmp_path_factory.mktemp("sketch") / "net",
         training=training,
         features="flash",
+        head="prototypes",
     )
 
 
@@ -134,7 +135,7 @@ def moves(gestures, tflm, installed, tmp_path_factory):
     training = TrainingSettings(iterations=ITERATIONS, num_classes=WAYS, max_samples=WAYS * SHOTS)
     plan = Plan((LayerPlan("b6.pw2", (0, 5)),))
     options = {"calibration": x, "training": training, "sketch": "imu"}
-    bundle = export_tflm(GestureNet(weights=None), plan, out=folder / "moves", **options)
+    bundle = export_tflm(GestureNet(weights=None), plan, out=folder / "moves", head="prototypes", **options)
     return bundle, build_sketch(bundle, tflm, installed, folder, f"-DSTEPS={x.shape[1]}")
 
 

@@ -37,7 +37,7 @@ def wide_depthwise_bundle(out, kernels):
     plan = Plan(tuple(LayerPlan(name, tuple(range(count))) for name, count in (("first", 4), ("second", 8), ("embedding", 5))))
     target = dataclasses.replace(board("nano33ble"), kernels=kernels)
     training = TrainingSettings(num_classes=WAYS, max_samples=WAYS * SHOTS)
-    return export_tflm(model, plan, calibration=images(model, 8), out=out, board=target, training=training)
+    return export_tflm(model, plan, calibration=images(model, 8), out=out, board=target, training=training, head="prototypes")
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +47,7 @@ def task(tmp_path_factory):
     plan = Plan((LayerPlan("pointwise", (0, 1, 2, 3)), LayerPlan("embedding", (0, 1, 2, 3, 4))))
     training = TrainingSettings(learning_rate=0.01, iterations=3, num_classes=WAYS, max_samples=WAYS * SHOTS)
     out = tmp_path_factory.mktemp("task") / "net"
-    bundle = export_tflm(model, plan, calibration=images(model, 8), out=out, training=training)
+    bundle = export_tflm(model, plan, calibration=images(model, 8), out=out, training=training, head="prototypes")
     x, y = labelled_images(model, per_class=SHOTS, classes=WAYS)
     host = HostRuntime(bundle)
     host.add_samples(x, y)

@@ -28,7 +28,9 @@ def exported(folder):
     model = small_net()
     training = TrainingSettings(num_classes=3, max_samples=6, iterations=1)
     plan = Plan((LayerPlan("project", (1, 4)), LayerPlan("logits", (2,))))
-    return export_tflm(model, plan, calibration=images(model, 8), out=folder / "good", training=training, views=((1, 0),))
+    return export_tflm(
+        model, plan, calibration=images(model, 8), out=folder / "good", training=training, views=((1, 0),), head="prototypes"
+    )
 
 
 def closed_form_learned(folder):

@@ -99,6 +99,18 @@ bool Answer(Status status, const void* data = nullptr, std::size_t size = 0) {
   return board::Write(head, 2) && board::Write(&num_bytes, sizeof(num_bytes)) && board::Write(data, num_bytes);
 }
 
+#ifdef CLOSED_FORM
+Status (*solve)(tinytrain::SecondHead* self);
+
+// What Train solves.
+Status MeteredSolve(tinytrain::SecondHead* self) {
+  const Part caller = meter.Switch(kSolving);
+  const Status status = solve(self);
+  meter.Switch(caller);
+  return status;
+}
+#endif
+
 bool Init() {
   std::uint32_t iterations = 0;
   if (!board::Read(&iterations, sizeof(iterations))) return false;
@@ -118,6 +130,8 @@ bool Init() {
 #ifdef CLOSED_FORM
   if (status == Status::kOk) {
     status = closed_form.Init(&trainer, exported::kMaps, closed_form_memory, sizeof(closed_form_memory));
+    solve = closed_form.update;
+    closed_form.update = &MeteredSolve;
   }
 #endif
   return Answer(status);

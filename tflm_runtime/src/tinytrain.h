@@ -122,9 +122,10 @@ class Trainer {
   Status Score(const float** scores);
 
   // Trains for settings.iterations, or less by settings.stop_loss. Progress may be nullptr. With settings.only_if_needed and a
-  // second head, that head is solved first, and if it gets every sample right that is left out of it, nothing is trained. With
-  // candidates, and if none was chosen since Init, ClearSamples or Revert, it calls Select first, with all memory and
-  // multiply-accumulates that there are.
+  // second head, that head is solved first, and if it gets every sample right that is left out of it, nothing is trained. A
+  // head that chooses (Maps::choice) is solved first too, and the iterations are those of what answers. With candidates, and if
+  // none was chosen since Init, ClearSamples or Revert, it calls Select first, with all memory and multiply-accumulates that
+  // there are.
   Status Train(Progress progress, void* progress_context);
   // One iteration; `loss` is the mean before the update. kNotSelected: no channel was chosen yet.
   Status Step(float* loss);
@@ -139,7 +140,8 @@ class Trainer {
   // ones. UpdatePrototypes makes both from stored samples.
   Status Predict(const std::int8_t* image, float* logits, std::int32_t* label);
 
-  // Bytes that SaveDelta writes: constant after Init or, with candidates, after Select. tinytrain_delta.h has the format.
+  // Bytes that SaveDelta writes: constant after Init or, with candidates, after Select; another head that answers has others.
+  // tinytrain_delta.h has the format.
   std::size_t DeltaBytes() const;
   Status SaveDelta(std::uint32_t sequence, std::uint8_t* data, std::size_t data_bytes, std::size_t* written) const;
   // Writes into the older of two slots, each of half the pages, with the next sequence number. After Init or Revert it writes
@@ -213,6 +215,8 @@ class Trainer {
   void ForgetGradients();
   void ForgetHead();
   void ForgetOriginals();
+  Status UpdateOwnPrototypes();
+  void SamplesChanged();
   void UpdateWeights();
 
   const Tables* exported_ = nullptr;
@@ -233,6 +237,7 @@ class Trainer {
   bool has_prototypes_ = false;
   bool has_original_prototypes_ = false;
   bool originals_are_current_ = false;  // they are those of the stored samples
+  bool has_late_prototypes_ = false;    // of Step, as the settings say or, in Train, a head that chooses
   bool has_late_embeddings_ = false;    // Buffers::embeddings are those of the last iteration
 };
 

@@ -7,6 +7,12 @@
 //      once it was solved, Trainer::Train ends with Solve, and deltas, Revert, UndoSave and FactoryReset hold for it.
 //   2. Trainer::AddSample, then Solve. Trainer::Train refines the network, on the loss of prototypes, and solves again.
 //
+// Maps::choice: it may choose. Solve then counts the samples that each head of the original weights gets right without them,
+// as keras_tinytrain.adapt(head="auto") does. Where the closed form gets fewer right, the prototypes answer; of windows in
+// time, also where it gets more right by no more than chance. The only sample of a class counts for neither, and where there
+// are no others the prototypes answer. While a class has no sample, which prototypes need, the closed form answers. Train
+// chooses first, and takes the iterations of what answers.
+//
 // With settings.average > 0 there are two solutions, for the adapted and for the original weights, and Predict averages their
 // logits. Before anything is trained they are one: a prediction then takes one pass of the trainable part.
 //
@@ -27,7 +33,7 @@
 // - "samples": in slots alone, where samples are in flash, a channel for each place. Its two values are the label's lowest 7
 //   bits and the rest, label 255 meaning none; its int32 is the CRC-32 of what is stored there. A trainer that has no samples
 //   takes over those that are still in flash as they were.
-// The delta also holds prototypes, as without this head.
+// Where the prototypes answer, the delta is that of a trainer without this head; else it holds no prototypes.
 //
 // Over the serial port (tinytrain_serial.h): SOLVE, FORGET, FAMILIARITY, and which head answers.
 //
@@ -129,6 +135,7 @@ class ClosedForm : public SecondHead {
   RidgeSpace Space(Solution solution) const;
   Status KeepValues(Solution solution, const std::int8_t* values);
   void CountRight(const RidgeTask& task, const float* leave_one_out);
+  bool Holds(const RidgeTask& task, const float* leave_one_out, const float* prototypes) const;
   Status Scores(Solution solution, float* logits);
   void Judge();
   void CountRecords();
@@ -152,6 +159,7 @@ class ClosedForm : public SecondHead {
   Rows rows_{};
   std::int32_t num_targets_ = 0;
   std::int32_t num_right_ = kNone;
+  bool holds_ = true;  // the closed form answers
   float familiarity_ = 0.0f;
   float threshold_ = kNoThreshold;
 };

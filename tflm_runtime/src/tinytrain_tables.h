@@ -173,15 +173,25 @@ struct Candidates {
   std::uint32_t backward_macs;  // most multiply-accumulates of one sample's backward pass, unless Select has a budget
 };
 
-// The maps that a closed-form head reads beside the embedding (tinytrain_closed_form.h); they are not in Tables, since few
+// What answers where there is a closed-form head (tinytrain_closed_form.h).
+enum class HeadChoice : std::uint8_t {
+  kClosedForm = 0,
+  kUnlessWorse = 1,  // it, unless the prototypes get more samples right
+  kIfBetter = 2,     // it, if it gets more samples right by more than chance: of windows in time
+};
+
+// The maps that a closed-form head reads beside the embedding (tinytrain_closed_form.h); they are not in Tables, since not all
 // bundles have them.
 struct Maps {
   std::int32_t num_maps;
-  const std::int32_t* tensors;  // [num_maps], indices into Tables::tensors; each is an output of trainable.tflite
+  const std::int32_t* tensors;  // [num_maps], indices into Tables::tensors; each is an output of trainable.tflite or its input
   // Unknown samples are told at a rate: bounds[n - 2] = t sqrt(1 + 1 / n), with Student's t of n - 1 degrees of freedom, which
   // a further one exceeds at that rate. So many standard deviations above the mean of n scores lies the threshold.
   std::int32_t num_bounds;  // for n of 2 to num_bounds + 1; of more, the last. 0: every sample is of a class
   const float* bounds;      // [num_bounds]
+  HeadChoice choice;
+  std::int32_t prototype_iterations;  // of Train where the prototypes answer, in place of TrainingSettings::iterations
+  bool late_prototypes;               // and of late_prototypes there
 };
 
 struct Tables {

@@ -62,7 +62,9 @@ def measure(network: Network, method: str, *, domain: str, seed: int, iterations
     with tempfile.TemporaryDirectory(prefix="keras_tinytrain_") as folder:
         chosen = Candidates(budget=network.budget) if method == "adaptive" else chosen_plan(model, x, y, method, network)
         target, out = pretended(BOARD), pathlib.Path(folder, "bundle")
-        bundle = export_tflm(model, chosen, calibration=x, out=out, board=target, training=training, features="flash")
+        bundle = export_tflm(
+            model, chosen, calibration=x, out=out, board=target, training=training, features="flash", head="prototypes"
+        )
         emulated = emulate_task(bundle, x, y, iterations=iterations)
         work = whole_task(emulated, len(x), iterations)
         return {

@@ -180,19 +180,21 @@ std::size_t DeltaSize(const Tables& tables, const TrainingSettings& settings, co
                          static_cast<std::size_t>(state.layout.weights_per_channel), 1, state.bias != nullptr);
   }
   const std::int32_t num_classes = settings.num_classes;
+  if (Answers(buffers)) {
+    return bytes + buffers.second_head->record_bytes + (buffers.in_slot ? buffers.second_head->slot_bytes : 0);
+  }
   if (buffers.prototypes != nullptr) bytes += PrototypesBytes(kPrototypesName, num_classes, buffers.dimension);
   if (buffers.original_prototypes != nullptr) {
     bytes += PrototypesBytes(kOriginalPrototypesName, num_classes, buffers.dimension);
   }
-  if (Answers(buffers)) bytes += buffers.second_head->record_bytes + (buffers.in_slot ? buffers.second_head->slot_bytes : 0);
   return bytes;
 }
 
 void PutDelta(const Tables& tables, const TrainingSettings& settings, const Buffers& buffers, std::uint32_t sequence,
               DeltaWriter::Put put, void* context) {
-  const float* const adapted = buffers.prototypes;
-  const float* const original = buffers.original_prototypes;
   const SecondHead* const second = Answers(buffers) ? buffers.second_head : nullptr;
+  const float* const adapted = second == nullptr ? buffers.prototypes : nullptr;
+  const float* const original = second == nullptr ? buffers.original_prototypes : nullptr;
   const std::int32_t num_records = tables.num_trained + (adapted != nullptr ? 1 : 0) + (original != nullptr ? 1 : 0) +
                                    (second != nullptr ? second->num_records : 0) +
                                    (second != nullptr && buffers.in_slot ? second->slot_records : 0);

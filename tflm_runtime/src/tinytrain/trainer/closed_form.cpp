@@ -13,7 +13,7 @@ namespace tinytrain {
 namespace {
 
 bool MapIsValid(const Tables& tables, std::int32_t map) {
-  if (map < 1 || map >= tables.num_tensors || tables.tensors[map].kept < 0) return false;
+  if (map < 0 || map >= tables.num_tensors || tables.tensors[map].kept == kNone) return false;
   return PooledElements(tables.tensors[map]) <= kMaxPartElements;
 }
 
@@ -23,13 +23,16 @@ bool IsReserved(const char* name, const Maps& maps) {
   return maps.num_bounds > 0 && (SameName(name, kKnownName) || SameName(name, kThresholdName));
 }
 
-// Original weights, which judge, are kept for an average alone. The labels of samples are below kForgotten.
+// Original weights, which judge, are kept for an average alone. The labels of samples are below kForgotten. Prototypes judge
+// not.
 bool BoundsAreValid(const TrainingSettings& settings, const Maps& maps) {
   if (maps.num_bounds == 0) return true;
+  if (maps.choice != HeadChoice::kClosedForm) return false;
   return maps.num_bounds > 0 && maps.bounds != nullptr && settings.average > 0.0f && settings.num_classes < kForgotten;
 }
 
 bool MapsAreValid(const Tables& tables, const Maps& maps) {
+  if (maps.choice > HeadChoice::kIfBetter || maps.prototype_iterations < 0) return false;
   if (tables.head != Head::kPrototypes || maps.num_maps < 0 || maps.num_maps > kMaxMaps) return false;
   if (NumElements(tables.tensors[tables.num_tensors - 1]) > kMaxPartElements) return false;
   for (std::int32_t m = 0; m < maps.num_maps; ++m) {
@@ -105,7 +108,13 @@ Status ClosedForm::Init(Trainer* trainer, const Maps& maps, std::uint8_t* memory
     if (rows_in_flash_)
       rows_ = {static_cast<const std::int8_t*>(mapped), RoundUpTo(kFlashBlockBytes, rows_.stride), 0, nullptr};
   }
-  answers = is_enough = is_unknown = has_known_ = false;
+  answers = is_enough = is_unknown = has_known_ = knows_original = false;
+  holds_ = true;
+  chooses = maps.choice != HeadChoice::kClosedForm;
+  const TrainingSettings &settings = trainer->settings_, &exported = tables.training;  // a caller's own hold for both heads
+  const bool is_same = settings.iterations == exported.iterations;
+  prototype_iterations = is_same ? maps.prototype_iterations : settings.iterations;
+  late_prototypes = settings.late_prototypes == exported.late_prototypes ? maps.late_prototypes : settings.late_prototypes;
   num_right_ = kNone;
   num_labels = num_classes() + (rejects() ? 1 : 0);
   threshold_ = kNoThreshold;
@@ -127,7 +136,7 @@ Status ClosedForm::MakeRow(const std::int8_t* features, std::int8_t* row) {
   if (!trainer_->model_.run_trainable(trainer_->model_.context, features, outputs)) return Status::kModelFailed;
   for (std::int32_t m = 0; m < maps_->num_maps; ++m) {
     const Tensor& map = tables.tensors[maps_->tensors[m]];
-    PoolMap(row, outputs[map.kept], map);
+    PoolMap(row, map.kept == kStoredSample ? features : outputs[map.kept], map);
     row += sizes_[m];
   }
   const std::int8_t* const embedding = outputs[tables.head_output];
@@ -150,13 +159,18 @@ Status ClosedForm::SolveWith(Solution solution) {
   if (judges) threshold_ = FindThreshold(task, parts(), num_classes(), work, Space(Solution::kKnown), *maps_);
   const RidgeSpace space = Space(solution);
   std::int8_t* const centre = space.values + num_classes() * row_elements();
-  SolveRidge(task, parts(), centre, work);
+  MultiplyRows(task, parts(), centre, work);
+  LeaveOneOut(task, parts(), work);
+  SolveRidge(task, parts(), work);
   space.scales[num_classes()] = kRidgeScaleOne;
   for (std::int32_t k = 0; k < num_classes(); ++k) {
     QuantizeTarget(task, parts(), centre, work, k, space.values + k * row_elements(), &space.scales[k]);
   }
   MeanRows(is_original ? t.buffers_.original_prototypes : t.buffers_.prototypes);
   CountRight(task, work.leave_one_out);
+  if (chooses && (is_original || t.original_weights_)) {
+    holds_ = Holds(task, work.leave_one_out, is_original ? t.buffers_.original_prototypes : t.buffers_.prototypes);
+  }
   Status status = in_flash_ ? KeepValues(solution, space.values) : Status::kOk;
   if (is_both && status == Status::kOk) {
     const auto num_values = static_cast<std::size_t>(num_classes()) * static_cast<std::size_t>(t.buffers_.dimension);
@@ -173,25 +187,38 @@ Status ClosedForm::Solve(const float** leave_one_out) {
   Status status = CheckLabels();
   if (status != Status::kOk) return status;
   t.ForgetHead();
-  t.ForgetOriginals();
-  has_known_ = false;
-  if (averages() && !t.original_weights_) {  // first, so that the leave-one-out scores are the adapted weights'
-    status = t.BindWeights(true) ? SolveWith(Solution::kOriginal) : Status::kModelFailed;
-    if (!t.BindWeights(false)) status = Status::kModelFailed;
+  const bool is_known = knows_original && !t.original_weights_;
+  if (!is_known) {
+    t.ForgetOriginals();
+    has_known_ = knows_original = false;
+    if (averages() && !t.original_weights_) {  // first, so that the leave-one-out scores are the adapted weights'
+      status = t.BindWeights(true) ? SolveWith(Solution::kOriginal) : Status::kModelFailed;
+      if (!t.BindWeights(false)) status = Status::kModelFailed;
+    }
   }
   if (status == Status::kOk) status = SolveWith(Solution::kAdapted);
   if (status != Status::kOk) return status;
-  answers = t.has_prototypes_ = true;
-  t.has_original_prototypes_ = averages();
+  knows_original = averages();
   RidgeTask task;
   RidgeWork work;
   ListRows(&task, &work);
   num_targets_ = task.num_targets;
   if (leave_one_out != nullptr) *leave_one_out = work.leave_one_out;
+  if (!holds_) {  // the prototypes of a trainer without this head, and not those of rows
+    t.originals_are_current_ = t.originals_are_current_ && is_known;
+    return t.UpdateOwnPrototypes();
+  }
+  answers = t.has_prototypes_ = true;
+  t.has_original_prototypes_ = t.originals_are_current_ = averages();
   return Status::kOk;
 }
 
-Status ClosedForm::UpdateHead(SecondHead* self) { return static_cast<ClosedForm*>(self)->Solve(); }
+Status ClosedForm::UpdateHead(SecondHead* self) {
+  auto* const head = static_cast<ClosedForm*>(self);
+  Trainer& t = *head->trainer_;
+  const bool may_skip = head->knows_original && !t.original_weights_ && !head->holds_;
+  return may_skip ? t.UpdateOwnPrototypes() : head->Solve();
+}
 
 // The row lies after the features.
 Status ClosedForm::Scores(Solution solution, float* logits) {

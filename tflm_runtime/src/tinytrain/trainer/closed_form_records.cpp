@@ -113,6 +113,7 @@ Status ClosedForm::TakeRecord(SecondHead* self, const Record& record, bool apply
     return Status::kDeltaForeign;
   }
   if (!apply || (is_original && !head->averages()) || (is_known && !head->rejects())) return Status::kOk;
+  head->knows_original = false;
   const Status kept = head->Take(solution, record);
   if (kept != Status::kOk) return kept;
   if (!is_known) head->answers = is_original || !head->averages();

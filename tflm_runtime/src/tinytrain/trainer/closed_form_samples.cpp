@@ -87,6 +87,7 @@ Status ClosedForm::ForgetClass(std::int32_t label) {
     }
   }
   if (!in_flash_) t.num_samples_ = kept;
+  t.SamplesChanged();
   return Status::kOk;
 }
 

@@ -67,7 +67,8 @@ class LeavingOut {
     rest.CountTargets(num_classes_);
     if (changed != kNone && changed < num_classes_) Direct(rest, changed);
     std::int8_t* const centre = space_.values + num_classes_ * total_;
-    SolveRidge(rest, parts_, centre, work_);
+    MultiplyRows(rest, parts_, centre, work_);
+    SolveRidge(rest, parts_, work_);
     for (std::int32_t i = rest.rows.count; i < all_.rows.count; ++i) Add(rest, all_.rows.At(i), centre);
     Sort();
   }

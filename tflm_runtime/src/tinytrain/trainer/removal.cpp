@@ -6,7 +6,8 @@
 namespace tinytrain {
 
 void Trainer::RemoveSample(std::int32_t sample) {
-  originals_are_current_ = has_late_embeddings_ = false;
+  SamplesChanged();
+  has_late_embeddings_ = false;
   if (buffers_.samples == nullptr) {
     buffers_.labels[sample] = kForgotten;
     return;

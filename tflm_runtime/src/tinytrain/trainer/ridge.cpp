@@ -27,8 +27,18 @@ std::int8_t RoundedMean(std::int32_t sum, std::int32_t count) {
   return AtLeast127((2 * from_zero + count) / (2 * count) - 128);
 }
 
+std::int32_t TriangleElements(std::int32_t n) { return n * (n + 1) / 2; }
+
 // Element (i, j) of a lower triangle, j <= i.
-double& At(double* triangle, std::int32_t i, std::int32_t j) { return triangle[i * (i + 1) / 2 + j]; }
+template <typename Value>
+Value& At(Value* triangle, std::int32_t i, std::int32_t j) {
+  return triangle[TriangleElements(i) + j];
+}
+
+// Element (i, j) of a symmetric matrix, of which the lower triangle is kept.
+std::int64_t Either(const std::int32_t* products, std::int32_t i, std::int32_t j) {
+  return i < j ? At(products, j, i) : At(products, i, j);
+}
 
 void Centre(std::int8_t* centre, const Rows& rows, std::int32_t num_elements) {
   for (std::int32_t d = 0; d < num_elements; ++d) {
@@ -38,16 +48,25 @@ void Centre(std::int8_t* centre, const Rows& rows, std::int32_t num_elements) {
   }
 }
 
-// Adds Z_p Z_p^T / P of one part, which begins at `first` in each row.
-void AddGram(double* matrix, double* inverse_lengths, const Rows& rows, const std::int8_t* centre, std::int32_t first,
-             std::int32_t size, double share) {
-  const FromCentre origin = {centre};
-  for (std::int32_t i = 0; i < rows.count; ++i) {
-    const std::int8_t* const row = rows.At(i) + first;
-    inverse_lengths[i] = InverseLength(row, origin, size);
+double InverseRoot(double square) {
+  const double length = Root(square);
+  return length > 0.0 ? 1.0 / length : 0.0;
+}
+
+// lambda I
+void SetRidge(double* matrix, std::int32_t n) {
+  for (std::int32_t i = 0; i < n; ++i) {
+    for (std::int32_t j = 0; j <= i; ++j) At(matrix, i, j) = i == j ? kRidge : 0.0;
+  }
+}
+
+// Adds Z_p Z_p^T / P of one part: product(i, j), with row i divided by the root of product(i, i).
+template <typename Product>
+void AddGram(double* matrix, double* inverse_lengths, std::int32_t n, double share, Product product) {
+  for (std::int32_t i = 0; i < n; ++i) {
+    inverse_lengths[i] = InverseRoot(static_cast<double>(product(i, i)));
     for (std::int32_t j = 0; j <= i; ++j) {
-      const auto dot = static_cast<double>(Dot(row, rows.At(j) + first, origin, size));
-      At(matrix, i, j) += share * (dot * inverse_lengths[i] * inverse_lengths[j]);
+      At(matrix, i, j) += share * (static_cast<double>(product(i, j)) * inverse_lengths[i] * inverse_lengths[j]);
     }
   }
 }
@@ -95,16 +114,33 @@ void SolveColumn(double* weights, double* inverse, const RidgeTask& task, std::i
   }
 }
 
-// scores of row i without it: Y_i - A_i / [(K + lambda I)^-1]_ii
-void LeaveOut(const RidgeTask& task, const RidgeWork& work) {
-  for (std::int32_t i = 0; i < task.rows.count; ++i) {
-    double own = 0.0;
-    for (std::int32_t r = i; r < task.rows.count; ++r) own += At(work.matrix, r, i) * At(work.matrix, r, i);
-    for (std::int32_t k = 0; k < task.num_targets; ++k) {
-      const std::int32_t at = i * task.num_targets + k;
-      const bool is_absent = task.num_present < task.num_targets && task.Count(k) == 0;
-      work.leave_one_out[at] = is_absent ? kAbsentScore : static_cast<float>(Target(task, i, k) - work.weights[at] / own);
+// The row at position a once row `last` stands behind all others.
+std::int32_t WithLast(std::int32_t a, std::int32_t last, std::int32_t n) { return a == n - 1 ? last : a < last ? a : a + 1; }
+
+// K + lambda I of all rows around the mean of all but one, that one last. Of the m = n - 1 others, with D the products around
+// any point, m^2 (x_a - mu)(x_b - mu) = m^2 D_ab - m (S_a + S_b) + sum of S, S_a being the sum of D_aj over the others: exact.
+void GramWithout(const RidgeWork& work, std::int32_t num_parts, std::int32_t n, std::int32_t last) {
+  const std::int64_t m = n - 1;
+  SetRidge(work.matrix, n);
+  for (std::int32_t p = 0; p < num_parts; ++p) {
+    const std::int32_t* const products = work.products + p * TriangleElements(n);
+    std::int64_t total = 0;
+    for (std::int32_t a = 0; a < n; ++a) {
+      work.sums[a] = 0;
+      for (std::int32_t b = 0; b < n - 1; ++b) work.sums[a] += Either(products, WithLast(a, last, n), WithLast(b, last, n));
+      total += a < n - 1 ? work.sums[a] : 0;
     }
+    AddGram(work.matrix, work.inverse_lengths, n, 1.0 / static_cast<double>(num_parts), [&](std::int32_t a, std::int32_t b) {
+      return m * (m * Either(products, WithLast(a, last, n), WithLast(b, last, n)) - work.sums[a] - work.sums[b]) + total;
+    });
+  }
+}
+
+// L^T x = y for the first `n` rows; y becomes x.
+void SolveTransposed(double* y, double* triangle, std::int32_t n) {
+  for (std::int32_t a = n - 1; a >= 0; --a) {
+    for (std::int32_t r = a + 1; r < n; ++r) y[a] -= At(triangle, r, a) * y[r];
+    y[a] /= At(triangle, a, a);
   }
 }
 
@@ -153,8 +189,8 @@ std::size_t RidgeWorkBytes(std::int32_t num_rows, std::int32_t num_parts, std::i
   const auto n = static_cast<std::size_t>(num_rows);
   const auto targets = static_cast<std::size_t>(num_targets), parts = static_cast<std::size_t>(num_parts);
   const std::size_t num_doubles = n * (n + 1) / 2 + n * (targets + parts);
-  return RoundUpTo(kArenaAlignment,
-                   num_doubles * sizeof(double) + n * (targets + 1) * sizeof(float) + n * sizeof(std::uint16_t));
+  return RoundUpTo(kArenaAlignment, (num_doubles + n) * sizeof(double) + n * (n + 1) / 2 * parts * sizeof(std::int32_t) +
+                                        n * (targets + 1) * sizeof(float) + n * sizeof(std::uint16_t));
 }
 
 RidgeWork CutRidgeWork(std::uint8_t* memory, std::int32_t num_rows, std::int32_t num_parts, std::int32_t num_targets) {
@@ -163,7 +199,11 @@ RidgeWork CutRidgeWork(std::uint8_t* memory, std::int32_t num_rows, std::int32_t
   work.matrix = static_cast<double*>(static_cast<void*>(memory));
   work.weights = work.matrix + n * (n + 1) / 2;
   work.inverse_lengths = work.weights + n * targets;
-  void* const floats = work.inverse_lengths + n * static_cast<std::size_t>(num_parts);
+  void* const sums = work.inverse_lengths + n * static_cast<std::size_t>(num_parts);
+  work.sums = static_cast<std::int64_t*>(sums);
+  void* const products = work.sums + n;
+  work.products = static_cast<std::int32_t*>(products);
+  void* const floats = work.products + n * (n + 1) / 2 * static_cast<std::size_t>(num_parts);
   work.leave_one_out = static_cast<float*>(floats);
   work.coefficients = work.leave_one_out + n * targets;
   void* const places = work.coefficients + n;
@@ -171,21 +211,47 @@ RidgeWork CutRidgeWork(std::uint8_t* memory, std::int32_t num_rows, std::int32_t
   return work;
 }
 
-void SolveRidge(const RidgeTask& task, const RowParts& parts, std::int8_t* centre, const RidgeWork& work) {
-  const std::int32_t n = task.rows.count;
+void MultiplyRows(const RidgeTask& task, const RowParts& parts, std::int8_t* centre, const RidgeWork& work) {
   Centre(centre, task.rows, parts.Total());
-  for (std::int32_t i = 0; i < n; ++i) {
-    for (std::int32_t j = 0; j <= i; ++j) At(work.matrix, i, j) = i == j ? kRidge : 0.0;
-  }
   std::int32_t first = 0;
+  std::int32_t* product = work.products;
   for (std::int32_t p = 0; p < parts.count; first += parts.sizes[p++]) {
-    AddGram(work.matrix, work.inverse_lengths + p * n, task.rows, centre + first, first, parts.sizes[p],
-            1.0 / static_cast<double>(parts.count));
+    const FromCentre origin = {centre + first};
+    for (std::int32_t i = 0; i < task.rows.count; ++i) {
+      for (std::int32_t j = 0; j <= i; ++j) {
+        *product++ = Dot(task.rows.At(i) + first, task.rows.At(j) + first, origin, parts.sizes[p]);
+      }
+    }
+  }
+}
+
+void LeaveOneOut(const RidgeTask& task, const RowParts& parts, const RidgeWork& work) {
+  const std::int32_t n = task.rows.count;
+  for (std::int32_t i = 0; i < n; ++i) {
+    GramWithout(work, parts.count, n, i);
+    Cholesky(work.matrix, n);
+    double* const weights = &At(work.matrix, n - 1, 0);  // L^-1 K(others, i), which become (K + lambda I)^-1 K(others, i)
+    SolveTransposed(weights, work.matrix, n - 1);
+    for (std::int32_t k = 0; k < task.num_targets; ++k) {
+      double score = 0.0;
+      for (std::int32_t a = 0; a < n - 1; ++a) score += weights[a] * Target(task, WithLast(a, i, n), k);
+      const bool is_absent = task.num_present < task.num_targets && task.Count(k) == 0;
+      work.leave_one_out[i * task.num_targets + k] = is_absent ? kAbsentScore : static_cast<float>(score);
+    }
+  }
+}
+
+void SolveRidge(const RidgeTask& task, const RowParts& parts, const RidgeWork& work) {
+  const std::int32_t n = task.rows.count;
+  SetRidge(work.matrix, n);
+  for (std::int32_t p = 0; p < parts.count; ++p) {
+    const std::int32_t* const products = work.products + p * TriangleElements(n);
+    AddGram(work.matrix, work.inverse_lengths + p * n, n, 1.0 / static_cast<double>(parts.count),
+            [&](std::int32_t i, std::int32_t j) { return At(products, i, j); });
   }
   Cholesky(work.matrix, n);
   InvertTriangle(work.matrix, n);
   for (std::int32_t k = 0; k < task.num_targets; ++k) SolveColumn(work.weights, work.matrix, task, k);
-  LeaveOut(task, work);
 }
 
 void QuantizeTarget(const RidgeTask& task, const RowParts& parts, const std::int8_t* centre, const RidgeWork& work,

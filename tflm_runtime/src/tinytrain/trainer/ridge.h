@@ -4,9 +4,9 @@
 //   K = 1/P sum_p Z_p Z_p^T,   A = (K + lambda I)^-1 Y,   W_p = Z_p^T A / sqrt(P)
 //   score(x) = 1/sqrt(P) sum_p z_p(x) W_p
 // Row i of Y is the one-hot label of sample i minus 1 / (number of labels that have a row). keras_tinytrain.fewshot.ridge
-// computes the same in float64. Sums of int8 products are exact. The condition number of K + lambda I is up to N / lambda, so
-// K, A and the scores of the samples themselves are computed in double: the same on a Cortex-M, where the compiler's library
-// computes them.
+// computes the same in float64. Sums of int8 products are exact, also around the mean of all samples but one. The condition
+// number of K + lambda I is up to N / lambda, so K, A and the scores of the samples themselves are computed in double: the same
+// on a Cortex-M, where the compiler's library computes them.
 #ifndef TINYTRAIN_RIDGE_H_
 #define TINYTRAIN_RIDGE_H_
 
@@ -75,10 +75,12 @@ struct RidgeWeights {
 
 // Memory while it is solved, for N rows and T targets.
 struct RidgeWork {
+  std::int32_t* products;  // [parts][N * (N + 1) / 2], (x_ip - c_p) (x_jp - c_p), lower triangles row by row
+  std::int64_t* sums;      // [N]
   double* matrix;   // [N * (N + 1) / 2], the lower triangle row by row: K + lambda I, then the inverse of its Cholesky factor
   double* weights;  // [N][T], A
   double* inverse_lengths;  // [parts][N], 1 / ||x_ip - c_p||; 0 where the length is 0
-  float* leave_one_out;     // [N][T], scores of each row by the solution without it
+  float* leave_one_out;     // [N][T], scores of each row by the solution for the others, around their mean
   float* coefficients;      // [N]
   std::uint16_t* order;     // [N], for Rows::order
 };
@@ -91,8 +93,15 @@ struct RidgeSpace {
   std::int32_t* scales;
 };
 
-// The centre, [elements of a row]; then A and the scores of each row without it.
-void SolveRidge(const RidgeTask& task, const RowParts& parts, std::int8_t* centre, const RidgeWork& work);
+// First the centre, [elements of a row], and the products around it.
+void MultiplyRows(const RidgeTask& task, const RowParts& parts, std::int8_t* centre, const RidgeWork& work);
+
+// The scores of each row by the solution without it, from the products; of at most 32,767 rows. Before SolveRidge, whose memory
+// it takes.
+void LeaveOneOut(const RidgeTask& task, const RowParts& parts, const RidgeWork& work);
+
+// A from the products.
+void SolveRidge(const RidgeTask& task, const RowParts& parts, const RidgeWork& work);
 
 // W of target k after SolveRidge, as int8 [elements of a row] and their scale. A target without a row: zeros, scale 0.
 void QuantizeTarget(const RidgeTask& task, const RowParts& parts, const std::int8_t* centre, const RidgeWork& work,

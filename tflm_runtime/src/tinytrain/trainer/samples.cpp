@@ -84,13 +84,18 @@ Status Trainer::AddSample(const std::int8_t* image, std::int32_t label) {
     if (status != Status::kOk) return status;
   }
   buffers_.labels[num_samples_++] = static_cast<std::uint8_t>(label);
-  originals_are_current_ = false;
+  SamplesChanged();
   return Status::kOk;
+}
+
+void Trainer::SamplesChanged() {
+  originals_are_current_ = false;
+  if (buffers_.second_head != nullptr) buffers_.second_head->knows_original = false;
 }
 
 void Trainer::ClearSamples() {
   num_samples_ = 0;
-  originals_are_current_ = false;
+  SamplesChanged();
   must_select_ = HasCandidates();
 }
 

@@ -24,8 +24,9 @@ Status Trainer::LoadDelta(const std::uint8_t* data, std::size_t data_bytes) {
   if (status != Status::kOk) return status;
   Revert();
   status = ReadDelta(*tables_, settings_, buffers_, data, data_bytes, true, &found);  // fails where flash does
-  has_prototypes_ = found.adapted;
-  has_original_prototypes_ = found.original;
+  const bool has_second = buffers_.second_head != nullptr && buffers_.second_head->answers;
+  has_prototypes_ = found.adapted || has_second;
+  has_original_prototypes_ = found.original || has_second;
   original_weights_ = IsEmptyDelta(data) || tables_->num_trained == 0;
   must_select_ = HasCandidates() && original_weights_;
   return status;

@@ -15,8 +15,13 @@ struct Record;
 struct Port;
 
 struct SecondHead {
-  bool answers;              // whether Predict asks it: false once weights or samples' prototypes have changed without `update`
-  bool is_enough;            // whether the last `update` got every sample right that was left out of its solution
+  bool answers;    // whether Predict asks it: false once weights or samples' prototypes have changed without `update`
+  bool is_enough;  // whether the last `update` got every sample right that was left out of its solution
+  bool chooses;    // whether `update` may leave the answers to the prototypes: then Train begins with it, and
+                   // trains by the next two where it did
+  std::int32_t prototype_iterations;
+  bool late_prototypes;
+  bool knows_original;       // whether it was solved for the stored samples with the original weights
   std::int32_t num_records;  // that it has in a delta while it answers, and their bytes
   std::size_t record_bytes;
   std::int32_t slot_records;  // further ones in a slot of flash, and their bytes

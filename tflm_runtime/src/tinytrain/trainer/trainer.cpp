@@ -68,6 +68,7 @@ Status Trainer::Init(const Tables& tables, const TrainingSettings& settings, con
 
   exported_ = &tables;
   settings_ = settings;
+  has_late_prototypes_ = settings.late_prototypes;
   model_ = model;
   room_ = room;
   arena_ = arena;
@@ -167,7 +168,7 @@ Status Trainer::UpdateAdaptedPrototypes() {
   status = MeanEmbeddings(buffers_.prototypes);
   ForgetHead();
   has_prototypes_ = status == Status::kOk;
-  if (!original_weights_ || buffers_.original_prototypes == nullptr) return status;
+  if (!original_weights_ || buffers_.original_prototypes == nullptr || originals_are_current_) return status;
   const auto num_values = static_cast<std::size_t>(settings_.num_classes) * static_cast<std::size_t>(buffers_.dimension);
   std::memcpy(buffers_.original_prototypes, buffers_.prototypes, num_values * sizeof(float));
   has_original_prototypes_ = originals_are_current_ = has_prototypes_;
@@ -182,7 +183,11 @@ Status Trainer::UpdateOriginalPrototypes() {
 }
 
 Status Trainer::UpdatePrototypes() {
-  if (buffers_.second_head != nullptr) return buffers_.second_head->update(buffers_.second_head);
+  SecondHead* const second = buffers_.second_head;
+  return second != nullptr ? second->update(second) : UpdateOwnPrototypes();
+}
+
+Status Trainer::UpdateOwnPrototypes() {
   if (kMayLeaveOut) has_late_embeddings_ = false;
   const Status status = UpdateAdaptedPrototypes();
   if (status != Status::kOk || buffers_.original_prototypes == nullptr || originals_are_current_) return status;
@@ -271,20 +276,27 @@ Status Trainer::Step(float* loss) {
   const Status status = RunSamples(settings_.updates, loss);
   if (status != Status::kOk) return status;
   if (settings_.updates == Updates::kAccumulated) UpdateWeights();
-  has_late_embeddings_ = kMayLeaveOut && settings_.late_prototypes && !original_weights_;
+  has_late_embeddings_ = kMayLeaveOut && has_late_prototypes_ && !original_weights_;
   ++iteration_;
   return Status::kOk;
 }
 
 Status Trainer::Train(Progress progress, void* progress_context) {
   SecondHead* const head = buffers_.second_head;
-  if (kMayLeaveOut && settings_.only_if_needed && head != nullptr) {
+  const bool may_be_enough = kMayLeaveOut && settings_.only_if_needed;
+  std::int32_t iterations = settings_.iterations;
+  has_late_prototypes_ = settings_.late_prototypes;
+  if (head != nullptr && (head->chooses || may_be_enough)) {
     const Status solved = head->update(head);
-    if (solved != Status::kOk || head->is_enough) return solved;
+    if (solved != Status::kOk || (may_be_enough && head->is_enough)) return solved;
+    if (!head->answers) {
+      iterations = head->prototype_iterations;
+      has_late_prototypes_ = head->late_prototypes;
+    }
   }
   const Status selected = must_select_ ? Select(Budget{}) : Status::kOk;
   if (selected != Status::kOk) return selected;
-  for (std::int32_t i = 0; i < settings_.iterations; ++i) {
+  for (std::int32_t i = 0; i < iterations; ++i) {
     float loss = 0.0f;
     const Status status = Step(&loss);
     if (status != Status::kOk) return status;

@@ -1,0 +1,72 @@
+"""Between steps 3 and 4 of an export: the head that a board has room for, the first of a few that fits."""
+
+import logging
+from collections.abc import Iterator
+
+from keras_tinytrain.export.conversion import Converted, convert
+from keras_tinytrain.export.layout import Layout, lay_out
+from keras_tinytrain.export.request import ExportRequest
+
+_LOG = logging.getLogger(__name__)
+
+
+def heads(request: ExportRequest) -> Iterator[ExportRequest]:
+    """The request; with a closed-form head that reads the first of its maps alone; of a device that chooses, with prototypes alone.
+
+    One map has a quarter to a third of the bytes. On 60 tasks of MCUNet it costs 0.6 +- 0.6 points (docs/results/accuracy.md).
+    """
+    yield request
+    if (lighter := request.with_first_map()) is not None:
+        yield lighter
+    if request.chooses:
+        yield request.with_prototypes()
+
+
+def settled(request: ExportRequest) -> tuple[ExportRequest, Converted, Layout]:
+    """The first of `heads` that fits its board, converted and laid out; else the request itself, or of a device that chooses, with
+    prototypes alone. Where it is not the request, one line says why.
+
+    Raises as `convert` and `lay_out` do. Whether the request itself fits is up to `Layout.check_fits`.
+    """
+    made, lacking = None, ""
+    for each in heads(request):
+        try:
+            converted = convert(each)
+            found = each, converted, lay_out(each, converted)
+        except ValueError as error:
+            if not request.chooses or each.maps is None:
+                raise
+            lacking = lacking or str(error)
+            continue
+        if not (lack := what_lacks(*found[::2])):
+            tell(each, request, lacking)
+            return found
+        made, lacking = found if request.chooses else made or found, lacking or lack
+    assert made is not None
+    return made
+
+
+def what_lacks(request: ExportRequest, layout: Layout) -> str:
+    """What a layout takes more than its board has or, where the device chooses its head, than its plan's budget; else ""."""
+    board, budget = layout.board, request.plan.budget
+    sram, flash = layout.sram["total"], layout.flash["total"]
+    if sram > board.available_sram_bytes:
+        return f"It would take {sram:,} of {board.available_sram_bytes:,} B of SRAM."
+    if flash > board.available_flash_bytes:
+        return f"It would take {flash:,} of {board.available_flash_bytes:,} B of flash."
+    if request.chooses and budget is not None and budget.memory is not None and sram > budget.memory_bytes:
+        return f"It would take {sram:,} B of SRAM, more than the {budget.memory_bytes:,} B that the plan was chosen within."
+    return ""
+
+
+def tell(taken: ExportRequest, asked: ExportRequest, lacking: str) -> None:
+    """Say which head was taken in place of the one that was asked for, and why; nothing where it is the same."""
+    if taken is asked:
+        return
+    if taken.maps is None:
+        _LOG.warning("The head is prototypes: board %s has no room for a closed-form one. %s", asked.board.name, lacking)
+    else:
+        names, all_names = ", ".join(taken.maps), ", ".join(asked.maps or ())
+        _LOG.warning(
+            "The closed-form head reads %s alone: board %s has no room for %s. %s", names, asked.board.name, all_names, lacking
+        )
