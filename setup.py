@@ -42,6 +42,7 @@ setup(
         "keras_tinytrain",
         "keras_tinytrain.backbones",
         "keras_tinytrain.benchmark",
+        "keras_tinytrain.benchmark.claims",
         "keras_tinytrain.benchmark.zoo",
         "keras_tinytrain.choose",
         "keras_tinytrain.cli",

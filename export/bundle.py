@@ -12,9 +12,10 @@ from keras_tinytrain.export.bundle_folder import Bundle
 from keras_tinytrain.export.files import render_files
 from keras_tinytrain.export.remedy import advice
 from keras_tinytrain.export.request import check
+from keras_tinytrain.export.rungs import within_time
 from keras_tinytrain.export.settings import TrainingSettings
 from keras_tinytrain.export.settled import settled
-from keras_tinytrain.plan import Plan
+from keras_tinytrain.plan import Budget, Plan
 
 
 def export_tflm(
@@ -34,6 +35,7 @@ def export_tflm(
     project: str = "arduino",
     overwrite: bool = False,
     reject_unknown: float | None = None,
+    budget: Budget | None = None,
 ) -> Bundle:
     """Export `model` as a firmware bundle, to be trained on the device as `plan` says.
 
@@ -79,13 +81,16 @@ def export_tflm(
         reject_unknown: with head="ridge": the device answers "unknown" to samples of no class, and this is the fraction of them
             that may be taken for one, below 0.5 (`FewShotClassifier.reject_unknown` has the rule). With `num_classes=1` it tells
             what is normal from all else. It takes as many bytes as one more solution. 0: every sample is of a class.
+        budget: `Budget(time="10s")`: the most training that fits this time on the board, in place of a number of iterations: 40,
+            20, 10 or 5 of them, else the closed-form head or the prototypes alone (0 iterations). The seconds are the promised
+            ones (`export.rungs`). None: as the plan's budget says.
 
     Returns:
         The bundle. It is written as a whole or, if anything fails, not at all.
 
     Raises:
         ValueError: the model cannot be trained on the device (the layer is named), or does not fit the board (the
-            largest parts are named, and settings with which it fits).
+            largest parts are named, and settings with which it fits), or nothing fits the time.
         FileExistsError: `out` exists, and is no bundle or may not be overwritten.
         ImportError: tflite-micro is not installed.
 
@@ -110,7 +115,8 @@ def export_tflm(
         project=project,
         overwrite=overwrite,
         reject_unknown=reject_unknown,
+        budget=budget,
     )
-    request, converted, layout = settled(asked)
+    request, converted, layout = within_time(*settled(asked))
     layout.check_fits(lambda: advice(request, converted, layout))
     return write(render_files(request, converted, layout), request.out, replaces=request.replaces)

@@ -128,7 +128,14 @@ def lay_out(request: ExportRequest, converted: Converted) -> Layout:
         flash=_flash(request, converted.frozen, trainable, graph, room, accounted["closed_form"]),
         adaptive=adaptive,
         time=task_time(
-            converted.frozen, trainable, request.board, request.training, num_views=len(request.views), head=request.head
+            converted.frozen,
+            trainable,
+            graph,
+            request.board,
+            request.training,
+            num_views=len(request.views),
+            head=request.head,
+            closed_form=request.maps is not None,
         ),
     )
 

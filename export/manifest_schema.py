@@ -76,6 +76,10 @@ _ADAPTIVE = {
     "criterion": _TEXT,
     **dict.fromkeys(("backward_macs", "full_backward_macs", "arena_bytes", "scratch_bytes"), _SIZE),
 }
+_TIME: _Schema = {
+    **dict.fromkeys(("samples", "iteration", "trained", "prototypes", "solve", "answer"), _NUMBER),
+    **dict.fromkeys(("num_samples", "iterations"), _SIZE),
+}
 _CLOSED_FORM: _Schema = {
     "maps": _array(_TEXT),
     "parts": _array(_COUNT),
@@ -110,6 +114,7 @@ _FIELDS: _Schema = {
     "arenas": _object({"frozen_arena": _SIZE, "trainable_arena": _SIZE}),
     "scratch": _sizes(),
     "flash": _sizes("frozen_model", "trainable_model", "features", "deltas", "total"),
+    "time": _or_null(_object(_TIME)),
     "activation_gradients_bound": _SIZE,
     "activation_gradients_whole": _SIZE,
     "closed_form": _object(_CLOSED_FORM, "reject_unknown", "choice"),
@@ -121,8 +126,8 @@ _FIELDS: _Schema = {
 def schema(version: int) -> _Schema:
     """Of the manifests of a version. Those before `FIRST_WITH_DIGEST` have no digest, and may list fewer files, as they always could."""
     if version >= FIRST_WITH_DIGEST:
-        return _object(_FIELDS, "closed_form")
+        return _object(_FIELDS, "closed_form", "time")
     files = _object(dict.fromkeys(sorted(FILES), _SHA256), *(FILES - {"plan.json", "tables.cpp", "trainable.tflite"}))
     return _object(
-        {**{name: field for name, field in _FIELDS.items() if name != DIGEST}, "files": files}, "closed_form", *_LATER
+        {**{name: field for name, field in _FIELDS.items() if name != DIGEST}, "files": files}, "closed_form", "time", *_LATER
     )

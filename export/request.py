@@ -22,7 +22,7 @@ from keras_tinytrain.export.tflite import qat
 from keras_tinytrain.model.channels import find_weights
 from keras_tinytrain.model.ending import ending
 from keras_tinytrain.model.head_kind import KINDS
-from keras_tinytrain.plan import Plan
+from keras_tinytrain.plan import Budget, Plan
 from keras_tinytrain.tflm_runtime.headers import names
 from keras_tinytrain.views import checked_views
 
@@ -55,6 +55,7 @@ class ExportRequest:
         views: (shift down, shift right, mirrored) each.
         device: all of this that a plan carries.
         maps: names of the layers that a closed-form head reads beside the embedding; None where the bundle has none.
+        seconds: in which the board learns a task; None where nobody says.
         prototype_training: `training` where prototypes answer beside a closed-form head; None where only one of them can.
     """
 
@@ -77,6 +78,7 @@ class ExportRequest:
     project: str
     device: DeviceSettings
     maps: tuple[str, ...] | None = None
+    seconds: float | None = None
     prototype_training: TrainingSettings | None = None
 
     @property
@@ -146,11 +148,13 @@ def check(
     overwrite: bool,
     project: str = "arduino",
     reject_unknown: float | None = None,
+    budget: Budget | None = None,
 ) -> ExportRequest:
     """The request that the arguments of `export_tflm` make, with the plan's settings for those that are None. Raises as it does."""
     if not isinstance(plan, (Plan, Candidates)):
         none = " A classifier that was reverted has no plan." if plan is None else ""
         raise ValueError(f"plan expects a Plan, such as adapt(...).plan, or Candidates. Received: {plan!r}{none}")
+    seconds = _seconds(budget, plan, training)
     planned, training = plan.device or DeviceSettings(), _training(plan.device, training)
     folder, target = pathlib.Path(out), find_board(planned.board if board is None else board)
     if planned.kernels:
@@ -195,11 +199,29 @@ def check(
         project=project,
         device=planned,
         maps=maps,
+        seconds=seconds,
         prototype_training=_with_classes(training.for_head(kind), kind, num_outputs) if chooses else None,
     )
     rate = planned.reject_unknown if reject_unknown is None else reject_unknown
     _check_rate(rate, head, request.training)
     return request.with_device(dataclasses.replace(_as_asked(request, board, head), reject_unknown=rate))
+
+
+def _seconds(budget: Budget | None, plan: Plan | Candidates, training: TrainingSettings | None) -> float | None:
+    """The time limit: the caller's; else the plan's, unless the caller says the number of iterations."""
+    said = training is not None and training.iterations is not None
+    if budget is None:
+        return None if said or plan.budget is None else plan.budget.seconds
+    if budget.memory is not None or budget.time is None:
+        raise ValueError(
+            f"export_tflm(budget=...) expects Budget(time=...) alone: what memory and compute allow is chosen in the plan. Received: {budget}"
+        )
+    if said:
+        raise ValueError(
+            "export_tflm expects a number of iterations or a time that decides it, not both. Received: "
+            f"TrainingSettings(iterations={typing.cast(TrainingSettings, training).iterations}) and Budget(time={budget.time!r})"
+        )
+    return budget.seconds
 
 
 def _check_rate(rate: float, head: str, training: TrainingSettings) -> None:

@@ -15,7 +15,9 @@ from keras_tinytrain.device_settings import DeviceSettings
 
 _UNITS = {"": 1, "B": 1, "KB": 1024, "KIB": 1024, "MB": 1024**2, "MIB": 1024**2}
 _MAX_BYTES = 2**63
-_PLAN_VERSIONS = (1, 2)  # 2 has "device"; a plan without it is written as version 1
+_PLAN_VERSIONS = (1, 2, 3)  # 2 has "device", 3 a budget's "time"; a plan is written as the first version that has what it says
+_SECONDS = {"": 1, "s": 1, "min": 60, "h": 3600}
+_MAX_SECONDS = 7 * 24 * 3600
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,6 +29,8 @@ class Budget:
             None sets no memory limit; where a board is named, its memory is the limit.
         compute: a fraction in (0, 1] of the multiply-accumulates of a full backward pass, or, above 1, a number of
             multiply-accumulates per sample.
+        time: seconds in which a board learns a task, or text such as "10s" or "2min". `export_tflm` and `keras-tinytrain plan`
+            take the most training that fits: 40, 20, 10 or 5 iterations, else the closed-form head or the prototypes alone.
 
     Raises:
         ValueError: a limit is not positive or cannot be read.
@@ -34,9 +38,11 @@ class Budget:
 
     memory: int | str | None = None
     compute: float = 0.15
+    time: float | str | None = None
 
     def __post_init__(self):
         object.__setattr__(self, "memory", None if self.memory is None else parse_bytes(self.memory))
+        object.__setattr__(self, "time", None if self.time is None else parse_seconds(self.time))
         if not (isinstance(self.compute, (int, float)) and 0 < self.compute < math.inf):
             raise ValueError(
                 f"Budget(compute=...) expects a fraction in (0, 1] or a number of MACs above 1. Received: {self.compute!r}"
@@ -46,6 +52,19 @@ class Budget:
     def memory_bytes(self) -> int:
         """The memory limit in bytes; `sys.maxsize` where there is none."""
         return sys.maxsize if self.memory is None else int(self.memory)  # a number since __post_init__
+
+    @property
+    def seconds(self) -> float | None:
+        """The time limit; None where there is none."""
+        return None if self.time is None else float(self.time)  # a number since __post_init__
+
+    def check_untimed(self) -> None:
+        """Raise ValueError where there is a time limit and nobody knows a board."""
+        if self.time is not None:
+            raise ValueError(
+                "Budget(time=...) is a time on a board: give it to export_tflm(budget=...) or to `keras-tinytrain plan --time`. Here "
+                f"say how often to train, such as iterations=10 or epochs=10. Received: time={self.time!r}"
+            )
 
     def backward_macs(self, full_backward_macs: int) -> int:
         """The compute limit in multiply-accumulates, given those of a full backward pass."""
@@ -162,12 +181,14 @@ class Plan:
     def to_json(self) -> str:
         fields = {
             "layers": [dataclasses.asdict(layer) for layer in self.layers],
-            "budget": self.budget and dataclasses.asdict(self.budget),
+            "budget": self.budget and {name: value for name, value in vars(self.budget).items() if name != "time"},
             "strategy": self.strategy,
         }
         if self.device is not None:
             fields["device"] = dataclasses.asdict(self.device)
         version = _PLAN_VERSIONS[self.device is not None]
+        if self.budget is not None and self.budget.time is not None:
+            version, fields["budget"] = _PLAN_VERSIONS[2], dataclasses.asdict(self.budget)
         return json.dumps({"keras_tinytrain_plan": version, **fields}, indent=1) + "\n"
 
     @classmethod
@@ -179,7 +200,7 @@ class Plan:
         except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
             raise ValueError(f"{source} is not a plan written by Plan.save: {error}") from error
         if plan is None:
-            read = " and ".join(map(str, _PLAN_VERSIONS))
+            read = f"{', '.join(map(str, _PLAN_VERSIONS[:-1]))} and {_PLAN_VERSIONS[-1]}"
             raise ValueError(f"{source} is a plan of version {version}, this release reads versions {read}.")
         return plan
 
@@ -208,3 +229,15 @@ def parse_bytes(amount: int | str) -> int:
     if not 1 <= num_bytes < _MAX_BYTES:
         raise ValueError(f'Expected a positive number of bytes, at most 8 EiB, such as 262144 or "256KB". Received: {amount!r}')
     return int(num_bytes)
+
+
+def parse_seconds(time: float | str) -> float:
+    """Seconds from a positive number or from text such as "10s", "1.5 min" or "1h"; at most a week."""
+    match = None if isinstance(time, bool) else re.fullmatch(r"([0-9]*\.?[0-9]+)\s*(s|min|h|)", str(time).strip())
+    seconds = float(match[1]) * _SECONDS[match[2]] if match else 0.0
+    if not 0 < seconds <= _MAX_SECONDS:
+        raise ValueError(
+            f'time expects seconds, such as 10, or a text with a unit, such as "10s", "2min" or "1h", at most a week. '
+            f"Received: {time!r}"
+        )
+    return seconds

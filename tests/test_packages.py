@@ -36,3 +36,14 @@ def test_links_of_readme_lead_into_the_repository(setup_py):
     links = re.findall(r"\]\(([^)]+)\)", shown)
     assert len(links) > 10 and all(link.startswith("https://") for link in links)
     assert re.search(r"!\[[^]]+\]\(https://\S+/raw/main/docs/images/report.png\)", shown)
+
+
+def test_packages_are_all_folders_of_the_source(setup_py):
+    folders = {
+        init.parent.relative_to(ROOT)
+        for root in ("keras_tinytrain", "export", "tflm_runtime")
+        for init in ROOT.glob(f"{root}/**/__init__.py")
+    }
+    homes = {home: package for package, home in setup_py["given"]["package_dir"].items()}
+    names = {".".join((homes.get(folder.parts[0], folder.parts[0]), *folder.parts[1:])) for folder in folders}
+    assert names == set(setup_py["given"]["packages"])

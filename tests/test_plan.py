@@ -105,8 +105,23 @@ def test_file_that_is_not_a_plan_is_named(tmp_path, text):
 
 
 def test_plan_of_another_version_is_named():
-    with pytest.raises(ValueError, match="version 3, this release reads versions 1 and 2"):
-        Plan.from_json('{"keras_tinytrain_plan": 3, "layers": [], "budget": null, "strategy": "x", "later": 1}')
+    with pytest.raises(ValueError, match="version 4, this release reads versions 1, 2 and 3"):
+        Plan.from_json('{"keras_tinytrain_plan": 4, "layers": [], "budget": null, "strategy": "x", "later": 1}')
+
+
+@pytest.mark.parametrize(("time", "seconds"), [(10, 10), ("10", 10), ("30s", 30), ("1.5 min", 90), ("2min", 120), ("1h", 3600)])
+def test_times_are_read(time, seconds):
+    budget = Budget(time=time)
+    assert budget.seconds == seconds and budget == Budget(time=seconds)
+    plan = Plan((LayerPlan("a", (0,)),), budget)
+    assert Plan.from_json(plan.to_json()) == plan
+    assert json.loads(plan.to_json())["keras_tinytrain_plan"] == 3
+
+
+@pytest.mark.parametrize("time", ["", "s", 0, -1, "10 minutes", "1e3", True, float("nan"), float("inf"), [3], "8000h"])
+def test_times_that_are_not_positive_are_refused(time):
+    with pytest.raises(ValueError, match='expects seconds, such as 10, or a text with a unit, such as "10s".*Received: '):
+        Budget(time=time)
 
 
 DEVICE = DeviceSettings("rp2040", 18, 3, ("cat", "dog", "owl"), "softmax", views=((0, -2, True),), scale=255)

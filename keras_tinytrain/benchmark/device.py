@@ -32,7 +32,7 @@ WITHIN = 0.02  # how near the device's loss curve is to be
 LEARNERS = ("float", "dequantised", "grid", "device")
 FIELDS = ("backbone", "head", "domain", "episode", "iterations", "weights", *LEARNERS)
 NUM_KEYS = 5  # of FIELDS
-HEADS = ("prototypes", "ridge")
+HEADS = ("prototypes", "ridge", "auto")
 LOSSES = ("losses_dequantised", "losses_grid", "losses_device")
 _ROOMY = Board("any", "any", 1, 2**24, 2**24)  # the same plan for every board: whether it fits is another question
 
@@ -47,7 +47,8 @@ def run(args: argparse.Namespace) -> int:
     """
     path = pathlib.Path(args.out)
     rows, network = read_results(path, FIELDS + LOSSES, num_keys=NUM_KEYS), find_network(args.backbone)
-    kind = (args.backbone, args.head, str(args.iterations))
+    iterations = args.iterations if args.iterations or args.head != HEADS[0] else 40
+    kind = (args.backbone, args.head, str(iterations or ""))
     rows = [row for row in rows if (row["backbone"], row["head"], row["iterations"]) == kind]
     done = {(row["domain"], int(row["episode"])) for row in rows}
     backbone = network.build(args.weights)
@@ -60,18 +61,19 @@ def run(args: argparse.Namespace) -> int:
     for domain, episode in track(work, description="episodes"):
         task = draw_task(domain, TaskShape(queries=args.queries), backbone.input_shape[1:], seed=args.seed, episode=episode)
         row = {"backbone": args.backbone, "head": args.head, "domain": domain.name}
-        row |= {"episode": episode, "iterations": args.iterations}
-        row |= run_task(backbone, task, network.budget, args.iterations, args.head)
+        row |= {"episode": episode, "iterations": iterations or ""}
+        row |= run_task(backbone, task, network.budget, iterations, args.head)
         append_results(path, [row], FIELDS + LOSSES, num_keys=NUM_KEYS)
         rows.append(row)
     print(summary_text(rows))
     return 0
 
 
-def run_task(backbone: keras.Model, task: NumberedTask, budget: Budget, iterations: int, head: str = HEADS[0]) -> dict:
-    """Learn one task four times with the same plan. The head "ridge" is solved after training, as `adapt` and TRAIN do.
+def run_task(backbone: keras.Model, task: NumberedTask, budget: Budget, iterations: int | None, head: str = HEADS[0]) -> dict:
+    """Learn one task four times with the same plan. The head "ridge" is solved after training, as `adapt` and TRAIN do; with "auto"
+    both choose. None as iterations: those that the head needs (`device_settings.UNSAID`).
 
-    With that head there are no twins, whose layers have other maps, and their figures are "".
+    Unless the head is "prototypes" there are no twins, whose layers have other maps, and their figures are "".
 
     "float" is `adapt` on the backbone, "device" the exported C++ over TensorFlow Lite Micro. Between them are two more runs of
     `adapt`: "dequantised" on the backbone with the device's weights, so that to the device the rounding of activations and of

@@ -108,14 +108,14 @@ def _convolution(op: Operator, outputs: int) -> tuple[str, tuple[int, ...]]:
 def _depthwise(op: Operator, outputs: int) -> tuple[str, tuple[int, ...]]:
     """Products with the padding are cheaper, or left out."""
     channels, positions = op.output[-1], outputs // op.output[-1]
-    inside = math.prod(map(_inside, op.input, op.output, op.window, op.strides, op.pads)) * channels
+    inside = math.prod(map(products_inside, op.input, op.output, op.window, op.strides, op.pads)) * channels
     if channels != op.input[-1]:
         return "depthwise multiplied", (outputs, inside)
     group = "depthwise 3x3" if op.window == (3, 3) and max(op.pads) <= 1 else "depthwise"
     return group, (outputs, inside, outputs * op.taps - inside, positions * op.taps)
 
 
-def _inside(size: int, outputs: int, window: int, stride: int, pad: int) -> int:
-    """Products with the input along one axis."""
+def products_inside(size: int, outputs: int, window: int, stride: int, pad: int) -> int:
+    """Products of a window with its input along one axis, those with the padding left out."""
     starts = [position * stride - pad for position in range(outputs)]
     return sum(max(0, min(size, start + window) - max(0, start)) for start in starts)

@@ -129,6 +129,7 @@ def make_task(
     """
     if not isinstance(budget, Budget):
         raise TypeError(f'budget expects a Budget, such as Budget("256KB", 0.15). Received: {budget!r}')
+    budget.check_untimed()
     canonical = canonical_form(model)
     options: dict[str, Any] = {"layers": layers, "kinds": kinds, "whole_only": whole_only}
     table = with_candidates(own_biases(layer_table(canonical), model).frozen(frozen), last_blocks, **options)

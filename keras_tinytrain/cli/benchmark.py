@@ -9,6 +9,7 @@ from keras_tinytrain.backbones.names import IMAGENET_BACKBONES
 from keras_tinytrain.cli import accuracy_options
 from keras_tinytrain.cli.options import (
     backbone_argument,
+    board_argument,
     device_arguments,
     json_argument,
     kernels_argument,
@@ -38,6 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         ("tflm", _tflm, "what bundles promise beside what they take over your TensorFlow Lite Micro"),
         ("models", _models, "networks as people bring them, each run from fit to the emulated board; writes a page"),
         ("claims", _claims, "the paper's abstract, claim by claim: published, computed, measured"),
+        ("rungs", _rungs, "how far to climb: accuracy of each method beside its time, energy and memory on a board"),
         ("timing", _timing, "time of choosing a plan beside one step of full training"),
         ("step", _step, "time and memory of a sparse training step beside full fine-tuning"),
     ):
@@ -64,9 +66,9 @@ def _device(parser):
     parser.add_argument("--weights", help="a file of weights (the network's public ones)")
     parser.add_argument("--domains", nargs="+", required=True, help=".npz files with images and labels")
     parser.add_argument("--episodes", type=positive, default=4, help="tasks per domain (%(default)s)")
-    parser.add_argument("--iterations", type=positive, default=40, help="training steps of a task (%(default)s)")
-    text = "what answers: cosine to prototypes, or the closed-form head, solved after training (%(default)s)"
-    parser.add_argument("--head", choices=("prototypes", "ridge"), default="prototypes", help=text)
+    parser.add_argument("--iterations", type=positive, help="training steps of a task (as many as the head needs)")
+    text = "what answers: cosine to prototypes, the closed-form head, solved after training, or the one that is chosen (%(default)s)"
+    parser.add_argument("--head", choices=("prototypes", "ridge", "auto"), default="prototypes", help=text)
     accuracy_options.result_arguments(parser)
 
 
@@ -123,6 +125,21 @@ def _claims(parser):
     parser.add_argument("--out", required=True, help="CSV of measurements; one that it holds already is not made again")
     parser.add_argument("--page", help="write the claims into this file, as Markdown")
     json_argument(parser, "the figures of each claim as JSON")
+
+
+def _rungs(parser):
+    backbone_argument(parser)
+    text = "results of benchmark accuracy, of the same tasks; 'none' is among the methods, and each has its --iterations"
+    parser.add_argument("--accuracy", nargs="+", required=True, metavar="CSV", help=text)
+    text = "to show, beside none (all that were run on every task and that a device can run)"
+    parser.add_argument("--methods", nargs="+", metavar="METHOD", help=text)
+    board_argument(parser, "a Cortex-M4F that learns")
+    text = "samples of the task whose cost is computed, see benchmark accuracy (%(default)s)"
+    parser.add_argument("--domain", default="digits", help=text)
+    parser.add_argument("--seed", type=int, default=0, help="of that task (%(default)s)")
+    parser.add_argument("--out", required=True, help="CSV of the rungs")
+    parser.add_argument("--figure", help="draw accuracy beside time into this file, .png or .svg")
+    parser.add_argument("--page", help="write the table into this file, as Markdown")
 
 
 def _timing(parser):

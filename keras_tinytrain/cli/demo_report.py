@@ -67,8 +67,7 @@ class Demo:
         found: dict[str, int] = {name: promised for name in ("tiny_train", "runtime", "board") if name in self.accuracy_percent}
         for name, plan in (("last_layer", selection.last_layer_plan), ("full_train", selection.full_plan)):
             choice = paper_cost.num_channels(plan(self.table))
-            device = dataclasses.replace(last.exported.device, head="prototypes")
-            found[name] = accounting_of(device).memory_bytes(self.table, choice)
+            found[name] = accounting_of(last.exported.device).memory_bytes(self.table, choice)
         return found
 
     @functools.cached_property

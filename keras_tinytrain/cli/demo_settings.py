@@ -16,7 +16,7 @@ class DemoSettings:
         by_camera: whether the digits are photographed, see `data.seen_by_camera`.
         ways, shots: classes, and samples of each to learn from.
         queries: samples of each class to answer; None: all others.
-        iterations: of training, for the other methods; TinyTrain's are as few as its head needs.
+        iterations: of training, for every method.
         learning_rates: Adam's, by method.
         features_in_flash: whether the board keeps its samples in flash, where it can.
     """

@@ -32,6 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     options.settings_arguments(parser, "board that the bundle must fit", unsaid="as planned")
     text = "times that the device goes through its samples when it trains (10 with a closed-form head, else 40)"
     parser.add_argument("--iterations", type=options.positive, help=text)
+    options.time_argument(parser)
     parser.add_argument("--learning-rate", type=float, help="of the device's optimizer (0.003)")
     parser.add_argument("--stop-loss", type=float, help="training ends after an iteration whose mean loss is below (0: never)")
     parser.add_argument("--skip-loss", type=float, help="a sample whose loss is below has no backward pass (0: each has one)")
@@ -76,7 +77,7 @@ def run(args: argparse.Namespace) -> int:
     load_tensorflow()
     from keras_tinytrain.cli.samples import samples_of_model
     from keras_tinytrain.export import export_tflm
-    from keras_tinytrain.plan import Plan
+    from keras_tinytrain.plan import Budget, Plan
 
     if args.report:
         from keras_tinytrain.cli.report.page import check_report
@@ -98,13 +99,14 @@ def run(args: argparse.Namespace) -> int:
             sketch=args.sketch,
             project=args.project,
             overwrite=args.overwrite,
+            budget=Budget(time=args.time) if args.time else None,
         )
     if args.report:
         from keras_tinytrain.cli.report.content import bundle_values
         from keras_tinytrain.cli.report.page import write_report
 
         write_report(args.report, bundle_values(bundle, args.command_line))
-    _print(bundle, args)
+    _print(bundle, args, None if plan is None or plan.budget is None or args.iterations is not None else plan.budget.seconds)
     return 0
 
 
@@ -145,11 +147,14 @@ def _candidates(args):
     return Candidates(last_blocks=args.last_blocks, layers=layers, kinds=args.kinds, budget=Budget(memory, args.compute))
 
 
-def _print(bundle, args):
+def _print(bundle, args, planned_seconds):
     from rich import print as rich_print
 
     from keras_tinytrain.cli.tables import bytes_table, flat_bytes, memory_bars, weights_table
+    from keras_tinytrain.export import Board
+    from keras_tinytrain.export.rungs import told
     from keras_tinytrain.export.task_time import bundle_time
+    from keras_tinytrain.plan import parse_seconds
 
     promised = bundle.promised_bytes
     if args.json:
@@ -162,3 +167,5 @@ def _print(bundle, args):
         print(_CHOOSES)
     if (time := bundle_time(bundle)) is not None:
         print(time)
+        if seconds := parse_seconds(args.time) if args.time else planned_seconds:
+            print(told(time, seconds, Board(**bundle.manifest["board"])))

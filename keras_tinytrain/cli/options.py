@@ -87,6 +87,15 @@ def kernels_argument(parser: argparse._ActionsContainer, unsaid: str) -> None:
     parser.add_argument("--kernels", choices=tuple(KERNELS), help=text)
 
 
+def time_argument(parser: argparse.ArgumentParser) -> None:
+    """How long a board may learn: for `plan` and `export` alike."""
+    text = (
+        "in which the board shall learn a task, such as 10s or 2min: as much training as fits, 40, 20, 10 or 5 iterations, else the "
+        "closed-form head or the prototypes alone (no limit)"
+    )
+    parser.add_argument("--time", help=text)
+
+
 def given_settings(args: argparse.Namespace) -> dict[str, typing.Any]:
     """{field of `DeviceSettings`: value} of the options that were given."""
     values = {field: getattr(args, flag.removeprefix("--").replace("-", "_")) for field, flag in FLAGS.items()}

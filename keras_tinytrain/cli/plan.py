@@ -18,6 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     options.settings_arguments(parser, "board that the plan is for; its memory is the budget; none: for Keras alone")
     parser.add_argument("--memory", help="memory budget, such as 100KB (the board's)")
     parser.add_argument("--compute", type=float, default=0.15, help="share of a full backward pass, or MACs (%(default)s)")
+    options.time_argument(parser)
     options.candidate_arguments(parser)
     parser.add_argument("--strategy", default="fisher", help="how to choose (%(default)s); 'l2', 'random', 'fisher P/W', ...")
     parser.add_argument("--seed", type=int, default=0, help="of strategies that draw (%(default)s)")
@@ -34,7 +35,7 @@ def run(args: argparse.Namespace) -> int:
         new_figure()  # says what to install before anything takes time
     load_tensorflow()
     from keras_tinytrain.choose.planner import choose
-    from keras_tinytrain.cli.planned import budget_of, device_of, plan_for
+    from keras_tinytrain.cli.planned import budget_of, device_of, plan_for, with_time
     from keras_tinytrain.cli.samples import samples_of_model
     from keras_tinytrain.fewshot.task_loss import classifier_and_loss
 
@@ -50,6 +51,7 @@ def run(args: argparse.Namespace) -> int:
             return choose(classifier, samples.x, loss, budget, accounting=accounting, frozen=untrainable, **choice)
 
         plan, layout = plan_for(device, model, samples, choose_within)
+    plan, line = with_time(plan, layout, args.time)
     if args.figure:
         from keras_tinytrain.cli.plan_figure import write_figure
 
@@ -57,6 +59,8 @@ def run(args: argparse.Namespace) -> int:
     if args.out:
         plan.save(args.out)
     _print(plan, layout, args)
+    if line and not args.json:
+        print(line)
     return 0
 
 

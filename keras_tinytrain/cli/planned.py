@@ -15,6 +15,7 @@ from keras_tinytrain.export.head import CLOSED_FORM
 from keras_tinytrain.export.layout import Layout
 from keras_tinytrain.export.planning import Choose, Rehearsal, rehearse
 from keras_tinytrain.export.remedy import what_fits
+from keras_tinytrain.export.rungs import told
 from keras_tinytrain.fewshot.task_loss import head_for
 from keras_tinytrain.plan import Budget, Plan
 
@@ -79,6 +80,20 @@ def plan_for(
     except ImportError as error:
         options.remark(f"the plan's bytes are an estimate, since none were measured. {error}")
         return rehearsal.estimated(device, choose), None
+
+
+def with_time(plan: Plan, layout: Layout | None, time: str | None) -> tuple[Plan, str]:
+    """The plan with --time in its budget, and the line that tells how far the board climbs in it; "" where there is no limit.
+
+    Raises:
+        ValueError: nothing fits, or the board's time is not known.
+    """
+    if time is None:
+        return plan, ""
+    budget = dataclasses.replace(plan.budget or Budget(), time=time)
+    if layout is None or budget.seconds is None:
+        raise ValueError("--time counts on a board, and needs its measured export: name a --board, and install tflite-micro.")
+    return dataclasses.replace(plan, budget=budget), told(layout.time, budget.seconds, layout.board)
 
 
 def _what_fits(rehearsal: Rehearsal, device: DeviceSettings, choose: Choose) -> str:

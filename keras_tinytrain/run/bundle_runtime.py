@@ -271,6 +271,7 @@ def selection_limits(bundle: Bundle, budget: Budget | None) -> tuple[int, int]:
         )
     if budget is None:
         return 0, 0
+    budget.check_untimed()
     macs = min(budget.backward_macs(room["full_backward_macs"]), 2**32 - 1)
     if budget.memory is None:
         return 0, macs

@@ -80,3 +80,8 @@ def test_strategy_is_found_by_name(task):
 def test_budget_that_is_text_is_refused(task):
     with pytest.raises(TypeError, match=r"""such as Budget\("256KB", 0.15\). Received: '100KB'"""):
         choose_for_task(tiny_net(), *task, "100KB")
+
+
+def test_time_is_refused_where_no_board_is_known(task):
+    with pytest.raises(ValueError, match=r"give it to export_tflm\(budget=...\).* Received: time=10.0"):
+        choose_for_task(tiny_net(), *task, Budget(time=10))

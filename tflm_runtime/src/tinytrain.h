@@ -122,10 +122,10 @@ class Trainer {
   Status Score(const float** scores);
 
   // Trains for settings.iterations, or less by settings.stop_loss. Progress may be nullptr. With settings.only_if_needed and a
-  // second head, that head is solved first, and if it gets every sample right that is left out of it, nothing is trained. A head
-  // that chooses (Maps::choice) is solved first too, and the iterations are those of what answers. With
-  // candidates, and if none was chosen since Init, ClearSamples or Revert, it calls Select first, with all memory and
-  // multiply-accumulates that there are.
+  // second head, that head is solved first, and if it gets every sample right that is left out of it, nothing is trained. A
+  // head that chooses (Maps::choice) is solved first too, and the iterations are those of what answers. With candidates, and if
+  // none was chosen since Init, ClearSamples or Revert, it calls Select first, with all memory and multiply-accumulates that
+  // there are.
   Status Train(Progress progress, void* progress_context);
   // One iteration; `loss` is the mean before the update. kNotSelected: no channel was chosen yet.
   Status Step(float* loss);

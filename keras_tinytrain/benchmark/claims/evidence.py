@@ -38,8 +38,8 @@ class Evidence:
             the paper.
         full_at_batch_1: MiB of FullTrain in the paper's accounting at batch 1; None as above.
         board: {method: row of `measured.FIELDS`}.
-        gains: "same" weights for both, "averaged" answers of both with the same weights, "meta"-trained TinyTrain against
-            FullTrain that is not; those that the results hold.
+        gains: "same" weights for both; with these, "averaged" answers of both, and those by the "closed form", of both or of "only ours"; "meta"-trained
+            TinyTrain against FullTrain that is not; those that the results hold.
     """
 
     name: str
@@ -89,6 +89,8 @@ def gains(rows: Sequence[Mapping[str, str]], meta_trained: str) -> dict[str, Gai
     pairs = {
         "same": _gain(plain, plain, "tinytrain", "full"),
         "averaged": _gain(plain, plain, "tinytrain_avg", "full_avg"),
+        "closed form": _gain(plain, plain, "tinytrain_ridge_avg", "full_ridge_avg"),
+        "only ours": _gain(plain, plain, "tinytrain_ridge_avg", "full_avg"),
         "meta": _gain(meta, plain, "tinytrain", "full"),
     }
     return {name: gain for name, gain in pairs.items() if gain is not None}

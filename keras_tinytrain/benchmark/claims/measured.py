@@ -60,7 +60,8 @@ def measure(network: Network, method: str, *, domain: str, seed: int, iterations
         "adam_per_channel", "int8", iterations=ITERATIONS, num_classes=WAYS, max_samples=len(x), late_prototypes=False
     )  # `whole_task` counts two passes a sample and iteration
     with tempfile.TemporaryDirectory(prefix="keras_tinytrain_") as folder:
-        chosen, target, out = _chosen(model, x, y, method, network), pretended(BOARD), pathlib.Path(folder, "bundle")
+        chosen = Candidates(budget=network.budget) if method == "adaptive" else chosen_plan(model, x, y, method, network)
+        target, out = pretended(BOARD), pathlib.Path(folder, "bundle")
         bundle = export_tflm(
             model, chosen, calibration=x, out=out, board=target, training=training, features="flash", head="prototypes"
         )
@@ -77,26 +78,24 @@ def measure(network: Network, method: str, *, domain: str, seed: int, iterations
         }
 
 
-def _chosen(model: "keras.Model", x: np.ndarray, y: np.ndarray, method: str, network: Network) -> Plan | Candidates:
-    """The plan to export, or the candidates from which the board chooses."""
+def chosen_plan(model: "keras.Model", x: np.ndarray, y: np.ndarray, method: str, network: Network) -> Plan:
+    """What a method trains, all but "adaptive", of a task's samples x (N, ...) and labels y (N,)."""
     if method == "full":
         return selection.full_plan(layer_table(model))
     if method == "sparse_update":
         return scheme_plan(layer_table(model), network.scheme)
-    if method == "adaptive":
-        return Candidates(budget=network.budget)
     classifier, loss = prototype_classifier(model, x, y).model, planner.summed_cross_entropy(y)
     return planner.choose(classifier, x, loss, network.budget, accounting=paper_cost.PaperAccounting())
 
 
 def processor_seconds(bundle: Bundle, x: np.ndarray, y: np.ndarray) -> float:
-    """Seconds of a task on this machine by `EdgeRuntime` on one thread, the choice of channels included where it makes one.
+    """Processor time of a task on this machine by `EdgeRuntime` on one thread, the choice of channels included where it makes one.
 
-    A few iterations are timed; the others take the median of those after the first.
+    A few iterations are timed; the others take the median of those after the first. Time that other programs take is not counted.
     """
     edge, ends = EdgeRuntime(bundle, settings={"iterations": _TIMED_ITERATIONS}, exact=False), []
-    start = time.perf_counter()
+    start = time.process_time()
     edge.add_samples(x, y)
-    edge.train(lambda iteration, loss: ends.append(time.perf_counter()))
-    elapsed = time.perf_counter() - start
+    edge.train(lambda iteration, loss: ends.append(time.process_time()))
+    elapsed = time.process_time() - start
     return elapsed + (ITERATIONS - _TIMED_ITERATIONS) * statistics.median(np.diff(ends))

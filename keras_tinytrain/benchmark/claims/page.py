@@ -23,7 +23,7 @@ that the board itself chose the channels. The last section says what was measure
 _TASKS = """A task has 5 classes of 5 samples each and 40 iterations without views, learned by the exported C++ in int8 (Adam with one
 second moment by channel, samples in flash). "Time" and "J" are those of a {board} at {clock:.0f} MHz: instructions are counted on an
 emulated Cortex-M4F, its cycles are estimated from them, and so are forward passes unless TensorFlow Lite Micro is linked. FullTrain fits no
-such board: each method has as much memory as it takes, and a board that chooses has the paper's budget, which it fills. "This processor" is one thread of the machine above, by `EdgeRuntime`; run the
+such board: each method has as much memory as it takes, and a board that chooses has the paper's budget, which it fills. "This processor" is the time of one thread of the machine above, by `EdgeRuntime`; run the
 command on a Raspberry Pi to see that board's.
 """
 _DIFFERENCE = "difference, %"
@@ -85,7 +85,7 @@ def _headings(claim):
 def _cell(claim, heading, line):
     if heading not in line:
         return "-"
-    if heading == "tasks":
+    if heading.endswith("tasks"):
         return f"{line[heading]:.0f}"
     return ("{:+.1f}" if heading == _DIFFERENCE else claim.form).format(line[heading])
 

@@ -23,7 +23,8 @@ bool IsReserved(const char* name, const Maps& maps) {
   return maps.num_bounds > 0 && (SameName(name, kKnownName) || SameName(name, kThresholdName));
 }
 
-// Original weights, which judge, are kept for an average alone. The labels of samples are below kForgotten. Prototypes judge not.
+// Original weights, which judge, are kept for an average alone. The labels of samples are below kForgotten. Prototypes judge
+// not.
 bool BoundsAreValid(const TrainingSettings& settings, const Maps& maps) {
   if (maps.num_bounds == 0) return true;
   if (maps.choice != HeadChoice::kClosedForm) return false;

@@ -7,8 +7,8 @@
 namespace tinytrain {
 namespace {
 
-// The class whose prototype has the largest cosine with z = scale * (q - zero_point), a sample of class `label` that is left out
-// of its prototype, the mean of `count` samples: cos(z, count * p - z). The length of z is the same for all.
+// The class whose prototype has the largest cosine with z = scale * (q - zero_point), a sample of class `label` that is left
+// out of its prototype, the mean of `count` samples: cos(z, count * p - z). The length of z is the same for all.
 std::int32_t NearestWithout(const std::int8_t* q, const Tensor& tensor, const float* prototypes, std::int32_t num_classes,
                             std::int32_t label, std::int32_t count) {
   const std::int32_t dimension = NumElements(tensor);
@@ -39,8 +39,8 @@ std::int32_t Best(const float* scores, std::int32_t count) {
 
 }  // namespace
 
-// Of b samples that the closed form alone gets right and c that the prototypes alone do, (b - c) / sqrt(b + c) is by chance above
-// 1.28 in one of ten cases (McNemar, Psychometrika 1947).
+// Of b samples that the closed form alone gets right and c that the prototypes alone do, (b - c) / sqrt(b + c) is by chance
+// above 1.28 in one of ten cases (McNemar, Psychometrika 1947).
 bool ClosedForm::Holds(const RidgeTask& task, const float* leave_one_out, const float* prototypes) const {
   constexpr float kSure = 1.28f;
   const Trainer& t = *trainer_;

@@ -117,8 +117,8 @@ void SolveColumn(double* weights, double* inverse, const RidgeTask& task, std::i
 // The row at position a once row `last` stands behind all others.
 std::int32_t WithLast(std::int32_t a, std::int32_t last, std::int32_t n) { return a == n - 1 ? last : a < last ? a : a + 1; }
 
-// K + lambda I of all rows around the mean of all but one, that one last. Of the m = n - 1 others, with D the products around any
-// point, m^2 (x_a - mu)(x_b - mu) = m^2 D_ab - m (S_a + S_b) + sum of S, S_a being the sum of D_aj over the others: exact.
+// K + lambda I of all rows around the mean of all but one, that one last. Of the m = n - 1 others, with D the products around
+// any point, m^2 (x_a - mu)(x_b - mu) = m^2 D_ab - m (S_a + S_b) + sum of S, S_a being the sum of D_aj over the others: exact.
 void GramWithout(const RidgeWork& work, std::int32_t num_parts, std::int32_t n, std::int32_t last) {
   const std::int64_t m = n - 1;
   SetRidge(work.matrix, n);
@@ -189,9 +189,8 @@ std::size_t RidgeWorkBytes(std::int32_t num_rows, std::int32_t num_parts, std::i
   const auto n = static_cast<std::size_t>(num_rows);
   const auto targets = static_cast<std::size_t>(num_targets), parts = static_cast<std::size_t>(num_parts);
   const std::size_t num_doubles = n * (n + 1) / 2 + n * (targets + parts);
-  return RoundUpTo(kArenaAlignment,
-                   (num_doubles + n) * sizeof(double) + n * (n + 1) / 2 * parts * sizeof(std::int32_t) +
-                       n * (targets + 1) * sizeof(float) + n * sizeof(std::uint16_t));
+  return RoundUpTo(kArenaAlignment, (num_doubles + n) * sizeof(double) + n * (n + 1) / 2 * parts * sizeof(std::int32_t) +
+                                        n * (targets + 1) * sizeof(float) + n * sizeof(std::uint16_t));
 }
 
 RidgeWork CutRidgeWork(std::uint8_t* memory, std::int32_t num_rows, std::int32_t num_parts, std::int32_t num_targets) {

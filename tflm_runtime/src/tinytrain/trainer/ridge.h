@@ -4,9 +4,9 @@
 //   K = 1/P sum_p Z_p Z_p^T,   A = (K + lambda I)^-1 Y,   W_p = Z_p^T A / sqrt(P)
 //   score(x) = 1/sqrt(P) sum_p z_p(x) W_p
 // Row i of Y is the one-hot label of sample i minus 1 / (number of labels that have a row). keras_tinytrain.fewshot.ridge
-// computes the same in float64. Sums of int8 products are exact, also around the mean of all samples but one. The condition number of K + lambda I is up to N / lambda, so
-// K, A and the scores of the samples themselves are computed in double: the same on a Cortex-M, where the compiler's library
-// computes them.
+// computes the same in float64. Sums of int8 products are exact, also around the mean of all samples but one. The condition
+// number of K + lambda I is up to N / lambda, so K, A and the scores of the samples themselves are computed in double: the same
+// on a Cortex-M, where the compiler's library computes them.
 #ifndef TINYTRAIN_RIDGE_H_
 #define TINYTRAIN_RIDGE_H_
 
@@ -75,8 +75,8 @@ struct RidgeWeights {
 
 // Memory while it is solved, for N rows and T targets.
 struct RidgeWork {
-  std::int32_t* products;   // [parts][N * (N + 1) / 2], (x_ip - c_p) (x_jp - c_p), lower triangles row by row
-  std::int64_t* sums;       // [N]
+  std::int32_t* products;  // [parts][N * (N + 1) / 2], (x_ip - c_p) (x_jp - c_p), lower triangles row by row
+  std::int64_t* sums;      // [N]
   double* matrix;   // [N * (N + 1) / 2], the lower triangle row by row: K + lambda I, then the inverse of its Cholesky factor
   double* weights;  // [N][T], A
   double* inverse_lengths;  // [parts][N], 1 / ||x_ip - c_p||; 0 where the length is 0

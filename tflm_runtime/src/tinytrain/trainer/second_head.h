@@ -15,10 +15,10 @@ struct Record;
 struct Port;
 
 struct SecondHead {
-  bool answers;              // whether Predict asks it: false once weights or samples' prototypes have changed without `update`
-  bool is_enough;            // whether the last `update` got every sample right that was left out of its solution
-  bool chooses;              // whether `update` may leave the answers to the prototypes: then Train begins with it, and
-                             // trains by the next two where it did
+  bool answers;    // whether Predict asks it: false once weights or samples' prototypes have changed without `update`
+  bool is_enough;  // whether the last `update` got every sample right that was left out of its solution
+  bool chooses;    // whether `update` may leave the answers to the prototypes: then Train begins with it, and
+                   // trains by the next two where it did
   std::int32_t prototype_iterations;
   bool late_prototypes;
   bool knows_original;       // whether it was solved for the stored samples with the original weights
