@@ -17,7 +17,6 @@ from collections.abc import Callable
 from typing import TypeVar
 
 import numpy as np
-from tensorflow.lite.python import schema_py_generated as schema
 
 from keras_tinytrain.export.backward.graph import TrainableGraph, TrainedLayer
 from keras_tinytrain.export.backward.memory import layer_in_ram
@@ -173,30 +172,30 @@ def _restore_order(model, operator, parts):
     axis = len(graph.tensors[output].shape) - 1
     parts = sorted(parts, key=lambda part: part[1][0])  # already in order where one begins after the other's end
     order = np.concatenate([rows for _, rows in parts])
-    options = schema.ConcatenationOptionsT()
+    options = fb.schema.ConcatenationOptionsT()
     options.axis = axis
     concatenation = _operator(model, "CONCATENATION", options, [part.outputs[0] for part, _ in parts], output)
     if np.array_equal(order, np.sort(order)):
         return [concatenation]
     concatenation.outputs = [_new_tensor(model, graph.tensors[output], None, None)]
-    indices = schema.TensorT()
-    indices.type, indices.name, indices.hasRank = schema.TensorType.INT32, b"", True
-    options = schema.GatherOptionsT()
+    indices = fb.schema.TensorT()
+    indices.type, indices.name, indices.hasRank = fb.schema.TensorType.INT32, b"", True
+    options = fb.schema.GatherOptionsT()
     options.axis = axis
     place = _new_tensor(model, indices, np.argsort(order).astype(np.int32), None)
     return [concatenation, _operator(model, "GATHER", options, [concatenation.outputs[0], place], output)]
 
 
 def _operator(model, name, options, inputs, output):
-    operator = schema.OperatorT()
-    operator.opcodeIndex = _operator_code(model, getattr(schema.BuiltinOperator, name))
-    operator.builtinOptionsType = getattr(schema.BuiltinOptions, type(options).__name__.removesuffix("T"))
+    operator = fb.schema.OperatorT()
+    operator.opcodeIndex = _operator_code(model, getattr(fb.schema.BuiltinOperator, name))
+    operator.builtinOptionsType = getattr(fb.schema.BuiltinOptions, type(options).__name__.removesuffix("T"))
     operator.builtinOptions, operator.inputs, operator.outputs = options, inputs, [output]
     return operator
 
 
 def _operator_code(model, builtin):
-    code = schema.OperatorCodeT()
+    code = fb.schema.OperatorCodeT()
     code.builtinCode = code.deprecatedBuiltinCode = builtin
     code.version = 2  # of int8
     model.operatorCodes.append(code)

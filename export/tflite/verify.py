@@ -9,9 +9,8 @@ import math
 import typing
 
 import numpy as np
-from tensorflow.lite.python import schema_py_generated as schema
 
-from keras_tinytrain.export.tflite.flatbuffer import operator_name, read_model, write_model
+from keras_tinytrain.export.tflite.flatbuffer import operator_name, read_model, schema, write_model
 
 Shape = tuple[int, ...]
 _TYPES, _PADDING = schema.TensorType, schema.Padding

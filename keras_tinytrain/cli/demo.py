@@ -2,7 +2,6 @@
 
 import argparse
 
-from keras_tinytrain._quiet import load_tensorflow
 from keras_tinytrain.cli.demo_settings import DEMOS
 from keras_tinytrain.cli.options import board_argument, json_argument, positive, report_argument
 
@@ -25,7 +24,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Returns 0 where every step held, else 1."""
-    load_tensorflow()
     from keras_tinytrain.cli import demo_run
 
     return demo_run.run(args)

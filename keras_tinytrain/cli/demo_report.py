@@ -20,7 +20,6 @@ from keras_tinytrain.cli.shades import side_by_side
 from keras_tinytrain.cli.tables import flat_bytes, memory_in_words
 from keras_tinytrain.model.layers import LayerTable, layer_table
 from keras_tinytrain.run.board_time import seconds_by_part
-from keras_tinytrain.run.emulation import EmulatedTask
 
 TOLERANCE_POINTS = 3.0  # by how much one task in int8 C++ may differ from float Keras; over 20 tasks the mean stays within 1.5
 _NUM_PICTURES, _NUM_REPORTED = 4, 8
@@ -35,26 +34,21 @@ class Demo:
     """All tasks of a demo.
 
     Args:
-        boards: the same tasks on the emulated board; [] where it did not run.
-        no_board: why it did not.
+        no_board: why no board was emulated; None where one was.
         seconds: that all of it took.
     """
 
     settings: DemoSettings
     backbone: keras.Model
     results: list[TaskResult]
-    boards: list[EmulatedTask]
     no_board: str | None
     seconds: float
 
     @functools.cached_property
     def accuracy_percent(self) -> dict[str, list[float]]:
         """By method, of each task; methods that ran, in the order of METHODS."""
-        found = {name: [each.accuracy_percent(name) for each in self.results] for name in METHODS if name != "board"}
-        if self.boards:
-            pairs = zip(self.results, self.boards, strict=True)
-            found["board"] = [100 * float(np.mean(_answers(board) == each.episode.query_y)) for each, board in pairs]
-        return {name: found[name] for name in METHODS if name in found}
+        ran = [name for name in METHODS if name in self.results[0].answers]
+        return {name: [each.accuracy_percent(name) for each in self.results] for name in ran}
 
     def gain(self, method: str) -> tuple[float, float]:
         """Points that a method gains, and half of the 95 % interval of their mean (Student's t); nan for one task."""
@@ -82,9 +76,6 @@ class Demo:
         found = {name: all(each.checks[name] for each in self.results) for name in self.results[0].checks}
         pairs = zip(self.accuracy_percent["runtime"], self.accuracy_percent["tiny_train"], strict=True)
         found[f"C++ within {TOLERANCE_POINTS} points of Keras"] = all(abs(one - two) <= TOLERANCE_POINTS for one, two in pairs)
-        if self.boards:
-            same = (each.delta == board.delta for each, board in zip(self.results, self.boards, strict=True))
-            found["the emulated board learns the same, bit for bit"] = all(same)
         return found
 
     def to_json(self) -> dict[str, Any]:
@@ -103,22 +94,18 @@ class Demo:
             },
             "training_bytes": self.training_bytes,
             "bytes_promised": flat_bytes(last.bundle.promised_bytes),
-            "bytes_used": last.bytes_used,
-            "delta_bytes": len(last.delta),
+            "bytes_used": flat_bytes(last.host.bytes_used),
+            "delta_bytes": len(last.host.delta),
             "seconds": round(self.seconds, 1),
             "checks": {name: bool(held) for name, held in self.checks.items()},
         }
-        return figures | ({"board_seconds": round(self.board_seconds, 1)} if self.boards else {})
+        return figures | ({} if self.board_seconds is None else {"board_seconds": round(self.board_seconds, 1)})
 
     @property
-    def board_seconds(self) -> float:
-        """Time of one task on the board, as a mean, an estimate."""
-        board = self.results[-1].bundle.manifest["board"]
-        return float(np.mean([seconds_by_part(each, board)["total"] for each in self.boards]))
-
-
-def _answers(board):
-    return board.logits.argmax(axis=1)
+    def board_seconds(self) -> float | None:
+        """Time of one task on the board, as a mean, an estimate; None where none was emulated."""
+        board, boards = self.results[-1].bundle.manifest["board"], [each.board for each in self.results if each.board]
+        return float(np.mean([seconds_by_part(each, board)["total"] for each in boards])) if boards else None
 
 
 def mean_difference(after: Sequence[float], before: Sequence[float]) -> tuple[float, float]:
@@ -197,12 +184,12 @@ def _changed(result, most):
 def _on_the_board(demo):
     last = demo.results[-1]
     board, promised = last.bundle.manifest["board"], last.bundle.promised_bytes
-    if demo.boards:
+    if demo.board_seconds is not None:
         yield f"On board {board['name']} a task takes {duration(demo.board_seconds)}, an estimate."
     else:
         yield f"No board was emulated: {demo.no_board}"
     sram, flash = (memory_in_words(promised[part]["total"], board[f"{part}_bytes"]) for part in ("sram", "flash"))
-    yield f"It takes {sram} SRAM and {flash} flash, and learns {len(last.delta):,} bytes."
+    yield f"It takes {sram} SRAM and {flash} flash, and learns {len(last.host.delta):,} bytes."
 
 
 def report_values(demo: Demo, command: str) -> Values:
@@ -214,9 +201,9 @@ def report_values(demo: Demo, command: str) -> Values:
         when: confusion(last.episode.query_y, last.answers[method], demo.settings.ways)[order][:, order]
         for when, method in (("before", "none"), ("after", "runtime"))
     }
-    values = bundle_values(last.bundle, command) | plan_values(last.plan) | learning_values(last.losses, counts)
-    if demo.boards:
-        values |= board_values(demo.boards[-1], last.bundle.manifest["board"])
+    values = bundle_values(last.bundle, command) | plan_values(last.plan) | learning_values(last.host.losses, counts)
+    if last.board:
+        values |= board_values(last.board, last.bundle.manifest["board"])
     return values | {
         "title": "Handwritten digits, learned on a board",
         "summary": _task_in_words(demo),

@@ -1,27 +1,21 @@
-"""The demo: its tasks one after the other, each on an emulated board too while the next ones are learned here; what came out."""
+"""The demo: its tasks one after the other in Keras, each on devices too while the next ones are learned; what came out."""
 
 import argparse
-import concurrent.futures
 import contextlib
 import json
-import os
 import pathlib
-import sys
 import tempfile
 import time
 
-import keras
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TimeElapsedColumn
 
-from keras_tinytrain.backbones import NanoNet
-from keras_tinytrain.cli import demo_report
-from keras_tinytrain.cli.demo_settings import DEMOS
-from keras_tinytrain.cli.demo_task import STEPS_PER_TASK, Exported, TaskResult, compare, draw_task, learn_and_export
+from keras_tinytrain._quiet import load_tensorflow
+from keras_tinytrain.cli.demo_device import Devices
+from keras_tinytrain.cli.demo_settings import DEMOS, STEPS_PER_TASK
 from keras_tinytrain.cli.report.page import check_report, write_report
 from keras_tinytrain.export.boards import board as find_board
-from keras_tinytrain.run.emulation import EmulatedTask, emulate_task
-from keras_tinytrain.run.firmware import CPU, build_firmware, check_tools, compile_library
+from keras_tinytrain.run.firmware import CPU, check_tools
 
 
 def run(args: argparse.Namespace) -> int:
@@ -30,16 +24,25 @@ def run(args: argparse.Namespace) -> int:
     Returns:
         0 where every step held on every task, else 1.
     """
-    start = time.monotonic()
+    start, settings = time.monotonic(), DEMOS[args.task]
     if args.out is not None and pathlib.Path(args.out).exists():
         raise ValueError(f"{args.out} exists already. Name a folder that does not, or remove it.")
     if args.report:
         check_report(args.report)
-    console, backbone = Console(stderr=args.json), NanoNet()
-    no_board = _why_no_board(args.board)
-    with tempfile.TemporaryDirectory(prefix="keras_tinytrain_") as folder:
-        results, boards = _run_tasks(args, backbone, pathlib.Path(folder), console, emulate=no_board is None)
-        demo = demo_report.Demo(DEMOS[args.task], backbone, results, boards, no_board, time.monotonic() - start)
+    console, no_board = Console(stderr=args.json), _why_no_board(args.board)
+    with tempfile.TemporaryDirectory(prefix="keras_tinytrain_") as name:
+        folder = pathlib.Path(name)
+        with _progress(console, args.tasks) as step, Devices(folder, emulate=no_board is None) as devices:
+            step("TensorFlow starts")
+            load_tensorflow()  # beside the devices' first work, which needs none
+            from keras_tinytrain.cli import demo_report
+            from keras_tinytrain.cli.demo_task import run_tasks
+
+            folders = [folder / f"task_{number}" for number in range(args.tasks)]
+            if args.out is not None:
+                folders[-1] = pathlib.Path(args.out)
+            backbone, results = run_tasks(settings, args.board, args.seed, folders, devices, step)
+        demo = demo_report.Demo(settings, backbone, results, no_board, time.monotonic() - start)
         if args.report:
             write_report(args.report, demo_report.report_values(demo, args.command_line))
         if args.json:
@@ -65,54 +68,10 @@ def _why_no_board(board):
     return None
 
 
-def _run_tasks(
-    args: argparse.Namespace, backbone: keras.Model, folder: pathlib.Path, console: Console, *, emulate: bool
-) -> tuple[list[TaskResult], list[EmulatedTask]]:
-    results: list[TaskResult] = []
-    futures: list[concurrent.futures.Future[EmulatedTask]] = []
-    pool = concurrent.futures.ThreadPoolExecutor(os.cpu_count())
-    with _short_turns(), pool, _progress(console, args.tasks, emulate) as step:
-        library = pool.submit(compile_library, _made(folder / "library")) if emulate else None  # begins before its first reader
-        for number in range(args.tasks):
-            last = number == args.tasks - 1
-            out = pathlib.Path(args.out) if args.out is not None and last else folder / f"task_{number}"
-            episode = draw_task(DEMOS[args.task], args.seed, number)
-            exported = learn_and_export(backbone, DEMOS[args.task], args.board, episode, out, step)
-            if library:
-                futures.append(pool.submit(_emulate, exported, library, _made(folder / f"firmware_{number}")))
-            results.append(compare(backbone, DEMOS[args.task], exported, step))
-        boards = []
-        for number, future in enumerate(futures):
-            step(f"the emulated board: task {number + 1} of {args.tasks}")
-            boards.append(future.result())
-    return results, boards
-
-
-def _emulate(exported: Exported, library: concurrent.futures.Future[list[pathlib.Path]], folder: pathlib.Path) -> EmulatedTask:
-    program, episode = build_firmware(exported.bundle, folder, library=library.result()), exported.episode
-    return emulate_task(exported.bundle, episode.support_x, episode.support_y, queries=episode.query_x, program=program)
-
-
 @contextlib.contextmanager
-def _short_turns():
-    """Threads of Python take turns of 0.5 ms, not 5: a board that asks for a forward pass, thousands of times, waits less."""
-    usual = sys.getswitchinterval()
-    sys.setswitchinterval(0.0005)
-    try:
-        yield
-    finally:
-        sys.setswitchinterval(usual)
-
-
-def _made(folder):
-    folder.mkdir()
-    return folder
-
-
-@contextlib.contextmanager
-def _progress(console, num_tasks, emulate):
+def _progress(console, num_tasks):
     """A bar over all steps of all tasks; the yielded function names the step that begins."""
     columns = (SpinnerColumn(), BarColumn(), TimeElapsedColumn(), "{task.description}")
     with Progress(*columns, console=console, transient=True) as bar:
-        task = bar.add_task("", total=(STEPS_PER_TASK + emulate) * num_tasks, completed=-1)
+        task = bar.add_task("", total=1 + STEPS_PER_TASK * num_tasks, completed=-1)
         yield lambda step: bar.update(task, advance=1, description=step)

@@ -5,6 +5,7 @@ import typing
 
 SHIFTS = ((2, 2), (-2, -2))
 COMPUTE = 0.15  # of a full backward pass
+STEPS_PER_TASK = 6
 
 
 @dataclasses.dataclass(frozen=True)

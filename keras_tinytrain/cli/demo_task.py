@@ -1,15 +1,18 @@
-"""One task of the demo, step by step: choose and train in Keras, export, train again in the exported C++, compare."""
+"""The demo's tasks, step by step: choose and train in Keras, export, train again on devices, compare."""
 
 import dataclasses
 import functools
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 
 import keras
 import numpy as np
 
+from keras_tinytrain.backbones import NanoNet
 from keras_tinytrain.choose import selection
 from keras_tinytrain.choose.sram import DeviceAccounting
+from keras_tinytrain.cli.demo_device import Devices, HostTask
 from keras_tinytrain.cli.demo_settings import COMPUTE, METHODS, SHIFTS, DemoSettings
 from keras_tinytrain.cli.tables import flat_bytes
 from keras_tinytrain.data import Domain, load_digits, seen_by_camera
@@ -23,10 +26,8 @@ from keras_tinytrain.fewshot.augmentation import shift_views
 from keras_tinytrain.fewshot.classifier import FewShotClassifier
 from keras_tinytrain.model.layers import layer_table
 from keras_tinytrain.plan import Budget, Plan
-from keras_tinytrain.run import HostRuntime
+from keras_tinytrain.run.emulation import EmulatedTask
 
-STEPS_PER_TASK = 8
-NUM_COMPARED = 50  # samples on which the reloaded C++ is compared
 Step = Callable[[str], None]  # called with the name of the step that begins
 
 
@@ -51,22 +52,20 @@ class Exported:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class TaskResult:
-    """One task as it went in Keras and in C++ on this machine.
+    """One task as it went in Keras, in C++ on this machine and on an emulated board.
 
     Args:
         exported: the task, its classifier and its bundle.
+        host: how the exported C++ learned it.
+        board: how the emulated board did; None where there is none.
         answers: by method, the class that it gives each query.
-        bytes_used: by part, as the running C++ reports them.
-        delta: what the C++ learned.
-        losses: of its iterations.
         checks: steps, and whether they held.
     """
 
     exported: Exported
+    host: HostTask
+    board: EmulatedTask | None
     answers: dict[str, np.ndarray]
-    bytes_used: dict[str, int]
-    delta: bytes
-    losses: list[float]
     checks: dict[str, bool]
 
     @property
@@ -87,6 +86,28 @@ class TaskResult:
     def accuracy_percent(self, method: str) -> float:
         """Share of the queries that a method answers right."""
         return 100 * float(np.mean(self.answers[method] == self.episode.query_y))
+
+
+def run_tasks(
+    settings: DemoSettings, board: str, seed: int, folders: Sequence[pathlib.Path], devices: Devices, step: Step
+) -> tuple[keras.Model, list[TaskResult]]:
+    """(the network, a result a task); the bundle of each is written to one of `folders`.
+
+    Each task goes to an emulated board as soon as it is exported. What is shorter, or only Keras can do, comes after.
+    """
+    backbone = NanoNet()
+    tasks: list[Exported] = []
+    boards: list[Future[EmulatedTask] | None] = []
+    results: list[TaskResult] = []
+    for number, folder in enumerate(folders):
+        tasks.append(learn_and_export(backbone, settings, board, draw_task(settings, seed, number), folder, step))
+        boards.append(devices.learn_on_board(tasks[-1].bundle, tasks[-1].episode))
+    hosts = [devices.learn_on_host(each.bundle, each.episode) for each in tasks]
+    answers = [answer_in_keras(backbone, settings, each, step) for each in tasks]
+    for exported, host, emulated, by_keras in zip(tasks, hosts, boards, answers, strict=True):
+        step(f"devices: task {len(results) + 1} of {len(tasks)}")
+        results.append(_result(backbone, exported, host.result(), emulated and emulated.result(), by_keras))
+    return backbone, results
 
 
 @functools.lru_cache
@@ -144,25 +165,25 @@ def learn_and_export(
     return Exported(episode, device, learned, plan, bundle)
 
 
-def compare(backbone: keras.Model, settings: DemoSettings, exported: Exported, step: Step) -> TaskResult:
-    """All other steps of a task on this machine: other methods in Keras, the exported C++, what was saved."""
-    episode, bundle, learned = exported.episode, exported.bundle, exported.learned
-    classifiers = {"tiny_train": learned, **learn_otherwise(backbone, settings, exported.device, episode, step)}
-    answers = {method: each.predict(episode.query_x) for method, each in classifiers.items()}
-    step("the bundle's C++ on this machine: learning")
-    runtime = HostRuntime(bundle)
-    runtime.add_samples(episode.support_x, episode.support_y)
-    losses = runtime.train()
-    step("the bundle's C++ on this machine: answering")
-    logits = runtime.predict(episode.query_x)
-    answers["runtime"] = logits.argmax(axis=1)
-    delta, used = runtime.trainer.save_delta(0), flat_bytes(runtime.bytes_used())
+def answer_in_keras(backbone: keras.Model, settings: DemoSettings, exported: Exported, step: Step) -> dict[str, np.ndarray]:
+    """By method that runs in Keras, the class that it gives each query."""
+    episode = exported.episode
+    others = learn_otherwise(backbone, settings, exported.device, episode, step)
+    return {name: each.predict(episode.query_x) for name, each in {"tiny_train": exported.learned, **others}.items()}
+
+
+def _result(backbone, exported, host, board, answers):
+    """A task's result; what must hold is checked."""
+    answers = answers | {"runtime": host.logits.argmax(axis=1)}
     checks = {
-        "promised bytes are the bytes used": used == flat_bytes(bundle.promised_bytes),
-        "a fresh copy of the C++ answers the same from the saved delta": _loads_in_cpp(delta, bundle, episode, logits),
-        "a fresh copy in Keras answers the same from the saved delta": _loads_in_keras(backbone, learned, episode),
+        "promised bytes are the bytes used": flat_bytes(host.bytes_used) == flat_bytes(exported.bundle.promised_bytes),
+        "a fresh copy of the C++ answers the same from the saved delta": host.reloads,
+        "a fresh copy in Keras answers the same from the saved delta": _loads_in_keras(backbone, exported),
     }
-    return TaskResult(exported, answers, used, delta, losses, checks)
+    if board is not None:
+        answers["board"] = board.logits.argmax(axis=1)
+        checks["the emulated board learns the same, bit for bit"] = board.delta == host.delta
+    return TaskResult(exported, host, board, answers, checks)
 
 
 def learn_otherwise(
@@ -216,12 +237,7 @@ def export_task(
     return export_tflm(backbone, planned, calibration=samples, out=folder, training=training.on(device))
 
 
-def _loads_in_cpp(delta, bundle, episode, logits):
-    fresh = HostRuntime(Bundle.load(bundle.path))
-    fresh.trainer.load_delta(delta)
-    return np.array_equal(fresh.predict(episode.query_x[:NUM_COMPARED]), logits[:NUM_COMPARED])
-
-
-def _loads_in_keras(backbone, learned, episode):
+def _loads_in_keras(backbone, exported):
+    learned, queries = exported.learned, exported.episode.query_x
     restored = classifier_from_delta(backbone, Delta.from_bytes(learned.delta.to_bytes()))
-    return np.array_equal(restored.logits(episode.query_x), learned.logits(episode.query_x))
+    return np.array_equal(restored.logits(queries), learned.logits(queries))

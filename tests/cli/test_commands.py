@@ -72,6 +72,12 @@ def test_help_of_every_command_loads_no_tensorflow():
     assert done.stdout == "[]\n", done.stderr
 
 
+def test_devices_of_the_demo_load_no_tensorflow():
+    code = "import sys, keras_tinytrain.cli.demo_run; print(sorted(sys.modules.keys() & {'tensorflow', 'keras', 'sklearn'}))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout == "[]\n", done.stderr
+
+
 @pytest.mark.parametrize("model", ["model.keras", "backbone.keras"])
 def test_plan_then_export(folder, tmp_path, model, capsys):
     plan, bundle = tmp_path / "plan.json", tmp_path / "bundle"

@@ -1,19 +1,18 @@
 """The values of a report: plain ones, which the page shows and the .json file keeps."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 
 import keras_tinytrain
 from keras_tinytrain.choose.explain import Explanation
+from keras_tinytrain.cli.report.page import Values
 from keras_tinytrain.cli.report.timeline import arena_steps
 from keras_tinytrain.export.bundle_folder import Bundle
 from keras_tinytrain.plan import Plan
 from keras_tinytrain.run.board_time import joules, seconds_by_part
 from keras_tinytrain.run.emulation import EmulatedTask
 
-Values = dict[str, Any]
 _MEMORIES = {"sram": "SRAM", "flash": "flash"}
 
 

@@ -6,11 +6,13 @@ import os
 import pathlib
 import struct
 import zlib
+from typing import Any
 
 import numpy as np
 
 from keras_tinytrain._files import write_file
-from keras_tinytrain.cli.report.content import Values
+
+Values = dict[str, Any]  # of `content`
 
 
 def check_report(path: str | os.PathLike) -> None:
