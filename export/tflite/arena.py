@@ -1,6 +1,7 @@
 """How large TensorFlow Lite Micro's arena must be: on a board by rule, on this machine by asking it."""
 
 import functools
+import importlib.util
 import pathlib
 import subprocess
 import sys
@@ -12,6 +13,8 @@ import numpy as np
 
 from keras_tinytrain._quiet import quiet
 from keras_tinytrain.choose.arena import KERNELS, arena_bytes
+from keras_tinytrain.export.tflite._culprit import culprits, unknown_operators
+from keras_tinytrain.export.tflite.layer_names import Needs, needs_in_words
 from keras_tinytrain.export.tflite.micro_graph import micro_graph
 
 
@@ -87,16 +90,27 @@ def smallest_arena(model_bytes: bytes) -> int:
 
     Raises:
         ImportError: tflite-micro is not installed.
-        ValueError: TFLM cannot run the model. The operator and its layer are named.
+        ValueError: TFLM cannot run the model. The operators and their layers are named.
     """
     micro_runtime()
     arena, reason = _ask(model_bytes)
     if arena is None:
-        from keras_tinytrain.export.tflite._culprit import culprit  # it imports TensorFlow
-
-        found = culprit(model_bytes, lambda part: _ask(part)[0] is not None)
-        raise ValueError(found or f"TensorFlow Lite Micro could not be asked for its arena: {reason}")
+        found = culprits(model_bytes, _runs)
+        if not found:
+            raise ValueError(f"TensorFlow Lite Micro could not be asked for its arena: {reason}")
+        raise ValueError(
+            f"{needs_in_words(found)}, which TensorFlow Lite Micro cannot run: replace the layer{'s' * (len(set(found)) > 1)}."
+        )
     return arena
+
+
+def unknown_to_micro(model_bytes: bytes) -> Needs:
+    """Operators of which TensorFlow Lite Micro knows no such kind, see `_culprit`; none where it is not installed."""
+    return unknown_operators(model_bytes, _runs) if importlib.util.find_spec("tflite_micro") else []
+
+
+def _runs(part: bytes) -> bool:
+    return _ask(part)[0] is not None
 
 
 def _ask(model_bytes: bytes) -> tuple[int | None, str]:

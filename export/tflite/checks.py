@@ -4,13 +4,14 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_tinytrain.export.tflite._culprit import CONVERSIONS
+from keras_tinytrain.export.tflite.arena import unknown_to_micro
 from keras_tinytrain.export.tflite.flatbuffer import TENSOR_TYPES, operator_name, quantisation, read_model, schema
-from keras_tinytrain.export.tflite.layer_names import layer_name, layers_in
+from keras_tinytrain.export.tflite.layer_names import layer_name, layers_in, needs_in_words
 
 _SMALLEST_SCALE = float(np.finfo(np.float32).tiny)  # below it a float32 is denormal
 _NO_RANGE = 1e-8  # TensorFlow gives activations that are all zero a range of 2e-6, that is a scale of 7.8e-9
 _LOOPS = ("While", "StatelessWhile")
-_CONVERSIONS = ("DEQUANTIZE", "QUANTIZE")
 
 
 def check_no_loops(model: keras.Model) -> None:
@@ -33,7 +34,7 @@ def check_no_loops(model: keras.Model) -> None:
 
 
 def check_int8(model_bytes: bytes) -> None:
-    """Raise ValueError, naming the layers, where the converter left an operator in float32.
+    """Raise ValueError, naming all layers that stand in the way, where the converter left an operator in float32.
 
     Args:
         model_bytes: a .tflite file whose tensors are named after their layers.
@@ -42,15 +43,14 @@ def check_int8(model_bytes: bytes) -> None:
     left = [
         (layer_name(model, int(operator.outputs[0])), operator_name(model, operator))
         for operator in model.subgraphs[0].operators
-        if operator_name(model, operator) not in _CONVERSIONS and _is_float(model, operator)
+        if operator_name(model, operator) not in CONVERSIONS and _is_float(model, operator)
     ]
     if left:
-        names, kinds = (list(dict.fromkeys(each)) for each in zip(*left))
-        several = len(names) > 1
+        others = [need for need in unknown_to_micro(model_bytes) if need not in left]
+        also = f"; l{needs_in_words(others)[1:]}, which TensorFlow Lite Micro cannot run" if others else ""
         raise ValueError(
-            f"Layer{'s' * several} {', '.join(map(repr, names))} need{'s' * (not several)} {', '.join(kinds)}, which TensorFlow's "
-            "converter leaves in float32, so that the model would not be int8. Replace a normalisation by BatchNormalization, an "
-            "activation by ReLU, another layer by one that can be quantised."
+            f"{needs_in_words(left)}, which TensorFlow's converter leaves in float32, so that the model would not be int8{also}. "
+            "Replace a normalisation by BatchNormalization, an activation by ReLU, another layer by one that can be quantised."
         )
 
 

@@ -4,6 +4,8 @@ import re
 
 from keras_tinytrain.export.tflite.flatbuffer import schema, tensor_name
 
+Needs = list[tuple[str, str]]  # (layer, an operator that it needs)
+
 
 def layer_name(model: schema.ModelT, tensor: int) -> str:
     """The Keras layer whose output a tensor is, in a model that `convert_int8` wrote."""
@@ -35,3 +37,10 @@ def layers_in(name: str, layer_names: list[str]) -> list[str]:
         candidates = (re.sub(r"_\d+$", "", scope), scope)
         found += [candidate for candidate in candidates if candidate in layer_names][:1]
     return list(dict.fromkeys(found))
+
+
+def needs_in_words(needs: Needs) -> str:
+    """ "Layers 'a', 'b' need NEG, ERF" for an error."""
+    layers, kinds = (list(dict.fromkeys(each)) for each in zip(*needs, strict=True))
+    several = len(layers) > 1
+    return f"Layer{'s' * several} {', '.join(map(repr, layers))} need{'s' * (not several)} {', '.join(kinds)}"
