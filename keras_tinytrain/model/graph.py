@@ -116,17 +116,21 @@ def rebuild(model: keras.Model, call: Callable[..., Any]) -> keras.Model:
 
     inputs = [keras.Input(batch_shape=tensor.shape, dtype=tensor.dtype, name=tensor.name) for tensor in functional.inputs]
     outputs = only(run_graph(functional, inputs, visit))
-    return keras.Model(inputs if len(inputs) > 1 else inputs[0], outputs, name=model.name)
+    return _functional(inputs, outputs, model.name)
+
+
+def _functional(inputs, outputs, name):
+    return keras.Model(inputs if len(inputs) > 1 else inputs[0], outputs, name=name)
 
 
 def flatten(model: keras.Model) -> keras.Model:
-    """`model` with its nested models dissolved, as `rebuild` does; weights are shared with the original, and layers too except
-    those that need another name."""
+    """`model` with its nested models dissolved, as `rebuild` does, under its name; weights are shared with the original, and
+    layers too except those that need another name."""
     functional = require_functional(model)
     operations = [node.operation for node in graph_nodes(functional)]
     is_flat = not any(isinstance(operation, keras.Model) for operation in operations)
     if is_flat and len({*map(id, operations)}) == len(operations) and isinstance(functional.output, keras.KerasTensor):
-        return functional
+        return functional if functional is model else _functional(functional.inputs, functional.output, model.name)
     return rebuild(model, lambda layer, *args, **kwargs: layer(*args, **kwargs))
 
 

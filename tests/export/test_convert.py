@@ -212,6 +212,17 @@ def test_layer_that_tflm_cannot_run_is_named():
         smallest_arena(convert_int8(net, images(net, 2)))
 
 
+def test_all_layers_that_stand_in_the_way_are_named():
+    convolutions = [layers.Conv2D(2, 1, activation="gelu", name="first"), layers.Conv2D(2, 1, name="second")]
+    norm = layers.LayerNormalization(axis=(1, 2, 3), name="norm")
+    net = keras.Sequential(
+        [keras.Input((4, 4, 3)), *convolutions, norm, layers.Activation("softplus", name="last"), layers.Flatten()]
+    )
+    words = "Layer 'norm' needs .*float32.*; layers 'first', 'last' need GELU, EXP, LOG, which TensorFlow Lite Micro cannot run"
+    with pytest.raises(ValueError, match=words):
+        convert_int8(net, images(net, 2))
+
+
 def test_a_kernel_of_zeros_cannot_be_trained():
     image = keras.Input((4, 4, 2))
     model = keras.Model(image, layers.Conv2D(3, 1, name="zeros", bias_initializer="ones")(image))

@@ -7,6 +7,7 @@ from keras import layers
 from models import images, tiny_net
 
 from keras_tinytrain.model.graph import find_layer, flatten, rebuild, require_functional, walk
+from keras_tinytrain.model.layers import layer_table
 
 
 def nested_model():
@@ -38,6 +39,12 @@ def test_flatten_dissolves_nested_models_and_shares_weights():
 def test_flatten_leaves_a_flat_model_as_it_is():
     model = tiny_net()
     assert flatten(model) is model
+
+
+def test_a_flat_model_has_the_users_name():
+    inner = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)], name="inner")
+    for model in (inner, keras.Sequential([inner, keras.layers.Dense(2)], name="mine")):
+        assert flatten(model).name == layer_table(model).model_name == model.name
 
 
 def test_rebuild_replaces_layers():
