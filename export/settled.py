@@ -28,7 +28,7 @@ def settled(request: ExportRequest) -> tuple[ExportRequest, Converted, Layout]:
 
     Raises as `convert` and `lay_out` do. Whether the request itself fits is up to `Layout.check_fits`.
     """
-    made, lacking = None, ""
+    made, spare, lacking = None, None, ""
     for each in heads(request):
         try:
             converted = convert(each)
@@ -38,7 +38,12 @@ def settled(request: ExportRequest) -> tuple[ExportRequest, Converted, Layout]:
                 raise
             lacking = lacking or str(error)
             continue
-        if not (lack := what_lacks(*found[::2])):
+        lack, over = what_lacks(found[2]), _over_budget(found[2], request)
+        if not lack and over and each.chooses:
+            spare, lacking = spare or found, lacking or over
+        elif not lack:
+            if over and spare is not None:  # the plan's budget counts otherwise than an export
+                return spare
             tell(each, request, lacking)
             return found
         made, lacking = found if request.chooses else made or found, lacking or lack
@@ -46,17 +51,22 @@ def settled(request: ExportRequest) -> tuple[ExportRequest, Converted, Layout]:
     return made
 
 
-def what_lacks(request: ExportRequest, layout: Layout) -> str:
-    """What a layout takes more than its board has or, where the device chooses its head, than its plan's budget; else ""."""
-    board, budget = layout.board, request.plan.budget
-    sram, flash = layout.sram["total"], layout.flash["total"]
+def what_lacks(layout: Layout) -> str:
+    """What a layout takes more than its board has; else ""."""
+    board, sram, flash = layout.board, layout.sram["total"], layout.flash["total"]
     if sram > board.available_sram_bytes:
         return f"It would take {sram:,} of {board.available_sram_bytes:,} B of SRAM."
     if flash > board.available_flash_bytes:
         return f"It would take {flash:,} of {board.available_flash_bytes:,} B of flash."
-    if request.chooses and budget is not None and budget.memory is not None and sram > budget.memory_bytes:
-        return f"It would take {sram:,} B of SRAM, more than the {budget.memory_bytes:,} B that the plan was chosen within."
     return ""
+
+
+def _over_budget(layout: Layout, request: ExportRequest) -> str:
+    """What it takes more than the budget that the plan was chosen within; else ""."""
+    budget, sram = request.plan.budget, layout.sram["total"]
+    if budget is None or sram <= budget.memory_bytes:
+        return ""
+    return f"It would take {sram:,} B of SRAM, more than the {budget.memory_bytes:,} B that the plan was chosen within."
 
 
 def tell(taken: ExportRequest, asked: ExportRequest, lacking: str) -> None:

@@ -160,7 +160,7 @@ def test_the_budget_that_is_named_fits(tmp_path):
         planner.choose(model, x, loss, Budget(memory, 1.0), strategy="l2", accounting=kept)
         for memory in ("240KB", board.available_sram_bytes)
     ]
-    command = "keras-tinytrain plan --memory 150000 --max-samples 5"
+    command = "keras-tinytrain plan --memory 150000 --head prototypes --max-samples 5"
     message = re.escape(f"Plan again with Budget(memory=150000) and accounting={kept} ({command})")
     with pytest.raises(ValueError, match=message):
         export(tmp_path / "net", model=model, plan=plans[0], **options)

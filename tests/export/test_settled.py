@@ -47,3 +47,5 @@ def test_plan_that_was_chosen_within_a_budget_stays_within_it(tmp_path, caplog):
     plan = dataclasses.replace(PLAN, budget=Budget(memory=needed - 1))
     bundle = export(tmp_path / "within", plan=plan)
     assert bundle.promised_bytes["sram"]["total"] < needed and f"more than the {needed - 1:,} B" in caplog.messages[-1]
+    other = export(tmp_path / "other", plan=dataclasses.replace(PLAN, budget=Budget(memory=1000)))  # as the paper counts
+    assert other.promised_bytes["sram"]["total"] == needed and len(caplog.messages) == 1
