@@ -70,8 +70,9 @@ def test_benchmark_that_was_cut_off_goes_on(results, domain, tmp_path):
     assert without_seconds(part) == without_seconds(results)
 
 
-def test_ray_gives_the_same_rows_and_errors(results, domain, tmp_path, capsys):
+def test_ray_gives_the_same_rows_and_errors(results, domain, tmp_path, capsys, monkeypatch):
     ray = pytest.importorskip("ray", reason="pip install keras-tinytrain[ray]")
+    monkeypatch.setenv("RAY_worker_niceness", "0")  # 15 would let the tests beside it take its processor
     out = tmp_path / "ray.csv"
     ray.init(num_cpus=2, log_to_driver=False, include_dashboard=False)
     try:
