@@ -127,6 +127,8 @@ def _time(work, clock_hz):
 
 
 def _learned(emulated, taught):
+    if not emulated.losses and emulated.leave_one_out is None:
+        return "Nothing was trained: the samples made the head alone."
     if not emulated.losses:
         right = emulated.leave_one_out_percent(taught)
         return (

@@ -2,19 +2,23 @@
 
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from keras_tinytrain.cli.emulated_tables import _learned
 
 
 @pytest.mark.parametrize(
-    ("losses", "text"),
+    ("losses", "solved", "text"),
     [
-        ([0.9, 0.4], "Loss 0.900 to 0.400 in 2 iterations."),
-        ([0.243, 1.0, 2.976], "Loss 0.243 to 2.976 in 3 iterations. It rose: export with a lower --learning-rate."),
-        ([], "The closed-form head was solved, and nothing was trained. Of its samples, 75.0 % are right without them."),
+        ([0.9, 0.4], False, "Loss 0.900 to 0.400 in 2 iterations."),
+        ([0.243, 1.0, 2.976], False, "Loss 0.243 to 2.976 in 3 iterations. It rose: export with a lower --learning-rate."),
+        ([], True, "The closed-form head was solved, and nothing was trained. Of its samples, 75.0 % are right without them."),
+        ([], False, "Nothing was trained: the samples made the head alone."),
     ],
 )
-def test_what_was_learned(losses, text):
-    emulated = SimpleNamespace(losses=losses, leave_one_out_percent=lambda taught: 75.0)
+def test_what_was_learned(losses, solved, text):
+    emulated = SimpleNamespace(
+        losses=losses, leave_one_out=np.zeros((4, 2)) if solved else None, leave_one_out_percent=lambda taught: 75.0
+    )
     assert _learned(emulated, None) == text
