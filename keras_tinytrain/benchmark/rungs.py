@@ -27,9 +27,9 @@ def run(args: argparse.Namespace) -> int:
         ValueError: the results are of no task that all methods share, or the board's time is not known.
         OSError: a file cannot be read or written.
     """
-    board = find_board(args.board)
+    board, network = find_board(args.board), find_network(args.backbone)
     rows = [row for path in args.accuracy for row in given_results(path, "--accuracy") if row["backbone"] == args.backbone]
-    costs = Costs(find_network(args.backbone), args.domain, args.seed, board)
+    costs = Costs(network, args.domain, args.seed, board)
     found = climb(rows, args.backbone, args.methods, costs)
     write_file(args.out, rungs_csv(found))
     if args.figure:
@@ -37,8 +37,8 @@ def run(args: argparse.Namespace) -> int:
 
         write_rungs_figure(found, board.name, args.figure)
     if args.page:
-        write_file(args.page, rungs_page(found, args.backbone, board.name, args.command_line, args.page, args.figure))
-    print(aligned(rungs_table(found)))
+        write_file(args.page, rungs_page(found, network, board, args.command_line, args.page, args.figure))
+    print(aligned(rungs_table(found, board)))
     return 0
 
 

@@ -64,7 +64,7 @@ def test_rungs_are_of_the_tasks_that_all_share(files, tmp_path, monkeypatch, cap
     assert [row["on_front"] for row in rows] == ["1", "1", "1", "0"] and rows[2]["minus_none"] == "20.0000"
     notes = capsys.readouterr().err
     assert "tinytrain_gated_avg" in notes and "tinytrain_ridge_avg 40 (1 of 2)" in notes
-    assert "| **closed form alone** | 75.00 | +15.00 +- 29.40 | 11.0 s | 0.50 | 2.0 | yes |" in page.read_text()
+    assert "| **closed form alone** | 75.00 | +15.00 +- 29.40 | 11.0 s | 0.50 | 2.0 | yes | yes |" in page.read_text()
     assert "](rungs.png)" in page.read_text() and figure.read_bytes().startswith(b"\x89PNG")
 
 
