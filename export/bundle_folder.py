@@ -64,6 +64,20 @@ class Bundle:
         bundle._check_agreement()
         return bundle
 
+    def __repr__(self) -> str:
+        sram, flash = (self.manifest[memory]["total"] for memory in ("sram", "flash"))
+        return (
+            f"<Bundle {self.manifest['name']!r} for board {self.manifest['board']['name']}, head {self.head}, {sram:,} B of SRAM, "
+            f"{flash:,} B of flash, in {self.path}>"
+        )
+
+    @property
+    def head(self) -> str:
+        """What answers: "prototypes", "softmax", "ridge", or "auto", where the device chooses between "prototypes" and "ridge"."""
+        if "closed_form" not in self.manifest:
+            return self.manifest["head"]
+        return "ridge" if self.manifest["closed_form"].get("choice", "closed_form") == "closed_form" else "auto"
+
     def check(self) -> None:
         """Raise ValueError naming the first file that is missing or was altered since the export."""
         _check_files(self.path, self.manifest)

@@ -56,7 +56,8 @@ def render_files(request: ExportRequest, converted: Converted, layout: Layout) -
     """The texts and models of a bundle. Raises ImportError where jinja2 is not installed."""
     facts = _facts(request, converted, layout)
     sources = _sources(request, converted, layout)
-    contents = {"trainable.tflite": layout.trainable, "plan.json": request.plan.to_json().encode(), **_texts(sources, facts)}
+    texts = _texts(sources, facts, str(layout.time or ""))
+    contents = {"trainable.tflite": layout.trainable, "plan.json": request.plan.to_json().encode(), **texts}
     return BundleFiles(contents | ({"frozen.tflite": converted.frozen} if converted.frozen else {}), facts)
 
 
@@ -134,11 +135,14 @@ def _closed_form(request: ExportRequest, layout: Layout) -> dict[str, typing.Any
     }
 
 
-def _texts(sources: dict[str, str], facts: dict[str, typing.Any]) -> dict[str, bytes]:
-    """Generated files: the sources, the sketch with the sources, the pages, and the library with the project as its example."""
+def _texts(sources: dict[str, str], facts: dict[str, typing.Any], in_time: str) -> dict[str, bytes]:
+    """Generated files: the sources, the sketch with the sources, the pages, and the library with the project as its example.
+
+    `in_time` says how long the board takes; "" where that is not known.
+    """
     texts = {name: text.encode() for name, text in sources.items()}
     learner = texts | {"learner.h": render("learner.h.j2", **facts).encode()}
     sketch = {f"sketch/{name}": text for name, text in sketch_files(facts, learner).items()}
     library = _library_zip.library_zip(facts["namespace"], project_files(facts, learner))
-    pages = {"README.md": render("README.md.j2", **facts), teach_page.FILE: teach_page.teach_page(facts)}
+    pages = {"README.md": render("README.md.j2", **facts, in_time=in_time), teach_page.FILE: teach_page.teach_page(facts)}
     return {**texts, **sketch, **{name: page.encode() for name, page in pages.items()}, _library_zip.FILE: library}

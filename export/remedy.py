@@ -37,7 +37,8 @@ def _another_plan(request: ExportRequest, layout: Layout) -> str:
     if frozen_bytes + layout.memory.state["samples"] > available:
         return ""  # what the samples leave holds no plan
     accounting = device_accounting(request)
-    return f"Plan again with Budget(memory={available}) and accounting={accounting} (keras-tinytrain plan {_options(request)})."
+    python = f"`Budget(memory={available})` and `accounting={accounting}`"
+    return f"Plan again with `keras-tinytrain plan {_options(request)}`, or in Python with {python}."
 
 
 def _options(request: ExportRequest) -> str:

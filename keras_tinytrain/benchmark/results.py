@@ -34,6 +34,23 @@ def read_results(
     return _rows(path.read_bytes(), path, fields, num_keys) if path.exists() else []
 
 
+def given_results(path: str | os.PathLike, option: str) -> list[dict[str, str]]:
+    """Rows of `benchmark accuracy` in a file that was named as `option`.
+
+    Raises:
+        ValueError: the file is not one of them, or a line is damaged.
+        FileNotFoundError: there is none.
+    """
+    expected = f"{option} expects a CSV file that `benchmark accuracy --out` wrote"
+    if not os.path.exists(path):
+        raise FileNotFoundError(f"{expected}. There is no {path}.")
+    header = ",".join(FIELDS).encode()
+    with open(path, "rb") as file:
+        if file.read(len(header)) != header:
+            raise ValueError(f"{expected}. {path} is none.")
+    return read_results(path)
+
+
 def append_results(
     path: str | os.PathLike, rows: list[dict], fields: tuple[str, ...] = FIELDS, *, num_keys: int = len(KEY)
 ) -> None:
@@ -72,7 +89,8 @@ def _rows(data, path, fields, num_keys):
     reader = csv.reader(io.StringIO(text, newline=""))
     try:
         if tuple(columns := next(reader)) != fields:
-            raise ValueError(f"{path} is not a file of results: its columns are {columns[:20]}. Name another --out.")
+            held = f"its columns are {columns[:20]}" if "\0" not in text else "it is not a text"
+            raise ValueError(f"{path} is not a file of results: {held}. Name another --out.")
         return [_row(values, fields, num_keys, f"{path}, line {reader.line_num}") for values in reader if values]
     except csv.Error as error:
         raise ValueError(f"{path}, line {reader.line_num}: {error}. Remove that line.") from error

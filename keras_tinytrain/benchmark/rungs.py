@@ -10,7 +10,7 @@ from keras_tinytrain._text import aligned
 from keras_tinytrain.benchmark.accuracy_tables import Accuracies
 from keras_tinytrain.benchmark.methods import Method, find_method
 from keras_tinytrain.benchmark.networks import find_network
-from keras_tinytrain.benchmark.results import read_results
+from keras_tinytrain.benchmark.results import given_results
 from keras_tinytrain.benchmark.rung import NONE, Rung
 from keras_tinytrain.benchmark.rungs_cost import Costs, has_cost
 from keras_tinytrain.benchmark.rungs_page import rungs_csv, rungs_page, rungs_table
@@ -27,9 +27,9 @@ def run(args: argparse.Namespace) -> int:
         ValueError: the results are of no task that all methods share, or the board's time is not known.
         OSError: a file cannot be read or written.
     """
-    board = find_board(args.board)
-    rows = [row for path in args.accuracy for row in _existing(path) if row["backbone"] == args.backbone]
-    costs = Costs(find_network(args.backbone), args.domain, args.seed, board)
+    board, network = find_board(args.board), find_network(args.backbone)
+    rows = [row for path in args.accuracy for row in given_results(path, "--accuracy") if row["backbone"] == args.backbone]
+    costs = Costs(network, args.domain, args.seed, board)
     found = climb(rows, args.backbone, args.methods, costs)
     write_file(args.out, rungs_csv(found))
     if args.figure:
@@ -37,8 +37,8 @@ def run(args: argparse.Namespace) -> int:
 
         write_rungs_figure(found, board.name, args.figure)
     if args.page:
-        write_file(args.page, rungs_page(found, args.backbone, board.name, args.command_line, args.page, args.figure))
-    print(aligned(rungs_table(found)))
+        write_file(args.page, rungs_page(found, network, board, args.command_line, args.page, args.figure))
+    print(aligned(rungs_table(found, board)))
     return 0
 
 
@@ -66,12 +66,6 @@ def climb(rows: Sequence[_Row], backbone: str, methods: Sequence[str] | None, co
 
 def _remark(text):
     print(text, file=sys.stderr)
-
-
-def _existing(path):
-    """Rows of a file; one that is not there is an error."""
-    with open(path, "rb"):
-        return read_results(path)
 
 
 def _methods(rows: Sequence[_Row], backbone: str) -> dict[tuple[str, int], Method]:

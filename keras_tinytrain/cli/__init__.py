@@ -11,6 +11,7 @@ import keras_tinytrain
 from keras_tinytrain._text import first_paragraph
 from keras_tinytrain.cli import benchmark, check, demo, device, emulate, export, metatrain, page, plan, profile
 from keras_tinytrain.cli.options import remark
+from keras_tinytrain.cli.warnings_shown import warnings_as_remarks
 from keras_tinytrain.cli.words import in_options
 
 _COMMANDS = (demo, profile, plan, export, check, emulate, page, device, benchmark, metatrain)
@@ -34,7 +35,8 @@ def main(argv: list[str] | None = None) -> int:
     args = _parser().parse_args(argv)
     args.command_line = shlex.join(["keras-tinytrain", *(sys.argv[1:] if argv is None else argv)])
     try:
-        code = args.run(args)
+        with warnings_as_remarks(args):
+            code = args.run(args)
         sys.stdout.flush()  # a reader that has gone is noticed here, not when Python ends
         return code
     except KeyboardInterrupt:

@@ -111,7 +111,8 @@ def function_table(profile: TaskProfile) -> Table:
     counts = {**shown, f"{len(functions) - len(shown)} others": rest, "total": all_work}
     named = ((escape(name.replace("(anonymous namespace)::", "")), work) for name, work in counts.items())
     rows = [(name, f"{work.instructions:,}", f"{100 * work.instructions / total:.1f}", _ratio(work)) for name, work in named]
-    return table("Instructions by function, on the board", ("function", "instructions", "%", "cycles each"), rows)
+    headings = ("function", "instructions", "%", "cycles each")
+    return table("Instructions by function, on the board", headings, rows, folds_names=True)
 
 
 def _cells(work, clock_hz):

@@ -15,12 +15,18 @@ _BAR_WIDTH = 30  # characters
 _PLAN_HEADINGS = ("layer", "score", "channels", "why")  # of HEADINGS, those that leave room for "why" in 80 columns
 
 
-def table(title: str, headings: Sequence[str], rows: Iterable[Sequence[str]], *, left: Sequence[str] = ()) -> Table:
-    """A table whose columns stand to the right, except the first and those named in `left`; rows of totals are bold."""
+def table(
+    title: str, headings: Sequence[str], rows: Iterable[Sequence[str]], *, left: Sequence[str] = (), folds_names: bool = False
+) -> Table:
+    """A table whose columns stand to the right, except the first and those named in `left`; rows of totals are bold.
+
+    A name in the first column is never cut short. With `folds_names` one that is too long goes on in the next line, so that the
+    numbers beside it keep their room.
+    """
     result = Table(title=title, title_justify="left")
     for index, heading in enumerate(headings):
         is_left = index == 0 or heading in left
-        result.add_column(heading, justify="left" if is_left else "right", no_wrap=index == 0)  # a name is never cut short
+        result.add_column(heading, justify="left" if is_left else "right", no_wrap=(index == 0) != folds_names, overflow="fold")
     for row in rows:
         result.add_row(*row, style="bold" if row[0].endswith("total") else None)
     return result

@@ -18,11 +18,16 @@ _OF_EXPORT = {
 _NOT_OPTIONS = ("action", "benchmark", "command_line", "model", "run")  # set by the parser, or named by their place
 _PARAMETER = re.compile(r"(?<![-\w])([a-z]\w*)=('[^']*'|\"[^\"]*\"|<\w+>|\w+(?:\.\w+)*)")
 _EXPECTS = re.compile(r"(?<![-\w])([a-z]\w*)(?= expects? )")
+_VERBATIM = re.compile(
+    r"(`[^`]*`|\b(?!Budget\b)[A-Z]\w*\((?:[^()]|\([^()]*\))*\))"
+)  # as one types it: code, and a call in Python
 _BUDGET = re.compile(r"\bBudget\(([^()]*)\)")
 
 
 def in_options(text: str, args: argparse.Namespace) -> str:
     """`text` with `name=value` as `--name value`, and `name expects` so, where `name` is an option of the command or of `export`.
+
+    What stands in backticks, and a call in Python such as `TrainingSettings(num_classes=6)`, stays as it is.
 
     Args:
         text: of an error.
@@ -33,6 +38,11 @@ def in_options(text: str, args: argparse.Namespace) -> str:
         '--memory 90B --compute 7 or head=None'
     """
     known = {**{name: f"--{name.replace('_', '-')}" for name in vars(args) if name not in _NOT_OPTIONS}, **_OF_EXPORT}
+    parts = _VERBATIM.split(text)  # every second one is verbatim
+    return "".join(part if index % 2 else _translated(part, known) for index, part in enumerate(parts))
+
+
+def _translated(text: str, known: Mapping[str, str]) -> str:
     text = _BUDGET.sub(lambda budget: _PARAMETER.sub(lambda found: _option(found, known), budget[1]).replace(", ", " "), text)
     text = _EXPECTS.sub(lambda found: known.get(found[1], found[1]), text)
     return _PARAMETER.sub(lambda found: _option(found, known), text)

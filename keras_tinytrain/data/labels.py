@@ -4,9 +4,15 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 _NUMBER = "np.unique(y, return_inverse=True)[1]"
+_MORE = (
+    " Export the bundle for {0} classes: training=TrainingSettings(num_classes={0}), or on the command line --calibration (of plan: "
+    "--samples) with samples of all of them."
+)
 
 
-def check_labels(y: ArrayLike, num_samples: int, num_classes: int | None = None, *, source: str = "") -> None:
+def check_labels(
+    y: ArrayLike, num_samples: int, num_classes: int | None = None, *, source: str = "", is_exported: bool = False
+) -> None:
     """Raise ValueError where `y` is not one integer for each sample, or one of them is not below `num_classes`.
 
     Args:
@@ -14,13 +20,17 @@ def check_labels(y: ArrayLike, num_samples: int, num_classes: int | None = None,
         num_samples: N.
         num_classes: that are known; None for any number.
         source: the file that they were read from, for the message.
+        is_exported: the number of classes is a bundle's, so that the message says how to export it for more.
     """
     y = np.asarray(y)
     if y.shape != (num_samples,) or not np.issubdtype(y.dtype, np.integer):
         received = f"{y.dtype} of shape {y.shape}{_remedy(y, num_samples)}"
         raise _error(source, f"expected one integer label for each of {num_samples} samples. Received: {received}.")
     if num_classes is not None and len(y) and not (y.min() >= 0 and y.max() < num_classes):
-        raise _error(source, f"expected labels 0..{num_classes - 1}. Received {y.min()}..{y.max()}.")
+        raise _error(
+            source,
+            f"expected labels 0..{num_classes - 1}. Received {y.min()}..{y.max()}.{_MORE.format(y.max() + 1) if is_exported and y.min() >= 0 else ''}",
+        )
 
 
 def check_classes(y: ArrayLike, *, source: str = "") -> int:

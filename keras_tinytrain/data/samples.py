@@ -92,7 +92,7 @@ def _of_known_classes(stored, path, num_classes, class_names):
         if unknown := set(stored.class_names).difference(class_names):
             raise ValueError(f"{path} holds classes {sorted(unknown)}; those that are known: {', '.join(class_names)}.")
         labels = np.array([class_names.index(name) for name in stored.class_names])[labels]
-    check_labels(labels, len(labels), num_classes, source=str(path))
+    check_labels(labels, len(labels), num_classes, source=str(path), is_exported=True)
     return dataclasses.replace(stored, labels=labels, class_names=class_names or stored.class_names)
 
 

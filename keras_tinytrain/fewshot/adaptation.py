@@ -25,6 +25,7 @@ from keras_tinytrain.fewshot.classifier import FewShotClassifier
 from keras_tinytrain.fewshot.training import leave_one_out_losses, prototype_losses, softmax_losses, train
 from keras_tinytrain.fewshot.unknown import KNOWN
 from keras_tinytrain.model.channels import find_weights
+from keras_tinytrain.model.ending import backbone_text, ending
 from keras_tinytrain.model.head_kind import head_kind
 from keras_tinytrain.plan import Budget, LayerPlan, Plan
 
@@ -156,6 +157,11 @@ def adapt(
         check_kind(name, value, float)
         if not 0 <= value < math.inf:
             raise ValueError(f"Expected a {name}, finite and 0 or more. Received: {value}")
+    if ending(backbone) == "softmax":
+        raise ValueError(
+            f"Model '{backbone.name}' ends in a softmax, and adapt takes embeddings: pass {backbone_text(backbone)}. The classifier "
+            "itself learns in Keras, with TinyTrainCallback."
+        )
     adapter, original = _original(backbone, support_x, support_y)
     support_x = np.asarray(support_x, np.float32)
     if only_if_needed or head == AUTO:

@@ -15,6 +15,7 @@ from keras_tinytrain.data.labels import check_labels
 from keras_tinytrain.export.bundle_folder import Bundle
 from keras_tinytrain.fewshot.unknown import UNKNOWN
 from keras_tinytrain.plan import Budget, LayerPlan, Plan
+from keras_tinytrain.run.answering_head import answering_head, load_delta
 from keras_tinytrain.run.nor_flash import NorFlash
 from keras_tinytrain.run.quantise import quantise, quantise_samples
 
@@ -110,7 +111,7 @@ class BundleRuntime:
         images, labels = self._quantised(x), np.asarray(y)
         if labels.shape != (len(images),):
             raise ValueError(f"y expects one label per sample, shape ({len(images)},). Received shape: {labels.shape}")
-        check_labels(labels.astype(int), len(images), self._num_classes)
+        check_labels(labels.astype(int), len(images), self._num_classes, is_exported=True)
         self._store(images, labels)
 
     def add_unknown(self, x: np.ndarray) -> None:
@@ -230,6 +231,11 @@ class BundleRuntime:
         """Of the `familiarity`; None where every sample is of a class, such as with too few samples."""
         return self.trainer.threshold
 
+    @property
+    def head(self) -> str:
+        """Which head answers, as the serial STATUS says it: "ridge", "prototypes" or "none" yet; "softmax" of a classifier."""
+        return answering_head(self.bundle, self.trainer)
+
     def _familiarity(self, image: np.ndarray) -> float:
         self.trainer.predict(image)
         return self.trainer.familiarity
@@ -242,8 +248,8 @@ class BundleRuntime:
         write_file(path, self.trainer.save_delta(sequence))
 
     def load_delta(self, path: str | os.PathLike) -> None:
-        """Take over what was learned. Raises ValueError where the file is damaged or belongs to another base model."""
-        self.trainer.load_delta(pathlib.Path(path).read_bytes())
+        """Take over what was learned. Raises ValueError where the file is damaged, of another base model, or of a missing head."""
+        load_delta(self.bundle, self.trainer, pathlib.Path(path).read_bytes())
 
     def revert(self) -> None:
         """Go back to the weights as exported. Stored samples stay."""

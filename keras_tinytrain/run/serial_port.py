@@ -112,7 +112,7 @@ class Device:
             RuntimeError: the board refuses one. The error has its own words.
         """
         images, labels, status = self._quantised(x), list(y), self.status()
-        check_labels(np.asarray(labels, int), len(images), status["classes"])
+        check_labels(np.asarray(labels, int), len(images), status["classes"], is_exported=True)
         if status["samples"] + len(labels) > status["max_samples"]:
             raise ValueError(
                 f"The board keeps {status['max_samples']} samples and has {status['samples']}, so {len(labels)} more have no place: "

@@ -9,7 +9,7 @@ from models import embedding_net, images
 from keras_tinytrain.benchmark import rungs as command
 from keras_tinytrain.benchmark.methods import find_method
 from keras_tinytrain.benchmark.networks import Network
-from keras_tinytrain.benchmark.results import FIELDS, append_results
+from keras_tinytrain.benchmark.results import FIELDS, append_results, given_results
 from keras_tinytrain.benchmark.rungs_cost import Cost, Costs, has_cost
 from keras_tinytrain.cli import main
 from keras_tinytrain.data import Domain
@@ -64,17 +64,26 @@ def test_rungs_are_of_the_tasks_that_all_share(files, tmp_path, monkeypatch, cap
     assert [row["on_front"] for row in rows] == ["1", "1", "1", "0"] and rows[2]["minus_none"] == "20.0000"
     notes = capsys.readouterr().err
     assert "tinytrain_gated_avg" in notes and "tinytrain_ridge_avg 40 (1 of 2)" in notes
-    assert "| **closed form alone** | 75.00 | +15.00 +- 29.40 | 11.0 s | 0.50 | 2.0 | yes |" in page.read_text()
+    assert "| **closed form alone** | 75.00 | +15.00 +- 29.40 | 11.0 s | 0.50 | 2.0 | yes | yes |" in page.read_text()
     assert "](rungs.png)" in page.read_text() and figure.read_bytes().startswith(b"\x89PNG")
 
 
 def test_results_that_contradict_each_other_are_refused(files, tmp_path):
     append_results(tmp_path / "other.csv", _rows("ridge", 10, [0.1]))
-    rows = [row for path in (*files, tmp_path / "other.csv") for row in command._existing(path)]
+    rows = [row for path in (*files, tmp_path / "other.csv") for row in given_results(path, "--accuracy")]
     with pytest.raises(ValueError, match="ridge 0 has two results for task public, signs"):
         command.climb(rows, "mcunet", None, _Costs())
     with pytest.raises(ValueError, match="with the method none and others on the same tasks. Received methods: none 0"):
         command.climb(rows, "mcunet", ["last_layer"], _Costs())
+
+
+def test_a_wrong_file_is_named(tmp_path, capsys):
+    wrong = tmp_path / "task.npz"
+    wrong.write_bytes(b"PK\x03\x04\0\0,\0")
+    for path, text in ((wrong, f"{wrong} is none."), (tmp_path / "no.csv", f"There is no {tmp_path / 'no.csv'}.")):
+        assert main(["benchmark", "rungs", "--accuracy", str(path), "--out", str(tmp_path / "rungs.csv")]) == 2
+        expected = "keras-tinytrain: --accuracy expects a CSV file that `benchmark accuracy --out` wrote."
+        assert capsys.readouterr().err == f"{expected} {text}\n"
 
 
 def test_methods_whose_time_depends_on_samples_have_no_cost():

@@ -1,5 +1,6 @@
 """What ends a command: one sentence and a code for what a user can mend, a traceback for a fault of this package."""
 
+import logging
 import subprocess
 import sys
 
@@ -33,6 +34,14 @@ def test_what_a_user_can_mend_is_one_sentence(monkeypatch, capsys, error, code, 
     monkeypatch.setattr(check, "run", raising(error))
     assert main(["check", "bundle"]) == code
     assert capsys.readouterr().err == f"keras-tinytrain: {text}\n"
+
+
+def test_warnings_of_the_package_are_lines_like_the_others(monkeypatch, capsys):
+    logger = logging.getLogger("keras_tinytrain.export.settled")
+    monkeypatch.setattr(check, "run", lambda args: logger.warning("export with %s", "overwrite=True") or 0)
+    assert main(["check", "bundle"]) == 0
+    assert capsys.readouterr().err == "keras-tinytrain: export with --overwrite\n"
+    assert not logging.getLogger("keras_tinytrain").handlers
 
 
 @pytest.mark.parametrize("error", [TypeError("x"), AttributeError("x"), KeyError("x"), IndexError("x"), AssertionError("x")])

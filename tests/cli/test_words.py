@@ -25,6 +25,10 @@ from keras_tinytrain.cli.words import in_options
         ("With head=None it need not be trained whole.", "With head=None it need not be trained whole."),
         ("build it with unroll=True, or model expects more", "build it with unroll=True, or model expects more"),
         ("`--trained-weights int8` (28,000 B)", "`--trained-weights int8` (28,000 B)"),
+        (
+            "Give features='ram', DeviceAccounting(optimizer='adam', views=(1,), features='ram') or `features='ram'`",
+            "Give --features ram, DeviceAccounting(optimizer='adam', views=(1,), features='ram') or `features='ram'`",
+        ),
         ("groups=1 and Input(shape=(8, 8, 1))", "groups=1 and Input(shape=(8, 8, 1))"),
     ],
 )

@@ -161,7 +161,7 @@ def test_the_budget_that_is_named_fits(tmp_path):
         for memory in ("240KB", board.available_sram_bytes)
     ]
     command = "keras-tinytrain plan --memory 150000 --head prototypes --max-samples 5"
-    message = re.escape(f"Plan again with Budget(memory=150000) and accounting={kept} ({command})")
+    message = re.escape(f"Plan again with `{command}`, or in Python with `Budget(memory=150000)` and `accounting={kept}`.")
     with pytest.raises(ValueError, match=message):
         export(tmp_path / "net", model=model, plan=plans[0], **options)
     assert not list(tmp_path.iterdir())

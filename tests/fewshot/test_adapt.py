@@ -98,6 +98,12 @@ def test_queries_that_are_the_samples_need_one_pass(net, task):
     np.testing.assert_allclose(short.logits(task[0]), long.logits(task[0]), atol=1e-4)
 
 
+def test_a_classifier_is_told_what_adapt_takes(net, task):
+    classifier = keras.Model(net.inputs, keras.layers.Dense(3, activation="softmax")(net.output))
+    with pytest.raises(ValueError, match=r"ends in a softmax, and adapt takes embeddings: pass keras.Model\("):
+        adapt(classifier, *task)
+
+
 def test_chosen_channels_alone_change(net, task):
     learned, net = adapt(net, *task, plan=PLAN, iterations=3, head="softmax"), embedding_net()
     for layer in net.layers:

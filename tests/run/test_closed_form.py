@@ -230,15 +230,26 @@ def test_deltas_of_bundles_with_and_without_the_head(plain, tmp_path):
     x, y = labelled_images(model, per_class=SHOTS, classes=WAYS)
     ridge = HostRuntime(export(tmp_path / "ridge", model, *options))
     host = HostRuntime(plain)
+    assert (plain.head, ridge.bundle.head) == ("prototypes", "ridge") and ", head ridge, " in repr(ridge.bundle)
+    assert len(repr(plain)) < 200 + len(str(plain.path)) and str(plain.path) in repr(plain)
+    readmes = [(bundle.path / "README.md").read_text() for bundle in (plain, ridge.bundle)]
+    assert "\nHead: prototypes. It learns 12 samples in about" in readmes[0] and "\nHead: ridge" in readmes[1]
     assert ridge.bundle.manifest["base_hash"] == plain.manifest["base_hash"]
+    assert host.head == ridge.head == "none"
     host.add_samples(x, y)
     host.train()
+    assert host.head == "prototypes"
     ridge.trainer.load_delta(host.trainer.save_delta())  # prototypes answer
     np.testing.assert_array_equal(ridge.predict(x), host.predict(x))
+    assert ridge.head == "prototypes"
     ridge.add_samples(x, y)
     ridge.solve()
+    assert ridge.head == "ridge"
+    ridge.save_delta(tmp_path / "ridge.delta")
     with pytest.raises(ValueError, match="base model or plan"):
         host.trainer.load_delta(ridge.trainer.save_delta())
+    with pytest.raises(ValueError, match="holds the head 'ridge', .* has 'prototypes' alone: export .* head='ridge'"):
+        host.load_delta(tmp_path / "ridge.delta")
 
 
 def changed(record, **fields):

@@ -16,7 +16,7 @@ from keras_tinytrain.benchmark.claims.evidence import evidence
 from keras_tinytrain.benchmark.claims.measured import FIELDS, METHODS, NUM_KEYS, measure
 from keras_tinytrain.benchmark.jobs import Settings, open_jobs
 from keras_tinytrain.benchmark.networks import NETWORKS, Network, find_network
-from keras_tinytrain.benchmark.results import append_results, key, read_results
+from keras_tinytrain.benchmark.results import append_results, given_results, key, read_results
 from keras_tinytrain.benchmark.tasks import TaskShape
 
 
@@ -50,7 +50,7 @@ def run(args: argparse.Namespace) -> int:
     scope = _QUICK if args.quick else Scope()
     networks = [find_network(name) for name in args.networks or scope.networks]
     rows = _measured(args, networks, scope.methods)
-    accuracies = read_results(args.accuracy) if args.accuracy else _small_tasks(args, networks, scope)
+    accuracies = given_results(args.accuracy, "--accuracy") if args.accuracy else _small_tasks(args, networks, scope)
     found = evidence(networks, rows, accuracies, args.meta_trained)
     if args.page:
         write_file(args.page, page.page(found, rows, args.command_line))
