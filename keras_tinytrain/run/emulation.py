@@ -122,7 +122,7 @@ def emulate_task(
     bundle = bundle if isinstance(bundle, Bundle) else Bundle.load(bundle)
     tell: Tell = progress or (lambda text: None)
     images, labels = quantise_samples(bundle.input, x), np.asarray(y)
-    check_labels(labels, len(images), bundle.manifest["training"]["num_classes"])
+    check_labels(labels, len(images), bundle.manifest["training"]["num_classes"], is_exported=True)
     if solve and "closed_form" not in bundle.manifest:
         raise ValueError(f"Bundle {bundle.path} has no closed-form head to solve: export it with head='ridge'.")
     check_tools()
