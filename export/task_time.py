@@ -108,7 +108,7 @@ def task_time(
 
 
 def _solve(graph: TrainableGraph, training: TrainingSettings) -> Work:
-    return solve_work(sum(closed_form_of(graph).parts), training.max_samples, typing.cast(int, training.num_classes))
+    return solve_work(closed_form_of(graph).parts, training.max_samples, typing.cast(int, training.num_classes))
 
 
 def bundle_time(bundle: Bundle) -> TaskTime | None:
