@@ -82,8 +82,9 @@ def export_tflm(
             that may be taken for one, below 0.5 (`FewShotClassifier.reject_unknown` has the rule). With `num_classes=1` it tells
             what is normal from all else. It takes as many bytes as one more solution. 0: every sample is of a class.
         budget: `Budget(time="10s")`: the most training that fits this time on the board, in place of a number of iterations: 40,
-            20, 10 or 5 of them, else the closed-form head or the prototypes alone (0 iterations). The seconds are the promised
-            ones (`export.rungs`). None: as the plan's budget says.
+            20, 10 or 5 of them, else the closed-form head or the prototypes alone (0 iterations). A head that was named is kept,
+            and where the device chooses, the slower one fits. The seconds are the promised ones (`export.rungs`), and a line
+            says them. None: as the plan's budget says.
 
     Returns:
         The bundle. It is written as a whole or, if anything fails, not at all.

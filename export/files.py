@@ -116,7 +116,7 @@ def _facts(request: ExportRequest, converted: Converted, layout: Layout) -> dict
         "arenas": layout.arenas,
         "scratch": layout.scratch,
         "flash": layout.flash,
-        "time": layout.time and {part: round(seconds, 6) for part, seconds in dataclasses.asdict(layout.time).items()},
+        "time": layout.time and layout.time.to_json(),
         "activation_gradients_bound": graph.gradient_bytes_bound,
         "activation_gradients_whole": graph.gradient_bytes_whole,
         **({} if request.maps is None else {"closed_form": _closed_form(request, layout)}),

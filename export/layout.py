@@ -136,6 +136,7 @@ def lay_out(request: ExportRequest, converted: Converted) -> Layout:
             num_views=len(request.views),
             head=request.head,
             closed_form=request.maps is not None,
+            prototype_training=request.prototype_training,
         ),
     )
 

@@ -79,7 +79,15 @@ _ADAPTIVE = {
 _TIME: _Schema = {
     **dict.fromkeys(("samples", "iteration", "trained", "prototypes", "solve", "answer"), _NUMBER),
     **dict.fromkeys(("num_samples", "iterations"), _SIZE),
+    "choice": _NUMBER,
 }
+
+
+def _time(by_prototypes: _Schema) -> _Schema:
+    """Of one head, and of the prototypes that a device may choose in its place."""
+    return _object({**_TIME, "by_prototypes": by_prototypes}, "choice", "by_prototypes")
+
+
 _CLOSED_FORM: _Schema = {
     "maps": _array(_TEXT),
     "parts": _array(_COUNT),
@@ -114,7 +122,7 @@ _FIELDS: _Schema = {
     "arenas": _object({"frozen_arena": _SIZE, "trainable_arena": _SIZE}),
     "scratch": _sizes(),
     "flash": _sizes("frozen_model", "trainable_model", "features", "deltas", "total"),
-    "time": _or_null(_object(_TIME)),
+    "time": _or_null(_time(_or_null(_time({"type": "null"})))),
     "activation_gradients_bound": _SIZE,
     "activation_gradients_whole": _SIZE,
     "closed_form": _object(_CLOSED_FORM, "reject_unknown", "choice"),

@@ -1,6 +1,7 @@
 """How far to climb in a given time: training with 40, 20, 10 or 5 iterations, the closed-form head alone, prototypes alone."""
 
 import dataclasses
+import logging
 from typing import NamedTuple
 
 from keras_tinytrain._text import duration
@@ -9,6 +10,8 @@ from keras_tinytrain.export.conversion import Converted, convert
 from keras_tinytrain.export.layout import Layout, lay_out
 from keras_tinytrain.export.request import ExportRequest
 from keras_tinytrain.export.task_time import TaskTime
+
+_LOG = logging.getLogger(__name__)
 
 ITERATIONS = (40, 20, 10, 5)
 
@@ -24,13 +27,16 @@ class Rung(NamedTuple):
 
 
 def rungs(time: TaskTime) -> tuple[Rung, ...]:
-    """Those of a bundle, the highest first. A softmax that is not trained knows nothing, and has none without training."""
-    found = [Rung(f"{count} iterations", dataclasses.replace(time, iterations=count)) for count in ITERATIONS]
-    alone = dataclasses.replace(time, iterations=0)
+    """Those of a bundle, the highest first; where its device chooses its head, each takes as long as the slower one.
+
+    A softmax that is not trained knows nothing, and has none without training. A closed-form head that was named is kept.
+    """
+    found = [Rung(f"{count} iterations", time.with_iterations(count)) for count in ITERATIONS]
+    alone = time.with_iterations(0)
     if time.solve:
         found.append(Rung("the closed-form head alone", alone))
-    if time.prototypes:
-        found.append(Rung("prototypes alone", dataclasses.replace(alone, solve=0.0)))
+    if time.prototypes and (time.by_prototypes or not time.solve):
+        found.append(Rung("prototypes alone", dataclasses.replace(alone, solve=0.0, choice=0.0, by_prototypes=None)))
     return tuple(found)
 
 
@@ -60,40 +66,28 @@ def highest_rung(time: TaskTime | None, seconds: float, board: Board) -> Rung:
 
 
 def told(time: TaskTime | None, seconds: float, board: Board) -> str:
-    """One line: the rung that fits, its time, and what the next one would take."""
+    """One line: the rung that fits, its time, what the next one would take, and the time of an answer."""
     rung = highest_rung(time, seconds, board)
     assert time is not None  # or none had fitted
     every = rungs(time)
     names = [each.name for each in every]
     place = names.index(rung.name)
     higher = f"; {every[place - 1].name} would take {duration(every[place - 1].time.learn)}" if place else ""
-    return f"Within {duration(seconds)}: {rung.name}, in {duration(rung.time.learn)}{higher}."
+    learn, answer = rung.time.told(iterations=False), duration(rung.time.answer)
+    return f"Within {duration(seconds)}: {rung.name}, in {learn}{higher}. It answers in about {answer}."
 
 
 def within_time(request: ExportRequest, converted: Converted, layout: Layout) -> tuple[ExportRequest, Converted, Layout]:
-    """The export of the highest rung that fits `request.seconds`; as it stands where nobody limits its time."""
+    """The export of the highest rung that fits `request.seconds`, and a line that says which; as it stands where nobody limits its time."""
     if request.seconds is None:
         return request, converted, layout
-    rung = highest_rung(_slower(request, converted, layout), request.seconds, request.board)
+    rung = highest_rung(layout.time, request.seconds, request.board)
     chosen = _with_iterations(request, rung.time.iterations)
-    if request.maps is not None and not rung.time.solve:
-        chosen = _with_prototypes(chosen)
+    if request.chooses and not rung.time.solve:
+        chosen = chosen.with_prototypes()
+    _LOG.warning("%s", told(layout.time, request.seconds, request.board))
     converted = convert(chosen, converted.whole)
-    layout = lay_out(chosen, converted)
-    return chosen, converted, dataclasses.replace(layout, time=rung.time) if chosen.chooses else layout
-
-
-def _slower(request: ExportRequest, converted: Converted, layout: Layout) -> TaskTime | None:
-    """The time of a layout; where the device chooses its head, an iteration is that of the slower one."""
-    if layout.time is None or not request.chooses:
-        return layout.time
-    prototypes = request.with_prototypes()
-    other = lay_out(prototypes, convert(prototypes, converted.whole)).time
-    return (
-        layout.time
-        if other is None
-        else dataclasses.replace(layout.time, iteration=max(layout.time.iteration, other.iteration))
-    )
+    return chosen, converted, lay_out(chosen, converted)
 
 
 def _with_iterations(request: ExportRequest, iterations: int) -> ExportRequest:
@@ -103,11 +97,3 @@ def _with_iterations(request: ExportRequest, iterations: int) -> ExportRequest:
         training=dataclasses.replace(training, iterations=iterations),
         prototype_training=other and dataclasses.replace(other, iterations=iterations),
     )
-
-
-def _with_prototypes(request: ExportRequest) -> ExportRequest:
-    """Without the closed-form head."""
-    if request.chooses:
-        return request.with_prototypes()
-    device = dataclasses.replace(request.device, head="prototypes", reject_unknown=0.0)
-    return dataclasses.replace(request, maps=None).with_device(device)

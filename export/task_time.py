@@ -28,6 +28,8 @@ class TaskTime:
         solve: to solve the closed-form head; 0 where there is none.
         answer: one sample.
         num_samples, iterations: of the learning.
+        choice: to choose the head by the samples, before anything is trained; 0 where the device has one head alone.
+        by_prototypes: of a device that chooses, the same task if its samples favour the prototypes; None of any other.
     """
 
     samples: float
@@ -38,23 +40,46 @@ class TaskTime:
     answer: float
     num_samples: int
     iterations: int
+    choice: float = 0.0
+    by_prototypes: "TaskTime | None" = None
 
     @property
     def learn(self) -> float:
-        """All samples that it keeps, in all iterations."""
+        """All samples that it keeps, in all iterations, by the head that takes longer."""
+        return max(self._alone, self.by_prototypes.learn if self.by_prototypes else 0.0)
+
+    @property
+    def _alone(self) -> float:
+        begin, training = self.samples + self.choice, (self.iterations > 0) * self.trained + self.iterations * self.iteration
+        if self.choice and not (self.solve or self.iterations):  # nothing is trained, and the head is chosen once more
+            return begin + self.choice
+        return begin + training + self.prototypes + self.solve
+
+    def with_iterations(self, iterations: int) -> "TaskTime":
+        """The time of so many, by either head."""
+        other = self.by_prototypes and self.by_prototypes.with_iterations(iterations)
+        return dataclasses.replace(self, iterations=iterations, by_prototypes=other)
+
+    def told(self, *, iterations: bool = True) -> str:
+        """How long it learns, by each head that it may choose; with the number of iterations or without."""
+        counts = [f" ({each.iterations} iterations)" if iterations else "" for each in (self, self.by_prototypes or self)]
+        if self.by_prototypes is None:
+            return f"{duration(self.learn)}{counts[0]}"
         return (
-            self.samples
-            + self.prototypes
-            + self.solve
-            + (self.iterations > 0) * self.trained
-            + self.iterations * self.iteration
+            f"{duration(self._alone)} by the closed form{counts[0]}, {duration(self.by_prototypes.learn)} if its samples favour the "
+            f"prototypes{counts[1]}"
         )
 
+    def to_json(self) -> dict[str, typing.Any]:
+        """For the manifest."""
+        return _rounded(dataclasses.asdict(self))
+
     def __str__(self) -> str:
-        return (
-            f"It learns {self.num_samples} samples in about {duration(self.learn)} ({self.iterations} iterations), and answers in "
-            f"about {duration(self.answer)}."
-        )
+        return f"It learns {self.num_samples} samples in about {self.told()}, and answers in about {duration(self.answer)}."
+
+
+def _rounded(parts: dict[str, typing.Any]) -> dict[str, typing.Any]:
+    return {name: _rounded(part) if isinstance(part, dict) else part and round(part, 6) for name, part in parts.items()}
 
 
 def task_time(
@@ -67,6 +92,7 @@ def task_time(
     num_views: int,
     head: str,
     closed_form: bool = False,
+    prototype_training: TrainingSettings | None = None,
 ) -> TaskTime | None:
     """An estimate; None for boards with a processor whose cycles are not known.
 
@@ -78,40 +104,48 @@ def task_time(
         num_views: augmented copies of each sample.
         head: "prototypes" or "softmax".
         closed_form: whether a closed-form head is solved beside the prototypes.
+        prototype_training: of a device that chooses its head, `training` where the prototypes answer.
     """
     if board.cpu != _CPU:
         return None
     before, after = micro_graph(frozen) if frozen is not None else None, micro_graph(trainable)
     frozen_pass = forward_work(before, board.kernels) if before is not None else Work()
     trainable_pass, num_samples = forward_work(after, board.kernels), training.max_samples
-    said, is_prototypes, averages = training.for_head(head), head == "prototypes", training.average > 0
-    late, iterations = is_prototypes and bool(said.late_prototypes), typing.cast(int, said.iterations)
-    passes = trainable_pass * num_samples
-    steps = num_samples if training.updates == "immediate" else 1
-    step = step_work(graph, training.optimizer, training.weights) * steps
-    iteration = passes * (1 + is_prototypes - late) + backward_work(graph) * num_samples + step
-    solve = _solve(graph, training) if closed_form else Work()
-    again = closed_form and averages  # it is solved for the trained and for the original weights
     openings = opening_work(before) + opening_work(after) if before is not None else Work()  # they share an arena in turn
-    answer = frozen_pass + trainable_pass * (1 + (is_prototypes and averages)) + openings
-    seconds = {
-        "samples": frozen_pass * (num_samples * (1 + num_views)) + openings,
-        "iteration": iteration,
-        "trained": passes * (late + again) + solve * again,
-        "prototypes": passes * is_prototypes,
-        "solve": solve,
-        "answer": answer,
-    }
-    return TaskTime(
-        **{part: work.cycles / board.clock_hz for part, work in seconds.items()}, num_samples=num_samples, iterations=iterations
-    )
+    passes, is_prototypes, chooses = trainable_pass * num_samples, head == "prototypes", prototype_training is not None
+    solve = _solve(graph, training) if closed_form else Work()
+
+    def by(training: TrainingSettings, solve: Work, choice: Work) -> TaskTime:
+        said, averages = training.for_head(head), training.average > 0
+        late, steps = is_prototypes and bool(said.late_prototypes), num_samples if training.updates == "immediate" else 1
+        step = step_work(graph, training.optimizer, training.weights) * steps
+        again = closed_form and averages and not chooses  # it is solved for the trained and for the original weights
+        work = {
+            "samples": frozen_pass * (num_samples * (1 + num_views)) + openings,
+            "iteration": passes * (1 + is_prototypes - late) + backward_work(graph) * num_samples + step,
+            "trained": passes * (late + again) + solve * again,
+            "prototypes": passes * is_prototypes,
+            "solve": solve,
+            "answer": frozen_pass + trainable_pass * (1 + (is_prototypes and averages)) + openings,
+            "choice": choice,
+        }
+        seconds: dict[str, typing.Any] = {part: each.cycles / board.clock_hz for part, each in work.items()}
+        return TaskTime(**seconds, num_samples=num_samples, iterations=typing.cast(int, said.iterations))
+
+    if prototype_training is None:
+        return by(training, solve, Work())
+    other = by(prototype_training, Work(), passes * 2 + solve)  # the rows' pass, and then the prototypes' own
+    return dataclasses.replace(by(training, solve, passes + solve), by_prototypes=other)
 
 
 def _solve(graph: TrainableGraph, training: TrainingSettings) -> Work:
-    return solve_work(sum(closed_form_of(graph).parts), training.max_samples, typing.cast(int, training.num_classes))
+    return solve_work(closed_form_of(graph).parts, training.max_samples, typing.cast(int, training.num_classes))
 
 
 def bundle_time(bundle: Bundle) -> TaskTime | None:
     """What a bundle's export told; None where its board's time is not known, and of bundles of release 0.1."""
-    time = bundle.manifest.get("time")
-    return TaskTime(**time) if time else None
+    return _time_of(bundle.manifest.get("time"))
+
+
+def _time_of(parts: dict[str, typing.Any] | None) -> TaskTime | None:
+    return TaskTime(**{**parts, "by_prototypes": _time_of(parts.get("by_prototypes"))}) if parts else None

@@ -9,6 +9,7 @@ dimensions, with a profile.
 import dataclasses
 import functools
 import math
+from collections.abc import Sequence
 
 from keras_tinytrain.choose.forward_work import Work, products_inside
 from keras_tinytrain.export.backward.graph import Tensor, TrainableGraph
@@ -37,8 +38,10 @@ _STEP = {
     "rmsprop": (134.0, 310.0),
 }
 _ROUNDED = (117.0, 170.0)
-# Of solving the closed-form head: an element of a row of one sample; for two samples; for a sample and a class; three samples.
-_ROW, _PAIR, _TARGET, _TRIPLE = (160.0, 272.0), (8.0, 13.6), (45.0, 76.0), (120.0, 204.0)
+# Of solving the closed-form head: an element of a row of one sample; for two samples; for a sample and a class.
+_ROW, _PAIR, _TARGET = (160.0, 272.0), (8.0, 13.6), (45.0, 76.0)
+# In double, which the compiler's library computes: a product that is added; a quotient; an element of a kernel matrix, by part.
+_DOUBLE, _QUOTIENT, _GRAM = (130.0, 170.0), (650.0, 744.0), (491.0, 687.0)
 _WIDTH = 8  # of a row
 # (window, side, stride) of squares with code of their own: `SquareCode` in tinytrain/kernels/squares.cpp.
 _SQUARES = {(3, 4, 1), (3, 6, 1), (3, 8, 1), (5, 4, 1), (5, 8, 1), (7, 4, 1), (7, 8, 1), (4, 6, 2), (6, 8, 2), (8, 8, 2)}
@@ -61,15 +64,24 @@ def step_work(graph: TrainableGraph, optimizer: str, weights: str) -> Work:
     return _work(_STEP[optimizer], count) + _work(_ROUNDED, count * (weights == "int8"))
 
 
-def solve_work(num_elements: int, num_samples: int, num_classes: int) -> Work:
-    """Of solving a closed-form head once, without its forward passes.
+def solve_work(parts: Sequence[int], num_samples: int, num_classes: int) -> Work:
+    """Of solving a closed-form head once, without its forward passes: for all samples, and for all but each (ridge.cpp).
 
     Args:
-        num_elements: of a row, all parts together.
+        parts: elements of a row's parts.
     """
     pairs = num_samples * (num_samples + 1) / 2
     of_rows = _work(_ROW, num_samples) + _work(_PAIR, pairs) + _work(_TARGET, num_samples * num_classes)
-    return of_rows * num_elements + _work(_TRIPLE, num_samples**3)
+    factor = num_samples * (num_samples**2 - 1) / 6  # products of a Cholesky factor, of an inverse
+    left_out_products = num_samples * (factor + pairs + num_samples * num_classes)
+    left_out_quotients = num_samples * (pairs + num_samples * (1 + num_classes))
+    products, quotients = 2 * (factor + num_classes * pairs), (2 + num_classes) * pairs
+    return (
+        of_rows * sum(parts)
+        + _work(_DOUBLE, left_out_products + products)
+        + _work(_QUOTIENT, left_out_quotients + quotients)
+        + _work(_GRAM, len(parts) * (num_samples + 1) * pairs)
+    )
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

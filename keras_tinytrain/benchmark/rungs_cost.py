@@ -72,7 +72,7 @@ class Costs:
         layout = self._layout(method.strategy, method.ridge, method.average if trains else 0.0, method.late_prototypes)
         if layout.time is None:
             raise ValueError(f"--board expects one with a Cortex-M4F, whose cycles are known. Received: {self._board.name}")
-        seconds = dataclasses.replace(layout.time, iterations=iterations if trains else 0).learn
+        seconds = layout.time.with_iterations(iterations if trains else 0).learn
         about = {"name": self._board.name, "clock_hz": self._board.clock_hz}
         return Cost(seconds, joules(round(seconds * self._board.clock_hz), about), layout.sram["total"])
 

@@ -106,7 +106,7 @@ def run(args: argparse.Namespace) -> int:
         from keras_tinytrain.cli.report.page import write_report
 
         write_report(args.report, bundle_values(bundle, args.command_line))
-    _print(bundle, args, None if plan is None or plan.budget is None or args.iterations is not None else plan.budget.seconds)
+    _print(bundle, args)
     return 0
 
 
@@ -147,14 +147,11 @@ def _candidates(args):
     return Candidates(last_blocks=args.last_blocks, layers=layers, kinds=args.kinds, budget=Budget(memory, args.compute))
 
 
-def _print(bundle, args, planned_seconds):
+def _print(bundle, args):
     from rich import print as rich_print
 
     from keras_tinytrain.cli.tables import bytes_table, flat_bytes, memory_bars, weights_table
-    from keras_tinytrain.export import Board
-    from keras_tinytrain.export.rungs import told
     from keras_tinytrain.export.task_time import bundle_time
-    from keras_tinytrain.plan import parse_seconds
 
     promised = bundle.promised_bytes
     if args.json:
@@ -167,5 +164,3 @@ def _print(bundle, args, planned_seconds):
         print(_CHOOSES)
     if (time := bundle_time(bundle)) is not None:
         print(time)
-        if seconds := parse_seconds(args.time) if args.time else planned_seconds:
-            print(told(time, seconds, Board(**bundle.manifest["board"])))

@@ -1,6 +1,7 @@
 """`keras-tinytrain plan`: choose layers and channels for a model and labelled samples."""
 
 import argparse
+import dataclasses
 
 from keras_tinytrain._figure import new_figure
 from keras_tinytrain._quiet import load_tensorflow
@@ -58,7 +59,8 @@ def run(args: argparse.Namespace) -> int:
         write_figure(plan, args.figure)
     if args.out:
         plan.save(args.out)
-    _print(plan, layout, args)
+    timeless = dataclasses.replace(layout, time=None) if layout and line else layout  # the line tells it
+    _print(plan, timeless, args)
     if line and not args.json:
         print(line)
     return 0

@@ -8,6 +8,7 @@ import pytest
 
 from keras_tinytrain.backbones import NanoNet
 from keras_tinytrain.cli import emulated_task
+from keras_tinytrain.device_settings import DeviceSettings
 from keras_tinytrain.export import TrainingSettings, board, export_tflm
 from keras_tinytrain.export.conversion import convert
 from keras_tinytrain.export.layout import lay_out
@@ -18,7 +19,9 @@ from keras_tinytrain.plan import Budget, LayerPlan, Plan
 from keras_tinytrain.run.emulation import emulate_task
 
 NANO = board("nano33ble")
-TIME = TaskTime(samples=1.0, iteration=2.0, trained=0.5, prototypes=0.5, solve=0.1, answer=0.1, num_samples=25, iterations=10)
+NAMED = TaskTime(samples=1.0, iteration=1.0, trained=0.5, prototypes=0.5, solve=0.1, answer=0.1, num_samples=25, iterations=10)
+FAVOURED = dataclasses.replace(NAMED, iteration=2.0, trained=0.0, solve=0.0, choice=1.1, iterations=40)
+TIME = dataclasses.replace(NAMED, choice=0.6, by_prototypes=FAVOURED)
 
 
 @pytest.fixture(scope="module")
@@ -80,36 +83,58 @@ def test_export_trains_as_often_as_its_time_allows(windows):
     assert time.learn <= 1 < time.learn + time.iterations * time.iteration
 
 
+def test_time_of_a_device_that_chooses_is_its_slower_heads():
+    assert TIME.learn == pytest.approx(FAVOURED.learn) == pytest.approx(82.6)
+    assert str(TIME) == (
+        "It learns 25 samples in about 12.7 s by the closed form (10 iterations), 1 min 23 s if its samples favour the prototypes "
+        "(40 iterations), and answers in about 100 ms."
+    )
+    assert TaskTime(**{**TIME.to_json(), "by_prototypes": TaskTime(**TIME.to_json()["by_prototypes"])}) == TIME
+
+
 def test_rungs_go_down_from_forty_iterations_to_prototypes():
     seconds = [each.time.learn for each in rungs(TIME)]
-    assert seconds == pytest.approx([82.1, 42.1, 22.1, 12.1, 1.6, 1.5])
-    assert told(TIME, 30, NANO) == "Within 30.0 s: 10 iterations, in 22.1 s; 20 iterations would take 42.1 s."
+    assert seconds == pytest.approx([82.6, 42.6, 22.6, 12.6, 3.2, 1.5])
+    assert told(TIME, 30, NANO) == (
+        "Within 30.0 s: 10 iterations, in 12.7 s by the closed form, 22.6 s if its samples favour the prototypes; 20 iterations "
+        "would take 42.6 s. It answers in about 100 ms."
+    )
     assert highest_rung(TIME, 12, NANO).name == "the closed-form head alone"
-    softmax = dataclasses.replace(TIME, prototypes=0.0, solve=0.0)
+    assert highest_rung(TIME, 3, NANO).name == "prototypes alone"
+    softmax = dataclasses.replace(NAMED, prototypes=0.0, solve=0.0)
     assert [each.time.iterations for each in rungs(softmax)] == [40, 20, 10, 5]
 
 
 def test_time_that_nothing_fits_is_refused_with_the_smallest():
     with pytest.raises(ValueError, match="takes 1.5 s at least, by prototypes alone. Received: a budget of 1.0 s"):
         highest_rung(TIME, 1, NANO)
+    with pytest.raises(ValueError, match="takes 1.6 s at least, by the closed-form head alone. Received: a budget of 1.5 s"):
+        highest_rung(NAMED, 1.5, NANO)
     with pytest.raises(ValueError, match=r"cycles are known.* Received: board 'esp32s3' \(Xtensa LX7\).*--iterations"):
         highest_rung(None, 1, board("esp32s3"))
 
 
-def test_prototypes_answer_where_there_is_no_time_to_solve(tmp_path):
+@pytest.mark.parametrize("head", ["ridge", "auto"])
+def test_prototypes_answer_where_there_is_no_time_to_solve_and_no_head_was_named(tmp_path, caplog, head):
     model, x = _network_of_windows()
-    request = _request(model, Plan((LayerPlan("c5", (0, 1)),)), x, tmp_path / "bundle", head="ridge", training=FOUR_SAMPLES)
+    device = DeviceSettings(head=head, num_classes=2, max_samples=4)
+    request = _request(model, Plan((LayerPlan("c5", (0, 1)),), device=device), x, tmp_path / "bundle", head=None, training=None)
     converted = convert(request)
     layout = lay_out(request, converted)
-    time = layout.time
     assert within_time(request, converted, layout) == (request, converted, layout)
-    solved = dataclasses.replace(request, seconds=time.samples + time.prototypes + 1.01 * time.solve)
-    chosen, _, laid_out = within_time(solved, converted, layout)
-    assert chosen.maps and laid_out.memory.closed_form and chosen.training.iterations == 0
-    hasty = dataclasses.replace(request, seconds=time.samples + time.prototypes + 0.5 * time.solve)
+    alone = layout.time.with_iterations(0)
+    enough = dataclasses.replace(request, seconds=1.001 * alone.learn)
+    chosen, _, laid_out = within_time(enough, converted, layout)
+    assert chosen.maps and laid_out.memory.closed_form and chosen.training.iterations == 0 and laid_out.time == alone
+    assert f"the closed-form head alone, in {alone.told(iterations=False)}; 5 iterations" in caplog.text
+    hasty = dataclasses.replace(request, seconds=0.99 * alone.learn)
+    if head == "ridge":
+        with pytest.raises(ValueError, match="at least, by the closed-form head alone"):
+            within_time(hasty, converted, layout)
+        return
     chosen, _, laid_out = within_time(hasty, converted, layout)
     assert chosen.maps is None and chosen.device.head == "prototypes" and not laid_out.memory.closed_form
-    assert laid_out.time.learn <= hasty.seconds
+    assert laid_out.time.learn <= hasty.seconds and "prototypes alone, in" in caplog.text
 
 
 @pytest.mark.parametrize(

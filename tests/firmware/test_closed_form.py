@@ -10,6 +10,7 @@ from models import images, labelled_images, sequence_net, tiny_net
 
 from keras_tinytrain.cli import emulated_task, main
 from keras_tinytrain.export import Candidates, TrainingSettings, export_tflm
+from keras_tinytrain.export.backward.work import solve_work
 from keras_tinytrain.plan import Budget, LayerPlan, Plan
 from keras_tinytrain.run import HostRuntime
 from keras_tinytrain.run.emulation import emulate_task
@@ -209,10 +210,12 @@ def test_board_chooses_its_head_and_trains_by_it_as_the_host(tmp_path):
     bundle = chooses.export(tmp_path / "b", "images", iterations=ITERATIONS)
     x, labels = chooses.labels_by_choice("images", bundle)
     program = build_firmware(bundle, tmp_path)
+    solve = solve_work(bundle.manifest["closed_form"]["parts"], len(x), bundle.manifest["training"]["num_classes"])
     for holds, y in labels.items():
         host = chooses.taught(bundle, x, y)
         losses = host.train()
         task = emulate_task(bundle, x, y, queries=x[:4], program=program)
         assert (task.losses, task.delta) == (losses, host.trainer.save_delta(0))
         np.testing.assert_array_equal(task.logits, host.predict(x[:4]))
-        assert host.trainer.closed_form_answers == holds and task.instructions["solving"] > 0
+        assert host.trainer.closed_form_answers == holds
+        assert task.instructions["solving"] == pytest.approx((1 + holds) * solve.instructions, rel=0.15)
