@@ -136,7 +136,7 @@ def test_what_an_export_that_does_not_fit_advises_succeeds(commands, tmp_path, c
     assert ["--features", "flash"] in remedies and any(options[0] == "--max-samples" for options in remedies)
     for options in remedies:
         assert export(*small, *options) == 0, options
-    again = re.search(r"keras-tinytrain plan (--[^)]*)\)", said)[1].split()
+    again = re.search(r"`keras-tinytrain plan (--[^`]*)`", said)[1].split()
     assert plan(*again) == 0 and export() == 0
 
 
