@@ -105,7 +105,7 @@ def smallest_arena(model_bytes: bytes) -> int:
 
 
 def unknown_to_micro(model_bytes: bytes) -> Needs:
-    """Operators of which TensorFlow Lite Micro knows no such kind, see `_culprit`; none where it is not installed."""
+    """Operators that TensorFlow Lite Micro does not have. Where it is not installed, the list is empty."""
     return unknown_operators(model_bytes, _runs) if importlib.util.find_spec("tflite_micro") else []
 
 

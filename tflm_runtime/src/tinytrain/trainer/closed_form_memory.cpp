@@ -38,8 +38,7 @@ std::int32_t* ClosedForm::Scales(Solution solution) const {
   return static_cast<std::int32_t*>(scales);
 }
 
-// Where a solution is written. In RAM it has a place of its own. On its way to flash it is in the scratch, behind the
-// equations.
+// Where a solution is written: in RAM, to its own place; for flash, first to the scratch, after the equations.
 RidgeSpace ClosedForm::Space(Solution solution) const {
   std::uint8_t* place = nullptr;
   if (in_flash_) {

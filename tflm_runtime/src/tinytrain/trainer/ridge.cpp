@@ -35,7 +35,7 @@ Value& At(Value* triangle, std::int32_t i, std::int32_t j) {
   return triangle[TriangleElements(i) + j];
 }
 
-// Element (i, j) of a symmetric matrix, of which the lower triangle is kept.
+// Element (i, j) of a symmetric matrix that is kept as its lower triangle.
 std::int64_t Either(const std::int32_t* products, std::int32_t i, std::int32_t j) {
   return i < j ? At(products, j, i) : At(products, i, j);
 }
@@ -114,7 +114,7 @@ void SolveColumn(double* weights, double* inverse, const RidgeTask& task, std::i
   }
 }
 
-// The row at position a once row `last` stands behind all others.
+// Index of the row that comes at place a when row `last` is moved to the end.
 std::int32_t WithLast(std::int32_t a, std::int32_t last, std::int32_t n) { return a == n - 1 ? last : a < last ? a : a + 1; }
 
 // K + lambda I of all rows around the mean of all but one, that one last. Of the m = n - 1 others, with D the products around
