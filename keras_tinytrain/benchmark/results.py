@@ -88,9 +88,10 @@ def _rows(data, path, fields, num_keys):
     text = data[: data.rfind(b"\n") + 1].decode(errors="replace") or data.decode(errors="replace")
     reader = csv.reader(io.StringIO(text, newline=""))
     try:
+        if "\0" in text.splitlines()[0]:  # which the reader takes, but not that of Python 3.10
+            raise ValueError(f"{path} is not a file of results: it is not a text. Name another --out.")
         if tuple(columns := next(reader)) != fields:
-            held = f"its columns are {columns[:20]}" if "\0" not in text else "it is not a text"
-            raise ValueError(f"{path} is not a file of results: {held}. Name another --out.")
+            raise ValueError(f"{path} is not a file of results: its columns are {columns[:20]}. Name another --out.")
         return [_row(values, fields, num_keys, f"{path}, line {reader.line_num}") for values in reader if values]
     except csv.Error as error:
         raise ValueError(f"{path}, line {reader.line_num}: {error}. Remove that line.") from error

@@ -31,7 +31,7 @@ def check_fit(model: keras.Model, other_callbacks: list[keras.callbacks.Callback
         )
     for side in ("input", "output"):
         tensors = getattr(model, f"{side}s", None) or ()  # None in a Sequential that is not built
-        names = getattr(model, f"{side}_names", None) or [tensor.name for tensor in tensors]
+        names = list(getattr(model, f"{side}_names", None) or (tensor.name for tensor in tensors))
         if len(names) > 1:
             raise ValueError(
                 f"TinyTrainCallback needs a model with one {side}. Received '{model.name}' with {len(names)}: {names}. Fit a part of it, "

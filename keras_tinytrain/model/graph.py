@@ -55,7 +55,7 @@ def require_functional(model: keras.Model) -> keras.Model:
 def check_ends(model: keras.Model) -> None:
     """Raise ValueError where a built Functional or Sequential model has several inputs or outputs."""
     functional = require_functional(model)
-    for side, names in (("input", [tensor.name for tensor in functional.inputs]), ("output", functional.output_names)):
+    for side, names in (("input", [tensor.name for tensor in functional.inputs]), ("output", list(functional.output_names))):
         if len(names) != 1:
             raise ValueError(
                 f"Model '{model.name}' has {len(names)} {side}s {names}; models with one {side} are supported. Take a part of it "

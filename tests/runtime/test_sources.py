@@ -41,7 +41,7 @@ BESIDE_CLOSED_FORM = {
 }
 TEACHING = ("teaching_commands.o", "removal.o")  # for a page that shows what a board was taught
 # Of the closed form.
-DOUBLES = {f"__aeabi_{name}" for name in ("dadd", "dsub", "dmul", "ddiv", "dcmpgt", "i2d", "l2d", "f2d", "d2f")}
+DOUBLES = {f"__aeabi_{name}" for name in ("dadd", "dsub", "dmul", "ddiv", "dcmpgt", "i2d", "l2d", "f2d", "d2f", "l2f")}
 
 
 def size_of(sizes, *names):

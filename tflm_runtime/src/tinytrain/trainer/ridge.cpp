@@ -48,36 +48,41 @@ void Centre(std::int8_t* centre, const Rows& rows, std::int32_t num_elements) {
   }
 }
 
-double InverseRoot(double square) {
-  const double length = Root(square);
-  return length > 0.0 ? 1.0 / length : 0.0;
+template <typename Value>
+Value InverseRoot(Value square) {
+  const Value length = Root(square);
+  return length > Value{0} ? Value{1} / length : Value{0};
 }
 
 // lambda I
-void SetRidge(double* matrix, std::int32_t n) {
+template <typename Value>
+void SetRidge(Value* matrix, std::int32_t n) {
   for (std::int32_t i = 0; i < n; ++i) {
-    for (std::int32_t j = 0; j <= i; ++j) At(matrix, i, j) = i == j ? kRidge : 0.0;
+    for (std::int32_t j = 0; j <= i; ++j) At(matrix, i, j) = i == j ? static_cast<Value>(kRidge) : Value{0};
   }
 }
 
 // Adds Z_p Z_p^T / P of one part: product(i, j), with row i divided by the root of product(i, i).
-template <typename Product>
-void AddGram(double* matrix, double* inverse_lengths, std::int32_t n, double share, Product product) {
+template <typename Value, typename Product>
+void AddGram(Value* matrix, Value* inverse_lengths, std::int32_t n, Value share, Product product) {
   for (std::int32_t i = 0; i < n; ++i) {
-    inverse_lengths[i] = InverseRoot(static_cast<double>(product(i, i)));
+    inverse_lengths[i] = InverseRoot(static_cast<Value>(product(i, i)));
     for (std::int32_t j = 0; j <= i; ++j) {
-      At(matrix, i, j) += share * (static_cast<double>(product(i, j)) * inverse_lengths[i] * inverse_lengths[j]);
+      At(matrix, i, j) += share * (static_cast<Value>(product(i, j)) * inverse_lengths[i] * inverse_lengths[j]);
     }
   }
 }
 
 // A symmetric, positive definite matrix becomes L with L L^T equal to it.
-void Cholesky(double* matrix, std::int32_t n) {
+template <typename Value>
+void Cholesky(Value* matrix, std::int32_t n) {
   for (std::int32_t i = 0; i < n; ++i) {
     for (std::int32_t j = 0; j <= i; ++j) {
-      double rest = At(matrix, i, j);
-      for (std::int32_t k = 0; k < j; ++k) rest -= At(matrix, i, k) * At(matrix, j, k);
-      At(matrix, i, j) = i == j ? Root(rest) : rest / At(matrix, j, j);
+      Value* const row = &At(matrix, i, 0);
+      const Value* const other = &At(matrix, j, 0);
+      Value rest = row[j];
+      for (std::int32_t k = 0; k < j; ++k) rest -= row[k] * other[k];
+      row[j] = i == j ? Root(rest) : rest / other[j];
     }
   }
 }
@@ -94,8 +99,9 @@ void InvertTriangle(double* matrix, std::int32_t n) {
   }
 }
 
-double Target(const RidgeTask& task, std::int32_t i, std::int32_t k) {
-  return (task.Label(i) == k ? 1.0 : 0.0) - 1.0 / static_cast<double>(task.num_present);
+template <typename Value>
+Value Target(const RidgeTask& task, std::int32_t i, std::int32_t k) {
+  return (task.Label(i) == k ? Value{1} : Value{0}) - Value{1} / static_cast<Value>(task.num_present);
 }
 
 // Column k of A = L^-T (L^-1 Y), with L^-1 in `inverse`.
@@ -104,7 +110,7 @@ void SolveColumn(double* weights, double* inverse, const RidgeTask& task, std::i
   double* const column = weights + k;
   for (std::int32_t i = 0; i < n; ++i) {
     double sum = 0.0;
-    for (std::int32_t j = 0; j <= i; ++j) sum += At(inverse, i, j) * Target(task, j, k);
+    for (std::int32_t j = 0; j <= i; ++j) sum += At(inverse, i, j) * Target<double>(task, j, k);
     column[i * stride] = sum;
   }
   for (std::int32_t i = 0; i < n; ++i) {
@@ -114,33 +120,51 @@ void SolveColumn(double* weights, double* inverse, const RidgeTask& task, std::i
   }
 }
 
-// Index of the row that comes at place a when row `last` is moved to the end.
-std::int32_t WithLast(std::int32_t a, std::int32_t last, std::int32_t n) { return a == n - 1 ? last : a < last ? a : a + 1; }
+// The sums of each row of a part's products.
+void SumProducts(std::int64_t* sums, const std::int32_t* products, std::int32_t n) {
+  for (std::int32_t a = 0; a < n; ++a) {
+    sums[a] = 0;
+    for (std::int32_t b = 0; b < n; ++b) sums[a] += Either(products, a, b);
+  }
+}
 
-// K + lambda I of all rows around the mean of all but one, that one last. Of the m = n - 1 others, with D the products around
-// any point, m^2 (x_a - mu)(x_b - mu) = m^2 D_ab - m (S_a + S_b) + sum of S, S_a being the sum of D_aj over the others: exact.
-void GramWithout(const RidgeWork& work, std::int32_t num_parts, std::int32_t n, std::int32_t last) {
+// K + lambda I of all rows around the mean of all but row i. Of the m = n - 1 others, with D the products around any point,
+// m^2 (x_a - mu)(x_b - mu) = m^2 D_ab - m (S_a + S_b) + sum of S, S_a being the sum of D_aj over the others: exact.
+void GramWithout(const RidgeWork& work, std::int32_t num_parts, std::int32_t n, std::int32_t i) {
   const std::int64_t m = n - 1;
-  SetRidge(work.matrix, n);
+  SetRidge(work.left_out, n);
   for (std::int32_t p = 0; p < num_parts; ++p) {
     const std::int32_t* const products = work.products + p * TriangleElements(n);
     std::int64_t total = 0;
     for (std::int32_t a = 0; a < n; ++a) {
-      work.sums[a] = 0;
-      for (std::int32_t b = 0; b < n - 1; ++b) work.sums[a] += Either(products, WithLast(a, last, n), WithLast(b, last, n));
-      total += a < n - 1 ? work.sums[a] : 0;
+      const std::int64_t sum = work.row_sums[p * n + a] - Either(products, a, i);
+      work.sums[a] = m * sum;
+      total += a == i ? 0 : sum;
     }
-    AddGram(work.matrix, work.inverse_lengths, n, 1.0 / static_cast<double>(num_parts), [&](std::int32_t a, std::int32_t b) {
-      return m * (m * Either(products, WithLast(a, last, n), WithLast(b, last, n)) - work.sums[a] - work.sums[b]) + total;
+    AddGram(work.left_out, work.coefficients, n, 1.0f / static_cast<float>(num_parts), [&](std::int32_t a, std::int32_t b) {
+      return m * m * At(products, a, b) - work.sums[a] - work.sums[b] + total;
     });
   }
 }
 
-// L^T x = y for the first `n` rows; y becomes x.
-void SolveTransposed(double* y, double* triangle, std::int32_t n) {
+// Row and column i of a symmetric matrix go to `taken`, but for the diagonal, and become those of the unit matrix.
+void TakeOut(float* matrix, float* taken, std::int32_t n, std::int32_t i) {
+  for (std::int32_t a = 0; a < n; ++a) {
+    float* const element = a < i ? &At(matrix, i, a) : &At(matrix, a, i);
+    taken[a] = a == i ? 0.0f : *element;
+    *element = a == i ? 1.0f : 0.0f;
+  }
+}
+
+// L L^T x = y; y becomes x.
+void SolveFactored(float* y, float* factor, std::int32_t n) {
+  for (std::int32_t a = 0; a < n; ++a) {
+    for (std::int32_t r = 0; r < a; ++r) y[a] -= At(factor, a, r) * y[r];
+    y[a] /= At(factor, a, a);
+  }
   for (std::int32_t a = n - 1; a >= 0; --a) {
-    for (std::int32_t r = a + 1; r < n; ++r) y[a] -= At(triangle, r, a) * y[r];
-    y[a] /= At(triangle, a, a);
+    for (std::int32_t r = a + 1; r < n; ++r) y[a] -= At(factor, r, a) * y[r];
+    y[a] /= At(factor, a, a);
   }
 }
 
@@ -199,6 +223,9 @@ RidgeWork CutRidgeWork(std::uint8_t* memory, std::int32_t num_rows, std::int32_t
   work.matrix = static_cast<double*>(static_cast<void*>(memory));
   work.weights = work.matrix + n * (n + 1) / 2;
   work.inverse_lengths = work.weights + n * targets;
+  work.left_out = static_cast<float*>(static_cast<void*>(work.matrix));
+  work.others = static_cast<float*>(static_cast<void*>(work.weights));
+  work.row_sums = static_cast<std::int64_t*>(static_cast<void*>(work.inverse_lengths));
   void* const sums = work.inverse_lengths + n * static_cast<std::size_t>(num_parts);
   work.sums = static_cast<std::int64_t*>(sums);
   void* const products = work.sums + n;
@@ -227,16 +254,17 @@ void MultiplyRows(const RidgeTask& task, const RowParts& parts, std::int8_t* cen
 
 void LeaveOneOut(const RidgeTask& task, const RowParts& parts, const RidgeWork& work) {
   const std::int32_t n = task.rows.count;
+  for (std::int32_t p = 0; p < parts.count; ++p) SumProducts(work.row_sums + p * n, work.products + p * TriangleElements(n), n);
   for (std::int32_t i = 0; i < n; ++i) {
     GramWithout(work, parts.count, n, i);
-    Cholesky(work.matrix, n);
-    double* const weights = &At(work.matrix, n - 1, 0);  // L^-1 K(others, i), which become (K + lambda I)^-1 K(others, i)
-    SolveTransposed(weights, work.matrix, n - 1);
+    TakeOut(work.left_out, work.others, n, i);
+    Cholesky(work.left_out, n);
+    SolveFactored(work.others, work.left_out, n);
     for (std::int32_t k = 0; k < task.num_targets; ++k) {
-      double score = 0.0;
-      for (std::int32_t a = 0; a < n - 1; ++a) score += weights[a] * Target(task, WithLast(a, i, n), k);
+      float score = 0.0f;
+      for (std::int32_t a = 0; a < n; ++a) score += work.others[a] * Target<float>(task, a, k);
       const bool is_absent = task.num_present < task.num_targets && task.Count(k) == 0;
-      work.leave_one_out[i * task.num_targets + k] = is_absent ? kAbsentScore : static_cast<float>(score);
+      work.leave_one_out[i * task.num_targets + k] = is_absent ? kAbsentScore : score;
     }
   }
 }

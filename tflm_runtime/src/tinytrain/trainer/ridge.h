@@ -5,8 +5,8 @@
 //   score(x) = 1/sqrt(P) sum_p z_p(x) W_p
 // Row i of Y is the one-hot label of sample i minus 1 / (number of labels that have a row). keras_tinytrain.fewshot.ridge
 // computes the same in float64. Sums of int8 products are exact, also around the mean of all samples but one. The condition
-// number of K + lambda I is up to N / lambda, so K, A and the scores of the samples themselves are computed in double: the same
-// on a Cortex-M, where the compiler's library computes them.
+// number of K + lambda I is up to N / lambda, so K and A are computed in double: the same on a Cortex-M, where the compiler's
+// library computes them. The N solutions without a sample give no more than its scores: they are computed in float.
 #ifndef TINYTRAIN_RIDGE_H_
 #define TINYTRAIN_RIDGE_H_
 
@@ -76,10 +76,14 @@ struct RidgeWeights {
 // Memory while it is solved, for N rows and T targets.
 struct RidgeWork {
   std::int32_t* products;  // [parts][N * (N + 1) / 2], (x_ip - c_p) (x_jp - c_p), lower triangles row by row
-  std::int64_t* sums;      // [N]
   double* matrix;   // [N * (N + 1) / 2], the lower triangle row by row: K + lambda I, then the inverse of its Cholesky factor
   double* weights;  // [N][T], A
   double* inverse_lengths;  // [parts][N], 1 / ||x_ip - c_p||; 0 where the length is 0
+  // Before that, in the same memory, for each row that is left out:
+  float* left_out;         // [N * (N + 1) / 2], K + lambda I around the mean of the others, then its Cholesky factor
+  float* others;           // [N], K of the row with the others, then (K + lambda I)^-1 of it
+  std::int64_t* row_sums;  // [parts][N], of the products
+  std::int64_t* sums;      // [N], of the products with the others, times their number
   float* leave_one_out;     // [N][T], scores of each row by the solution for the others, around their mean
   float* coefficients;      // [N]
   std::uint16_t* order;     // [N], for Rows::order

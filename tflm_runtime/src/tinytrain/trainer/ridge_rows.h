@@ -36,6 +36,8 @@ std::int32_t DotWeights(const std::int8_t* x, const std::int8_t* weights, const 
   return sum;
 }
 
+inline float Root(float x) { return SquareRoot(x); }
+
 // The square root of x >= 0 in double: that of the nearest float, and one step of Newton's.
 inline double Root(double x) {
   const auto near = static_cast<double>(SquareRoot(static_cast<float>(x)));
