@@ -114,6 +114,17 @@ def test_solution_equals_float64_for_the_same_rows(case, host):
     assert np.abs(values[:-1] * (scales[:-1, None] * UNIT) - weights).max() <= 0.501 * steps.max()
 
 
+def test_a_sample_beside_copies_of_one_is_left_out(case):
+    """Around the mean of the others every length is 0, which rounding must not fill with a direction."""
+    bundle, x, _ = case
+    x, y = np.concatenate([np.repeat(x[:1], 5, axis=0), x[-1:]]), np.array([0, 1, 2, 0, 1, 2])
+    host = HostRuntime(bundle)
+    host.add_samples(x, y)
+    left_out = host.solve()
+    parts = bundle.manifest["closed_form"]["parts"]
+    np.testing.assert_allclose(left_out, left_out_one_by_one(rows_of(host), y, parts), rtol=1e-5, atol=1e-6)
+
+
 def test_rows_are_pooled_maps_and_the_embedding(case, host):
     host.solve()
     tables = host._tables

@@ -40,7 +40,7 @@ BESIDE_CLOSED_FORM = {
     *(f"closed_form_{part}.o" for part in ("memory", "records", "samples", "choice", "known")),
 }
 TEACHING = ("teaching_commands.o", "removal.o")  # for a page that shows what a board was taught
-# Of the closed form.
+# Of the closed form: double, and sums of 64 bits that become float.
 DOUBLES = {f"__aeabi_{name}" for name in ("dadd", "dsub", "dmul", "ddiv", "dcmpgt", "i2d", "l2d", "f2d", "d2f", "l2f")}
 
 
@@ -103,8 +103,9 @@ def test_sources_compile_for_a_nano_33_ble(tmp_path):
     left_out = sum(text_of_trainer(tmp_path, *flags) * sign for flags, sign in (((), 1), (("-DTINYTRAIN_EXACT",), -1)))
     assert text - kernels - closed_form - beside - teaching - left_out < 29.25 * 1024
     assert 0 < left_out < 256  # late prototypes, learned samples and iterations that are left out
-    # Linked only where a program names the class; 0.9 KB leave each sample out of the means too.
-    assert closed_form < 7.5 * 1024
+    # Linked only where a program names the class; 0.9 KB leave each sample out of the means too, in float: a Cholesky factor of each
+    # kind.
+    assert closed_form < 7.6 * 1024
     assert teaching < 1.25 * 1024  # linked only where a program passes kTeaching on
     assert kernels < 27 * 1024  # unrolled: flash for speed
 

@@ -54,14 +54,6 @@ Value InverseRoot(Value square) {
   return length > Value{0} ? Value{1} / length : Value{0};
 }
 
-// lambda I
-template <typename Value>
-void SetRidge(Value* matrix, std::int32_t n) {
-  for (std::int32_t i = 0; i < n; ++i) {
-    for (std::int32_t j = 0; j <= i; ++j) At(matrix, i, j) = i == j ? static_cast<Value>(kRidge) : Value{0};
-  }
-}
-
 // Adds Z_p Z_p^T / P of one part: product(i, j), with row i divided by the root of product(i, i).
 template <typename Value, typename Product>
 void AddGram(Value* matrix, Value* inverse_lengths, std::int32_t n, Value share, Product product) {
@@ -73,7 +65,7 @@ void AddGram(Value* matrix, Value* inverse_lengths, std::int32_t n, Value share,
   }
 }
 
-// A symmetric, positive definite matrix becomes L with L L^T equal to it.
+// K becomes L with L L^T = K + lambda I.
 template <typename Value>
 void Cholesky(Value* matrix, std::int32_t n) {
   for (std::int32_t i = 0; i < n; ++i) {
@@ -82,7 +74,7 @@ void Cholesky(Value* matrix, std::int32_t n) {
       const Value* const other = &At(matrix, j, 0);
       Value rest = row[j];
       for (std::int32_t k = 0; k < j; ++k) rest -= row[k] * other[k];
-      row[j] = i == j ? Root(rest) : rest / other[j];
+      row[j] = i == j ? Root(rest + static_cast<Value>(kRidge)) : rest / other[j];
     }
   }
 }
@@ -99,18 +91,14 @@ void InvertTriangle(double* matrix, std::int32_t n) {
   }
 }
 
-template <typename Value>
-Value Target(const RidgeTask& task, std::int32_t i, std::int32_t k) {
-  return (task.Label(i) == k ? Value{1} : Value{0}) - Value{1} / static_cast<Value>(task.num_present);
-}
-
 // Column k of A = L^-T (L^-1 Y), with L^-1 in `inverse`.
 void SolveColumn(double* weights, double* inverse, const RidgeTask& task, std::int32_t k) {
   const std::int32_t n = task.rows.count, stride = task.num_targets;
   double* const column = weights + k;
+  const double otherwise = 0.0 - 1.0 / static_cast<double>(task.num_present), of_class = 1.0 + otherwise;
   for (std::int32_t i = 0; i < n; ++i) {
     double sum = 0.0;
-    for (std::int32_t j = 0; j <= i; ++j) sum += At(inverse, i, j) * Target<double>(task, j, k);
+    for (std::int32_t j = 0; j <= i; ++j) sum += At(inverse, i, j) * (task.Label(j) == k ? of_class : otherwise);
     column[i * stride] = sum;
   }
   for (std::int32_t i = 0; i < n; ++i) {
@@ -128,11 +116,11 @@ void SumProducts(std::int64_t* sums, const std::int32_t* products, std::int32_t 
   }
 }
 
-// K + lambda I of all rows around the mean of all but row i. Of the m = n - 1 others, with D the products around any point,
+// K of all rows around the mean of all but row i. Of the m = n - 1 others, with D the products around any point,
 // m^2 (x_a - mu)(x_b - mu) = m^2 D_ab - m (S_a + S_b) + sum of S, S_a being the sum of D_aj over the others: exact.
 void GramWithout(const RidgeWork& work, std::int32_t num_parts, std::int32_t n, std::int32_t i) {
   const std::int64_t m = n - 1;
-  SetRidge(work.left_out, n);
+  std::memset(work.left_out, 0, static_cast<std::size_t>(TriangleElements(n)) * sizeof(float));
   for (std::int32_t p = 0; p < num_parts; ++p) {
     const std::int32_t* const products = work.products + p * TriangleElements(n);
     std::int64_t total = 0;
@@ -159,12 +147,14 @@ void TakeOut(float* matrix, float* taken, std::int32_t n, std::int32_t i) {
 // L L^T x = y; y becomes x.
 void SolveFactored(float* y, float* factor, std::int32_t n) {
   for (std::int32_t a = 0; a < n; ++a) {
-    for (std::int32_t r = 0; r < a; ++r) y[a] -= At(factor, a, r) * y[r];
-    y[a] /= At(factor, a, a);
+    const float* const row = &At(factor, a, 0);
+    for (std::int32_t r = 0; r < a; ++r) y[a] -= row[r] * y[r];
+    y[a] /= row[a];
   }
   for (std::int32_t a = n - 1; a >= 0; --a) {
-    for (std::int32_t r = a + 1; r < n; ++r) y[a] -= At(factor, r, a) * y[r];
-    y[a] /= At(factor, a, a);
+    const float* const row = &At(factor, a, 0);
+    y[a] /= row[a];
+    for (std::int32_t r = 0; r < a; ++r) y[r] -= row[r] * y[a];
   }
 }
 
@@ -260,18 +250,20 @@ void LeaveOneOut(const RidgeTask& task, const RowParts& parts, const RidgeWork& 
     TakeOut(work.left_out, work.others, n, i);
     Cholesky(work.left_out, n);
     SolveFactored(work.others, work.left_out, n);
+    float sum = 0.0f;
+    for (std::int32_t a = 0; a < n; ++a) sum += work.others[a];
+    float* const scores = work.leave_one_out + i * task.num_targets;
     for (std::int32_t k = 0; k < task.num_targets; ++k) {
-      float score = 0.0f;
-      for (std::int32_t a = 0; a < n; ++a) score += work.others[a] * Target<float>(task, a, k);
       const bool is_absent = task.num_present < task.num_targets && task.Count(k) == 0;
-      work.leave_one_out[i * task.num_targets + k] = is_absent ? kAbsentScore : score;
+      scores[k] = is_absent ? kAbsentScore : -sum / static_cast<float>(task.num_present);
     }
+    for (std::int32_t a = 0; a < n; ++a) scores[task.Label(a)] += work.others[a];
   }
 }
 
 void SolveRidge(const RidgeTask& task, const RowParts& parts, const RidgeWork& work) {
   const std::int32_t n = task.rows.count;
-  SetRidge(work.matrix, n);
+  std::memset(work.matrix, 0, static_cast<std::size_t>(TriangleElements(n)) * sizeof(double));
   for (std::int32_t p = 0; p < parts.count; ++p) {
     const std::int32_t* const products = work.products + p * TriangleElements(n);
     AddGram(work.matrix, work.inverse_lengths + p * n, n, 1.0 / static_cast<double>(parts.count),
