@@ -110,6 +110,8 @@ def test_plan_then_export(folder, tmp_path, model, capsys):
     assert Bundle.load(bundle).promised_bytes["flash"]["features"] > 0
     assert main(["check", str(bundle)]) == 0
     assert re.search(r"as exported. It takes \d+ of 256 KB of SRAM and \d+ of 960 KB of flash", capsys.readouterr().out)
+    assert main(["page", str(bundle), "--out", str(bundle / "teach.html")]) == 2
+    assert "a place outside the bundle" in capsys.readouterr().err and Bundle.load(bundle)
     (bundle / "tables.cpp").write_text("altered")
     assert main(["check", str(bundle)]) == 2 and "tables.cpp was altered" in capsys.readouterr().err
 
