@@ -125,7 +125,7 @@ def _reason(error):
         return NO_LAMBDA
     if ("Could not locate" in reason or "Unknown layer" in reason) and "--custom" not in reason:
         return (
-            f"{reason.split('. ')[0]}. If it is a class of your own, name it: custom_objects={{'Name': Name}}, on the command line "
-            "--custom module:Name."
+            f"{reason.split('. ')[0]}. If it is a class of your own, name it: `custom_objects={{'Name': Name}}` (on the command line: "
+            "--custom module:Name)."
         )
     return reason
