@@ -107,7 +107,8 @@ def _by_keras_itself(path, version):
     except Exception as error:  # see above
         newer = _numbers(version) > _numbers(keras.__version__)
         hint = f" It was written by Keras {version}, this is {keras.__version__}: pip install -U keras." if newer else ""
-        raise ValueError(_reason(error) + hint) from error
+        reason = _reason(error)
+        raise ValueError(f"{reason.rstrip('.')}.{hint}" if hint else reason) from error
 
 
 def _is_keras2(version):

@@ -26,8 +26,8 @@ HEAD = """# What was tried to lose, run or break something
 Written by `python tests/trust/reliability.py {options}`, from tests that passed; not by hand. [SECURITY.md](../SECURITY.md) says what is
 promised. Damage: cut short, bits flipped, bytes overwritten, removed, inserted, doubled; words and values replaced. Checksums are
 right again where it says "repaired", and in the archives of .npz files. All that reads runs under the address and the undefined
-behaviour sanitizer. Deltas are those of prototypes and of a closed-form head; serial commands are those of the command line and of the
-page teach.html.
+behaviour sanitizer. Deltas "on the device" are those of prototypes and those of a closed-form head, as many of each. Serial commands are
+those of the command line and those of the page teach.html.
 
 - "refused": ended in an error of one sentence that names the file or the port. The rest was read as the values that it then
   holds, or left the old state or the new.
