@@ -27,8 +27,8 @@ def open_port(port: str, baudrate: int, *, read_seconds: float, write_seconds: f
         ) from error
     try:
         return serial.serial_for_url(port, baudrate=baudrate, timeout=read_seconds, write_timeout=write_seconds)
-    except (serial.SerialException, ValueError) as error:  # a URL of a kind that pyserial does not know is a ValueError
-        reason = os.strerror(error.errno) if getattr(error, "errno", None) else error
+    except (OSError, ValueError) as error:  # a URL of a kind that pyserial does not know is a ValueError
+        reason = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else error
         raise OSError(f"The port {port} cannot be opened: {reason}. USB ports of this computer: {_usb_ports()}.") from error
 
 
