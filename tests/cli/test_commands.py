@@ -1,7 +1,6 @@
 """The command line as a user types it: what it writes, what it says of wrong input, and that it then writes nothing."""
 
 import json
-import os
 import re
 import subprocess
 import sys
@@ -19,13 +18,12 @@ from keras_tinytrain.data import load_npz, load_samples
 from keras_tinytrain.export import Bundle
 
 
-def test_version_and_help_are_quick():
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+def test_version_and_help_are_quick(tmp_path):
     done = subprocess.run(
         [sys.executable, "-X", "importtime", "-m", "keras_tinytrain", "--version"],
         capture_output=True,
         text=True,
-        env=environment,
+        cwd=tmp_path,  # in the checkout Python would find its folder, and not the package that is installed
     )
     assert done.returncode == 0 and done.stdout == f"keras-tinytrain {__version__}\n"
     assert "tensorflow" not in done.stderr
@@ -50,21 +48,20 @@ COMMANDS = [
 ]
 
 
-def test_help_of_every_command_loads_no_tensorflow():
+def test_help_of_every_command_loads_no_tensorflow(tmp_path):
     code = (
         "import sys, contextlib, io; from keras_tinytrain.cli import main\n"
         f"for command in {COMMANDS!r}:\n"
         "    with contextlib.suppress(SystemExit), contextlib.redirect_stdout(io.StringIO()): main([*command, '--help'])\n"
         "print(sorted(sys.modules.keys() & {'tensorflow', 'keras'}))"
     )
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path)
     assert done.stdout == "[]\n", done.stderr
 
 
-def test_devices_of_the_demo_load_no_tensorflow():
+def test_devices_of_the_demo_load_no_tensorflow(tmp_path):
     code = "import sys, keras_tinytrain.cli.demo_run; print(sorted(sys.modules.keys() & {'tensorflow', 'keras', 'sklearn'}))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path)
     assert done.stdout == "[]\n", done.stderr
 
 
