@@ -138,15 +138,20 @@ class Bundle:
 
 def _read_manifest(path: pathlib.Path) -> dict:
     file = path / MANIFEST
+    if not os.path.lexists(file):
+        found = "it is a file" if path.is_file() else "there is no such folder"
+        found = f"that folder holds no {MANIFEST}" if path.is_dir() else found
+        raise ValueError(f"{path} is not a bundle: {found}. Name the folder that an export wrote.")
     try:
         manifest = json.loads(_read(path, MANIFEST), parse_constant=_no_number)
         version = manifest["keras_tinytrain_bundle"]
     except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
-        raise ValueError(f"{path} is not a bundle written by export_tflm: {error}") from error
+        raise ValueError(f"{path} is not a bundle that an export wrote: {error}") from error
     if version not in _READABLE:
+        newer = isinstance(version, int) and version > SCHEMA_VERSION
         raise ValueError(
             f"{path} is a bundle of version {str(version)[:20]}, and this release reads versions {_READABLE[0]} to "
-            f"{SCHEMA_VERSION}: export it again."
+            f"{SCHEMA_VERSION}: {'install a newer keras-tinytrain, or export' if newer else 'export'} it again."
         )
     _check_schema(file, manifest, version)
     if version >= FIRST_WITH_DIGEST and manifest[DIGEST] != manifest_digest(manifest):

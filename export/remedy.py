@@ -1,6 +1,7 @@
 """Where something does not fit a board: device settings that do, in the words of the command line, each one tried."""
 
 import dataclasses
+import typing
 from collections.abc import Callable, Iterator
 
 from keras_tinytrain.device_settings import DeviceSettings
@@ -56,14 +57,14 @@ def _options(request: ExportRequest) -> str:
 def flags(device: DeviceSettings, *, since: DeviceSettings) -> str:
     """The options of `plan` and `export` for which `device` differs from `since`."""
     changed = (name for name in FLAGS if getattr(device, name) != getattr(since, name))
-    return " ".join(option for name in changed for option in _spelled(FLAGS[name], getattr(device, name)))
+    return " ".join(option for name in changed for option in spelled(FLAGS[name], getattr(device, name)))
 
 
-def _spelled(flag, value):
-    """An option as it is typed; views one by one."""
+def spelled(flag: str, value: typing.Any) -> list[str]:
+    """An option as it is typed; views one by one, and none where there are no views or maps."""
     if flag == FLAGS["maps"]:
-        return [f"{flag} {' '.join(value)}"]
-    if isinstance(value, tuple):
+        return [f"{flag} {' '.join(value)}"] if value else []
+    if flag == FLAGS["views"]:
         return [f"{flag} {down} {right}{' 1' if mirrored else ''}" for down, right, mirrored in value]
     return [f"{flag} {value}"]
 

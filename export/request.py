@@ -168,7 +168,7 @@ def check(
             raise ValueError(f"{name} expects one of {', '.join(_CHOICES[name])}. Received: {value!r}")
     _check_kernels(plan)
     if training.only_if_needed and head != CLOSED_FORM:
-        raise ValueError(f"only_if_needed: read by head={CLOSED_FORM!r} alone, whose solution it asks. Received: head={head!r}")
+        raise ValueError(f"only_if_needed=True asks the solution of head={CLOSED_FORM!r}. Received: head={head!r}")
     replaces = bundle_to_replace(folder, overwrite=overwrite)
     canonical, plan, kind = head_on_device(model, plan, head, training.num_classes, calibration)
     chooses = asked == AUTO and kind == "prototypes" and not qat.is_tf_keras(model)
@@ -218,22 +218,22 @@ def _seconds(budget: Budget | None, plan: Plan | Candidates, training: TrainingS
         )
     if said:
         raise ValueError(
-            "export_tflm expects a number of iterations or a time that decides it, not both. Received: "
+            "Expected a number of iterations or a time that decides it, not both. Received: "
             f"TrainingSettings(iterations={typing.cast(TrainingSettings, training).iterations}) and Budget(time={budget.time!r})"
         )
     return budget.seconds
 
 
 def _check_rate(rate: float, head: str, training: TrainingSettings) -> None:
-    check_kind("reject_unknown (--reject-unknown)", rate, float)
+    check_kind("reject_unknown", rate, float)
     if not 0 <= rate < 0.5:
-        raise ValueError(f"reject_unknown (--reject-unknown) expects a rate from 0, below 0.5. Received: {rate}")
+        raise ValueError(f"reject_unknown expects a rate from 0, below 0.5. Received: {rate}")
     if rate and head != CLOSED_FORM:
-        raise ValueError(f"reject_unknown (--reject-unknown) goes with head='ridge' (--head ridge). Received: head={head!r}")
+        raise ValueError(f"reject_unknown={rate} goes with head='ridge'. Received: head={head!r}")
     if rate and not (training.average > 0 and typing.cast(int, training.num_classes) < 255):
         raise ValueError(
-            "reject_unknown: the original network judges, so TrainingSettings(average=...) must be above 0, and at most 254 classes "
-            f"leave a label for samples of none. Received: average {training.average}, {training.num_classes} classes"
+            "reject_unknown expects TrainingSettings(average=...) above 0, since the original network judges, and at most 254 classes, "
+            f"which leave a label for samples of none. Received: average={training.average} and {training.num_classes} classes"
         )
 
 
@@ -326,5 +326,8 @@ def _training(planned: DeviceSettings | None, training: TrainingSettings | None)
 def _with_classes(training: TrainingSettings, head: str, num_outputs: int) -> TrainingSettings:
     num_classes = training.num_classes or (num_outputs if head == "softmax" else 5)
     if head == "softmax" and num_classes != num_outputs:
-        raise ValueError(f"The model has {num_outputs} logits, but training.num_classes is {num_classes}.")
+        raise ValueError(
+            f"head='softmax' expects a model with one value for each class. Received: one with {num_outputs} values, for "
+            f"{num_classes} classes. Of a backbone, whose values are an embedding, pass head='prototypes'."
+        )
     return dataclasses.replace(training, num_classes=num_classes)

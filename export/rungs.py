@@ -52,8 +52,8 @@ def highest_rung(time: TaskTime | None, seconds: float, board: Board) -> Rung:
     """
     if time is None:
         raise ValueError(
-            "time expects a board whose cycles are known, which are those of a Cortex-M4F such as a nano33ble's. Received: board "
-            f"'{board.name}' ({board.cpu}). Leave time out, and say TrainingSettings(iterations=...) (--iterations)."
+            "Budget(time=...) expects a board whose cycles are known, which are those of a Cortex-M4F such as a nano33ble's. Received: board "
+            f"'{board.name}' ({board.cpu}). Leave Budget(time=...) out, and give TrainingSettings(iterations=...) to the export."
         )
     every = rungs(time)
     if every[-1].time.learn > seconds:

@@ -33,6 +33,8 @@ def write_file(path: str | os.PathLike, content: bytes | str) -> int:
         OSError: the file cannot be written; it is named. The old file is as it was, and nothing is left beside it.
     """
     data = content.encode() if isinstance(content, str) else content
+    if not (folder := pathlib.Path(path).parent).is_dir():
+        raise FileNotFoundError(f"There is no folder {folder} to write {path} into: make it first.")
     try:
         if os.path.exists(path) and not os.path.isfile(path):
             pathlib.Path(path).write_bytes(data)

@@ -29,7 +29,7 @@ class DeviceSettings:
         maps: names of the layers that a closed-form head reads beside the embedding; (): those that `model.maps` finds.
 
     Raises:
-        ValueError: there is not one name for each class, or scale or offset is not finite.
+        ValueError: there is not one name for each class, two are the same, or scale or offset is not finite.
         TypeError: a value is of another type.
     """
 
@@ -64,4 +64,8 @@ class DeviceSettings:
         if self.class_names and len(self.class_names) != self.num_classes:
             raise ValueError(
                 f"DeviceSettings expects a name for each of its {self.num_classes} classes. Received: {self.class_names}"
+            )
+        if len(set(self.class_names)) < len(self.class_names) or "" in self.class_names:
+            raise ValueError(
+                f"DeviceSettings expects class names that differ, and none that is empty. Received: {self.class_names}"
             )

@@ -222,12 +222,14 @@ def unexplained(plan: Plan) -> str:
     )
 
 
-def parse_bytes(amount: int | str) -> int:
-    """Bytes from a positive number or from text such as "256KB", "0.5 MB" (1 KB = 1024 bytes)."""
+def parse_bytes(amount: int | str, name: str = "memory") -> int:
+    """Bytes from a positive number or from text such as "256KB", "0.5 MB" (1 KB = 1024 bytes); `name` is the parameter's, for the error."""
     match = re.fullmatch(r"\s*([0-9]*\.?[0-9]+)\s*([A-Za-z]*)\s*", str(amount))
     num_bytes = float(match[1]) * _UNITS.get(match[2].upper(), 0) if match else 0.0
     if not 1 <= num_bytes < _MAX_BYTES:
-        raise ValueError(f'Expected a positive number of bytes, at most 8 EiB, such as 262144 or "256KB". Received: {amount!r}')
+        raise ValueError(
+            f'{name} expects a positive number of bytes, at most 8 EiB, such as 262144, "256KB" or "1MB". Received: {amount!r}'
+        )
     return int(num_bytes)
 
 

@@ -141,6 +141,8 @@ def test_a_plan_file_says_what_it_was_chosen_for(tmp_path):
         ("max_samples", "18", "max_samples=.* expects int. Received: '18'"),
         ("num_classes", True, "num_classes=.* expects int"),
         ("class_names", ["cat"], "a name for each of its 3 classes"),
+        ("class_names", ["cat", "dog", "cat"], "class names that differ"),
+        ("class_names", ["cat", "dog", ""], "none that is empty"),
         ("views", [[1]], "is not a plan"),
         ("colour", "red", "colour"),
     ],

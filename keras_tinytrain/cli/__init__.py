@@ -49,6 +49,8 @@ def main(argv: list[str] | None = None) -> int:
         remark(f"the input ended before it was expected to: {first_paragraph(error)}")
     except MemoryError as error:
         remark(f"there is not enough memory on this computer: {first_paragraph(error)}")
+    except FileNotFoundError as error:
+        remark(f"There is no file {error.filename}." if error.filename else first_paragraph(error))
     except (ValueError, OSError, ImportError, RuntimeError) as error:
         remark(in_options(first_paragraph(error), args))
     return 2

@@ -15,7 +15,7 @@ from keras_tinytrain.cli import demo_task
 from keras_tinytrain.cli.demo_settings import DEMOS
 from keras_tinytrain.cli.emulated_report import report_values
 from keras_tinytrain.cli.emulated_tables import show
-from keras_tinytrain.cli.options import remark
+from keras_tinytrain.cli.options import remark, spinner
 from keras_tinytrain.cli.report.page import check_report, write_report
 from keras_tinytrain.cli.samples import samples_of_bundle, spread
 from keras_tinytrain.export import Bundle
@@ -93,21 +93,20 @@ def _serve(args):
             f"{'the page' if args.page else '`keras-tinytrain device`'} sends the samples."
         )
     bundle = Bundle.load(args.bundle)
-    with (
-        tempfile.TemporaryDirectory(prefix="keras_tinytrain_") as folder,
-        EmulatedBoard(bundle, build_firmware(bundle, folder, teaching=True), serial=True) as board,
-    ):
+    with contextlib.ExitStack() as stack:
+        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="keras_tinytrain_"))
+        with spinner("compiling the board's program"):
+            program = build_firmware(bundle, folder, teaching=True)
+        board = stack.enter_context(EmulatedBoard(bundle, program, serial=True))
         board.start(args.iterations)
-        with contextlib.ExitStack() as stack:
-            port = stack.enter_context(board.serial_port())
-            if args.page:
-                page = teach_page(bundle.manifest)
-                address = stack.enter_context(serve_page(page, board.serial_address))
-                print(f"Open {address} in a browser on this machine.", flush=True)
-            else:
-                print(f"keras-tinytrain device --port {port} status", flush=True)
-            _wait_for_the_user()
-            board.stop()
+        port = stack.enter_context(board.serial_port())
+        if args.page:
+            address = stack.enter_context(serve_page(teach_page(bundle.manifest), board.serial_address))
+            print(f"Open {address} in a browser on this machine.", flush=True)
+        else:
+            print(f"keras-tinytrain device --port {port} status", flush=True)
+        _wait_for_the_user()
+        board.stop()
     return 0
 
 

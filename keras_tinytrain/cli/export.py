@@ -112,10 +112,14 @@ def run(args: argparse.Namespace) -> int:
 
 def _given(args, planned):
     """Settings of the command line. One that differs from the plan's takes its place, and is remarked on."""
+    from keras_tinytrain.export.remedy import spelled
+
     given = options.given_settings(args)
-    for field, value in given.items():
-        if planned is not None and value != (before := getattr(planned, field)):
-            options.remark(f"{FLAGS[field]} {value} in place of the plan's {before}.")
+    for field, value in given.items() if planned else ():
+        before = getattr(planned, field)
+        if before != type(before)(value):
+            now, then = (" ".join(spelled(FLAGS[field], each)) for each in (value, before))
+            options.remark(f"{now} in place of the plan's {then.removeprefix(f'{FLAGS[field]} ') or 'none'}.")
     return given
 
 

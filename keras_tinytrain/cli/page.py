@@ -17,7 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Returns 0. Raises ValueError where there is no such bundle, or --out is no .html file; ImportError without jinja2."""
+    """Returns 0. Raises ValueError where there is no such bundle, or --out is no .html file or one of the bundle's; ImportError without jinja2."""
     from keras_tinytrain._files import write_file
     from keras_tinytrain.export.bundle_folder import Bundle
     from keras_tinytrain.export.page.teach_page import teach_page
@@ -25,6 +25,11 @@ def run(args: argparse.Namespace) -> int:
     out = pathlib.Path(args.out)
     if out.suffix != ".html":
         raise ValueError(f"--out expects a file that ends in .html, such as teach.html. Received: {out}")
-    write_file(out, teach_page(Bundle.load(args.bundle).manifest))
+    bundle = Bundle.load(args.bundle)
+    if out.resolve() in [(bundle.path / name).resolve() for name in bundle.manifest["files"]]:
+        raise ValueError(
+            f"--out expects a place outside the bundle, which has a checksum of its own {out.name}. Received: {out}"
+        )
+    write_file(out, teach_page(bundle.manifest))
     print(f"{out}: open it in Chrome or Edge, and connect the board.")
     return 0

@@ -24,7 +24,7 @@ def load_digits(*, size: int = 32) -> Domain:
         import sklearn.datasets
     except ImportError as error:
         raise ImportError(
-            "The digits domain needs scikit-learn, which is not installed: pip install keras-tinytrain[demo]"
+            'The digits domain needs scikit-learn, which is not installed: pip install "keras-tinytrain[demo]"'
         ) from error
     scans = sklearn.datasets.load_digits()
     images = resize(scans.images[..., None] / np.float32(16), size, size)

@@ -5,8 +5,8 @@ from numpy.typing import ArrayLike
 
 _NUMBER = "np.unique(y, return_inverse=True)[1]"
 _MORE = (
-    " Export the bundle for {0} classes: training=TrainingSettings(num_classes={0}), or on the command line --calibration (of plan: "
-    "--samples) with samples of all of them."
+    " Export the bundle for {0} classes: `training=TrainingSettings(num_classes={0})` (on the command line: plan and export it with "
+    "samples of all of them)."
 )
 
 

@@ -51,7 +51,7 @@ def classifier_model(
         original: head of the original network; None for no averaging.
         average: weight of the original network's logits.
     """
-    own, name = copy_model(backbone), f"{backbone.name}_classifier"
+    own = copy_model(backbone)
     logits = head.layer(own.output)
     if original is not None:
         frozen, trainable = split_at(own, [source.layer for source, _ in weights])
@@ -60,7 +60,7 @@ def classifier_model(
         logits = AverageLogits(average)(logits, original.layer(embedding, ORIGINAL + original.NAME))
     for source, weight in weights:
         getattr(find_weights(own, source.layer), source.part).assign(weight)
-    return keras.Model(own.input, logits, name=name)
+    return keras.Model(own.input, logits, name=backbone.name)
 
 
 def _second_copy(model, features):

@@ -123,7 +123,9 @@ class TinyTrainCallback(NoBatchHooks, keras.callbacks.Callback):
         self.plan = plan
         self.delta: Delta | None = None
         self.cache: FrozenCache | None = None
-        self._cache_bytes = parse_bytes("1024MB" if cache_frozen is True else cache_frozen) if cache_frozen else 0
+        self._cache_bytes = (
+            parse_bytes("1024MB" if cache_frozen is True else cache_frozen, "cache_frozen") if cache_frozen else 0
+        )
         self._given_plan = plan
         self._described: keras.Model | None = None  # the model that layers are read from: `model`, or its Keras 3 twin
         self._other_callbacks: list = []  # of this fit

@@ -107,7 +107,8 @@ def _by_keras_itself(path, version):
     except Exception as error:  # see above
         newer = _numbers(version) > _numbers(keras.__version__)
         hint = f" It was written by Keras {version}, this is {keras.__version__}: pip install -U keras." if newer else ""
-        raise ValueError(_reason(error) + hint) from error
+        reason = _reason(error)
+        raise ValueError(f"{reason.rstrip('.')}.{hint}" if hint else reason) from error
 
 
 def _is_keras2(version):
@@ -125,7 +126,7 @@ def _reason(error):
         return NO_LAMBDA
     if ("Could not locate" in reason or "Unknown layer" in reason) and "--custom" not in reason:
         return (
-            f"{reason.split('. ')[0]}. If it is a class of your own, name it: custom_objects={{'Name': Name}}, on the command line "
-            "--custom module:Name."
+            f"{reason.split('. ')[0]}. If it is a class of your own, name it: `custom_objects={{'Name': Name}}` (on the command line: "
+            "--custom module:Name)."
         )
     return reason

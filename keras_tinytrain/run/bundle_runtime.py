@@ -273,7 +273,8 @@ def selection_limits(bundle: Bundle, budget: Budget | None) -> tuple[int, int]:
     taken = sum(sram.get(part, 0) for part in ("model_arena", "closed_form", "variables"))
     if room is None:
         raise ValueError(
-            f"Bundle {bundle.path} was exported with a plan. To choose on the device, export Candidates (--adaptive)."
+            f"Bundle {bundle.path} was exported with a plan. To choose on the device, export `Candidates` (on the command line: with "
+            "--adaptive)."
         )
     if budget is None:
         return 0, 0

@@ -28,6 +28,7 @@ from keras_tinytrain.run._board_answers import (
     read_solved,
     read_status,
 )
+from keras_tinytrain.run._open_port import open_port
 from keras_tinytrain.run.bundle_runtime import Progress
 from keras_tinytrain.run.quantise import quantise_samples
 
@@ -66,16 +67,12 @@ class Device:
     """
 
     def __init__(self, port: str, *, baudrate: int = 115200, patience: float = 15.0, answer_seconds: float = 60.0):
-        try:
-            import serial
-        except ImportError as error:
-            raise ImportError("Talking to a board needs pyserial: pip install keras-tinytrain[device]") from error
-        self._serial = serial.serial_for_url(port, baudrate=baudrate, timeout=0.1, write_timeout=_QUIET_SECONDS)
+        self._serial = open_port(port, baudrate, read_seconds=0.1, write_seconds=_QUIET_SECONDS)
         self._lines = Lines(self._serial)
         self._answer_seconds = answer_seconds
         self.train_seconds = 0.0
         try:
-            self._await(port, patience, serial.SerialTimeoutException)
+            self._await(port, patience)
             self._serial.write_timeout = answer_seconds
             self._checks_images = self.status().get("protocol", 1) > 1
         except BaseException:
@@ -265,7 +262,10 @@ class Device:
     def _quantised(self, x: np.ndarray) -> np.ndarray:
         status = self.status()
         if status["records"]:
-            raise ValueError("This board records its samples itself: use teach_recorded, predict_recorded, or no --samples.")
+            raise ValueError(
+                "This board records its samples itself: use `teach_recorded` or `predict_recorded` (on the command line: leave "
+                "--samples out)."
+            )
         return quantise_samples(typing.cast(ModelInput, status), x)
 
     def _ask(self, command: str, image: np.ndarray | None = None) -> list[str]:
@@ -293,11 +293,13 @@ class Device:
                 raise no_board(line, "OK or ERROR")
             yield line
 
-    def _await(self, port: str, patience: float, write_timed_out: type[OSError]) -> None:
+    def _await(self, port: str, patience: float) -> None:
         """Wait until a board answers STATUS, then until it is quiet. Lines that it sent before, and answers to others, are dropped."""
+        from serial import SerialTimeoutException
+
         deadline = time.monotonic() + patience
         for filler in itertools.chain(_FILLERS, itertools.repeat(_FILLERS[-1])):
-            with contextlib.suppress(write_timed_out):  # nobody reads, as yet
+            with contextlib.suppress(SerialTimeoutException):  # nobody reads, as yet
                 self._serial.write(b"\n" * filler + b"STATUS\n")
             if self._hears(min(deadline, _soon()), lambda line: line.startswith("OK network ")):
                 break

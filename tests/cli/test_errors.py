@@ -51,10 +51,10 @@ def test_a_fault_of_the_package_keeps_its_traceback(monkeypatch, error):
         main(["check", "bundle"])
 
 
-def test_a_reader_that_goes_away_is_no_traceback():
+def test_a_reader_that_goes_away_is_no_traceback(tmp_path):
     code = "from keras_tinytrain.cli import check, main; check.run = lambda args: print('line\\n' * 10**5) or 0; exit(main(['check', 'b']))"
     command = [sys.executable, "-c", code]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path) as process:
         process.stdout.readline()
         process.stdout.close()
         errors = process.stderr.read()

@@ -29,9 +29,19 @@ from keras_tinytrain.cli.words import in_options
             "Give features='ram', DeviceAccounting(optimizer='adam', views=(1,), features='ram') or `features='ram'`",
             "Give --features ram, DeviceAccounting(optimizer='adam', views=(1,), features='ram') or `features='ram'`",
         ),
+        ("Budget(compute=...) expects a fraction.", "--compute expects a fraction."),
+        (
+            "Received: TrainingSettings(iterations=5) and Budget(memory=None, compute=2)",
+            "Received: --iterations 5 and --compute 2",
+        ),
+        (
+            "Say TrainingSettings(num_classes=6, iterations=5) or Budget(time=3)",
+            "Say TrainingSettings(num_classes=6, iterations=5) or Budget(time=3)",
+        ),
+        ("use `one()` or `two(a)` (on the command line: --head auto), or `one()`", "use --head auto, or `one()`"),
         ("groups=1 and Input(shape=(8, 8, 1))", "groups=1 and Input(shape=(8, 8, 1))"),
     ],
 )
 def test_parameters_of_python_become_options(text, expected):
-    args = argparse.Namespace(model="m", memory=None, compute=0.15, head="auto", last_blocks=6, run=None)
+    args = argparse.Namespace(model="m", memory=None, compute=0.15, head="auto", last_blocks=6, iterations=None, run=None)
     assert in_options(text, args) == expected

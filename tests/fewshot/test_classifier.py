@@ -34,6 +34,7 @@ def options(request):
 def test_classifier_is_one_keras_model(net, task, options, tmp_path):
     learned = adapt(net, *task, **options)
     np.testing.assert_allclose(learned.model.predict(task[0], verbose=0), learned.logits(task[0]), atol=1e-4)
+    assert learned.model.name == net.name
     learned.model.save(tmp_path / "model.keras")
     loaded = keras.models.load_model(tmp_path / "model.keras")
     assert np.array_equal(loaded.predict(task[0], verbose=0), learned.model.predict(task[0], verbose=0))

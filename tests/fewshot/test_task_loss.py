@@ -50,6 +50,17 @@ def test_head_that_is_named_overrides_the_graph():
     assert choose_for_task(model, x, y, BUDGET, head="prototypes").num_channels
 
 
+@pytest.mark.parametrize("head", ["auto", "prototypes", "ridge"])
+@pytest.mark.parametrize("nested", [False, True])
+def test_a_backbone_keeps_its_name(head, nested):
+    model, (x, y) = net(layers.GlobalAveragePooling2D()), task(3)
+    if nested:
+        model = keras.Sequential([keras.Input((10, 10, 3)), model, layers.Dense(5, name="embedding")], name="outer")
+    assert classifier_and_loss(model, x, y, head=head)[0].name == model.name
+    with pytest.raises(ValueError, match=f"of model '{model.name}' "):
+        choose_for_task(model, x, y, Budget(10, 0.6), head=head)
+
+
 @pytest.mark.parametrize(
     "following, message",
     [

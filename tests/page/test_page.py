@@ -36,10 +36,24 @@ def test_page_of_a_bundle_of_release_0_1_is_written():
 
 
 @pytest.mark.parametrize(
-    ("words", "told"), [(["nowhere"], "nowhere is not a bundle"), (["nowhere", "--out", "teach.pdf"], "ends in .html")]
+    ("words", "told"),
+    [
+        (["nowhere"], "nowhere is not a bundle: there is no such folder"),
+        (["nowhere", "--out", "teach.pdf"], "ends in .html"),
+        (["."], ". is not a bundle: that folder holds no manifest.json. Name the folder that an export wrote."),
+        (["model.keras"], "model.keras is not a bundle: it is a file"),
+    ],
 )
-def test_command_says_what_is_wrong(words, told, capsys):
+def test_command_says_what_is_wrong(words, told, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "model.keras").touch()
     assert main(["page", *words]) == 2 and told in capsys.readouterr().err
+
+
+def named(browser, label, name):
+    browser[f"name-{label}"].send_keys(Keys.CONTROL + "a")
+    browser[f"name-{label}"].send_keys((name or Keys.DELETE) + Keys.TAB)
+    return browser[f"name-{label}"].get_attribute("value"), browser.complaint
 
 
 def test_hostile_names_run_nothing(open_page):
@@ -87,9 +101,53 @@ def test_pad_is_drawn_on_by_keys(open_page):
 
 def test_names_and_thumbnails_outlive_the_tab(open_page):
     browser = open_page()
-    browser["name-1"].send_keys(Keys.CONTROL + "a")
-    browser["name-1"].send_keys("a cup" + Keys.TAB)
+    assert named(browser, 1, "a cup") == ("a cup", "")
     browser.run('lesson.memory.thumbnails[7] = "data:,"; lesson.memory.keep();')
     browser.driver.refresh()
     assert browser["name-1"].get_attribute("value") == "a cup"
     assert browser.run("return lesson.memory.thumbnails[7];") == "data:,"
+
+
+def test_two_classes_have_two_names(open_page):
+    browser = open_page(namespace="bundle_of_names", class_names=["cup", "ball", "tent"])
+    assert named(browser, 1, " cup ") == ("ball", 'Another class is called "cup": give this one a name of its own.')
+    assert named(browser, 1, "mug") == ("mug", "") and named(browser, 0, "ball") == ("ball", "")
+    assert named(browser, 1, "") == ("mug", 'Another class is called "ball": give this one a name of its own.')
+    assert named(browser, 0, "") == ("cup", "") and named(browser, 1, "") == ("ball", "")
+
+
+def test_too_many_files_are_refused_before_one_is_read(open_page):
+    browser = open_page()
+    assert browser.run(
+        """lesson.status = { max_samples: 9, samples: 8 };
+        const file = { get name() { throw new Error("it was read"); } };
+        return samplesOf([file, file], 0).catch((error) => error.message);"""
+    ) == ("The board has room for 1 more sample and 2 were chosen: choose fewer, or take samples back.")
+
+
+def test_one_file_is_asked_at_a_time_and_several_are_taught(open_page):
+    browser = open_page()
+    asked = """byId("pictures").click = () => {};
+    document.querySelector("[value=files]").click();
+    return [() => predict(), () => add(0)].map((press) => (press(), byId("pictures").multiple));"""
+    assert browser.run(asked) == [False, True]
+
+
+def test_training_without_a_class_says_what_it_may_forget(open_page):
+    browser = open_page(namespace="bundle_of_three", head="softmax", class_names=["cup", "ball", "tent"])
+    browser.run(
+        """lesson.samples = [{ place: 0, label: 1, crc: 0, thumbnail: null }];
+        lesson.train = async () => 1;
+        lesson.status = { samples: 1 };
+        await train();"""
+    )
+    assert browser["said"].text == (
+        "Trained without a sample of cup, tent: the board may forget what it knew of them. Add some, and train again."
+    )
+
+
+def test_nothing_is_learned_from_nothing(open_page):
+    browser = open_page()
+    for learn in ("train", "solve"):
+        browser.run(f"byId('alert').hidden = true; lesson.status = {{ samples: 0 }}; {learn}();")
+        assert browser.complaint == "There is nothing to learn from yet: add samples to the classes first."

@@ -88,8 +88,10 @@ def test_every_half_is_rounded_to_even_and_the_ends_are_clipped(open_page):
     ("name", "content", "told"),
     [
         ("no.npz", b"PK", "it is no .npz file"),
-        ("no.png", b"\x89PNG\r\n\x1a\nno", "cannot be read"),
-        ("no.png", b"", "cannot be read"),
+        ("no.npz", b"PK\x05\x06" + b"\x01" * 18, "it is damaged. Choose PNG"),
+        ("no.png", b"\x89PNG\r\n\x1a\nno", "cannot be read: it is no picture, or a damaged one. Choose PNG"),
+        ("no.png", b"", "cannot be read: it is no picture, or a damaged one. Choose PNG"),
+        ("no.bmp", b"hello", "cannot be read: it is no picture, or a damaged one. Choose PNG"),
     ],
 )
 def test_a_file_that_cannot_be_read_is_named(open_page, tmp_path, name, content, told):
@@ -107,7 +109,24 @@ def test_an_array_that_does_not_fit_is_refused(open_page, tmp_path):
         ({"x": np.zeros((2, 4, 2))}, "it needs arrays x"),
         ({"x": np.full((1, 4, 2), np.nan), "y": [0]}, "not finite"),
         ({"x": np.zeros((1, 4, 2), complex), "y": [0]}, "an array of kind <c16"),
+        ({"x": np.zeros((1, 4, 2)), "y": ["cup"]}, "it holds words where numbers are expected"),
+        ({"x": np.zeros((0, 4, 2)), "y": np.zeros(0, int)}, "it holds no samples"),
     ):
         np.savez(tmp_path / "task.npz", **arrays)
         with pytest.raises(AssertionError, match=told):
             in_the_browser(browser, [tmp_path / "task.npz"])
+
+
+def test_labels_of_an_array_go_by_the_names_of_its_classes(open_page, tmp_path):
+    np.savez(tmp_path / "task.npz", x=np.zeros((3, 2, 2)), y=[0, 1, 0], class_names=["größer", "cup"])
+    found = in_the_browser(open_page(class_names=["cup", "ball", "größer"]), [tmp_path / "task.npz"])
+    assert [label for _, label in found] == [2, 0, 2]
+    assert [label for _, label in in_the_browser(open_page(), [tmp_path / "task.npz"])] == [0, 1, 0]
+    with pytest.raises(AssertionError, match="it holds classes größer, and the board has cup, ball, tent"):
+        in_the_browser(open_page(class_names=["cup", "ball", "tent"]), [tmp_path / "task.npz"])
+
+
+def test_a_picture_for_a_network_of_motion_is_answered_with_an_array(open_page, tmp_path):
+    (tmp_path / "a.png").write_bytes(b"")
+    with pytest.raises(AssertionError, match="takes no pictures. Choose an .npz with arrays x and y"):
+        in_the_browser(open_page(input={**FACTS["input"], "width": 1, "channels": 6}), [tmp_path / "a.png"])

@@ -19,7 +19,7 @@ HOSTILE = ROOT / "tests" / "runtime" / "hostile"
 FLAGS = ["-std=c++17", "-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-g", "-O1", f"-I{SOURCES}"]
 FLAGS_OF_32_BITS = ["-m32", "-msse2", "-mfpmath=sse", *FLAGS]
 # Whose branches guide the fuzzer; kernels would only slow it down.
-FOLLOWED = ("fuzz_", "check", "delta", "format", "merge", "serial", "saving")
+FOLLOWED = ("fuzz_", "check", "delta", "format", "merge", "serial", "saving", "teaching")
 SECONDS = int(os.environ.get("TINYTRAIN_FUZZ_SECONDS", "15" if os.environ.get("CI") == "true" else "5"))  # of each target
 
 
@@ -62,11 +62,12 @@ def learned_delta(net, folder):
 
 # Letters are commands of fuzz_serial.cpp: each of four images taught, then what its words say.
 SERIAL = {"train": 0, "status": 1, "revert": 2, "reset": 3, "save": 4, "undo": 5, "factory": 6, "predict": 7, "teach": 8}
-SERIAL |= {"as_it_is": 13, "cut": 14, "off": 15}
+SERIAL |= {"show": 10, "load": 11, "block": 12, "as_it_is": 13, "cut": 14, "off": 15}
 LIVES = (
     "teach teach teach train save predict revert save undo off status predict",
     "teach teach teach train save train save undo save factory status off teach train save cut save off undo",
     "teach teach teach train save cut factory off status cut undo off reset as_it_is predict",
+    "teach teach teach train save show show show load load undo show block load cut load off show load load predict show",
 )
 TARGETS = pytest.mark.parametrize(
     "target, candidates",

@@ -214,3 +214,12 @@ def test_the_command_says_so_in_one_sentence(capsys, monkeypatch):
     with port(board(TRAIN="OK milliseconds 1\r\n")) as name:
         assert main(["device", "--port", name, "train"]) == 0
     assert "0 iterations\n" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "port, reason", [("/dev/nowhere", "No such file or directory"), ("no://port", "protocol 'no' not known")]
+)
+def test_a_port_that_cannot_be_opened_is_told_with_those_that_are_there(port, reason, capsys):
+    assert main(["device", "--port", port, "status"]) == 2
+    told = capsys.readouterr().err
+    assert f"The port {port} cannot be opened: " in told and reason in told and "USB ports of this computer: " in told

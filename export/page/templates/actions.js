@@ -16,11 +16,19 @@ class Lesson {
   className(label) {
     if (label === UNKNOWN) return "I don't know";
     if (label === this.facts.training.num_classes) return "of no class";
-    return this.memory.names[label] || this.facts.class_names[label] || `class ${label}`;
+    return this.memory.names[label] || this.#exportedName(label);
   }
 
+  #exportedName(label) {
+    return this.facts.class_names[label] || `class ${label}`;
+  }
+
+  // Gives a class a name; without one it has the bundle's. Two classes of one name could not be told apart.
   rename(label, name) {
-    this.memory.names[label] = name.trim().slice(0, 60);
+    const given = name.trim().slice(0, 60), asked = given || this.#exportedName(label);
+    const other = Array.from({ length: this.facts.training.num_classes }, (_, k) => k).find((k) => k !== label && this.className(k) === asked);
+    if (other !== undefined) throw new Sentence(`Another class is called "${asked}": give this one a name of its own.`);
+    this.memory.names[label] = given;
     this.memory.keep();
   }
 

@@ -9,7 +9,7 @@ let busy = false, answered = null, chosen = null;  // chosen: what to do with th
 function show() {
   showConnected(lesson);
   showSources(lesson);
-  showClasses(lesson, { add, remove, answered });
+  showClasses(lesson, { add, remove, rename, answered });
   showLearned(lesson);
   showMemory(lesson);
 }
@@ -40,7 +40,7 @@ async function failed(error) {
 
 const REMEDIES = {
   "max_samples are stored": "it has no place for another sample. Take samples back, or forget them all.",
-  "every class needs a stored sample": "every class needs a sample, and there must be two classes.",
+  "every class needs a stored sample": "it needs samples of two classes at least, and to train one of every class.",
   "flash could not be": "its flash could not be written. Forget the samples and try again.",
   "there are no prototypes": "it has learned nothing yet. Teach it and let it learn first.",
   "nothing was recorded": "its sensor recorded nothing. Make the motion again, or look at the sensor.",
@@ -105,13 +105,18 @@ function addFiles(label, files) {
 // The samples of files, all read before one is sent; so that either all have a place or none is sent.
 async function samplesOf(files, label) {
   const taught = [], last = facts.training.num_classes - 1, room = lesson.status.max_samples - lesson.status.samples;
+  checkRoom(room, files.length);  // each holds one at least
   for (const file of files) {
     for (const found of await samplesOfFile(file, facts)) taught.push({ image: found.image, label: found.label ?? label });
   }
   const wrong = taught.find(({ label: each }) => !(Number.isInteger(each) && each >= 0 && each <= last + (facts.rejects ? 1 : 0)));
   if (wrong) throw new Sentence(`The files hold a label ${wrong.label}, and the board has classes 0 to ${last}: leave those samples out.`);
-  if (taught.length > room) throw new Sentence(`The board has room for ${room} more samples and ${taught.length} were chosen: choose fewer, or take samples back.`);
+  checkRoom(room, taught.length);
   return taught;
+}
+
+function checkRoom(room, count) {
+  if (count > room) throw new Sentence(`The board has room for ${room} more sample${room === 1 ? "" : "s"} and ${count} were chosen: choose fewer, or take samples back.`);
 }
 
 function remove(taken) {
@@ -121,13 +126,27 @@ function remove(taken) {
   });
 }
 
-function pickFiles(then) {
+function rename(label, name) {
+  byId("alert").hidden = true;
+  try {
+    lesson.rename(label, name);
+  } catch (error) {
+    fail(error.message);
+  }
+  show();
+}
+
+function pickFiles(then, several = true) {
   chosen = then;
+  byId("pictures").multiple = several;
   byId("pictures").value = "";
   byId("pictures").click();
 }
 
+const NOTHING_TAUGHT = "There is nothing to learn from yet: add samples to the classes first.";
+
 function train() {
+  if (lesson.status.samples === 0) return fail(NOTHING_TAUGHT);
   const missing = lesson.missing();
   if (lesson.lists && facts.head === "prototypes" && missing.length) {
     return fail(`Training needs a sample of every class, and ${missing.map((label) => lesson.className(label)).join(", ")} ha${missing.length > 1 ? "ve" : "s"} none: add one${facts.closed_form ? ", or solve at once" : ""}.`);
@@ -141,11 +160,13 @@ function train() {
     } finally {
       byId("stop").hidden = true;
     }
-    say("Trained. Try it, then save it.");
+    const unseen = lesson.lists ? lesson.missing().map((label) => lesson.className(label)).join(", ") : "";
+    say(unseen ? `Trained without a sample of ${unseen}: the board may forget what it knew of them. Add some, and train again.` : "Trained. Try it, then save it.");
   });
 }
 
 function solve() {
+  if (lesson.status.samples === 0) return fail(NOTHING_TAUGHT);
   return act("Solving …", async () => {
     const { right, samples } = await lesson.solve();
     byId("learned").textContent = `Solved: ${right} of ${samples} samples are right by the solution without them.`;
@@ -154,25 +175,31 @@ function solve() {
 }
 
 function predict() {
-  if (source() === "files") return pickFiles((files) => predictImage(async () => (await samplesOfFile(files[0], facts))[0].image));
+  if (source() === "files") return pickFiles(([file]) => predictFile(file), false);
   return predictImage(sample);
 }
 
-function predictImage(image, quietly = false) {
+function predictFile(file) {
+  let found;
+  const image = async () => (found = await samplesOfFile(file, facts))[0].image;
+  return predictImage(image, { done: () => (found.length > 1 ? `Answered the first of the ${found.length} samples in ${file.name}.` : "Answered.") });
+}
+
+function predictImage(image, { quietly = false, done = () => "Answered." } = {}) {
   return act(quietly ? "" : source() === "sensor" ? "The board records: make the motion now." : "Asking …", async () => {
     const found = await lesson.predict(await image());
     answered = found.label;
     showAnswer(lesson, found);
-    if (!quietly) say("Answered.");
+    if (!quietly) say(done());
   });
 }
 
 // While "keep asking" is on: after each stroke, or picture after picture.
 async function live() {
   if (!byId("live").checked || !lesson.board || byId("predict").disabled) return;
-  if (source() === "draw") return pad.isEmpty ? undefined : predictImage(sample, true);
+  if (source() === "draw") return pad.isEmpty ? undefined : predictImage(sample, { quietly: true });
   while (byId("live").checked && source() === "camera") {
-    await predictImage(sample, true);
+    await predictImage(sample, { quietly: true });
     await wait(200);
   }
 }

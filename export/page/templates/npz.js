@@ -33,17 +33,41 @@ async function unzipped(bytes) {
   return files;
 }
 
-// {values, shape, kind} of a .npy file.
-function array(bytes) {
+// {kind, shape, data} of a .npy file.
+function stored(bytes) {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength), long = bytes[6] > 1;
   const begin = long ? 12 : 10, length = long ? view.getUint32(8, true) : view.getUint16(8, true);
   const header = new TextDecoder("latin1").decode(bytes.subarray(begin, begin + length));
-  const kind = /'descr': '([^']+)'/.exec(header)?.[1], Values = KINDS[kind];
+  const kind = /'descr': '([^']+)'/.exec(header)?.[1];
   const shape = /'shape': \(([^)]*)\)/.exec(header)?.[1].split(",").filter((size) => size.trim()).map(Number);
-  if (!Values || !shape || header.includes("'fortran_order': True")) throw new Error(`it holds an array of kind ${kind}, which is not read`);
-  const values = new Values(bytes.slice(begin + length).buffer);
+  if (!shape || header.includes("'fortran_order': True")) throw new Error(`it holds an array of kind ${kind}, which is not read`);
+  return { kind, shape, data: bytes.slice(begin + length).buffer };
+}
+
+// {values, shape, kind} of a .npy file of numbers.
+function array(bytes) {
+  const { kind, shape, data } = stored(bytes), Values = KINDS[kind];
+  if (/[USO]\d*$/.test(kind)) throw new Error("it holds words where numbers are expected: number the classes from 0");
+  if (!Values) throw new Error(`it holds an array of kind ${kind}, which is not read`);
+  const values = new Values(data);
   if (values.length !== shape.reduce((product, size) => product * size, 1)) throw new Error("one of its arrays is cut short");
   return { values: kind.endsWith("8") && kind !== "<f8" ? Float64Array.from(values, Number) : values, shape, kind };
+}
+
+// The words of a .npy file: four bytes a letter, filled up with zeros.
+function wordsOf(bytes) {
+  const { kind, shape, data } = stored(bytes), width = Number(/^<U(\d+)$/.exec(kind)?.[1]);
+  if (!(width > 0)) throw new Error(`its class_names are of kind ${kind}, and words are expected`);
+  const letters = new Uint32Array(data);
+  return Array.from({ length: shape[0] ?? 1 }, (_, i) => String.fromCodePoint(...letters.subarray(i * width, (i + 1) * width)).replace(/\0+$/, ""));
+}
+
+// A file's labels as the board's, by the names of the classes; as they stand where one side has no names.
+function labelsByName(labels, names, known) {
+  if (known.length === 0 || names.length === 0) return labels;
+  const unknown = names.filter((name) => !known.includes(name));
+  if (unknown.length) throw new Error(`it holds classes ${unknown.join(", ")}, and the board has ${known.join(", ")}`);
+  return Array.from(labels, (label) => (label in names ? known.indexOf(names[label]) : label));
 }
 
 // [{image, label}] of an .npz file's bytes.
@@ -59,8 +83,9 @@ async function samplesOfNpz(bytes, facts) {
     throw new Error(`it holds samples of ${x.shape.slice(1).join(" x ")}, the board takes ${height} x ${width} x ${channels}`);
   }
   if (!x.values.every(Number.isFinite)) throw new Error("some of its values are not finite");
+  const labels = files.class_names ? labelsByName(y.values, wordsOf(files.class_names), facts.class_names) : y.values;
   const white = x.kind === "|u1" ? WHITE_PIXEL : 1;
-  return Array.from(y.values, (label, i) => ({
+  return Array.from(labels, (label, i) => ({
     image: quantise(x.values.subarray(i * size, (i + 1) * size), white, facts.sample_values, facts.input),
     label,
   }));

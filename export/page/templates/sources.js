@@ -140,12 +140,15 @@ async function decoded(file) {
 
 // [{image, label}] of a file; the label is undefined where the file has none.
 async function samplesOfFile(file, facts) {
+  const isArrays = file.name.endsWith(".npz"), takesPictures = isPicture(facts.input);
   try {
-    if (file.name.endsWith(".npz")) return await samplesOfNpz(new Uint8Array(await file.arrayBuffer()), facts);
-    if (!isPicture(facts.input)) throw new Error("this network takes no pictures: choose an .npz with x and y");
-    return [{ image: imageOfPicture(await decoded(file), facts) }];
+    if (!isArrays && !takesPictures) throw new Error("this network takes no pictures");
+    const found = isArrays ? await samplesOfNpz(new Uint8Array(await file.arrayBuffer()), facts) : [{ image: imageOfPicture(await decoded(file), facts) }];
+    if (found.length === 0) throw new Error("it holds no samples");
+    return found;
   } catch (error) {
-    throw new Sentence(`${file.name} cannot be read: ${error.message}. Choose PNG, JPEG, BMP or GIF, or an .npz.`);
+    const told = error.constructor === Error ? error.message : isArrays ? "it is damaged" : "it is no picture, or a damaged one"; // else the browser's words
+    throw new Sentence(`${file.name} cannot be read: ${told}. Choose ${takesPictures ? "PNG, JPEG, BMP or GIF, or an .npz" : "an .npz with arrays x and y"}.`);
   }
 }
 

@@ -38,24 +38,21 @@ function source() {
 
 const ADD = { draw: "Add the drawing", camera: "Take a picture", files: "Choose files", sensor: "Record a sample" };
 
-function showClasses(lesson, { add, remove, answered }) {
+function showClasses(lesson, { add, remove, rename, answered }) {
   const labels = Array.from({ length: lesson.facts.training.num_classes + (lesson.facts.rejects ? 1 : 0) }, (_, label) => label);
   const focused = document.activeElement?.id;
-  byId("classes").replaceChildren(...labels.map((label) => classCard(lesson, label, { add, remove, answered })));
+  byId("classes").replaceChildren(...labels.map((label) => classCard(lesson, label, { add, remove, rename, answered })));
   if (focused) byId(focused)?.focus();
   const { samples = 0, max_samples = lesson.facts.training.max_samples } = lesson.status ?? {};
   const unseen = samples - lesson.samples.length;
   byId("room").textContent = `${samples} of ${max_samples} places for samples are taken.` + (unseen > 0 ? ` ${unseen} of them this page cannot show: "Forget samples too" clears them.` : "");
 }
 
-function classCard(lesson, label, { add, remove, answered }) {
+function classCard(lesson, label, { add, remove, rename, answered }) {
   const isClass = label < lesson.facts.training.num_classes, samples = lesson.samples.filter((sample) => sample.label === label);
   const name = lesson.className(label), id = `name-${label}`;
   const title = isClass
-    ? element("input", { type: "text", id, value: name, maxLength: 60, ariaLabel: `Name of class ${label}`, onchange: (event) => {
-        lesson.rename(label, event.target.value);
-        showClasses(lesson, { add, remove, answered });
-      } })
+    ? element("input", { type: "text", id, value: name, maxLength: 60, ariaLabel: `Name of class ${label}`, onchange: (event) => rename(label, event.target.value) })
     : element("h3", {}, "Of no class");
   const button = element("button", { type: "button", id: `add-${label}`, disabled: lesson.board === null, ariaLabel: `${ADD[source()]}: ${name}`, onclick: () => add(label) }, ADD[source()]);
   return element("li", { className: `class ${label === answered ? "answered" : ""}` },

@@ -1,5 +1,5 @@
-// libFuzzer: a board hears whatever bytes come, and the power may go at any of them. Every answer is a line, what STATUS
-// calls lasting is what the next power-up runs, and nothing that was taken back for good comes again.
+// libFuzzer: a board hears whatever bytes come, those of a page among them, and the power may go at any of them. Every answer
+// is a line, what STATUS calls lasting is what the next power-up runs, and nothing that was taken back for good comes again.
 #include <algorithm>
 #include <cstdlib>
 #include <cstring>
@@ -10,6 +10,7 @@
 #include "tinytrain/memory/memory.h"
 #include "tinytrain_delta.h"
 #include "tinytrain_serial.h"
+#include "tinytrain_teaching.h"
 
 extern "C" const void* tinytrain_tables();
 
@@ -74,7 +75,10 @@ struct Line {
       end = said.find("\r\n", begin);
       Expect(end != std::string::npos);
       const std::string word = said.substr(begin, said.find(' ', begin) - begin).substr(0, end - begin);
-      Expect(word == "OK" || word == "ERROR" || word == "LOSS" || word == "PLAN");
+      Expect(word == "OK" || word == "ERROR" || word == "LOSS" || word == "PLAN" || word == "SAMPLE");
+      const std::string bytes = "OK bytes ";  // so many follow the answer to DELTA
+      if (said.compare(begin, bytes.size(), bytes) == 0) end += std::stoul(said.substr(begin + bytes.size()));
+      Expect(end + 2 <= said.size());
     }
   }
 };
@@ -90,9 +94,41 @@ std::string ImageCommand(const std::string& word, std::uint8_t value, bool right
 // The command that two bytes of the input stand for.
 std::string Heard(std::uint8_t kind, std::uint8_t value) {
   const char* const words[] = {"TRAIN", "STATUS", "REVERT", "RESET", "SAVE", "UNDO", "FACTORY"};
-  if (kind % 10 < 7) return std::string(words[kind % 10]) + (value % 8 == 7 ? "\r\n" : "\n");
-  if (kind % 10 == 7) return ImageCommand("PREDICT", value, value % 8 != 0);
+  if (kind < 7) return std::string(words[kind]) + (value % 8 == 7 ? "\r\n" : "\n");
+  if (kind == 7) return ImageCommand("PREDICT", value, value % 8 != 0);
   return ImageCommand("TEACH " + std::to_string(value % 16 == 15 ? 3 : value % 3), value, value % 8 != 0);
+}
+
+std::string Block(std::size_t offset, Delta block) {
+  block.resize(tinytrain::kFlashBlockBytes, 0xff);
+  return "BLOCK " + std::to_string(offset) + " " + std::to_string(tinytrain::Crc32(block.data(), block.size())) + "\n" +
+         std::string(block.begin(), block.end());
+}
+
+void PutU32(std::uint8_t* at, std::uint32_t value) { std::memcpy(at, &value, sizeof(value)); }
+
+// A page's commands. "BLOCK" with bytes that are no delta; the others with the saved delta, renewed, whole or not.
+std::string HeardOfPage(std::uint8_t kind, std::uint8_t value, Slots* slots) {
+  const char* const words[] = {"SAMPLES\n", "SCORES\n", "DELTA\n"};
+  if (kind == 10) return value % 4 < 3 ? words[value % 4] : "REMOVE " + std::to_string(value / 4 % 8) + "\n";
+  const tinytrain::Flash flash = slots->flash();
+  const tinytrain::DeltaSlots saved(flash);
+  if (kind == 12 || saved.newest() == tinytrain::kNone) return Block(value * 64U, Delta(200, value));
+  std::uint32_t bytes = 0, sequence = 0;
+  std::memcpy(&bytes, saved.Slot(saved.newest()) + 12, sizeof(bytes));
+  Delta delta(saved.Slot(saved.newest()), saved.Slot(saved.newest()) + bytes);
+  std::memcpy(&sequence, delta.data() + 8, sizeof(sequence));
+  PutU32(delta.data() + 8, ++sequence);
+  PutU32(delta.data() + bytes - 4, tinytrain::Crc32(delta.data(), bytes - 4));
+  if (value % 8 == 7) delta[delta.size() / 2] ^= 1;
+  std::string heard;
+  for (std::size_t at = 0; at < delta.size(); at += tinytrain::kFlashBlockBytes) {
+    const std::size_t end = std::min(at + tinytrain::kFlashBlockBytes, delta.size());
+    const auto first = delta.begin() + static_cast<std::ptrdiff_t>(at);
+    if (end < delta.size() || value % 8 != 6)
+      heard += Block(at, Delta(first, delta.begin() + static_cast<std::ptrdiff_t>(end)));
+  }
+  return value % 8 == 5 ? heard : heard + "ADOPT " + std::to_string(sequence) + "\n";
 }
 
 class Board {
@@ -110,7 +146,7 @@ class Board {
   void Hear(const std::string& heard) {
     Line line;
     line.heard = heard;
-    tinytrain::SerialCommands commands(&trainer_, line.port(), "net", image_.data(), &slots_);
+    tinytrain::SerialCommands commands(&trainer_, line.port(), "net", image_.data(), &slots_, &tinytrain::kTeaching);
     while (line.at < line.heard.size()) {
       const std::size_t before = line.at;
       commands.Serve();
@@ -152,7 +188,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
       off = kind == 15;                                       // between two commands
       if (kind == 14) slots.changes_left = 1 + data[1] % 12;  // within one of the next
       if (kind == 13) board.Hear(std::string(data, data + std::min<std::size_t>(size, data[1])));
-      if (kind < 13) board.Hear(Heard(kind, data[1]));
+      if (kind < 13) board.Hear(kind < 10 ? Heard(kind, data[1]) : HeardOfPage(kind, data[1], &slots));
       power = slots.changes_left != 0;
       if (power && board.IsLasting()) lasting = board.Learned();
     }
