@@ -6,6 +6,7 @@ import typing
 SHIFTS = ((2, 2), (-2, -2))
 COMPUTE = 0.15  # of a full backward pass
 STEPS_PER_TASK = 6
+HEAD = "ridge"  # answers after training, for every method
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,8 +37,8 @@ DEMOS = {
         ways=10,
         shots=5,
         queries=30,
-        iterations=20,
-        learning_rates={"last_layer": 5e-3, "full_train": 1e-3, "tiny_train": 5e-3},
+        iterations=10,
+        learning_rates={"last_layer": 5e-3, "full_train": 3e-3, "tiny_train": 2e-2},
         features_in_flash=True,
     ),
     "clean": DemoSettings(
@@ -45,7 +46,7 @@ DEMOS = {
         ways=5,
         shots=5,
         queries=None,
-        iterations=40,
+        iterations=10,
         learning_rates={"last_layer": 3e-3, "full_train": 3e-4, "tiny_train": 3e-3},
         features_in_flash=False,
     ),
