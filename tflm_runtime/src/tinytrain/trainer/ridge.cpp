@@ -129,9 +129,8 @@ void GramWithout(const RidgeWork& work, std::int32_t num_parts, std::int32_t n, 
       work.sums[a] = m * sum;
       total += a == i ? 0 : sum;
     }
-    AddGram(work.left_out, work.coefficients, n, 1.0f / static_cast<float>(num_parts), [&](std::int32_t a, std::int32_t b) {
-      return m * m * At(products, a, b) - work.sums[a] - work.sums[b] + total;
-    });
+    AddGram(work.left_out, work.coefficients, n, 1.0f / static_cast<float>(num_parts),
+            [&](std::int32_t a, std::int32_t b) { return m * m * At(products, a, b) - work.sums[a] - work.sums[b] + total; });
   }
 }
 

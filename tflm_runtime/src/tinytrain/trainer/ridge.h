@@ -76,17 +76,18 @@ struct RidgeWeights {
 // Memory while it is solved, for N rows and T targets.
 struct RidgeWork {
   std::int32_t* products;  // [parts][N * (N + 1) / 2], (x_ip - c_p) (x_jp - c_p), lower triangles row by row
-  double* matrix;   // [N * (N + 1) / 2], the lower triangle row by row: K, then the inverse of the Cholesky factor of K + lambda I
-  double* weights;  // [N][T], A
+  double*
+      matrix;  // [N * (N + 1) / 2], the lower triangle row by row: K, then the inverse of the Cholesky factor of K + lambda I
+  double* weights;          // [N][T], A
   double* inverse_lengths;  // [parts][N], 1 / ||x_ip - c_p||; 0 where the length is 0
   // Before that, in the same memory, for each row that is left out:
   float* left_out;         // [N * (N + 1) / 2], K around the mean of the others, then the Cholesky factor of K + lambda I
   float* others;           // [N], K of the row with the others, then (K + lambda I)^-1 of it
   std::int64_t* row_sums;  // [parts][N], of the products
   std::int64_t* sums;      // [N], of the products with the others, times their number
-  float* leave_one_out;     // [N][T], scores of each row by the solution for the others, around their mean
-  float* coefficients;      // [N]
-  std::uint16_t* order;     // [N], for Rows::order
+  float* leave_one_out;    // [N][T], scores of each row by the solution for the others, around their mean
+  float* coefficients;     // [N]
+  std::uint16_t* order;    // [N], for Rows::order
 };
 std::size_t RidgeWorkBytes(std::int32_t num_rows, std::int32_t num_parts, std::int32_t num_targets);
 RidgeWork CutRidgeWork(std::uint8_t* memory, std::int32_t num_rows, std::int32_t num_parts, std::int32_t num_targets);
