@@ -13,7 +13,7 @@ from keras_tinytrain.backbones import NanoNet
 from keras_tinytrain.choose import selection
 from keras_tinytrain.choose.sram import DeviceAccounting
 from keras_tinytrain.cli.demo_device import Devices, HostTask
-from keras_tinytrain.cli.demo_settings import COMPUTE, HEAD, METHODS, SHIFTS, DemoSettings
+from keras_tinytrain.cli.demo_settings import COMPUTE, METHODS, SHIFTS, DemoSettings
 from keras_tinytrain.cli.tables import flat_bytes
 from keras_tinytrain.data import Domain, load_digits, seen_by_camera
 from keras_tinytrain.data.episodes import Episode, sample_episode
@@ -21,6 +21,7 @@ from keras_tinytrain.delta import Delta
 from keras_tinytrain.device_settings import DeviceSettings
 from keras_tinytrain.export import Bundle, TrainingSettings, export_tflm
 from keras_tinytrain.export.boards import board as find_board
+from keras_tinytrain.export.head import CLOSED_FORM
 from keras_tinytrain.fewshot.adaptation import adapt, classifier_from_delta, prototype_classifier
 from keras_tinytrain.fewshot.augmentation import shift_views
 from keras_tinytrain.fewshot.classifier import FewShotClassifier
@@ -135,7 +136,7 @@ def device_for(settings: DemoSettings, board: str, episode: Episode | None = Non
         max_samples=settings.ways * settings.shots,
         num_classes=settings.ways,
         class_names=() if episode is None else tuple(map(str, episode.classes)),
-        head=HEAD,
+        head=settings.head,
         features="flash" if in_flash else "ram",
         views=tuple((down, right, False) for down, right in SHIFTS),
     )
@@ -149,7 +150,7 @@ def accounting_of(device: DeviceSettings) -> DeviceAccounting:
         num_classes=device.num_classes,
         features=device.features,
         kernels=find_board(device.board).kernels,
-        closed_form=True,
+        closed_form=device.head == CLOSED_FORM,
     )
 
 
@@ -224,7 +225,7 @@ def adapt_task(
         iterations=iterations or settings.iterations,
         learning_rate=settings.learning_rates[method],
         shifts=SHIFTS,
-        head=HEAD,
+        head=settings.head,
         accounting=accounting_of(device),
     )
 

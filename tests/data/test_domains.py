@@ -74,7 +74,7 @@ def test_digits():
 def test_digits_without_scikit_learn(monkeypatch):
     monkeypatch.setitem(sys.modules, "sklearn", None)
     monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
-    with pytest.raises(ImportError, match=r"pip install keras-tinytrain\[demo\]"):
+    with pytest.raises(ImportError, match=r'pip install "keras-tinytrain\[demo\]"'):
         load_digits()
 
 

@@ -8,7 +8,6 @@ import pytest
 
 from keras_tinytrain import _runtime
 from keras_tinytrain.run.nor_flash import NorFlash, PowerCut
-from tests.runtime.test_trainer import setup  # noqa: F401
 from tests.runtime.trainers import assert_same_weights, int8_weights
 
 

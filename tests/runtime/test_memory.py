@@ -7,7 +7,7 @@ from keras_tinytrain import _runtime
 from keras_tinytrain.choose.training_memory import LayerInRam, Training, TrainingMemory, training_memory
 from keras_tinytrain.run.nor_flash import NorFlash, PowerCut
 from tests.runtime.reference import views_of
-from tests.runtime.test_trainer import by_channel, setup, softmax, thin_views, with_views  # noqa: F401
+from tests.runtime.test_trainer import by_channel, thin_views  # noqa: F401
 from tests.runtime.trainers import VIEWS
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tests.runtime.reference import Reference
-from tests.runtime.test_learning import LABELS, assert_same_steps, setup, softmax, trainer_with, with_views  # noqa: F401
+from tests.runtime.test_learning import LABELS, assert_same_steps, trainer_with
 
 RATES = {"setup": 0.3, "with_views": 0.3, "softmax": 0.1}
 LATE = {"late_prototypes": True, "leave_one_out": True}

@@ -6,7 +6,6 @@ import pytest
 from keras_tinytrain import _runtime
 from keras_tinytrain.run.nor_flash import NorFlash, PowerCut
 from tests.runtime.test_deltas import learned  # noqa: F401
-from tests.runtime.test_trainer import setup  # noqa: F401
 
 pytestmark = pytest.mark.trust
 NOTHING = "as exported"
