@@ -7,6 +7,8 @@ import pytest
 from keras_tinytrain import Plan
 from keras_tinytrain.cli import main
 
+EXPORT = ["export", "model.keras", "--plan", "plan.json", "--calibration", "task.npz", "--out", "b"]
+
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
@@ -30,20 +32,7 @@ from keras_tinytrain.cli import main
             "--reject-unknown 0.1 goes with --head ridge. Received: --head softmax",
         ),
         (
-            [
-                "export",
-                "model.keras",
-                "--plan",
-                "plan.json",
-                "--calibration",
-                "task.npz",
-                "--out",
-                "b",
-                "--time",
-                "9s",
-                "--iterations",
-                "3",
-            ],
+            [*EXPORT, "--time", "9s", "--iterations", "3"],
             r"not both. Received: --iterations 3 and --time 9.0$",
         ),
         (
@@ -56,20 +45,7 @@ from keras_tinytrain.cli import main
         ),
         (["plan", "model.keras", "--samples", "task.npz", "--view", "1"], r"--view expects .* Received: \[\(1,\)\]"),
         (
-            [
-                "export",
-                "model.keras",
-                "--plan",
-                "plan.json",
-                "--calibration",
-                "task.npz",
-                "--out",
-                "b",
-                "--view",
-                "1",
-                "0",
-                "7",
-            ],
+            [*EXPORT, "--view", "1", "0", "7"],
             r"--view expects .* Received: \[\(1, 0, 7\)\]",
         ),
         (["export", "model.keras", "--plan", "task.npz", "--calibration", "task.npz", "--out", "b"], "is not a plan"),

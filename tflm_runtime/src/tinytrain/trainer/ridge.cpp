@@ -134,7 +134,8 @@ void GramWithout(const RidgeWork& work, std::int32_t num_parts, std::int32_t n, 
   }
 }
 
-// Row and column i of a symmetric matrix go to `taken`, but for the diagonal, and become those of the unit matrix.
+// `taken` gets row i of a symmetric matrix, with 0 in place of its diagonal element. Then row and column i become those of the
+// unit matrix.
 void TakeOut(float* matrix, float* taken, std::int32_t n, std::int32_t i) {
   for (std::int32_t a = 0; a < n; ++a) {
     float* const element = a < i ? &At(matrix, i, a) : &At(matrix, a, i);
