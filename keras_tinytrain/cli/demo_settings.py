@@ -5,6 +5,7 @@ import typing
 
 SHIFTS = ((2, 2), (-2, -2))
 COMPUTE = 0.15  # of a full backward pass
+HEAD, ITERATIONS = "ridge", 10  # that answers after training, and how long that is, for every method
 STEPS_PER_TASK = 6
 
 
@@ -16,8 +17,6 @@ class DemoSettings:
         by_camera: whether the digits are photographed, see `data.seen_by_camera`.
         ways, shots: classes, and samples of each to learn from.
         queries: samples of each class to answer; None: all others.
-        head: that answers after training, for every method.
-        iterations: of training, for every method.
         learning_rates: Adam's, by method.
         features_in_flash: whether the board keeps its samples in flash, where it can.
     """
@@ -26,8 +25,6 @@ class DemoSettings:
     ways: int
     shots: int
     queries: int | None
-    head: str
-    iterations: int
     learning_rates: typing.Mapping[str, float]
     features_in_flash: bool
 
@@ -38,8 +35,6 @@ DEMOS = {
         ways=10,
         shots=5,
         queries=30,
-        head="ridge",
-        iterations=10,
         learning_rates={"last_layer": 5e-3, "full_train": 3e-3, "tiny_train": 2e-2},
         features_in_flash=True,
     ),
@@ -48,8 +43,6 @@ DEMOS = {
         ways=5,
         shots=5,
         queries=None,
-        head="prototypes",
-        iterations=40,
         learning_rates={"last_layer": 3e-3, "full_train": 3e-4, "tiny_train": 3e-3},
         features_in_flash=False,
     ),

@@ -13,7 +13,7 @@ from keras_tinytrain.backbones import NanoNet
 from keras_tinytrain.choose import selection
 from keras_tinytrain.choose.sram import DeviceAccounting
 from keras_tinytrain.cli.demo_device import Devices, HostTask
-from keras_tinytrain.cli.demo_settings import COMPUTE, METHODS, SHIFTS, DemoSettings
+from keras_tinytrain.cli.demo_settings import COMPUTE, HEAD, ITERATIONS, METHODS, SHIFTS, DemoSettings
 from keras_tinytrain.cli.tables import flat_bytes
 from keras_tinytrain.data import Domain, load_digits, seen_by_camera
 from keras_tinytrain.data.episodes import Episode, sample_episode
@@ -136,7 +136,7 @@ def device_for(settings: DemoSettings, board: str, episode: Episode | None = Non
         max_samples=settings.ways * settings.shots,
         num_classes=settings.ways,
         class_names=() if episode is None else tuple(map(str, episode.classes)),
-        head=settings.head,
+        head=HEAD,
         features="flash" if in_flash else "ram",
         views=tuple((down, right, False) for down, right in SHIFTS),
     )
@@ -159,7 +159,7 @@ def learn_and_export(
 ) -> Exported:
     """Choose and train in Keras; the bundle is written to `folder`."""
     device = device_for(settings, board, episode)
-    step(f"{METHODS['tiny_train']}: {settings.iterations} iterations")
+    step(f"{METHODS['tiny_train']}: {ITERATIONS} iterations")
     learned = adapt_task(backbone, settings, device, episode)
     plan = learned.plan
     assert plan is not None  # it trained something
@@ -199,7 +199,7 @@ def learn_otherwise(
     classifiers = {"none": before, "ridge": before.with_ridge_head(*support)}
     table = layer_table(backbone)
     for method, plan in (("last_layer", selection.last_layer_plan(table)), ("full_train", selection.full_plan(table))):
-        step(f"{METHODS[method]}: {settings.iterations} iterations")
+        step(f"{METHODS[method]}: {ITERATIONS} iterations")
         classifiers[method] = adapt_task(backbone, settings, device, episode, plan=plan, method=method)
     return classifiers
 
@@ -222,10 +222,10 @@ def adapt_task(
         episode.support_y,
         plan=plan,
         budget=None if plan else budget,
-        iterations=iterations or settings.iterations,
+        iterations=iterations or ITERATIONS,
         learning_rate=settings.learning_rates[method],
         shifts=SHIFTS,
-        head=settings.head,
+        head=HEAD,
         accounting=accounting_of(device),
     )
 
@@ -234,7 +234,7 @@ def export_task(
     backbone: keras.Model, plan: Plan, settings: DemoSettings, device: DeviceSettings, episode: Episode, folder: pathlib.Path
 ) -> Bundle:
     """Export a task with the demo's views and training."""
-    training = TrainingSettings(learning_rate=settings.learning_rates["tiny_train"], iterations=settings.iterations)
+    training = TrainingSettings(learning_rate=settings.learning_rates["tiny_train"], iterations=ITERATIONS)
     planned, views = dataclasses.replace(plan, device=device), shift_views(episode.support_x, SHIFTS)
     samples = np.concatenate([episode.support_x, *views])
     return export_tflm(backbone, planned, calibration=samples, out=folder, training=training.on(device))

@@ -99,7 +99,7 @@ def test_a_task_is_counted_as_by_the_board(digits, tmp_path):
     times_on = len(y) + 2  # for each sample, when learning begins, and after the loss is told
     assert sum(functions.values()) == pytest.approx(sum(parts.values()), abs=times_on * READING)
     kernels = sum(functions.get(name, 0) for name in kernel_names(folder))
-    assert 0.9 * parts["backward"] < kernels < parts["backward"]
+    assert 0.9 < kernels / (parts["backward"] + parts["solving"]) < 1
     kinds = {kind: sum(steps.values(), Work()) for kind, steps in task_profiler.kinds().items()}
     assert sum(work.instructions for work in kinds.values()) == sum(functions.values())
     assert sum(work.cycles for work in kinds.values()) == sum(work.cycles for work in task_profiler.functions().values())
