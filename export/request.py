@@ -328,6 +328,7 @@ def _with_classes(training: TrainingSettings, head: str, num_outputs: int) -> Tr
     if head == "softmax" and num_classes != num_outputs:
         raise ValueError(
             f"head='softmax' expects a model with one value for each class. Received: one with {num_outputs} values, for "
-            f"{num_classes} classes. Of a backbone, whose values are an embedding, pass head='prototypes'."
+            f"{num_classes} classes. Of a backbone, whose values are an embedding, pass head='prototypes'; of a "
+            "classifier of other classes, pass its backbone, on the command line --without-head."
         )
     return dataclasses.replace(training, num_classes=num_classes)

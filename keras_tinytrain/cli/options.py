@@ -25,6 +25,8 @@ def model_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", help=text)
     text = "a class or function of yours that the model holds, as module:Name. Give the option once for each (none)"
     parser.add_argument("--custom", action="append", default=[], metavar="MODULE:NAME", help=text)
+    text = "take a classifier up to the input of its head, as a backbone: for samples of other classes than it has"
+    parser.add_argument("--without-head", action="store_true", help=text)
     value_arguments(parser)
 
 
@@ -197,13 +199,15 @@ def load_model(args: argparse.Namespace) -> "keras.Model":
     """The model of a command, with one input and one output; see `model.load_model`.
 
     Raises:
-        ValueError: it cannot be loaded, is not Functional or Sequential, or has several inputs or outputs.
+        ValueError: it cannot be loaded, is not Functional or Sequential, has several inputs or outputs, or has no head to leave out.
     """
     from keras_tinytrain.model import load_model
+    from keras_tinytrain.model.ending import backbone_of
     from keras_tinytrain.model.graph import check_ends
 
     model = load_model(args.model, custom_objects=dict(own_object(name) for name in args.custom))
     check_ends(model)
+    model = backbone_of(model) if args.without_head else model
     if model.output_shape == model.input_shape:
         remark(
             f"'{model.name}' gives an output of its input's shape, {model.output_shape[1:]}, as an autoencoder does. It is taken as a "

@@ -1,6 +1,7 @@
 """The end of a model: the shape of its output, the softmax or sigmoid there, and the backbone in front of its head."""
 
 import math
+from collections.abc import Sequence
 
 import keras
 
@@ -68,22 +69,50 @@ def _without_last(model):
     return rebuild(model, lambda layer, *args, **kwargs: args[0] if layer is last else layer(*args, **kwargs))
 
 
+def backbone_of(model: keras.Model) -> keras.Model:
+    """A classifier `model` up to the input of its head, as a vector; layers are shared.
+
+    Raises:
+        ValueError: it has no head, and does not end in a softmax or sigmoid.
+    """
+    if classifier_head(model) is None and not ending(model):
+        raise ValueError(
+            f"Model '{model.name}' ends in no classifier's head: expected a Dense layer or a convolution that makes a value for each "
+            "class, or a softmax. It is a backbone as it is."
+        )
+    flat = flatten(model)
+    source = _before_head(model, walk(flat))
+    pooling = _vector_layer(tuple(source.output.shape[1:]))
+    return keras.Model(
+        flat.inputs, getattr(keras.layers, pooling)()(source.output) if pooling else source.output, name=model.name
+    )
+
+
 def backbone_text(model: keras.Model) -> str:
-    """Python that makes a backbone of a classifier `model`: up to the input of its head, as a vector."""
-    nodes, head = walk(flatten(model)), classifier_head(model)
-    last = next((node for node in nodes if node.layer.name == head), _ending_node(model))
-    source = nodes[last.inputs[0]] if last.inputs else last
+    """Python that makes what `backbone_of` makes, as errors quote it."""
+    source = _before_head(model, walk(flatten(model)))
     known = any(layer.name == source.layer.name for layer in model.layers)
     first, flat = ("", "model") if known else ("flat = keras_tinytrain.fold_batch_norm(model); ", "flat")  # of nested models
     tensor = f"{flat}.get_layer('{source.layer.name}').output"
     return f"{first}keras.Model({flat}.inputs, {_as_vector(tensor, tuple(source.output.shape[1:]))})"
 
 
-def _as_vector(tensor: str, shape: tuple[int, ...]) -> str:
-    if len(shape) == 1:
-        return tensor
+def _before_head(model: keras.Model, nodes: Sequence[Node]) -> Node:
+    """Of `nodes` of the flat model, the input of its head or of its softmax."""
+    head = classifier_head(model)
+    last = next((node for node in nodes if node.layer.name == head), _ending_node(model))
+    return nodes[last.inputs[0]] if last.inputs else last
+
+
+def _vector_layer(shape: tuple[int, ...]) -> str:
+    """The class of the layer that makes a vector of `shape`; "" where it is one."""
     single = shape and math.prod(size or 0 for size in shape) == shape[-1]
-    return f"keras.layers.{'Flatten' if single else _POOLINGS.get(len(shape), 'Flatten')}()({tensor})"
+    return "" if len(shape) == 1 else "Flatten" if single else _POOLINGS.get(len(shape), "Flatten")
+
+
+def _as_vector(tensor: str, shape: tuple[int, ...]) -> str:
+    layer = _vector_layer(shape)
+    return f"keras.layers.{layer}()({tensor})" if layer else tensor
 
 
 def _ending_node(model: keras.Model) -> Node:

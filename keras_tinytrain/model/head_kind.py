@@ -57,12 +57,12 @@ def _check_prototypes(model, width, end):
     if end == "softmax":
         raise ValueError(
             f"Model '{model.name}' ends in a softmax, but head='prototypes' takes embeddings, as 'ridge' does. Pass "
-            f"{backbone_text(model)}, or head='softmax'."
+            f"{_backbone(model)}, or head='softmax'."
         )
     if width == 1:
         raise ValueError(
             f"Model '{model.name}' gives one number, which is no embedding: the cosine of two numbers is 1 or -1. Pass "
-            f"{backbone_text(model)}; or, where the number tells class 1 from class 0, head='sigmoid'."
+            f"{_backbone(model)}; or, where the number tells class 1 from class 0, head='sigmoid'."
         )
 
 
@@ -77,7 +77,7 @@ def _check_sigmoid(model, width, end, num_classes):
     if num_classes not in (None, 2):
         raise ValueError(
             f"Model '{model.name}' ends in one sigmoid unit, which tells class 1 from class 0, but the samples have {num_classes} "
-            f"classes. End it in {_softmax(num_classes)}, or pass the backbone in front of it: {backbone_text(model)}."
+            f"classes. End it in {_softmax(num_classes)}, or pass the backbone in front of it: {_backbone(model)}."
         )
 
 
@@ -88,8 +88,12 @@ def _check_classes(model, width, end, num_classes, kind):
         what = f"a softmax over {width}" if end else f"logits of {width}"
         raise ValueError(
             f"Model '{model.name}' ends in {what} classes, but the samples have {num_classes}. Give samples of each of its classes "
-            f"and of no other, or pass the backbone in front of the head: {backbone_text(model)}."
+            f"and of no other, or pass the backbone in front of the head: {_backbone(model)}."
         )
+
+
+def _backbone(model):
+    return f"`{backbone_text(model)}` (on the command line: --without-head)"
 
 
 def _softmax(num_classes):

@@ -17,6 +17,8 @@ from keras_tinytrain.cli.samples import remark_on_range
 from keras_tinytrain.data import load_npz, load_samples
 from keras_tinytrain.export import Bundle
 
+PARTS = ("frozen", "trainable")
+
 
 def test_version_and_help_are_quick(tmp_path):
     done = subprocess.run(
@@ -101,6 +103,39 @@ def test_plan_then_export(folder, tmp_path, model, capsys):
     assert "a place outside the bundle" in capsys.readouterr().err and Bundle.load(bundle)
     (bundle / "tables.cpp").write_text("altered")
     assert main(["check", str(bundle)]) == 2 and "tables.cpp was altered" in capsys.readouterr().err
+
+
+def test_other_classes_are_learned_without_the_head(folder, tmp_path, capsys):
+    logits = keras.models.load_model(folder / "model.keras")
+    keras.Model(logits.input, keras.layers.Softmax()(logits.output)).save(tmp_path / "classifier.keras")
+    keras.Model(logits.input, logits.get_layer("dropout").output).save(tmp_path / "backbone.keras")
+    with np.load(folder / "task.npz") as task:
+        few = task["y"] < 3
+        np.savez(tmp_path / "few.npz", x=task["x"][few], y=task["y"][few])
+    choose = [
+        "--samples",
+        str(tmp_path / "few.npz"),
+        "--memory",
+        "100KB",
+        "--compute",
+        "0.4",
+        "--out",
+        str(tmp_path / "plan.json"),
+    ]
+    assert main(["plan", str(tmp_path / "classifier.keras"), *choose]) == 2
+    assert capsys.readouterr().err.endswith("pass the backbone in front of the head: --without-head.\n")
+    written = []
+    models = [str(tmp_path / "classifier.keras"), "--without-head"], [str(tmp_path / "backbone.keras")]
+    for number, arguments in enumerate(models):
+        out = tmp_path / f"bundle{number}"
+        assert main(["plan", *arguments, *choose]) == 0
+        write = ["--plan", str(tmp_path / "plan.json"), "--calibration", str(tmp_path / "few.npz"), "--out", str(out)]
+        assert main(["export", *arguments, *write]) == 0
+        written.append([(tmp_path / "plan.json").read_bytes(), *((out / f"{part}.tflite").read_bytes() for part in PARTS)])
+    assert written[0] == written[1]
+    capsys.readouterr()
+    assert main(["export", models[0][0], *write[:-1], str(tmp_path / "third")]) == 2
+    assert "of a classifier of other classes, pass its backbone, on the command line --without-head." in capsys.readouterr().err
 
 
 def test_views_are_counted_and_exported(folder, tmp_path, capsys):

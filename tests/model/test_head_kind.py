@@ -7,7 +7,7 @@ from keras import layers
 from models import embedding_net, tiny_net
 
 import keras_tinytrain
-from keras_tinytrain.model.ending import backbone_text, without_ending
+from keras_tinytrain.model.ending import backbone_of, backbone_text, without_ending
 from keras_tinytrain.model.head_kind import head_kind
 from keras_tinytrain.model.two_logits import int8_shift, two_logits
 
@@ -137,6 +137,13 @@ def test_text_of_the_remedy_makes_a_backbone(model):
     exec("; ".join([*first, f"backbone = {last}"]), names)  # noqa: S102 (our own text, which a user would paste)
     backbone = names["backbone"]
     assert backbone.output_shape == (None, 4) and head_kind(backbone, 3) == "prototypes"
+    x = np.random.default_rng(0).random((5, 8, 8, 3), np.float32)
+    np.testing.assert_array_equal(backbone_of(model)(x), backbone(x))
+
+
+def test_model_that_has_no_head_is_a_backbone_already():
+    with pytest.raises(ValueError, match="ends in no classifier's head: .* It is a backbone as it is."):
+        backbone_of(pooled())
 
 
 def test_model_without_its_ending_gives_logits():
