@@ -112,16 +112,7 @@ def test_other_classes_are_learned_without_the_head(folder, tmp_path, capsys):
     with np.load(folder / "task.npz") as task:
         few = task["y"] < 3
         np.savez(tmp_path / "few.npz", x=task["x"][few], y=task["y"][few])
-    choose = [
-        "--samples",
-        str(tmp_path / "few.npz"),
-        "--memory",
-        "100KB",
-        "--compute",
-        "0.4",
-        "--out",
-        str(tmp_path / "plan.json"),
-    ]
+    choose = ["--samples", str(tmp_path / "few.npz"), "--compute", "0.4", "--out", str(tmp_path / "plan.json")]
     assert main(["plan", str(tmp_path / "classifier.keras"), *choose]) == 2
     assert capsys.readouterr().err.endswith("pass the backbone in front of the head: --without-head.\n")
     written = []
@@ -199,7 +190,16 @@ def test_inspect_is_an_old_name_of_last_blocks(folder, capsys):
     ],
 )
 def test_candidates_are_chosen_by_kind_and_by_name(folder, capsys, options, layers, line):
-    command = ["plan", str(folder / "model.keras"), "--samples", str(folder / "task.npz"), "--compute", "0.5"]
+    command = [
+        "plan",
+        str(folder / "model.keras"),
+        "--samples",
+        str(folder / "task.npz"),
+        "--compute",
+        "0.5",
+        "--board",
+        "none",
+    ]
     assert main([*command, *options]) == 0
     assert line in capsys.readouterr().out
     assert main([*command, *options, "--json"]) == 0
