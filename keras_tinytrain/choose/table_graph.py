@@ -71,7 +71,7 @@ def _as_run(table: LayerTable, index: int, spans: dict[int, tuple[int, int]]) ->
     if pad == index or pad in spans or not (window := absorbing_window(row, table[pad])):
         return row
     kernel_shape = (*window, *row.kernel_shape[len(window) :])
-    return dataclasses.replace(row, input_shape=table[pad].input_shape, kernel_shape=kernel_shape)
+    return dataclasses.replace(row, input_shape=table[pad].input_shape, kernel_shape=kernel_shape, padding="same")
 
 
 def _operators(row: LayerInfo, is_split: bool) -> list[Operator]:
@@ -94,18 +94,19 @@ def _operator(kind: str, row: LayerInfo, before: tuple[int, ...], after: tuple[i
     if kind not in ("CONV_2D", "DEPTHWISE_CONV_2D"):
         return Operator(kind, before, after)
     height, width = (1, 1, *row.kernel_shape[:-2])[-2:]
-    steps, pads = zip(*map(_step, before, after, (height, width)))
+    strides = (1, *row.strides)[-2:] if row.strides else (0, 0)
+    steps, pads = zip(*(_step(*axis, row.padding) for axis in zip(before, after, (height, width), strides)))
     return Operator(kind, before, after, (height, width), steps, pads, row.num_channels)
 
 
-def _step(size: int, outputs: int, window: int) -> tuple[int, int]:
-    """The stride and the padding before the first value along one axis: the smallest stride that gives so many outputs.
+def _step(size: int, outputs: int, window: int, stride: int, padding: str) -> tuple[int, int]:
+    """The stride and the padding before the first value along one axis.
 
-    A layer table does not say which of the two paddings a layer has, "same" or "valid".
+    Where a table says neither (0, ""): the smallest stride that gives so many outputs, with padding "same" or "valid".
     """
-    for stride in range(1, size + 1):
-        if outputs == -(-size // stride):
-            return stride, max((outputs - 1) * stride + window - size, 0) // 2
-        if window <= size and outputs == (size - window) // stride + 1:
-            return stride, 0
-    return 1, 0
+    for step in (stride,) if stride else range(1, size + 1):
+        if padding != "valid" and outputs == -(-size // step):
+            return step, max((outputs - 1) * step + window - size, 0) // 2
+        if padding != "same" and window <= size and outputs == (size - window) // step + 1:
+            return step, 0
+    return stride or 1, 0

@@ -35,6 +35,8 @@ class LayerInfo:
         can_fuse: whether the device's operator before it applies it, if it is an activation.
         left_out: why it is no candidate; "" where it is one, or where nobody has asked (see `choose.candidates`).
         reads_input: whether the gradient of an activation reads its input, not its output.
+        strides: of a convolution, an axis each; () of other layers, or where nobody has said.
+        padding: of a convolution, as in Keras; "" of other layers, or where nobody has said.
     """
 
     name: str
@@ -50,6 +52,8 @@ class LayerInfo:
     can_fuse: bool = True
     left_out: str = ""
     reads_input: bool = False
+    strides: tuple[int, ...] = ()
+    padding: str = ""
 
     @property
     def has_channels(self) -> bool:
@@ -212,6 +216,8 @@ def _row(node: Node, nodes: Sequence[Node]) -> LayerInfo:
         reason=_reason(layer, kind),
         can_fuse=can_fuse(layer),
         reads_input=reads_input(layer),
+        strides=tuple(layer.strides) if kind in ("conv", "depthwise") else (),
+        padding=layer.padding if kind in ("conv", "depthwise") else "",
     )
 
 

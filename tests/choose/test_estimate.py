@@ -215,6 +215,18 @@ def test_estimate_is_never_below_the_promise(net, accounting, data):
     assert all(estimated[part] >= num_bytes for part, num_bytes in promised.items()), (estimated, promised)
 
 
+@pytest.mark.parametrize("padding, stride", [("same", 2), ("valid", 1)])
+@pytest.mark.parametrize("layer", [layers.Conv2D, layers.DepthwiseConv2D])
+def test_windows_of_one_size_keep_their_own_strides(layer, padding, stride):
+    """Of 4 values a window of 3 makes 2 either way; ESP-NN needs more memory where windows reach beyond the input."""
+    channels = {"filters": 8} if layer is layers.Conv2D else {}
+    last = layer(kernel_size=3, strides=stride, padding=padding, **channels)
+    model = keras.Sequential([keras.Input((4, 4, 16)), layers.Conv2D(16, 1), last])
+    estimated, exported = table_graph(layer_table(model), 0, 3), micro_graph(convert_int8(model, images(model, 8)))
+    (_, one), (_, other) = estimated.operators[-1], exported.operators[-1]
+    assert one == other and one.strides == (stride, stride)
+
+
 @functools.cache
 def _converted(build):
     model = fold_batch_norm(build())
