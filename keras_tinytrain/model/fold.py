@@ -11,6 +11,7 @@ import numpy as np
 
 from keras_tinytrain._text import keras_reason
 from keras_tinytrain.model._pairwise import pairwise
+from keras_tinytrain.model._relu_first import late_relus, relu_first
 from keras_tinytrain.model._separable import separate_convolutions
 from keras_tinytrain.model._silu import is_silu, separate_silu
 from keras_tinytrain.model._two_dimensional import two_dimensional
@@ -34,7 +35,7 @@ def fold_batch_norm(model: keras.Model) -> keras.Model:
     that does something else in training, such as RandomCrop, does what it does outside.
     Convolutions and pooling over sequences become those over images of height 1, under their names. A
     separable convolution becomes its two convolutions, "<name>.depthwise" and "<name>.pointwise", and SiLU a product with
-    "<name>.sigmoid".
+    "<name>.sigmoid". A ReLU after hard SiLU or PReLU comes before it.
 
     Dropout between a BatchNormalization and such a layer does nothing outside training, so they are folded all the same. A
     BatchNormalization stays where folding is not exact: no such layer is next to it, something else reads the tensor between the
@@ -52,7 +53,7 @@ def fold_batch_norm(model: keras.Model) -> keras.Model:
     flat = _unfolded(model)
     if any(_is_fused(layer) for layer in flat.layers):
         flat = _separate_activations(flat)
-    flat = separate_silu(flat)
+    flat = separate_silu(relu_first(flat))
     after, before = _foldable_norms(flat)
     left_out = [*after.values(), *before.values(), *_idle_layers(flat)]
     copies = {}
@@ -74,7 +75,7 @@ def canonical_form(model: keras.Model) -> keras.Model:
     """`fold_batch_norm(model)`; where that would change nothing `model` flattened, which shares its layers: only to be read."""
     flat = _unfolded(model)
     changes = any(_is_fused(layer) or is_silu(layer) or _wider(layer) or _for_inference(layer) for layer in flat.layers)
-    if changes or any(_foldable_norms(flat)) or _idle_layers(flat):
+    if changes or any(_foldable_norms(flat)) or _idle_layers(flat) or late_relus(flat):
         return fold_batch_norm(model)
     return flat
 
