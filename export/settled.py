@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Iterator
 
-from keras_tinytrain.export.conversion import Converted, convert
+from keras_tinytrain.export.conversion import Converted, convert, quantised
 from keras_tinytrain.export.layout import Layout, lay_out
 from keras_tinytrain.export.request import ExportRequest
 
@@ -29,9 +29,10 @@ def settled(request: ExportRequest) -> tuple[ExportRequest, Converted, Layout]:
     Raises as `convert` and `lay_out` do. Whether the request itself fits is up to `Layout.check_fits`.
     """
     made, spare, lacking = None, None, ""
+    whole = quantised(request)
     for each in heads(request):
         try:
-            converted = convert(each)
+            converted = convert(each, whole)
             found = each, converted, lay_out(each, converted)
         except ValueError as error:
             if not request.chooses or each.maps is None:

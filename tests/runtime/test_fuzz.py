@@ -20,7 +20,7 @@ FLAGS = ["-std=c++17", "-fsanitize=address,undefined", "-fno-sanitize-recover=al
 FLAGS_OF_32_BITS = ["-m32", "-msse2", "-mfpmath=sse", *FLAGS]
 # Whose branches guide the fuzzer; kernels would only slow it down.
 FOLLOWED = ("fuzz_", "check", "delta", "format", "merge", "serial", "saving", "teaching")
-SECONDS = int(os.environ.get("TINYTRAIN_FUZZ_SECONDS", "15" if os.environ.get("CI") == "true" else "5"))  # of each target
+SECONDS = int(os.environ.get("TINYTRAIN_FUZZ_SECONDS", "5"))  # of each target
 
 
 @pytest.fixture(scope="module")
