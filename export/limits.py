@@ -22,7 +22,7 @@ def check_fits(target: Board, sram: dict[str, int], flash: dict[str, int], *, re
             "flash",
             flash,
             target.available_flash_bytes,
-            remedy or 'Use a smaller model, fewer samples or views, or features="ram".',
+            remedy or 'Use a smaller model, fewer samples or views, last_blocks=2 in the choice of a plan, or features="ram".',
         ),
     ):
         if parts["total"] > available:

@@ -134,7 +134,7 @@ def test_views_are_counted_and_exported(folder, tmp_path, capsys):
     command = ["plan", str(folder / "model.keras"), "--samples", str(folder / "task.npz"), "--compute", "0.4"]
     smallest = []
     for options in ([], views):
-        assert main([*command, "--memory", "1KB", *options]) == 2
+        assert main([*command, "--memory", "1KB", "--board", "none", *options]) == 2
         smallest.append(int(re.search(r"smallest that would do is --memory ([0-9]+)B", capsys.readouterr().err)[1]))
     assert smallest[1] > smallest[0]
     assert main([*command, *views, "--out", str(tmp_path / "plan.json")]) == 0

@@ -224,14 +224,17 @@ def test_a_power_cut_leaves_the_solution_before_or_after(case, host):
     host.train()
     assert not host.trainer.is_saved(host.slots)
     second, content = host.trainer.save_delta(), host.slots.data.copy()
+    host.save_to_flash()
+    written = host.slots.data.copy()
     for num_bytes in (0, 1, 700, 4096, 4100, 4096 + len(second) - 1):
         host.slots.data[:] = content
         host.slots.cut_power_after(num_bytes)
         with pytest.raises(PowerCut):
             host.save_to_flash()
         host.slots.power_on()
+        is_written = np.array_equal(host.slots.data, written)  # where half of the last byte is all that it needs
         host.load_from_flash()
-        assert host.trainer.save_delta() == first
+        assert host.trainer.save_delta() == (second if is_written else first)
         host.trainer.load_delta(second)
 
 
