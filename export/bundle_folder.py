@@ -90,7 +90,7 @@ class Bundle:
         tables = ReadTables(source, self.trainable)
         wrong = contradiction(self.manifest, tables, self.frozen, self.trainable, self.plan)
         if wrong:
-            raise ValueError(f"{self.path / MANIFEST} was altered after the export: {wrong}.")
+            raise ValueError(f"{self.path / MANIFEST} was altered after the export: {wrong}. Export the bundle again.")
 
     @property
     def frozen(self) -> bytes | None:
@@ -146,7 +146,7 @@ def _read_manifest(path: pathlib.Path) -> dict:
         manifest = json.loads(_read(path, MANIFEST), parse_constant=_no_number)
         version = manifest["keras_tinytrain_bundle"]
     except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
-        raise ValueError(f"{path} is not a bundle that an export wrote: {error}") from error
+        raise ValueError(f"{path} is not a bundle as an export wrote it: {error}. Export it again.") from error
     if version not in _READABLE:
         newer = isinstance(version, int) and version > SCHEMA_VERSION
         raise ValueError(
@@ -169,7 +169,7 @@ def _check_schema(file: pathlib.Path, manifest: dict, version: int) -> None:
     error = jsonschema.exceptions.best_match(jsonschema.Draft4Validator(schema(version)).iter_errors(manifest))
     if error is not None:
         where = "/".join(map(str, error.absolute_path)) or "the manifest"
-        raise ValueError(f"{file} was altered after the export: {where}: {error.message[:200]}")
+        raise ValueError(f"{file} was altered after the export: {where}: {error.message[:200]}. Export the bundle again.")
 
 
 def _check_files(path: pathlib.Path, manifest: dict) -> None:

@@ -71,7 +71,7 @@ class Rehearsal:
             except ValueError as error:
                 problem = problem or error
                 continue
-            tell(each, asked, "No plan fits beside it." if isinstance(problem, NothingFits) else str(problem))
+            tell(each, asked, "Beside that no channel could be trained." if isinstance(problem, NothingFits) else str(problem))
             return planned
         raise typing.cast(ValueError, problem)
 

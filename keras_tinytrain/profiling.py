@@ -2,6 +2,7 @@
 
 import dataclasses
 import textwrap
+import typing
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -13,11 +14,11 @@ from keras_tinytrain.choose import paper_cost
 from keras_tinytrain.choose.planner import choose, summed_cross_entropy
 from keras_tinytrain.choose.protocols import Loss
 from keras_tinytrain.choose.sram import DeviceAccounting
-from keras_tinytrain.device_settings import DeviceSettings
+from keras_tinytrain.device_settings import AUTO, DeviceSettings
 from keras_tinytrain.export.boards import BOARDS, board
 from keras_tinytrain.export.layout import Layout
 from keras_tinytrain.export.planning import Rehearsal, rehearse
-from keras_tinytrain.fewshot.task_loss import classifier_and_loss, head_for
+from keras_tinytrain.fewshot.task_loss import classifier_and_loss, device_head
 from keras_tinytrain.model.ending import num_outputs
 from keras_tinytrain.model.head_kind import head_kind
 from keras_tinytrain.model.layers import LayerTable, layer_table
@@ -26,6 +27,12 @@ from keras_tinytrain.plan import Budget, Plan
 _ChooseFor = Callable[[str, DeviceAccounting, Mapping[str, str]], Plan]  # a board's name, then as `export.planning.Choose`
 _WIDTH = 80
 _SHOTS, _WAYS = 5, 5  # where there are no samples
+_ANSWERS = {
+    AUTO: "A closed-form head answers, or the prototypes, whichever the samples favour.",
+    "ridge": "A closed-form head answers.",
+    "prototypes": "The prototypes answer.",
+    "softmax": "Its own head answers.",
+}
 _NO_SAMPLES = "By the norm of the weights, as there are no samples: profile(model, x, y), or --samples, asks a task of yours."
 
 
@@ -92,7 +99,7 @@ class Profile:
             choice = paper_cost.num_channels(each.plan)
             layers = ", ".join(f"{name} {count} of {self.table[name].num_channels}" for name, count in choice.items())
             weights = paper_cost.num_trained_weights(self.table, choice)
-            told = f"Trains {weights:,} weights, channels: {layers}. {each.layout.in_short}"
+            told = f"Trains {weights:,} weights, channels: {layers}. {_ANSWERS[_head(each.plan)]} {each.layout.in_short}"
         yield from textwrap.wrap(told, _WIDTH, initial_indent="  ", subsequent_indent="  ", break_on_hyphens=False)
 
     def _values(self, each: BoardProfile) -> dict[str, Any]:
@@ -101,7 +108,14 @@ class Profile:
         choice = paper_cost.num_channels(each.plan)
         weights = paper_cost.num_trained_weights(self.table, choice)
         sizes = {"sram": each.layout.sram, "flash": each.layout.flash}
-        return {"fits": True, "trained": choice, "weights": weights, "told": each.layout.in_short, **sizes}
+        return {
+            "fits": True,
+            "trained": choice,
+            "weights": weights,
+            "head": _head(each.plan),
+            "told": each.layout.in_short,
+            **sizes,
+        }
 
 
 def profile(
@@ -123,7 +137,7 @@ def profile(
             5 samples of each class, 5 classes where the model is a backbone.
         boards: names of `export.BOARDS`, or paths of .toml files that describe one.
         compute: limit of the backward pass, as for `Budget`.
-        head: what the model's output stands for, see `head_for`.
+        head: what the model's output stands for, see `fewshot.head_for`; "auto" of an embedding as for `export_tflm`.
 
     Raises:
         ValueError: the model cannot be exported, or the samples do not fit it; the layer or the value is named.
@@ -152,6 +166,12 @@ def profile(
     return Profile(layer_table(model), task.device, x is not None, found)
 
 
+def _head(plan: Plan) -> str:
+    """Of the device of a rehearsed plan; a head that is trained computes a softmax there."""
+    device = typing.cast(DeviceSettings, plan.device)
+    return device.head if device.head in _ANSWERS else "softmax"
+
+
 class _Task(NamedTuple):
     """By what layers are chosen."""
 
@@ -165,7 +185,7 @@ class _Task(NamedTuple):
 def _of_samples(model: keras.Model, x: np.ndarray, y: np.ndarray, head: str) -> _Task:
     classifier, loss = classifier_and_loss(model, x, y, head=head)
     num_classes = int(y.max()) + 1
-    device = DeviceSettings(max_samples=len(x), num_classes=num_classes, head=head_for(model, num_classes, head))
+    device = DeviceSettings(max_samples=len(x), num_classes=num_classes, head=device_head(model, num_classes, head))
     return _Task(classifier, x, loss, "fisher", device)
 
 
@@ -173,7 +193,9 @@ def _without_samples(model: keras.Model, head: str) -> _Task:
     kind = head_kind(model, None, head)
     ways = {"prototypes": _WAYS, "sigmoid": 2}.get(kind, num_outputs(model))
     x = np.random.default_rng(0).random((_SHOTS, *model.input_shape[1:]), np.float32)  # for the int8 scales
-    device = DeviceSettings(max_samples=_SHOTS * ways, num_classes=ways, head=kind)
+    device = DeviceSettings(
+        max_samples=_SHOTS * ways, num_classes=ways, head=AUTO if head == AUTO and kind == "prototypes" else kind
+    )
     return _Task(model, x, summed_cross_entropy(np.zeros(len(x), int)), "l2", device)  # which asks for no loss
 
 

@@ -135,7 +135,7 @@ def _training(args, device):
 
 def _device_of(args, model, samples):
     """Settings for a plan without any, or for candidates: the classes are those of the samples."""
-    from keras_tinytrain.cli.planned import device_head
+    from keras_tinytrain.fewshot.task_loss import device_head
 
     num_classes = int(samples.y.max()) + 1
     head = device_head(model, num_classes, args.head)

@@ -16,7 +16,7 @@ from keras_tinytrain.export.layout import Layout
 from keras_tinytrain.export.planning import Choose, Rehearsal, rehearse
 from keras_tinytrain.export.remedy import what_fits
 from keras_tinytrain.export.rungs import told
-from keras_tinytrain.fewshot.task_loss import head_for
+from keras_tinytrain.fewshot.task_loss import device_head
 from keras_tinytrain.plan import Budget, Plan
 
 NO_BOARD = "none"  # as --board: a plan for training in Keras alone
@@ -28,12 +28,6 @@ def device_of(args: argparse.Namespace, model: keras.Model, samples: LabelledSam
     head = device_head(model, num_classes, args.head)
     known = {"max_samples": len(samples.y), "num_classes": num_classes, "class_names": samples.class_names, "head": head}
     return DeviceSettings(**{**known, **options.given_settings(args)})
-
-
-def device_head(model: keras.Model, num_classes: int, head: str) -> str:
-    """The head of a device: an embedding's is "auto" where none was named."""
-    found = head_for(model, num_classes, head)
-    return AUTO if head == AUTO and found == "prototypes" else found
 
 
 def budget_of(args: argparse.Namespace) -> Budget:

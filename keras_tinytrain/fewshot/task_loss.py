@@ -11,6 +11,7 @@ from keras_tinytrain._old_names import last_blocks_or_layers, old_keywords
 from keras_tinytrain.choose.planner import choose, summed_cross_entropy
 from keras_tinytrain.choose.protocols import Loss
 from keras_tinytrain.choose.sram import DeviceAccounting
+from keras_tinytrain.device_settings import AUTO
 from keras_tinytrain.fewshot._heads import CosineHead
 from keras_tinytrain.fewshot._ridge_head import RidgeHead
 from keras_tinytrain.fewshot._support import check_support
@@ -59,6 +60,12 @@ def head_for(model: keras.Model, num_classes: int, head: str = "auto") -> str:
         return head_kind(model, num_classes, head)
     head_kind(model, num_classes, CosineHead.NAME)
     return head
+
+
+def device_head(model: keras.Model, num_classes: int, head: str = AUTO) -> str:
+    """The head of a device for `model`: as `head_for`, but "auto" for an embedding where none is named: the device chooses."""
+    found = head_for(model, num_classes, head)
+    return AUTO if head == AUTO and found == CosineHead.NAME else found
 
 
 def classifier_and_loss(model: keras.Model, x: np.ndarray, y: np.ndarray, *, head: str = "auto") -> tuple[keras.Model, Loss]:

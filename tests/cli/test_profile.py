@@ -8,6 +8,7 @@ import pytest
 from models import images, labelled_images, pooled_net, tiny_net
 
 import keras_tinytrain
+from keras_tinytrain import Plan
 from keras_tinytrain.cli import main
 from keras_tinytrain.export import export_tflm
 
@@ -44,6 +45,23 @@ def test_samples_choose_the_layers_of_the_page():
     assert "no samples" not in str(found)
     with pytest.raises(ValueError, match="only one of x and y"):
         keras_tinytrain.profile(model, x)
+
+
+@pytest.mark.parametrize(
+    "head, told", [("auto", "A closed-form head answers, or the"), ("prototypes", "The prototypes answer.")]
+)
+def test_page_says_what_plan_says(tmp_path, capsys, head, told):
+    model = tiny_net()
+    model.save(tmp_path / "net.keras")
+    x, y = labelled_images(model, per_class=2, classes=3)
+    np.savez(tmp_path / "task.npz", x=x, y=y)
+    options = [str(tmp_path / "net.keras"), "--samples", str(tmp_path / "task.npz"), "--compute", "0.4", "--head", head]
+    assert main(["plan", *options, "--out", str(tmp_path / "plan.json")]) == 0
+    shown = capsys.readouterr().out
+    (board,) = keras_tinytrain.profile(model, x, y, boards=["nano33ble"], compute=0.4, head=head).boards
+    assert board.plan.layers == Plan.load(tmp_path / "plan.json").layers and board.layout.in_short in shown
+    assert main(["profile", *options, "--boards", "nano33ble"]) == 0
+    assert told in " ".join(capsys.readouterr().out.split())
 
 
 @pytest.mark.parametrize("units, activation, ways", [(4, "softmax", 4), (1, "sigmoid", 2), (7, None, 5)])
