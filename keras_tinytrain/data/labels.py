@@ -41,10 +41,8 @@ def check_classes(y: ArrayLike, *, source: str = "") -> int:
     """
     present = np.unique(y)
     if len(present) < 2:
-        raise _error(
-            source,
-            f"all {np.size(y)} samples have label {present[0] if len(present) else 'none'}; at least two classes are needed.",
-        )
+        found = f"all {np.size(y)} samples have label {present[0]}" if len(present) else "there are no samples"
+        raise _error(source, f"{found}; at least two classes are needed.")
     if present.tolist() != list(range(len(present))):
         raise _error(
             source,

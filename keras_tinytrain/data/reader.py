@@ -68,7 +68,9 @@ def read_npz(path: str | os.PathLike) -> StoredSamples:
     """
     path = pathlib.Path(path)
     if path.exists() and not (path.is_file() and zipfile.is_zipfile(path)):
-        raise ValueError(f"{path} is neither an .npz file nor a folder of class folders.")
+        begins_well = path.is_file() and path.open("rb").read(4) == b"PK\3\4"
+        cut_off = " It begins as an .npz does, and its end is missing: copy or save it again." if begins_well else ""
+        raise ValueError(f"{path} is neither an .npz file nor a folder of class folders.{cut_off}")
     with opened_npz(path) as arrays:
         values, labels = _values_of(arrays, path), _first(arrays, _LABELS)
         if values is None or labels is None:

@@ -95,6 +95,12 @@ def test_unusable_files_are_named(tmp_path):
     (tmp_path / "text.npz").write_text("not an archive")
     with pytest.raises(ValueError, match="neither an .npz file nor a folder"):
         load_samples(tmp_path / "text.npz", SHAPE)
+    (tmp_path / "cut.npz").write_bytes(write(tmp_path / "task.npz", **good()).read_bytes()[:300])
+    with pytest.raises(ValueError, match="begins as an .npz does, and its end is missing"):
+        load_samples(tmp_path / "cut.npz", SHAPE)
+    none = {name: values[:0] for name, values in good().items()}
+    with pytest.raises(ValueError, match="there are no samples; at least two classes are needed"):
+        load_samples(write(tmp_path / "none.npz", **none), SHAPE)
     with pytest.raises(ValueError, match=r"needs arrays x .* It holds \['a'\]"):
         load_samples(write(tmp_path / "other.npz", a=np.zeros(3)), SHAPE)
     with pytest.raises(ValueError, match="one folder of pictures per class"):
