@@ -118,3 +118,11 @@ def _saying(what):
         yield
     except Exception as error:
         raise ValueError(f"{what}: {error or type(error).__name__}") from error
+
+
+def remark_on_cut(path: pathlib.Path) -> str:
+    """A sentence for a file that is no zip archive, as .npz and .keras files are, and begins as one; else an empty text."""
+    if not path.is_file():
+        return ""
+    with path.open("rb") as file:
+        return " It begins like one and is cut off." if file.read(2) == b"PK" else ""

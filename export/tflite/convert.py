@@ -36,9 +36,8 @@ def convert_int8(model: keras.Model, calibration: np.ndarray) -> bytes:
     converted = norms_as_convolutions(model)
     run = tf.function(lambda x: converted(x, training=False), [tf.TensorSpec(samples[:1].shape, samples.dtype)])
     converter = tf.lite.TFLiteConverter.from_concrete_functions([run.get_concrete_function()], converted)
-    converter.experimental_lower_to_saved_model = (
-        False  # writing one takes three times as long as the rest, for the same operators
-    )
+    # Writing a SavedModel on the way takes three times as long as the rest, for the same operators.
+    converter.experimental_lower_to_saved_model = False
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
     converter.representative_dataset = lambda: ([sample[None]] for sample in samples)
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]

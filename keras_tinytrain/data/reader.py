@@ -15,7 +15,7 @@ import zipfile
 
 import numpy as np
 
-from keras_tinytrain._npz import opened_npz
+from keras_tinytrain._npz import opened_npz, remark_on_cut
 from keras_tinytrain.data._pictures import find_pictures, read_picture
 from keras_tinytrain.data.labels import check_labels
 from keras_tinytrain.data.motion import is_motion, network_motion
@@ -68,9 +68,7 @@ def read_npz(path: str | os.PathLike) -> StoredSamples:
     """
     path = pathlib.Path(path)
     if path.exists() and not (path.is_file() and zipfile.is_zipfile(path)):
-        begins_well = path.is_file() and path.open("rb").read(4) == b"PK\3\4"
-        cut_off = " It begins as an .npz does, and its end is missing: copy or save it again." if begins_well else ""
-        raise ValueError(f"{path} is neither an .npz file nor a folder of class folders.{cut_off}")
+        raise ValueError(f"{path} is neither an .npz file nor a folder of class folders.{remark_on_cut(path)}")
     with opened_npz(path) as arrays:
         values, labels = _values_of(arrays, path), _first(arrays, _LABELS)
         if values is None or labels is None:

@@ -12,6 +12,7 @@ from typing import Any
 import h5py
 import keras
 
+from keras_tinytrain._npz import remark_on_cut
 from keras_tinytrain._text import keras_reason
 from keras_tinytrain.model._keras2_graph import keras3_model
 from keras_tinytrain.model._keras2_layers import NO_LAMBDA
@@ -63,8 +64,9 @@ def _reader_of(path):
     begins = path.read_bytes()[:8]
     if begins[4:] == b"TFL3":
         raise ValueError("a .tflite file cannot be trained. Give the Keras model that it was converted from.")
-    cut = " It begins like one and is cut off." if begins[:2] == b"PK" else ""
-    raise ValueError(f"it is no model, which would be a .keras or .h5 file, or the folder of a SavedModel.{cut}")
+    raise ValueError(
+        f"it is no model, which would be a .keras or .h5 file, or the folder of a SavedModel.{remark_on_cut(path)}"
+    )
 
 
 def _keras_file(path):
