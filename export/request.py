@@ -22,6 +22,7 @@ from keras_tinytrain.export.tflite import qat
 from keras_tinytrain.model.channels import find_weights
 from keras_tinytrain.model.ending import ending
 from keras_tinytrain.model.head_kind import KINDS
+from keras_tinytrain.model.maps import in_time
 from keras_tinytrain.plan import Budget, Plan
 from keras_tinytrain.tflm_runtime.headers import names
 from keras_tinytrain.views import checked_views
@@ -51,12 +52,12 @@ class ExportRequest:
         without_bias: names of its layers that had no bias in the model that was passed, where training leaves a folded norm alone.
         candidates: what the device chooses from; None where the plan is decided.
         replaces: the manifest of the bundle at `out` that is replaced; None where nothing is there.
-        training: with num_classes set.
+        asked: training as the caller says it, with num_classes set; `training` has the rest.
         views: (shift down, shift right, mirrored) each.
         device: all of this that a plan carries.
         maps: names of the layers that a closed-form head reads beside the embedding; None where the bundle has none.
         seconds: in which the board learns a task; None where nobody says.
-        prototype_training: `training` where prototypes answer beside a closed-form head; None where only one of them can.
+        chooses: whether the device chooses between a closed-form head and prototypes by its own samples.
     """
 
     model: keras.Model
@@ -69,7 +70,7 @@ class ExportRequest:
     replaces: bytes | None
     board: Board
     head: str
-    training: TrainingSettings
+    asked: TrainingSettings
     views: tuple[tuple[int, int, bool], ...]
     split: bool
     weights_in_ram: str
@@ -79,12 +80,19 @@ class ExportRequest:
     device: DeviceSettings
     maps: tuple[str, ...] | None = None
     seconds: float | None = None
-    prototype_training: TrainingSettings | None = None
+    chooses: bool = False
 
     @property
-    def chooses(self) -> bool:
-        """Whether the device chooses between a closed-form head and prototypes by its own samples."""
-        return self.prototype_training is not None
+    def training(self) -> TrainingSettings:
+        """As the device trains, for the closed-form head where there is one."""
+        return self.asked.for_head(self.head if self.maps is None else CLOSED_FORM)
+
+    @property
+    def prototype_training(self) -> TrainingSettings | None:
+        """`training` where prototypes answer beside a closed-form head; None where only one of them can."""
+        if not self.chooses:
+            return None
+        return self.asked.for_head("prototypes", chosen=True, in_time=in_time(self.model.input_shape[1:-1]))
 
     def with_first_map(self) -> "ExportRequest | None":
         """This request with a closed-form head that reads the first map alone; None where it does, has none, or maps were named."""
@@ -94,8 +102,7 @@ class ExportRequest:
 
     def with_prototypes(self) -> "ExportRequest":
         """This request, that chooses, for a device that has prototypes alone."""
-        training = typing.cast(TrainingSettings, self.prototype_training)
-        alone = dataclasses.replace(self, training=training, prototype_training=None, maps=None)
+        alone = dataclasses.replace(self, chooses=False, maps=None)
         return alone.with_device(dataclasses.replace(self.device, head="prototypes"))
 
     @property
@@ -114,8 +121,7 @@ class ExportRequest:
         return dataclasses.replace(
             self,
             plan=plan,
-            training=self.training.on(device),
-            prototype_training=self.prototype_training and self.prototype_training.on(device),
+            asked=self.asked.on(device),
             views=device.views,
             features=device.features,
             device=device,
@@ -190,7 +196,7 @@ def check(
         replaces=replaces,
         board=_beside_camera(target, canonical.input_shape[-1]) if sketch == "camera" else target,
         head=kind,
-        training=_with_classes(training.for_head(kind if maps is None else CLOSED_FORM), kind, num_outputs),
+        asked=_with_classes(training, kind, num_outputs),
         views=checked_views(planned.views if views is None else views),
         split=split,
         weights_in_ram=weights_in_ram,
@@ -200,7 +206,7 @@ def check(
         device=planned,
         maps=maps,
         seconds=seconds,
-        prototype_training=_with_classes(training.for_head(kind), kind, num_outputs) if chooses else None,
+        chooses=chooses,
     )
     rate = planned.reject_unknown if reject_unknown is None else reject_unknown
     _check_rate(rate, head, request.training)

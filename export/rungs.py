@@ -91,9 +91,4 @@ def within_time(request: ExportRequest, converted: Converted, layout: Layout) ->
 
 
 def _with_iterations(request: ExportRequest, iterations: int) -> ExportRequest:
-    training, other = request.training, request.prototype_training
-    return dataclasses.replace(
-        request,
-        training=dataclasses.replace(training, iterations=iterations),
-        prototype_training=other and dataclasses.replace(other, iterations=iterations),
-    )
+    return dataclasses.replace(request, asked=dataclasses.replace(request.asked, iterations=iterations))

@@ -5,7 +5,7 @@ import math
 
 from keras_tinytrain._kinds import check_kinds
 from keras_tinytrain.choose.training_memory import OPTIMIZERS, WEIGHTS
-from keras_tinytrain.device_settings import UNSAID, DeviceSettings
+from keras_tinytrain.device_settings import DeviceSettings, unsaid
 from keras_tinytrain.tflm_runtime.headers import names
 
 _CHOICES = {"optimizer": tuple(OPTIMIZERS), "weights": WEIGHTS, "updates": tuple(names("tinytrain_tables.h", "Updates"))}
@@ -105,10 +105,9 @@ class TrainingSettings:
             if not 0 < getattr(self, name) < math.inf:
                 raise ValueError(f"{name} expects a positive number. Received: {getattr(self, name)!r}")
 
-    def for_head(self, head: str) -> "TrainingSettings":
-        """These settings, with iterations and late prototypes as the head "ridge", "prototypes" or "softmax" needs them (`UNSAID`)
-        where nothing was said."""
-        iterations, late = UNSAID[head]
+    def for_head(self, head: str, *, chosen: bool = False, in_time: bool = False) -> "TrainingSettings":
+        """These settings, with iterations and late prototypes as `device_settings.unsaid` has them where nothing was said."""
+        iterations, late = unsaid(head, chosen=chosen, in_time=in_time)
         return dataclasses.replace(
             self,
             iterations=iterations if self.iterations is None else self.iterations,

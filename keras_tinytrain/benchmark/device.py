@@ -71,7 +71,7 @@ def run(args: argparse.Namespace) -> int:
 
 def run_task(backbone: keras.Model, task: NumberedTask, budget: Budget, iterations: int | None, head: str = HEADS[0]) -> dict:
     """Learn one task four times with the same plan. The head "ridge" is solved after training, as `adapt` and TRAIN do; with "auto"
-    both choose. None as iterations: those that the head needs (`device_settings.UNSAID`).
+    both choose. None as iterations: those that the head needs (`device_settings.unsaid`).
 
     Unless the head is "prototypes" there are no twins, whose layers have other maps, and their figures are "".
 

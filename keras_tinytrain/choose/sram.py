@@ -18,7 +18,7 @@ from keras_tinytrain.choose.training_memory import (
     training_memory,
     variables_bytes,
 )
-from keras_tinytrain.device_settings import UNSAID
+from keras_tinytrain.device_settings import unsaid
 from keras_tinytrain.model.layers import LayerInfo, LayerTable
 from keras_tinytrain.model.maps import find_maps, pooled_size
 from keras_tinytrain.model.split import latest_cut
@@ -99,7 +99,7 @@ class DeviceAccounting:
                 num_classes=self.num_classes,
                 optimizer=self.optimizer,
                 weights=self.weights,
-                late_prototypes=UNSAID["ridge" if self.closed_form else "prototypes"][1],
+                late_prototypes=unsaid("ridge" if self.closed_form else "prototypes")[1],
                 features_in_flash=self.features == "flash",
                 closed_form=self._closed_form(table),
             )

@@ -18,7 +18,8 @@ def closed_form_holds(original: RidgeHead, *, in_time: bool) -> bool:
     McNemar's test (Psychometrika 1947), b samples that only one head gets right and c that only the other does differ by
     (b - c) / sqrt(b + c) standard deviations.
 
-    The only sample of a class is not counted. Where each class has one sample, nothing can be left out, and the prototypes stay.
+    The only sample of a class is not counted. Where each class has one sample, nothing can be left out: images take the closed
+    form, windows in time the prototypes.
 
     Args:
         original: the head, solved for its samples by the original network.
@@ -31,8 +32,6 @@ def closed_form_holds(original: RidgeHead, *, in_time: bool) -> bool:
     known = labels < original.num_classes
     features, labels = features[known], labels[known]
     counted = np.bincount(labels)[labels] > 1
-    if not counted.any():
-        return False
     embeddings = np.asarray(features[:, -original.sizes[-1] :], np.float32)
     cosines = leave_one_out_logits(embeddings, embeddings, np.eye(original.num_classes, dtype=np.float32)[labels])
     solved, cosine = (

@@ -15,7 +15,7 @@ from keras_tinytrain._old_names import last_blocks_or_layers, old_keywords
 from keras_tinytrain.choose.planner import choose, summed_cross_entropy
 from keras_tinytrain.choose.sram import DeviceAccounting
 from keras_tinytrain.delta import Delta
-from keras_tinytrain.device_settings import AUTO, UNSAID
+from keras_tinytrain.device_settings import AUTO, unsaid
 from keras_tinytrain.fewshot._heads import HEADS, ORIGINAL, CosineHead, SoftmaxHead
 from keras_tinytrain.fewshot._ridge_head import RidgeHead, threshold_in
 from keras_tinytrain.fewshot._support import check_finite, check_shape, check_support
@@ -107,14 +107,14 @@ def adapt(
         support_y: int (N,), classes 0..K-1, each at least once.
         budget: memory and compute to choose within; None: Budget("256KB").
         plan: train this plan instead of choosing one.
-        iterations: optimizer steps. None: 10 with head "ridge", which answers as well as with 40; else 40, the paper's
-            (`device_settings.UNSAID`).
+        iterations: optimizer steps. None: 10 with head "ridge", and with "auto" on images; else 40, the paper's
+            (`device_settings.unsaid`).
         learning_rate: Adam's.
         stop_loss: training ends after an iteration whose mean loss is below.
         skip_loss: a sample whose own loss is below has no gradient in that iteration; on the device it has no backward pass.
         late_prototypes: prototypes, and each query's own sample, are embeddings of the iteration before, and of its views; the
             first iteration has none and embeds the samples. Each sample then runs through the trainable part once, not twice.
-            None: with head "ridge".
+            None: with head "ridge", and with "auto" on images.
         shifts: (dy, dx) or (dy, dx, mirrored), one per view, see `augmentation.shift_views`; sequences (N, T, C) move in time, by
             dx. With neither `shifts` nor `augment` the images themselves are the queries.
         augment: views by other means, see `augmentation.fixed_views`: "photo", "ink", a Keras layer, or a function of images.
@@ -164,15 +164,17 @@ def adapt(
         )
     adapter, original = _original(backbone, support_x, support_y)
     support_x = np.asarray(support_x, np.float32)
-    if only_if_needed or head == AUTO:
+    chosen = head == AUTO
+    if only_if_needed or chosen:
         untrained = FewShotClassifier(adapter, None, original, original)
         untrained = untrained.with_ridge_head(support_x, support_y, maps=maps, unknown=unknown)
         if only_if_needed and untrained.leave_one_out == 1:
             return untrained
-        if head == AUTO:
+        if chosen:
             head = RidgeHead.NAME if untrained.closed_form_holds else CosineHead.NAME
-    iterations = UNSAID[head][0] if iterations is None else iterations
-    late_prototypes = UNSAID[head][1] if late_prototypes is None else late_prototypes
+    usual_iterations, usually_late = unsaid(head, chosen=chosen, in_time=adapter.in_time)
+    iterations = usual_iterations if iterations is None else iterations
+    late_prototypes = usually_late if late_prototypes is None else late_prototypes
     views = _views(support_x, shifts, augment, num_views, seed)
     if plan is None:
         accounting = DeviceAccounting(num_samples=len(support_x), num_views=len(views), num_classes=original.num_classes)

@@ -4,10 +4,11 @@ import keras
 import numpy as np
 import pytest
 from keras import layers
-from models import images, pooled_net
+from models import images, labelled_images, pooled_net, sequence_net, tiny_net
 
 from keras_tinytrain import LayerPlan, Plan
 from keras_tinytrain.fewshot import _choice_of_head as choice
+from keras_tinytrain.fewshot import adaptation
 from keras_tinytrain.fewshot._choice_of_head import closed_form_holds
 from keras_tinytrain.fewshot._ridge_head import RidgeHead
 from keras_tinytrain.fewshot.adaptation import adapt, classifier_from_delta, prototype_classifier
@@ -167,9 +168,36 @@ def test_head_that_is_not_named_is_chosen_by_samples_left_out(net, task, head, m
     if head is not None:
         monkeypatch.setattr(FewShotClassifier, "closed_form_holds", head == "ridge")
     learned = adapt(net, *task, plan=PLAN, iterations=2)
-    named = adapt(net, *task, plan=PLAN, iterations=2, head=learned.head)
+    named = adapt(net, *task, plan=PLAN, iterations=2, late_prototypes=True, head=learned.head)
     assert np.array_equal(learned.logits(task[0]), named.logits(task[0])) and f"head {learned.head};" in str(learned)
     assert learned.head in ([head] if head else ["ridge", "prototypes"])
+
+
+@pytest.mark.parametrize(
+    ("build", "head", "holds", "expected"),
+    [
+        (tiny_net, "auto", True, (10, True)),
+        (tiny_net, "auto", False, (10, True)),
+        (sequence_net, "auto", True, (10, True)),
+        (sequence_net, "auto", False, (40, False)),
+        (tiny_net, "prototypes", True, (40, False)),
+        (tiny_net, "ridge", False, (10, True)),
+    ],
+)
+def test_iterations_are_those_that_the_head_needs(build, head, holds, expected, monkeypatch):
+    """Prototypes that were chosen for images train as the closed-form head does; those of windows in time as the paper does."""
+    trained_with = []
+
+    def record(step, late_step, features, queries, membership, channels, trained, *, iterations, **settings):
+        trained_with.append((iterations, late_step is not None))
+        return trained, []
+
+    monkeypatch.setattr(FewShotClassifier, "closed_form_holds", holds)
+    monkeypatch.setattr(adaptation, "train", record)
+    net = build()
+    layer = next(each.name for each in net.layers if isinstance(each, (layers.Conv1D, layers.Conv2D)))
+    adapt(net, *labelled_images(net, per_class=2, classes=2), plan=Plan((LayerPlan(layer, (0, 1)),)), head=head)
+    assert trained_with == [expected]
 
 
 def _head(angles, labels):
@@ -182,7 +210,7 @@ def _head(angles, labels):
     ("angles", "labels", "expected"),
     [
         ([0.0, 0.1, 2.0, 2.1], [0, 0, 1, 1], (True, False)),  # both heads get all right
-        ([0.0, 1.0], [0, 1], (False, False)),  # nothing can be left out
+        ([0.0, 1.0], [0, 1], (True, False)),  # nothing can be left out
         ([0.0, 0.1, 2.0], [0, 0, 1], (True, False)),  # the only sample of a class is not counted
     ],
 )

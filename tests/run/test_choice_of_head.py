@@ -13,13 +13,17 @@ from keras_tinytrain.run.from_device import _grid_of_a_row
 from tests.run.test_closed_form import SHOTS, WAYS, backbone
 
 NETS = {"images": (backbone, {"b2_expand": (0, 1), "b3_conv": (1, 4)}), "windows": (sequence_net, {"second": (1, 2, 4, 5)})}
+PROTOTYPES = {"images": (10, True), "windows": (40, False)}  # iterations, late prototypes where the device chose them
 RATE = 0.3
 
 
-def export(out, net, head=None, iterations=None):
+def export(out, net, head=None):
     build, trained = NETS[net]
     plan = Plan(tuple(LayerPlan(name, channels) for name, channels in trained.items()))
-    training = TrainingSettings(num_classes=WAYS, max_samples=WAYS * SHOTS, learning_rate=RATE, iterations=iterations)
+    iterations, late = PROTOTYPES[net] if head == "prototypes" else (None, None)
+    training = TrainingSettings(
+        num_classes=WAYS, max_samples=WAYS * SHOTS, learning_rate=RATE, iterations=iterations, late_prototypes=late
+    )
     return export_tflm(build(), plan, calibration=images(build(), 8), out=out, head=head, training=training)
 
 
@@ -61,7 +65,7 @@ def test_device_chooses_as_keras_and_learns_as_with_that_head_alone(bundles):
         assert host.trainer.closed_form_answers == holds
         alone = taught(exported["ridge" if holds else "prototypes"], x, y)
         losses = host.train()
-        assert losses == alone.train() and len(losses) == (10 if holds else 40)
+        assert losses == alone.train() and len(losses) == (10 if holds else PROTOTYPES[net][0])
         np.testing.assert_array_equal(host.predict(x), alone.predict(x))
         assert bytes(host.trainer.save_delta(0)) == bytes(alone.trainer.save_delta(0))
         assert host.trainer.closed_form_answers == holds
@@ -76,13 +80,13 @@ def test_what_a_caller_says_of_training_holds_for_both_heads(bundles):
         assert len(taught(exported["auto"], x, y, iterations=2).train()) == 2
 
 
-def test_one_sample_a_class_keeps_the_prototypes_and_a_class_without_samples_the_closed_form(bundles):
+def test_windows_of_one_sample_a_class_keep_the_prototypes_and_a_class_without_samples_the_closed_form(bundles):
     net, exported = bundles
     x, y = labelled_images(NETS[net][0](), per_class=SHOTS, classes=WAYS)
     first = np.unique(y, return_index=True)[1]
     host = taught(exported["auto"], x[first], y[first])
     host.solve()
-    assert not host.trainer.closed_form_answers
+    assert host.trainer.closed_form_answers == (net == "images")
     host.clear_samples()
     host.add_samples(x[y < 2], y[y < 2])
     host.solve()

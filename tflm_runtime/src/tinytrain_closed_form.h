@@ -9,9 +9,8 @@
 //
 // Maps::choice: it may choose. Solve then counts the samples that each head of the original weights gets right without them,
 // as keras_tinytrain.adapt(head="auto") does. Where the closed form gets fewer right, the prototypes answer; of windows in
-// time, also where it gets more right by no more than chance. The only sample of a class counts for neither, and where there
-// are no others the prototypes answer. While a class has no sample, which prototypes need, the closed form answers. Train
-// chooses first, and takes the iterations of what answers.
+// time, also where it gets more right by no more than chance. The only sample of a class counts for neither. While a class has
+// no sample, which prototypes need, the closed form answers. Train chooses first, and takes the iterations of what answers.
 //
 // With settings.average > 0 there are two solutions, for the adapted and for the original weights, and Predict averages their
 // logits. Before anything is trained they are one: a prediction then takes one pass of the trainable part.

@@ -46,7 +46,7 @@ bool ClosedForm::Holds(const RidgeTask& task, const float* leave_one_out, const 
   const Trainer& t = *trainer_;
   const Tensor& embedding = t.tables_->tensors[t.tables_->num_tensors - 1];
   const std::int32_t before = row_elements() - t.buffers_.dimension;
-  std::int32_t num_counted = 0, won = 0, lost = 0;
+  std::int32_t won = 0, lost = 0;
   for (std::int32_t k = 0; k < num_classes(); ++k) {
     if (t.buffers_.counts[k] == 0) return true;
   }
@@ -55,11 +55,9 @@ bool ClosedForm::Holds(const RidgeTask& task, const float* leave_one_out, const 
     if (count < 2) continue;
     const bool solved = Best(leave_one_out + i * task.num_targets, task.num_targets) == label;
     const bool is_near = NearestWithout(rows_.At(i) + before, embedding, prototypes, num_classes(), label, count) == label;
-    ++num_counted;
     won += solved && !is_near ? 1 : 0;
     lost += is_near && !solved ? 1 : 0;
   }
-  if (num_counted == 0) return false;
   if (maps_->choice == HeadChoice::kUnlessWorse) return won >= lost;
   return won > lost && static_cast<float>(won - lost) > kSure * SquareRoot(static_cast<float>(won + lost));
 }
