@@ -24,7 +24,12 @@ _Plan = typing.TypeVar("_Plan", Plan, Candidates, Plan | Candidates)
 
 
 def head_on_device(
-    model: keras.Model, plan: _Plan, head: str, num_classes: int | None = None, calibration: np.ndarray | None = None
+    model: keras.Model,
+    plan: _Plan,
+    head: str,
+    num_classes: int | None = None,
+    calibration: np.ndarray | None = None,
+    canonical: keras.Model | None = None,
 ) -> tuple[keras.Model, _Plan, str]:
     """The model that is converted, the plan for it, and the device's head: "prototypes" or "softmax".
 
@@ -37,6 +42,7 @@ def head_on_device(
         head: as `model.head_kind` takes it, or "ridge": prototypes, beside which a closed-form head is solved.
         num_classes: of the task, for head="auto".
         calibration: samples that show the logit's range.
+        canonical: `fold_batch_norm(model)`, where it is there already.
 
     Raises:
         ValueError: the model's output does not go with `head`.
@@ -45,7 +51,7 @@ def head_on_device(
     if qat.is_tf_keras(model):
         return model, plan, _of_quantisation_aware(head)
     kind = head_kind(model, num_classes if head == "auto" else None, head)
-    canonical = fold_batch_norm(model)
+    canonical = fold_batch_norm(model) if canonical is None else canonical
     if kind == "prototypes":
         return without_normalisation(canonical), plan, kind
     logits = without_ending(canonical)

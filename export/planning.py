@@ -19,6 +19,7 @@ from keras_tinytrain.export.layout import Layout, device_accounting, lay_out
 from keras_tinytrain.export.request import ExportRequest, check
 from keras_tinytrain.export.settled import heads, tell
 from keras_tinytrain.export.tflite.cut import cut_model
+from keras_tinytrain.model.fold import fold_batch_norm
 from keras_tinytrain.model.layers import layer_table
 from keras_tinytrain.plan import LayerPlan, Plan
 
@@ -39,12 +40,14 @@ class Rehearsal:
 
     Args:
         model, x: as `rehearse` takes them.
+        canonical: `fold_batch_norm(model)`.
         whole: the int8 model.
         untrainable: {layer: why the device cannot train it}.
     """
 
     model: keras.Model
     x: np.ndarray
+    canonical: keras.Model
     whole: bytes
     untrainable: dict[str, str]
 
@@ -63,7 +66,7 @@ class Rehearsal:
             NothingFits: no plan fits (a ValueError).
             ImportError: tflite-micro is not installed.
         """
-        asked = _request(self.model, self.x, Plan((), device=device))
+        asked = self._request(Plan((), device=device))
         problem: ValueError | None = None
         for each in heads(asked):
             try:
@@ -78,7 +81,7 @@ class Rehearsal:
     def _plan(self, device: DeviceSettings, choose: Choose) -> Planned:
         plan = self.estimated(device, choose)
         while True:
-            request = _request(self.model, self.x, plan)
+            request = self._request(plan)
             layout = lay_out(request, convert(request, self.whole))
             limit = plan.budget.memory_bytes if plan.budget else request.board.available_sram_bytes
             excess = layout.sram["total"] - limit
@@ -90,8 +93,11 @@ class Rehearsal:
 
     def estimated(self, device: DeviceSettings, choose: Choose) -> Plan:
         """As `plan`, with bytes that are estimated only."""
-        accounting = device_accounting(_request(self.model, self.x, Plan((), device=device)))
+        accounting = device_accounting(self._request(Plan((), device=device)))
         return dataclasses.replace(choose(accounting, self.untrainable), device=device)
+
+    def _request(self, plan: Plan) -> ExportRequest:
+        return _request(self.model, self.x, plan, self.canonical)
 
 
 def rehearse(model: keras.Model, x: np.ndarray, device: DeviceSettings) -> Rehearsal:
@@ -105,9 +111,10 @@ def rehearse(model: keras.Model, x: np.ndarray, device: DeviceSettings) -> Rehea
     Raises:
         ValueError: the model cannot be exported; the layer is named.
     """
-    request = _request(model, x, Plan((), device=device))
+    canonical = fold_batch_norm(model)
+    request = _request(model, x, Plan((), device=device), canonical)
     whole = quantised(request)
-    return Rehearsal(model, x, whole, untrainable(request, whole))
+    return Rehearsal(model, x, canonical, whole, untrainable(request, whole))
 
 
 def untrainable(request: ExportRequest, whole: bytes) -> dict[str, str]:
@@ -129,7 +136,7 @@ def untrainable(request: ExportRequest, whole: bytes) -> dict[str, str]:
     return reasons
 
 
-def _request(model: keras.Model, x: np.ndarray, plan: Plan) -> ExportRequest:
+def _request(model: keras.Model, x: np.ndarray, plan: Plan, canonical: keras.Model) -> ExportRequest:
     """Of a plan with a device, which says all the rest."""
     with tempfile.TemporaryDirectory() as folder:
         return check(
@@ -146,6 +153,7 @@ def _request(model: keras.Model, x: np.ndarray, plan: Plan) -> ExportRequest:
             features=None,
             sketch="serial",
             overwrite=False,
+            canonical=canonical,
         )
 
 

@@ -155,8 +155,12 @@ def check(
     project: str = "arduino",
     reject_unknown: float | None = None,
     budget: Budget | None = None,
+    canonical: keras.Model | None = None,
 ) -> ExportRequest:
-    """The request that the arguments of `export_tflm` make, with the plan's settings for those that are None. Raises as it does."""
+    """The request that the arguments of `export_tflm` make, with the plan's settings for those that are None. Raises as it does.
+
+    `canonical` is `fold_batch_norm(model)`, where it is there already.
+    """
     if not isinstance(plan, (Plan, Candidates)):
         none = " A classifier that was reverted has no plan." if plan is None else ""
         raise ValueError(f"plan expects a Plan, such as adapt(...).plan, or Candidates. Received: {plan!r}{none}")
@@ -176,7 +180,7 @@ def check(
     if training.only_if_needed and head != CLOSED_FORM:
         raise ValueError(f"only_if_needed=True asks the solution of head={CLOSED_FORM!r}. Received: head={head!r}")
     replaces = bundle_to_replace(folder, overwrite=overwrite)
-    canonical, plan, kind = head_on_device(model, plan, head, training.num_classes, calibration)
+    canonical, plan, kind = head_on_device(model, plan, head, training.num_classes, calibration, canonical)
     chooses = asked == AUTO and kind == "prototypes" and not qat.is_tf_keras(model)
     maps = closed_form_maps(canonical, planned.maps) if chooses or head == CLOSED_FORM else None
     head = AUTO if chooses else head

@@ -15,14 +15,16 @@ from keras_tinytrain.export.tflite import flatbuffer as fb
 _SAME, _VALID = 0, 1
 
 
-def absorb_pads(model_bytes: bytes, keep: set[int]) -> bytes:
-    """The same int8 model, without the PAD operators that its convolutions do not need.
+def absorb_pads(model: fb.schema.ModelT, keep: set[int]) -> list[int]:
+    """Take the PAD operators that its convolutions do not need out of an int8 model.
 
     Args:
-        model_bytes: an int8 .tflite file.
+        model: the int8 model; it is changed.
         keep: indices of operators whose kernels must stay as they are, because they are trained.
+
+    Returns:
+        Indices of the operators that stay, as they were.
     """
-    model = fb.read_model(model_bytes)
     graph, absorbed = model.subgraphs[0], set()
     for index, pad in enumerate(graph.operators):
         if fb.operator_name(model, pad) != "PAD" or int(pad.outputs[0]) in [int(t) for t in graph.outputs]:
@@ -36,7 +38,8 @@ def absorb_pads(model_bytes: bytes, keep: set[int]) -> bytes:
             _pad_by_itself(model, graph.operators[reader], kernel, source=int(pad.inputs[0]))
         absorbed.add(index)
     kept = [index for index in range(len(graph.operators)) if index not in absorbed]
-    return fb.part_of(model, kept, [int(t) for t in graph.inputs], [int(t) for t in graph.outputs])
+    graph.operators = [graph.operators[index] for index in kept]
+    return kept
 
 
 def _padded_kernel(model: fb.schema.ModelT, pad: fb.schema.OperatorT, reader: fb.schema.OperatorT) -> np.ndarray | None:

@@ -39,14 +39,14 @@ def cut_model(
     Raises:
         ValueError: a layer or a channel of the plan is not in the model.
     """
-    trained = find_trained(fb.read_model(model_bytes), model, plan)
-    model_bytes = absorb_pads(model_bytes, keep=set(trained.values()))
     whole = fb.read_model(model_bytes)
-    trained = find_trained(whole, model, plan)  # the operators have moved up
+    trained = find_trained(whole, model, plan)
+    kept = absorb_pads(whole, keep=set(trained.values()))
+    trained = {name: kept.index(operator) for name, operator in trained.items()}
     first = min(trained.values())
     before, after, features = _split_operators(whole, first if split else 0, [operator_of(whole, name) for name in maps])
     image, head = int(whole.subgraphs[0].inputs[0]), int(whole.subgraphs[0].outputs[0])
-    frozen = fb.part_of(fb.read_model(model_bytes), before, [image], [features]) if before else None
+    frozen = fb.part_of(whole, before, [image], [features]) if before else None
     trainable = fb.part_of(whole, after, [features], [head])
     return frozen, trainable, {name: after.index(operator) for name, operator in trained.items()}
 

@@ -91,7 +91,7 @@ def part_of(model: schema.ModelT, operators: list[int], inputs: list[int], outpu
     """A model of some operators of another.
 
     Args:
-        model: a model of one subgraph, read anew for this call: it is changed.
+        model: a model of one subgraph.
         operators: indices of the operators to keep, in execution order.
         inputs: tensor indices (of `model`) that the part reads.
         outputs: tensor indices that it computes, in the order of its outputs.
@@ -99,15 +99,17 @@ def part_of(model: schema.ModelT, operators: list[int], inputs: list[int], outpu
     Returns:
         The bytes of a stock .tflite file without signatures, whose unused tensors, buffers and operator codes are gone.
     """
-    graph, new_index = model.subgraphs[0], part_tensors(model, operators, inputs, outputs)
-    graph.operators = [graph.operators[index] for index in operators]
-    graph.tensors = [graph.tensors[old] for old in new_index if old >= 0]
+    new_index = part_tensors(model, operators, inputs, outputs)
+    part, graph = copy.copy(model), copy.copy(model.subgraphs[0])
+    part.subgraphs = [graph]
+    graph.operators = [copy.copy(graph.operators[index]) for index in operators]
+    graph.tensors = [copy.copy(graph.tensors[old]) for old in new_index if old >= 0]
     for operator in graph.operators:
         operator.inputs = [new_index[int(tensor)] for tensor in operator.inputs]
         operator.outputs = [new_index[int(tensor)] for tensor in operator.outputs]
     graph.inputs, graph.outputs = [new_index[t] for t in inputs], [new_index[t] for t in outputs]
-    _drop_unused(model)
-    return write_model(model)
+    _drop_unused(part)
+    return write_model(part)
 
 
 def part_tensors(model: schema.ModelT, operators: list[int], inputs: list[int], outputs: list[int]) -> dict[int, int]:

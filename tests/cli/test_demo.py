@@ -1,4 +1,7 @@
-"""The demo, as a user runs it: one JSON object on standard output, every step held, the bundle kept where asked."""
+"""The demo, as a user runs it, away from the checkout: one JSON object on standard output, every step held, the bundle kept where asked.
+
+TINYTRAIN_DEMO names another keras-tinytrain to run, such as that of an environment with the wheel.
+"""
 
 import json
 import os
@@ -12,12 +15,15 @@ from keras_tinytrain.cli.demo_report import mean_difference
 from keras_tinytrain.cli.demo_settings import METHODS
 from keras_tinytrain.export import Bundle
 
+INSTALLED = os.environ.get("TINYTRAIN_DEMO")
+COMMAND = [INSTALLED] if INSTALLED else [sys.executable, "-m", "keras_tinytrain"]
+
 
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory):
     """(finished process, folder of the bundle)."""
     folder = tmp_path_factory.mktemp("demo")
-    command = [sys.executable, "-m", "keras_tinytrain", "demo", "--tasks", "1", "--json"]
+    command = [*COMMAND, "demo", "--tasks", "1", "--json"]
     command += ["--out", str(folder / "bundle"), "--report", str(folder / "report.html")]
     environment = {key: value for key, value in os.environ.items() if key != "TF_CPP_MIN_LOG_LEVEL"}
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True), folder / "bundle"
@@ -76,7 +82,7 @@ def test_the_bundle_is_kept_and_whole(demo):
 
 
 def test_a_folder_in_the_way_is_refused_before_anything_is_run(demo):
-    command = [sys.executable, "-m", "keras_tinytrain", "demo", "--out", str(demo[1])]
+    command = [*COMMAND, "demo", "--out", str(demo[1])]
     done = subprocess.run(command, cwd=demo[1].parent, capture_output=True, text=True)
     assert done.returncode == 2 and "exists already" in done.stderr
 

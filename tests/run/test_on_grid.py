@@ -98,7 +98,9 @@ def test_gradients_equal_the_c_plus_plus(case):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("case", ["blocks", "sequence", "branches"], indirect=True)
 def test_a_whole_run_follows_the_device(case):
+    """Three of the networks: what a step does with the gradients, which are compared above for all, does not depend on the layer."""
     case.host.revert()
     losses = case.host.train()
     learned = adapt(

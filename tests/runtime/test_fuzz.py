@@ -16,7 +16,7 @@ from tests.runtime.paths import ROOT, SOURCES
 from tests.runtime.small_net import samples, small_net
 
 HOSTILE = ROOT / "tests" / "runtime" / "hostile"
-FLAGS = ["-std=c++17", "-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-g", "-O1", f"-I{SOURCES}"]
+FLAGS = ["-std=c++17", "-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-g1", "-O1", f"-I{SOURCES}"]
 FLAGS_OF_32_BITS = ["-m32", "-msse2", "-mfpmath=sse", *FLAGS]
 # Whose branches guide the fuzzer; kernels would only slow it down.
 FOLLOWED = ("fuzz_", "check", "delta", "format", "merge", "serial", "saving", "teaching")

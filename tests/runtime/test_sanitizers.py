@@ -14,7 +14,7 @@ from tests.runtime.paths import ROOT, SOURCES
 from tests.runtime.small_net import SPLIT, small_net
 
 HOSTILE = ROOT / "tests" / "runtime" / "hostile"
-FLAGS = ["-std=gnu++14", f"-I{SOURCES}", "-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-g", "-O1"]
+FLAGS = ["-std=gnu++14", f"-I{SOURCES}", "-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-g1", "-O1"]
 # A float that no integer can hold is an error, too; division by zero is IEEE arithmetic, and not listed.
 FLAGS += ["-fsanitize=float-cast-overflow", "-D_GLIBCXX_ASSERTIONS"]
 
