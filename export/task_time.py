@@ -23,7 +23,8 @@ class TaskTime:
     Args:
         samples: to take in all samples: one pass of the frozen part for each and for each view of it.
         iteration: once through all of them.
-        trained: what only training adds, once: late embeddings, and the closed-form head of the trained weights.
+        trained: what only training adds, once: late embeddings, and the closed-form head of the trained weights; below 0 where the
+            pass that chose the head has left the first iteration's prototypes.
         prototypes: to embed all samples; 0 with a softmax.
         solve: to solve the closed-form head; 0 where there is none.
         answer: one sample.
@@ -51,8 +52,8 @@ class TaskTime:
     @property
     def _alone(self) -> float:
         begin, training = self.samples + self.choice, (self.iterations > 0) * self.trained + self.iterations * self.iteration
-        if self.choice and not (self.solve or self.iterations):  # nothing is trained, and the head is chosen once more
-            return begin + self.choice
+        if self.choice and not self.iterations:  # nothing is trained: what the choice found answers
+            return begin
         return begin + training + self.prototypes + self.solve
 
     def with_iterations(self, iterations: int) -> "TaskTime":
@@ -114,16 +115,20 @@ def task_time(
     openings = opening_work(before) + opening_work(after) if before is not None else Work()  # they share an arena in turn
     passes, is_prototypes, chooses = trainable_pass * num_samples, head == "prototypes", prototype_training is not None
     solve = _solve(graph, training) if closed_form else Work()
+    # As `Buffers::embeddings` are kept: then those of the choice are the first iteration's, and make the prototypes.
+    immediate = training.updates == "immediate"
+    keeps = training.for_head(head).late_prototypes or (training.leave_one_out and (num_views > 0 or immediate))
+    kept = chooses and bool(keeps)
 
     def by(training: TrainingSettings, solve: Work, choice: Work) -> TaskTime:
         said, averages = training.for_head(head), training.average > 0
-        late, steps = is_prototypes and bool(said.late_prototypes), num_samples if training.updates == "immediate" else 1
+        late, steps = is_prototypes and bool(said.late_prototypes), num_samples if immediate else 1
         step = step_work(graph, training.optimizer, training.weights) * steps
         again = closed_form and averages and not chooses  # it is solved for the trained and for the original weights
         work = {
             "samples": frozen_pass * (num_samples * (1 + num_views)) + openings,
             "iteration": passes * (1 + is_prototypes - late) + backward_work(graph) * num_samples + step,
-            "trained": passes * (late + again) + solve * again,
+            "trained": passes * (late + again - kept) + solve * again,
             "prototypes": passes * is_prototypes,
             "solve": solve,
             "answer": frozen_pass + trainable_pass * (1 + (is_prototypes and averages)) + openings,
@@ -134,7 +139,7 @@ def task_time(
 
     if prototype_training is None:
         return by(training, solve, Work())
-    other = by(prototype_training, Work(), passes * 2 + solve)  # the rows' pass, and then the prototypes' own
+    other = by(prototype_training, Work(), passes * (2 - kept) + solve)  # the rows' pass, and without embeddings the prototypes' own
     return dataclasses.replace(by(training, solve, passes + solve), by_prototypes=other)
 
 

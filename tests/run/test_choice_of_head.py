@@ -17,10 +17,10 @@ PROTOTYPES = {"images": (10, True), "windows": (40, False)}  # iterations, late 
 RATE = 0.3
 
 
-def export(out, net, head=None):
+def export(out, net, head=None, iterations=None):
     build, trained = NETS[net]
     plan = Plan(tuple(LayerPlan(name, channels) for name, channels in trained.items()))
-    iterations, late = PROTOTYPES[net] if head == "prototypes" else (None, None)
+    iterations, late = PROTOTYPES[net] if head == "prototypes" else (iterations, None)
     training = TrainingSettings(
         num_classes=WAYS, max_samples=WAYS * SHOTS, learning_rate=RATE, iterations=iterations, late_prototypes=late
     )

@@ -238,7 +238,7 @@ class Trainer {
   bool has_original_prototypes_ = false;
   bool originals_are_current_ = false;  // they are those of the stored samples
   bool has_late_prototypes_ = false;    // of Step, as the settings say or, in Train, a head that chooses
-  bool has_late_embeddings_ = false;    // Buffers::embeddings are those of the last iteration
+  bool has_embeddings_ = false;         // Buffers::embeddings are of the last iteration; with the original weights, theirs
 };
 
 }  // namespace tinytrain

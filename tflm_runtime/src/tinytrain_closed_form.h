@@ -127,7 +127,7 @@ class ClosedForm : public SecondHead {
   Status SolveWith(Solution solution);
   Status KeepKnown(const RidgeTask& task, const RidgeWork& work, const std::int8_t* centre);
   void MeanRows(float* prototypes) const;
-  Status MakeRow(const std::int8_t* features, std::int8_t* row);
+  Status MakeRow(const std::int8_t* features, std::int32_t place, std::int8_t* row);
   Status StoreRow(std::int32_t place);
   std::size_t HeadOffset(Solution solution) const;
   std::int32_t* Scales(Solution solution) const;

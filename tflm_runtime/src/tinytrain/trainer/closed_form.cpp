@@ -129,8 +129,8 @@ Status ClosedForm::Init(Trainer* trainer, const Maps& maps, std::uint8_t* memory
   return Status::kOk;
 }
 
-// The row of features, with the bound weights.
-Status ClosedForm::MakeRow(const std::int8_t* features, std::int8_t* row) {
+// The row of features, with the bound weights. `place` is that of a stored sample, or kNone.
+Status ClosedForm::MakeRow(const std::int8_t* features, std::int32_t place, std::int8_t* row) {
   const std::int8_t* outputs[kMaxOutputs] = {};
   const Tables& tables = *trainer_->tables_;
   if (!trainer_->model_.run_trainable(trainer_->model_.context, features, outputs)) return Status::kModelFailed;
@@ -141,6 +141,7 @@ Status ClosedForm::MakeRow(const std::int8_t* features, std::int8_t* row) {
   }
   const std::int8_t* const embedding = outputs[tables.head_output];
   for (std::int32_t d = 0; d < sizes_[maps_->num_maps]; ++d) row[d] = AtLeast127(embedding[d]);
+  if (kMayLeaveOut && place != kNone) trainer_->KeepEmbedding(place, embedding);
   return Status::kOk;
 }
 
@@ -198,7 +199,9 @@ Status ClosedForm::Solve(const float** leave_one_out) {
   }
   if (status == Status::kOk) status = SolveWith(Solution::kAdapted);
   if (status != Status::kOk) return status;
-  knows_original = averages();
+  knows_original = averages() || is_known || t.original_weights_;
+  const bool keeps_embeddings = kMayLeaveOut && t.original_weights_ && t.buffers_.embeddings != nullptr;
+  t.has_embeddings_ = keeps_embeddings;
   RidgeTask task;
   RidgeWork work;
   ListRows(&task, &work);
@@ -206,7 +209,9 @@ Status ClosedForm::Solve(const float** leave_one_out) {
   if (leave_one_out != nullptr) *leave_one_out = work.leave_one_out;
   if (!holds_) {  // the prototypes of a trainer without this head, and not those of rows
     t.originals_are_current_ = t.originals_are_current_ && is_known;
-    return t.UpdateOwnPrototypes();
+    status = t.UpdateOwnPrototypes();
+    t.has_embeddings_ = keeps_embeddings && status == Status::kOk;
+    return status;
   }
   answers = t.has_prototypes_ = true;
   t.has_original_prototypes_ = t.originals_are_current_ = averages();
@@ -216,8 +221,9 @@ Status ClosedForm::Solve(const float** leave_one_out) {
 Status ClosedForm::UpdateHead(SecondHead* self) {
   auto* const head = static_cast<ClosedForm*>(self);
   Trainer& t = *head->trainer_;
-  const bool may_skip = head->knows_original && !t.original_weights_ && !head->holds_;
-  return may_skip ? t.UpdateOwnPrototypes() : head->Solve();
+  if (!head->knows_original) return head->Solve();
+  if (t.original_weights_) return t.has_prototypes_ ? Status::kOk : head->Solve();  // nothing has changed since
+  return head->holds_ ? head->Solve() : t.UpdateOwnPrototypes();
 }
 
 // The row lies after the features.
@@ -225,7 +231,7 @@ Status ClosedForm::Scores(Solution solution, float* logits) {
   const Trainer& t = *trainer_;
   void* const after_features = t.scratch_.data + t.memory_parts().features;
   auto* const row = static_cast<std::int8_t*>(after_features);
-  const Status status = MakeRow(t.buffers_.features, row);
+  const Status status = MakeRow(t.buffers_.features, kNone, row);
   if (status != Status::kOk) return status;
   RidgeScores(logits, row, parts(), num_classes(), weights(solution));
   for (std::int32_t k = 0; k < num_classes(); ++k) logits[k] *= t.settings_.logit_scale;

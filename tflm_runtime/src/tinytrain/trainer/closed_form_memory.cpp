@@ -89,7 +89,7 @@ Status ClosedForm::StoreRow(std::int32_t place) {
   const bool has_sample = trainer_->buffers_.labels[place] < num_labels;
   if (!rows_in_flash_) rows_.first = first;
   std::int8_t* const row = rows_in_flash_ ? first : first + at;
-  const Status status = has_sample ? MakeRow(trainer_->StoredSample(place, 0), row) : Status::kOk;
+  const Status status = has_sample ? MakeRow(trainer_->StoredSample(place, 0), place, row) : Status::kOk;
   if (status != Status::kOk || !rows_in_flash_) return status;
   const Flash& flash = trainer_->sample_flash_;
   const void* const mapped = rows_.first;

@@ -7,7 +7,6 @@ namespace tinytrain {
 
 void Trainer::RemoveSample(std::int32_t sample) {
   SamplesChanged();
-  has_late_embeddings_ = false;
   if (buffers_.samples == nullptr) {
     buffers_.labels[sample] = kForgotten;
     return;

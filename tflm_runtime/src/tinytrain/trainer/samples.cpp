@@ -68,7 +68,7 @@ const std::int8_t* Trainer::MakeView(const std::int8_t* image, const View& view)
 }
 
 bool Trainer::RunFrozen(const std::int8_t* image, std::int8_t* features) {
-  if (kMayLeaveOut) has_late_embeddings_ = false;  // they lie in the scratch
+  if (kMayLeaveOut) has_embeddings_ = false;  // they lie in the scratch
   if (model_.run_frozen != nullptr) return model_.run_frozen(model_.context, image, features);
   std::memcpy(features, image, static_cast<std::size_t>(buffers_.feature_elements));
   return true;
@@ -89,6 +89,7 @@ Status Trainer::AddSample(const std::int8_t* image, std::int32_t label) {
 }
 
 void Trainer::SamplesChanged() {
+  if (kMayLeaveOut) has_embeddings_ = false;
   originals_are_current_ = false;
   if (buffers_.second_head != nullptr) buffers_.second_head->knows_original = false;
 }

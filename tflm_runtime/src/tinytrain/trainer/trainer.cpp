@@ -131,7 +131,7 @@ void Trainer::KeepEmbedding(std::int32_t sample, const std::int8_t* embedding) {
   std::memmove(buffers_.embeddings + sample * buffers_.dimension, embedding, static_cast<std::size_t>(buffers_.dimension));
 }
 
-// p_k = mean of the embeddings of class k with the bound weights, or of the late ones.
+// p_k = mean of the embeddings of class k with the bound weights, or of those that are kept.
 Status Trainer::MeanEmbeddings(float* prototypes) {
   const std::int32_t dimension = buffers_.dimension;
   const Tensor& tensor = tables_->tensors[tables_->num_tensors - 1];
@@ -140,7 +140,7 @@ Status Trainer::MeanEmbeddings(float* prototypes) {
   for (std::int32_t s = 0; s < num_samples_; ++s) {
     if (!IsOfClass(s)) continue;
     const std::int8_t* const embedding =
-        kMayLeaveOut && has_late_embeddings_ ? buffers_.embeddings + s * dimension : RunTrainable(StoredSample(s, 0), outputs);
+        kMayLeaveOut && has_embeddings_ ? buffers_.embeddings + s * dimension : RunTrainable(StoredSample(s, 0), outputs);
     if (embedding == nullptr) return Status::kModelFailed;
     AddEmbedding(prototypes + buffers_.labels[s] * dimension, embedding, tensor.zero_point, dimension);
     if (prototypes == buffers_.prototypes) KeepEmbedding(s, embedding);
@@ -154,7 +154,7 @@ Status Trainer::MeanEmbeddings(float* prototypes) {
 // Neither the prototypes nor the second head are those of the present weights any more, and no embeddings are kept.
 void Trainer::ForgetHead() {
   has_prototypes_ = false;
-  if (kMayLeaveOut) has_late_embeddings_ = false;
+  if (kMayLeaveOut) has_embeddings_ = false;
   if (buffers_.second_head != nullptr) buffers_.second_head->answers = buffers_.second_head->is_unknown = false;
 }
 
@@ -188,7 +188,7 @@ Status Trainer::UpdatePrototypes() {
 }
 
 Status Trainer::UpdateOwnPrototypes() {
-  if (kMayLeaveOut) has_late_embeddings_ = false;
+  if (kMayLeaveOut && !original_weights_) has_embeddings_ = false;  // they are late
   const Status status = UpdateAdaptedPrototypes();
   if (status != Status::kOk || buffers_.original_prototypes == nullptr || originals_are_current_) return status;
   return UpdateOriginalPrototypes();
@@ -276,7 +276,7 @@ Status Trainer::Step(float* loss) {
   const Status status = RunSamples(settings_.updates, loss);
   if (status != Status::kOk) return status;
   if (settings_.updates == Updates::kAccumulated) UpdateWeights();
-  has_late_embeddings_ = kMayLeaveOut && has_late_prototypes_ && !original_weights_;
+  has_embeddings_ = kMayLeaveOut && has_late_prototypes_ && !original_weights_;
   ++iteration_;
   return Status::kOk;
 }
