@@ -139,7 +139,8 @@ def task_time(
 
     if prototype_training is None:
         return by(training, solve, Work())
-    other = by(prototype_training, Work(), passes * (2 - kept) + solve)  # the rows' pass, and without embeddings the prototypes' own
+    choice = passes * (2 - kept) + solve  # the rows' pass, and without embeddings the prototypes' own
+    other = by(prototype_training, Work(), choice)
     return dataclasses.replace(by(training, solve, passes + solve), by_prototypes=other)
 
 

@@ -218,5 +218,6 @@ def test_board_chooses_its_head_and_trains_by_it_as_the_host(tmp_path):
         assert (task.losses, task.delta) == (losses, host.trainer.save_delta(0))
         np.testing.assert_array_equal(task.logits, host.predict(x[:4]))
         assert host.trainer.closed_form_answers == holds
-        assert task.calls["trainable_forward"] == (1 + ITERATIONS + 1) * len(x)  # the choice, which embeds for the first iteration
+        # The choice, which embeds for the first iteration too, and the end.
+        assert task.calls["trainable_forward"] == (1 + ITERATIONS + 1) * len(x)
         assert task.instructions["solving"] == pytest.approx((1 + holds) * solve.instructions, rel=0.15)

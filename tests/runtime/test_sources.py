@@ -105,7 +105,7 @@ def test_sources_compile_for_a_nano_33_ble(tmp_path):
     assert 0 < left_out < 256  # late prototypes, learned samples and iterations that are left out
     # Linked only where a program names the class; 0.9 KB leave each sample out of the means too, in float: a Cholesky factor of each
     # kind.
-    assert closed_form < 7.6 * 1024
+    assert closed_form < 7.7 * 1024
     assert teaching < 1.25 * 1024  # linked only where a program passes kTeaching on
     assert kernels < 27 * 1024  # unrolled: flash for speed
 
