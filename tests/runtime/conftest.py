@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from tests.runtime import programs
+from tests.runtime import programs, sanitized
 from tests.runtime.small_net import small_net
 from tests.runtime.trainers import VIEWS, Setup
 
@@ -13,6 +13,12 @@ from tests.runtime.trainers import VIEWS, Setup
 def installed(tmp_path_factory):
     """Where `cmake --install` puts the runtime."""
     return programs.install(tmp_path_factory.mktemp("cmake_build"), tmp_path_factory.mktemp("prefix"))
+
+
+@pytest.fixture(scope="session")
+def runtime_of_32_bits(tmp_path_factory):
+    """The runtime's object files in 32 bits, with sanitizers."""
+    return sanitized.compile_runtime(tmp_path_factory.mktemp("runtime32"))
 
 
 @pytest.fixture(scope="session")

@@ -13,11 +13,10 @@ from trust.trials import trials
 from keras_tinytrain import _runtime
 from tests.runtime.net_tables import load_tables
 from tests.runtime.paths import ROOT, SOURCES
+from tests.runtime.sanitized import FLAGS, compile_sources, link
 from tests.runtime.small_net import samples, small_net
 
 HOSTILE = ROOT / "tests" / "runtime" / "hostile"
-FLAGS = ["-std=c++17", "-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-g1", "-O1", f"-I{SOURCES}"]
-FLAGS_OF_32_BITS = ["-m32", "-msse2", "-mfpmath=sse", *FLAGS]
 # Whose branches guide the fuzzer; kernels would only slow it down.
 FOLLOWED = ("fuzz_", "check", "delta", "format", "merge", "serial", "saving", "teaching")
 SECONDS = int(os.environ.get("TINYTRAIN_FUZZ_SECONDS", "5"))  # of each target
@@ -37,16 +36,15 @@ def compiler(tmp_path_factory):
 @pytest.fixture(scope="module")
 def runtime(compiler, tmp_path_factory):
     """The runtime, compiled once for all targets."""
-    return compile_sources(compiler, sorted(SOURCES.rglob("*.cpp")), tmp_path_factory.mktemp("runtime"))
+    return compile_followed(compiler, sorted(SOURCES.rglob("*.cpp")), tmp_path_factory.mktemp("runtime"))
 
 
-def compile_sources(compiler, sources, folder):
+def compile_followed(compiler, sources, folder):
     """Object files of these sources."""
-    objects = [folder / f"{source.stem}.o" for source in sources]
-    for source, target in zip(sources, objects):
-        follow = ["-fsanitize=fuzzer-no-link"] if source.stem.startswith(FOLLOWED) else []
-        subprocess.run([compiler, *FLAGS, *follow, "-c", source, "-o", target], check=True)
-    return objects
+    follow = ("-fsanitize=fuzzer-no-link",)
+    return compile_sources(
+        sources, folder, (compiler, *FLAGS), lambda source: follow if source.stem.startswith(FOLLOWED) else ()
+    )
 
 
 def learned_delta(net, folder):
@@ -100,7 +98,7 @@ def corpus_of(target, candidates, folder):
 def test_fuzzer_finds_no_crash(target, candidates, compiler, runtime, tmp_path):
     corpus, longest = corpus_of(target, candidates, tmp_path)
     program = tmp_path / target
-    objects = compile_sources(compiler, [HOSTILE / f"{target}.cpp", tmp_path / "tables.cpp"], tmp_path)
+    objects = compile_followed(compiler, [HOSTILE / f"{target}.cpp", tmp_path / "tables.cpp"], tmp_path)
     subprocess.run([compiler, "-fsanitize=fuzzer,address,undefined", *objects, *runtime, "-o", program], check=True)
     # The peak of resident memory would include that of the process which started this one: one allocation is limited instead.
     memory = ["-rss_limit_mb=0", "-malloc_limit_mb=256"]
@@ -110,23 +108,15 @@ def test_fuzzer_finds_no_crash(target, candidates, compiler, runtime, tmp_path):
 
 
 @pytest.fixture(scope="module")
-def runtime_of_32_bits(tmp_path_factory):
-    """The runtime and the maker of mutations, compiled once for all targets. Floats are SSE's, not the x87's."""
-    folder = tmp_path_factory.mktemp("runtime32")
-    probe = folder / "probe.cpp"
-    probe.write_text("#include <vector>\nint main() { return 0; }\n")
-    if subprocess.run(["g++", *FLAGS_OF_32_BITS, probe, "-o", folder / "probe"], capture_output=True).returncode:
-        pytest.skip("needs apt-get install g++-multilib")
-    sources = [HOSTILE / "mutate.cpp", *sorted(SOURCES.rglob("*.cpp"))]
-    subprocess.run(["g++", *FLAGS_OF_32_BITS, "-c", *sources], cwd=folder, check=True)
-    return sorted(folder.glob("*.o"))
+def mutator(tmp_path_factory):
+    """The maker of mutations, compiled once for all targets."""
+    return compile_sources([HOSTILE / "mutate.cpp"], tmp_path_factory.mktemp("mutator"))
 
 
 @TARGETS
-def test_mutations_cause_no_crash_with_32_bits(target, candidates, runtime_of_32_bits, tmp_path, tried):
+def test_mutations_cause_no_crash_with_32_bits(target, candidates, runtime_of_32_bits, mutator, tmp_path, tried):
     corpus, longest = corpus_of(target, candidates, tmp_path)
-    sources = [HOSTILE / f"{target}.cpp", tmp_path / "tables.cpp"]
-    subprocess.run(["g++", *FLAGS_OF_32_BITS, *sources, *runtime_of_32_bits, "-o", tmp_path / target], check=True)
+    link(tmp_path / target, HOSTILE / f"{target}.cpp", tmp_path / "tables.cpp", *mutator, *runtime_of_32_bits)
     command = [tmp_path / target, str(trials(2000)), str(longest), *sorted(corpus.iterdir())]
     run = subprocess.run(command, capture_output=True, text=True, errors="replace")
     assert run.returncode == 0, run.stderr[-4000:]

@@ -1,4 +1,4 @@
-"""Kernels, trainer and deltas on random data under the address and undefined behaviour sanitizers, with guarded arenas."""
+"""Kernels, trainer and deltas on random data in 32 bits, under the address and undefined behaviour sanitizers, with guarded arenas."""
 
 import subprocess
 
@@ -10,14 +10,11 @@ from keras_tinytrain.export import TrainingSettings, export_tflm
 from keras_tinytrain.plan import LayerPlan, Plan
 from tests.runtime.gated_net import gated_net
 from tests.runtime.net_tables import render_tables
-from tests.runtime.paths import ROOT, SOURCES
+from tests.runtime.paths import ROOT
+from tests.runtime.sanitized import compile_sources, link
 from tests.runtime.small_net import SPLIT, small_net
 
 HOSTILE = ROOT / "tests" / "runtime" / "hostile"
-FLAGS = ["-std=gnu++14", f"-I{SOURCES}", "-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-g1", "-O1"]
-# A float that no integer can hold is an error, too; division by zero is IEEE arithmetic, and not listed.
-FLAGS += ["-fsanitize=float-cast-overflow", "-D_GLIBCXX_ASSERTIONS"]
-
 
 EXPORTED = {  # model, trained channels
     "bottlenecks": (tiny_net, {"b1_expand": (0, 9), "b1_depthwise": (3,), "b2_project": (1, 3)}),
@@ -26,18 +23,14 @@ EXPORTED = {  # model, trained channels
 
 
 @pytest.fixture(scope="module")
-def runtime(tmp_path_factory):
+def runtime(runtime_of_32_bits, tmp_path_factory):
     """The runtime and the test's main function, compiled once for all tables."""
-    folder = tmp_path_factory.mktemp("runtime")
-    sources = [HOSTILE / "sanitize.cpp", *sorted(SOURCES.rglob("*.cpp"))]
-    subprocess.run(["c++", *FLAGS, "-c", *sources], cwd=folder, check=True)
-    return sorted(folder.glob("*.o"))
+    return [*runtime_of_32_bits, *compile_sources([HOSTILE / "sanitize.cpp"], tmp_path_factory.mktemp("sanitize"))]
 
 
 def run(runtime, tables, folder):
     """The program's output with the tables of these sources: a delta."""
-    subprocess.run(["c++", *FLAGS, f"-I{folder}", *runtime, *tables, "-o", folder / "program"], check=True)
-    done = subprocess.run([folder / "program"], capture_output=True)
+    done = subprocess.run([link(folder / "program", f"-I{folder}", *tables, *runtime)], capture_output=True)
     assert done.returncode == 0, done.stderr.decode()[-3000:]
     return done.stdout
 
