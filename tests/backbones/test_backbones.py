@@ -83,6 +83,7 @@ def assert_same_information(received, expected):
         np.testing.assert_allclose(received[name][large], delta[large], rtol=1e-6)
 
 
+@pytest.mark.parametrize("name", ["mcunet-5fps"], indirect=True)
 def test_fisher_equals_a_loop_over_samples_in_float64(task):
     """All samples, all layers of the last six blocks; network, products and sums of the loop in float64."""
     backbone, x, loss = task

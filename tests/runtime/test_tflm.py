@@ -96,10 +96,9 @@ def test_delta_equals_that_of_the_host_run(bundle, tflm, tmp_path):
     assert run_bundle(bundle, tflm, x, y, tmp_path) == host_run(bundle, x, y)
 
 
+@pytest.mark.parametrize("bundle", ["blocks"], indirect=True)
 def test_two_arenas_give_the_same_delta_as_one(bundle, tflm, tmp_path):
     bundle, x, y = bundle
-    if bundle.frozen is None:
-        return
     arena, *lines = run_bundle(bundle, tflm, x, y, tmp_path, "TWO_ARENAS")
     assert lines == host_run(bundle, x, y)
     assert int(arena.split()[1]) == pytest.approx(smallest_arena(bundle.trainable), rel=0.15)
