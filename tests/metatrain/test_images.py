@@ -43,12 +43,19 @@ def twelve_classes(seed):
     return np.tile(images, (2, 1, 1, 1)), np.tile(labels, 2)
 
 
-def test_command(files):
+@pytest.fixture(scope="module")
+def trained(files):
+    """The options of a finished run whose checkpoint stays; it wrote out.npz."""
     folder, data, start = files
     options = ["--backbone", "mcunet", "--weights", start, "--size", 32, "--classes", "even", "--data", *data]
     options += ["--episodes", 4, "--checkpoint", folder / "c.npz"]
     written = ["--evaluate", data[0], f"odd:{data[1]}", "--log-dir", folder / "logs", "--out", folder / "out.npz"]
     assert run(arguments(*options, *written)) == 0
+    return options
+
+
+def test_command(files, trained):
+    folder, _, start = files
     network, initial = MCUNet((32, 32, 3), weights=folder / "out.npz"), MCUNet((32, 32, 3), weights=start)
     assert any(np.abs(a - b).max() > 0 for a, b in zip(network.get_weights(), initial.get_weights()))
     provenance = json.loads((folder / "out.json").read_text())
@@ -61,24 +68,20 @@ def test_command(files):
     assert tags == {"metatrain/loss", "metatrain/accuracy", "metatrain/learning_rate"}
 
     # All is done: once more trains nothing, and finds the same weights.
-    assert run(arguments(*options, "--out", folder / "again.npz")) == 0
+    assert run(arguments(*trained, "--out", folder / "again.npz")) == 0
     with np.load(folder / "out.npz") as first, np.load(folder / "again.npz") as again:
         assert all((first[name] == again[name]).all() for name in first.files)
 
 
-def test_half_of_what_training_changed_is_written_by_default(files):
-    folder, data, start = files
-    options = ["--backbone", "mcunet", "--weights", start, "--size", 32, "--data", *data, "--episodes", 2, "--checkpoint"]
-    written = {}
-    for mix in ([], ["--mix", 1]):
-        out = folder / f"mixed{len(written)}.npz"
-        assert run(arguments(*options, folder / "mixed.npz", *mix, "--out", out)) == 0
-        written[float(mix[1]) if mix else 0.5] = MCUNet((32, 32, 3), weights=out).get_weights()
-    before = MCUNet((32, 32, 3), weights=start).get_weights()
-    for mix, weights in written.items():
-        for at, first, last in zip(weights, before, written[1.0], strict=True):
-            np.testing.assert_allclose(at, first + mix * (last - first), atol=1e-6)
-    assert "--mix 1" in json.loads(out.with_suffix(".json").read_text())["command"]
+def test_half_of_what_training_changed_is_written_by_default(files, trained):
+    folder, _, start = files
+    whole = folder / "whole.npz"
+    assert run(arguments(*trained, "--mix", 1, "--out", whole)) == 0
+    before, half, after = (MCUNet((32, 32, 3), weights=path).get_weights() for path in (start, folder / "out.npz", whole))
+    for first, at, last in zip(before, half, after, strict=True):
+        np.testing.assert_allclose(at, first + 0.5 * (last - first), atol=1e-6)
+    assert any(np.abs(last - first).max() > 1e-4 for first, last in zip(before, after))
+    assert "--mix 1" in json.loads(whole.with_suffix(".json").read_text())["command"]
 
 
 @pytest.mark.parametrize("mix", ["0", "-1", "1.5", "half"])
