@@ -120,3 +120,20 @@ def test_the_choice_of_the_head_leaves_the_first_prototypes(net, views, passes, 
         assert len({bytes(each.trainer.save_delta(0)) for each in (host, again, alone)}) == 1
         found.add(by_closed_form)
     assert found == {True, False}
+
+
+def test_what_has_changed_since_the_choice_is_solved_anew(passes, tmp_path):
+    """Gradients make prototypes for themselves, in the place of the closed form's."""
+    build, trained, _ = CHOOSES["images"]
+    host = HostRuntime(exported(build, trained, (), "auto", tmp_path / "b"), settings={"iterations": 0})
+    host.add_samples(*labelled_images(build(), per_class=SHOTS, classes=WAYS))
+    host.solve()
+    assert host.trainer.closed_form_answers
+    passes.clear()
+    host.train()
+    assert not passes
+    host.trainer.compute_gradients()
+    assert not host.trainer.closed_form_answers
+    passes.clear()
+    host.train()
+    assert host.trainer.closed_form_answers and len(passes) == SAMPLES

@@ -222,7 +222,8 @@ Status ClosedForm::UpdateHead(SecondHead* self) {
   auto* const head = static_cast<ClosedForm*>(self);
   Trainer& t = *head->trainer_;
   if (!head->knows_original) return head->Solve();
-  if (t.original_weights_) return t.has_prototypes_ ? Status::kOk : head->Solve();  // nothing has changed since
+  const bool is_current = t.has_prototypes_ && head->answers == head->holds_;  // nothing has changed since
+  if (t.original_weights_) return is_current ? Status::kOk : head->Solve();
   return head->holds_ ? head->Solve() : t.UpdateOwnPrototypes();
 }
 
