@@ -29,7 +29,7 @@ def check_labels(
     if num_classes is not None and len(y) and not (y.min() >= 0 and y.max() < num_classes):
         raise _error(
             source,
-            f"expected labels 0..{num_classes - 1}. Received {y.min()}..{y.max()}.{_MORE.format(y.max() + 1) if is_exported and y.min() >= 0 else ''}",
+            f"expected labels 0..{num_classes - 1}. Received {y.min()}..{y.max()}.{_out_of_range(y, num_classes, is_exported)}",
         )
 
 
@@ -53,6 +53,12 @@ def check_classes(y: ArrayLike, *, source: str = "") -> int:
 
 def _error(source, text):
     return ValueError(f"{source}: {text}" if source else text[0].upper() + text[1:])
+
+
+def _out_of_range(y, num_classes, is_exported):
+    if y.min() > 0 and len(np.unique(y)) <= num_classes:
+        return f" {_NUMBER} numbers them from 0."
+    return _MORE.format(y.max() + 1) if is_exported and y.min() >= 0 else ""
 
 
 def _remedy(y, num_samples):
