@@ -24,9 +24,12 @@ def read_model(model_bytes: bytes) -> schema.ModelT:
 
 
 def write_model(model: schema.ModelT) -> bytes:
-    """The inverse of `read_model`. Constants are aligned to 16 bytes: the schema asks for it, Python's writer does not do it."""
+    """The inverse of `read_model`; equal vectors are written once.
+
+    Constants are aligned to 16 bytes: the schema asks for it, Python's writer does not do it.
+    """
     model.buffers = [_AlignedBuffer(buffer.data) for buffer in model.buffers]
-    builder = flatbuffers.Builder(1024)
+    builder = _SharingBuilder(1024)
     builder.Finish(model.Pack(builder), _FILE_ID)
     return bytes(builder.Output())
 
@@ -155,6 +158,20 @@ def _drop_unused(model: schema.ModelT) -> None:
     for operator in graph.operators:
         operator.opcodeIndex = codes.setdefault(operator.opcodeIndex, len(codes))
     model.operatorCodes = [model.operatorCodes[old] for old in codes]
+
+
+class _SharingBuilder(flatbuffers.Builder):
+    """A builder that writes equal vectors once: a zero point of each channel, which is 0 in every layer, takes 8 bytes."""
+
+    def __init__(self, size: int):
+        super().__init__(size)
+        self._written: dict[tuple[str, bytes], int] = {}
+
+    def CreateNumpyVector(self, x: np.ndarray) -> int:
+        key = x.dtype.str, x.tobytes()
+        if key not in self._written:
+            self._written[key] = super().CreateNumpyVector(x)
+        return self._written[key]
 
 
 class _AlignedBuffer(schema.BufferT):
