@@ -24,7 +24,7 @@ class TaskTime:
         samples: to take in all samples: one pass of the frozen part for each and for each view of it.
         iteration: once through all of them.
         trained: what only training adds, once: late embeddings, and the closed-form head of the trained weights; below 0 where the
-            pass that chose the head has left the first iteration's prototypes.
+            pass that solved a head first has left the first iteration's prototypes.
         prototypes: to embed all samples; 0 with a softmax.
         solve: to solve the closed-form head; 0 where there is none.
         answer: one sample.
@@ -115,10 +115,10 @@ def task_time(
     openings = opening_work(before) + opening_work(after) if before is not None else Work()  # they share an arena in turn
     passes, is_prototypes, chooses = trainable_pass * num_samples, head == "prototypes", prototype_training is not None
     solve = _solve(graph, training) if closed_form else Work()
-    # As `Buffers::embeddings` are kept: then those of the choice are the first iteration's, and make the prototypes.
+    # As `Buffers::embeddings` are kept: then those of the head solved first are the first iteration's, and make the prototypes.
     immediate = training.updates == "immediate"
     keeps = training.for_head(head).late_prototypes or (training.leave_one_out and (num_views > 0 or immediate))
-    kept = chooses and bool(keeps)
+    kept = bool(keeps) and closed_form and (chooses or training.average > 0)
 
     def by(training: TrainingSettings, solve: Work, choice: Work) -> TaskTime:
         said, averages = training.for_head(head), training.average > 0

@@ -28,6 +28,7 @@ _WINDOW_ROW = (45.0, 80.0)  # of a window, by one of any other shape
 _WEIGHT = (6.0, 12.0)  # an int8 that becomes a float: once for all positions of a 1 x 1 convolution
 _CLEARED, _CHECKED = (10.0, 13.0), (8.0, 11.0)  # a gradient at an activation; one that a kernel finds to be zero or not
 _AVERAGED, _COMPARED, _PLACED = (9.0, 16.0), (20.0, 30.0), (40.0, 58.0)  # pooling: an input; of maxima an input and an output
+_UNIFORM = (5.9, 11.4)  # of a 1 x 1 convolution whose gradient is the same at each position: a product of one, and its weight
 _PASSED_ON = (8.0, 12.0)  # by any other operator
 # Of a weight: its step by each optimizer, and more where it is rounded stochastically.
 _STEP = {
@@ -121,6 +122,8 @@ class _Pass:
         weights = _work(_WEIGHT, source.channels * output.channels * self._share(layer.input))
         if output.num_planes:
             return _work(_PLANES, products * self._density(layer.output)) + weights
+        if source.num_planes and layer.activation == "kLinear" and self._is_uniform(layer.output):
+            return _work(_UNIFORM, products / (output.height * output.width))
         if _is_window(layer):
             return _work(_WINDOW_INPUT, products * self._density(layer.output)) + _work(_CHECKED, output.size)
         return _work(_POINTWISE, products) + weights
@@ -159,6 +162,17 @@ class _Pass:
 
     def _flows(self, tensor: int) -> bool:
         return self.graph.tensors[tensor].gradient_offset != NONE
+
+    def _is_uniform(self, tensor: int) -> bool:
+        """Whether its gradient is the same at each position, as `Pass::IsUniform` finds."""
+        readers = [layer for layer in self.graph.layers if tensor in layer.inputs]
+        return bool(readers) and all(map(self._is_mean_or_sum_of_such, readers))
+
+    def _is_mean_or_sum_of_such(self, reader: Layer) -> bool:
+        source = self.graph.tensors[reader.input]
+        if reader.op == "kAveragePool2D":
+            return reader.kernel_size == (source.height, source.width) and reader.pads == (0, 0)
+        return reader.op == "kAdd" and reader.activation == "kLinear" and self._is_uniform(reader.output)
 
     def _producer(self, tensor: int) -> int | None:
         return next((index for index, layer in enumerate(self.graph.layers) if layer.output == tensor), None)

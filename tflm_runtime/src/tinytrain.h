@@ -66,7 +66,8 @@ namespace tinytrain {
 struct Model {
   void* context;
   // Runs the frozen part on one int8 image and writes the trainable part's input. nullptr: there is no frozen part. If there is
-  // `scratch`, the image may lie in its last MemoryParts::image bytes, and the features at its start.
+  // `scratch`, the image may lie in its last MemoryParts::image bytes, and the features at its start. If there is frozen_input,
+  // both may lie there.
   bool (*run_frozen)(void* context, const std::int8_t* image, std::int8_t* features);
   // Runs the trainable part; outputs[0..num_outputs) point to its int8 outputs until the next call.
   bool (*run_trainable)(void* context, const std::int8_t* features, const std::int8_t** outputs);
@@ -187,9 +188,11 @@ class Trainer {
 
   std::size_t SampleIndex(std::int32_t sample, std::int32_t view) const;
   Status StoreView(const std::int8_t* image, std::int32_t view);
+  std::int8_t* FeaturesForFlash(std::size_t bytes);
   bool ClaimScratch();
   bool BindWeights(bool original);
   bool CanPredict() const;
+  bool SavesPass();
   void ListRecords(Tables* tables, Buffers* buffers) const;
   Status CheckSamples();
   // False: it is of no class, or forgotten (tinytrain_closed_form.h).

@@ -128,8 +128,8 @@ class InterpreterModel {
 //   frozen part:     [ frozen interpreter ...................... | image ]   its output, after its end:    [ features ... ]
 //   trainable part:  [ trainable interpreter ... | scratch ............... ]                   in the scratch's first bytes
 // Each switch costs an AllocateTensors (some 3 million instructions for a network of 60 layers). A sample that is predicted or
-// taught takes one or two, a view that goes to flash takes one, Train takes none.
-// kNumBindings: number of trained kernels and biases, in the generated tables.h.
+// taught takes one or two, Train takes none. Of views that go to flash each takes one where a stored one is larger than an
+// image. kNumBindings: number of trained kernels and biases, in the generated tables.h.
 template <class Interpreter, class Flatbuffer, class Resolver, int kNumBindings>
 class SharedArenaModel {
  public:
@@ -193,7 +193,8 @@ class SharedArenaModel {
     if (!self->Open(self->frozen_) || !self->interpreter_->InvokeWith(image)) return false;
     const Int8Tensor output = self->interpreter_->Output(0);
     if (output.num_bytes != self->feature_bytes_) return false;
-    if (self->Holds(features)) self->Close();  // the interpreter's own structs lie there
+    const bool is_in_input = features == self->interpreter_->Input().data;
+    if (self->Holds(features) && !is_in_input) self->Close();  // the interpreter's own structs lie there
     std::memmove(features, output.data, output.num_bytes);
     return true;
   }

@@ -100,6 +100,21 @@ const std::int8_t* Pass::Activations(std::int32_t tensor) const {
   return kept == kStoredSample ? features : outputs[kept];
 }
 
+bool Pass::IsUniform(std::int32_t tensor) const {
+  const Tensor& t = tables.tensors[tensor];
+  bool is_read = false;
+  for (std::int32_t l = 0; l < tables.num_layers; ++l) {
+    const Layer& reader = tables.layers[l];
+    if (reader.input != tensor && reader.input2 != tensor) continue;
+    is_read = true;
+    const bool is_mean = reader.op == Operator::kAveragePool2D && reader.kernel_height == t.height &&
+                         reader.kernel_width == t.width && reader.pad_top == 0 && reader.pad_left == 0;
+    const bool is_sum = reader.op == Operator::kAdd && reader.activation == Activation::kLinear && IsUniform(reader.output);
+    if (!is_mean && !is_sum) return false;
+  }
+  return is_read;
+}
+
 TrainedState Pass::StateOf(std::int32_t index) const {
   for (std::int32_t t = 0; t < tables.num_trained; ++t) {
     if (tables.trained[t].layer == index) return TrainedAt(tables, buffers, t);

@@ -55,10 +55,13 @@ class Expansion {
     if (!layer_->accumulate_input) std::memset(d_input_, 0, num_elements * sizeof(float));
   }
 
+  // Whether the gradients of all channels are needed.
+  bool WantsAll() const { return d_input_ != nullptr || fisher_ != nullptr; }
+
   // Whether the gradient of `channel` is needed. To be asked once for each channel in turn.
   bool Wants(std::int32_t channel) {
     is_trained_ = trained_.At(channel, &n_);
-    return is_trained_ || d_input_ != nullptr || fisher_ != nullptr;
+    return is_trained_ || WantsAll();
   }
 
   // From the plane of the depthwise convolution's output to this layer's plane. Calls Finish when all planes are in use.
@@ -115,6 +118,22 @@ class Expansion {
   std::int32_t num_planes_ = 0, num_trained_ = 0, first_channel_ = kNone, first_trained_ = kNone;
 };
 
+// Through the last layer where d_output is the same at each position: the gradients of all interior channels at one of them.
+// They take the place of d_output at the others; nullptr: they do not fit there.
+float* UniformRow(const Layer& project, const KernelRows& kernel, float* d_output, const Tensor& output,
+                  const Tensor& interior) {
+  if (interior.channels > (output.height * output.width - 1) * output.channels) return nullptr;
+  float* const row = d_output + output.channels;
+  std::memset(row, 0, static_cast<std::size_t>(interior.channels) * sizeof(float));
+  if (kernel.whole() != nullptr) {
+    PointwiseBackwardInput(row, d_output, kernel.whole(), project.kernel_scales, 1, interior.channels, output.channels);
+  } else {
+    ConvBackwardInputRows(row, d_output, kernel, project.kernel_scales,
+                          {1, 1, interior.channels, 1, 1, output.channels, 1, 1, 1, 1, 0, 0});
+  }
+  return row;
+}
+
 }  // namespace
 
 void InteriorBackward(const Pass& pass, std::int32_t index, const KernelRows& project_kernel) {
@@ -129,21 +148,29 @@ void InteriorBackward(const Pass& pass, std::int32_t index, const KernelRows& pr
   const std::int32_t num_pixels = output.height * output.width;
   float* d_output = pass.Gradient(project.output);
   float* d_interior = pass.Gradient(project.input);
-  ScaleChannels(d_output, project.kernel_scales, num_pixels, output.channels);
+  const bool is_uniform = kMayLeaveOut && project.activation == Activation::kLinear && pass.IsUniform(project.output);
+  const std::int32_t num_different = is_uniform ? 1 : num_pixels;
   const bool goes_on = pass.HasGradient(depthwise.input) && index - 2 >= pass.first;
   float* const fisher = pass.FisherOf(index - 1);
   Expansion expansion(pass, goes_on ? index - 2 : kNone);
+  float* const row =
+      is_uniform && expansion.WantsAll() ? UniformRow(project, project_kernel, d_output, output, interior) : nullptr;
+  if (row == nullptr) ScaleChannels(d_output, project.kernel_scales, num_different, output.channels);
   Cursor trained(state);
   for (std::int32_t c = 0; c < interior.channels; ++c) {
     std::int32_t n = kNone;
     const bool is_trained = trained.At(c, &n) || fisher != nullptr;
     const bool is_wanted = goes_on && expansion.Wants(c);
     if (!is_trained && !is_wanted) continue;
-    if (project_kernel.whole() != nullptr) {
-      PointwiseBackwardPlane(d_interior, d_output, project_kernel.whole(), c, num_pixels, interior.channels, output.channels);
+    if (row != nullptr) {
+      d_interior[0] = row[c];
+    } else if (project_kernel.whole() != nullptr) {
+      PointwiseBackwardPlane(d_interior, d_output, project_kernel.whole(), c, num_different, interior.channels,
+                             output.channels);
     } else {
-      PointwiseBackwardPlaneRows(d_interior, d_output, project_kernel, c, num_pixels, interior.channels);
+      PointwiseBackwardPlaneRows(d_interior, d_output, project_kernel, c, num_different, interior.channels);
     }
+    for (std::int32_t p = num_different; p < num_pixels; ++p) d_interior[p] = d_interior[0];
     PlaneActivationBackward(pass, depthwise, d_interior, c, fisher);
     if (n != kNone) {
       DepthwiseBackwardPlaneKernel(trained.Kernel(n), trained.Bias(n), d_interior, pass.Activations(depthwise.input),

@@ -281,12 +281,19 @@ Status Trainer::Step(float* loss) {
   return Status::kOk;
 }
 
+// Whether a second head that is solved before training saves a pass: the rows of the original weights, which it needs in any
+// case, are also the first prototypes.
+bool Trainer::SavesPass() {
+  const bool averages = buffers_.original_prototypes != nullptr, keeps = buffers_.embeddings != nullptr;
+  return kMayLeaveOut && averages && keeps && original_weights_ && ClaimScratch() && CheckSamples() == Status::kOk;
+}
+
 Status Trainer::Train(Progress progress, void* progress_context) {
   SecondHead* const head = buffers_.second_head;
   const bool may_be_enough = kMayLeaveOut && settings_.only_if_needed;
   std::int32_t iterations = settings_.iterations;
   has_late_prototypes_ = settings_.late_prototypes;
-  if (head != nullptr && (head->chooses || may_be_enough)) {
+  if (head != nullptr && (head->chooses || may_be_enough || SavesPass())) {
     const Status solved = head->update(head);
     if (solved != Status::kOk || (may_be_enough && head->is_enough)) return solved;
     if (!head->answers) {
