@@ -7,8 +7,9 @@ import typing
 from keras_tinytrain.export.manifest_schema import MEMORIES
 from keras_tinytrain.export.read_tables import HEADER, ReadTables
 from keras_tinytrain.plan import Plan
-from keras_tinytrain.tflm_runtime.headers import enum, names
+from keras_tinytrain.tflm_runtime.headers import constant, enum, names
 
+STORED_SAMPLE = constant(HEADER, "kStoredSample")
 _CHOICES = {"optimizer": "Optimizer", "weights": "WeightStorage", "updates": "Updates"}
 _Facts = dict[str, typing.Any]
 
@@ -35,7 +36,7 @@ def _facts(manifest: _Facts, tables: ReadTables, frozen: bytes | None, trainable
         "head": _named("Head", values.head),
         "input": image,
         "output": {"size": _size(tensors[-1]), "scale": tensors[-1].scale, "zero_point": tensors[-1].zero_point},
-        "features": {**manifest["features"], "size": _size(tensors[0])},
+        "features": {**manifest["features"], "size": _num_stored(tensors)},
         "trained": {tables.text(each.name): each.num_channels for each in trained},
         "trained by plan.json": {layer.name: len(layer.channels) for layer in plan.layers},
         "training": {name: _setting(name, getattr(values.training, name)) for name in manifest["training"]},
@@ -47,6 +48,11 @@ def _facts(manifest: _Facts, tables: ReadTables, frozen: bytes | None, trainable
 
 def _size(tensor: typing.Any) -> int:
     return math.prod((tensor.height, tensor.width, tensor.channels))
+
+
+def _num_stored(tensors: typing.Sequence[typing.Any]) -> int:
+    """int8 values of a stored sample: `NumStored` in tinytrain/memory/memory.h."""
+    return _size(tensors[0]) + sum(_size(each) for each in tensors[1:] if each.kept == STORED_SAMPLE)
 
 
 def _setting(name: str, value: typing.Any) -> typing.Any:

@@ -64,7 +64,9 @@ def convert(request: ExportRequest, whole: bytes | None = None) -> Converted:
         ValueError: TensorFlow cannot convert it, or the runtime cannot go backwards through a layer. The layer is named.
     """
     whole = quantised(request) if whole is None else whole
-    frozen, trainable, operators = cut_model(whole, request.model, request.plan, split=request.split, maps=request.maps or ())
+    frozen, trainable, operators = cut_model(
+        whole, request.model, request.plan, split=request.split, maps=request.maps or (), stores_maps=request.stores_maps
+    )
     trainable, graph = read_trainable(
         trainable,
         operators,
@@ -72,6 +74,7 @@ def convert(request: ExportRequest, whole: bytes | None = None) -> Converted:
         adaptive=request.adaptive,
         maps=request.maps or (),
         without_bias=request.without_bias,
+        frozen=frozen,
     )
     return Converted(whole, frozen, trainable, graph)
 

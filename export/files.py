@@ -102,7 +102,7 @@ def _facts(request: ExportRequest, converted: Converted, layout: Layout) -> dict
         "sample_values": {"scale": request.device.scale, "offset": request.device.offset},
         "input": converted.input,
         "output": {"size": output.size, "scale": output.scale, "zero_point": output.zero_point},
-        "features": {"size": graph.tensors[0].size, "memory": request.features},
+        "features": {"size": graph.num_stored, "memory": request.features},
         "trained": {trained.name: len(trained.channels) for trained in graph.trained or graph.candidates},
         "adaptive": layout.adaptive,
         "weights_in_ram": [dataclasses.asdict(choice) for choice in layout.in_ram],
@@ -128,6 +128,7 @@ def _closed_form(request: ExportRequest, layout: Layout) -> dict[str, typing.Any
     maps = list(typing.cast(tuple[str, ...], request.maps))
     return {
         "maps": maps,
+        "stored_maps": [tensor.name for tensor in layout.graph.stored_maps],
         "parts": list(closed_form_of(layout.graph).parts),
         "scratch_bytes": layout.room.scratch_bytes,
         "reject_unknown": request.device.reject_unknown,

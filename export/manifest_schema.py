@@ -90,6 +90,7 @@ def _time(by_prototypes: _Schema) -> _Schema:
 
 _CLOSED_FORM: _Schema = {
     "maps": _array(_TEXT),
+    "stored_maps": _array(_TEXT),
     "parts": _array(_COUNT),
     "scratch_bytes": _SIZE,
     "reject_unknown": _NUMBER,
@@ -125,7 +126,7 @@ _FIELDS: _Schema = {
     "time": _or_null(_time(_or_null(_time({"type": "null"})))),
     "activation_gradients_bound": _SIZE,
     "activation_gradients_whole": _SIZE,
-    "closed_form": _object(_CLOSED_FORM, "reject_unknown", "choice"),
+    "closed_form": _object(_CLOSED_FORM, "reject_unknown", "choice", "stored_maps"),
     "files": _object(dict.fromkeys(sorted(FILES), _SHA256), *_OPTIONAL),
     DIGEST: _SHA256,
 }

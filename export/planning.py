@@ -17,7 +17,7 @@ from keras_tinytrain.export.backward.graph import read_trainable
 from keras_tinytrain.export.conversion import convert, quantised
 from keras_tinytrain.export.layout import Layout, device_accounting, lay_out
 from keras_tinytrain.export.request import ExportRequest, check
-from keras_tinytrain.export.settled import heads, tell
+from keras_tinytrain.export.settled import heads, storing_maps, tell
 from keras_tinytrain.export.tflite.cut import cut_model
 from keras_tinytrain.model.fold import fold_batch_norm
 from keras_tinytrain.model.layers import layer_table
@@ -82,14 +82,15 @@ class Rehearsal:
         plan = self.estimated(device, choose)
         while True:
             request = self._request(plan)
-            layout = lay_out(request, convert(request, self.whole))
+            converted = convert(request, self.whole)
+            layout = lay_out(request, converted)
             limit = plan.budget.memory_bytes if plan.budget else request.board.available_sram_bytes
             excess = layout.sram["total"] - limit
             if excess <= 0:
                 break
             plan = dataclasses.replace(_within(plan, excess), device=device)
         layout.check_fits()
-        return Planned(plan, layout)
+        return Planned(plan, storing_maps(request, converted, layout)[2])
 
     def estimated(self, device: DeviceSettings, choose: Choose) -> Plan:
         """As `plan`, with bytes that are estimated only."""

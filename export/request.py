@@ -58,6 +58,8 @@ class ExportRequest:
         maps: names of the layers that a closed-form head reads beside the embedding; None where the bundle has none.
         seconds: in which the board learns a task; None where nobody says.
         chooses: whether the device chooses between a closed-form head and prototypes by its own samples.
+        stores_maps: whether stored samples hold the maps that the frozen part can compute. Else the trainable part begins at the
+            first of them, and computes what lies between it and the first trained layer in each of its passes.
     """
 
     model: keras.Model
@@ -81,6 +83,7 @@ class ExportRequest:
     maps: tuple[str, ...] | None = None
     seconds: float | None = None
     chooses: bool = False
+    stores_maps: bool = False
 
     @property
     def training(self) -> TrainingSettings:
@@ -102,7 +105,7 @@ class ExportRequest:
 
     def with_prototypes(self) -> "ExportRequest":
         """This request, that chooses, for a device that has prototypes alone."""
-        alone = dataclasses.replace(self, chooses=False, maps=None)
+        alone = dataclasses.replace(self, chooses=False, maps=None, stores_maps=False)
         return alone.with_device(dataclasses.replace(self.device, head="prototypes"))
 
     @property

@@ -1,11 +1,14 @@
 """Between steps 3 and 4 of an export: the head that a board has room for, the first of a few that fits."""
 
+import dataclasses
 import logging
 from collections.abc import Iterator
 
+from keras_tinytrain.choose.sram import cut_before
 from keras_tinytrain.export.conversion import Converted, convert, quantised
 from keras_tinytrain.export.layout import Layout, lay_out
 from keras_tinytrain.export.request import ExportRequest
+from keras_tinytrain.model.layers import layer_table
 
 _LOG = logging.getLogger(__name__)
 
@@ -44,12 +47,32 @@ def settled(request: ExportRequest) -> tuple[ExportRequest, Converted, Layout]:
             spare, lacking = spare or found, lacking or over
         elif not lack:
             if over and spare is not None:  # the plan's budget counts otherwise than an export
-                return spare
+                return storing_maps(*spare)
             tell(each, request, lacking)
-            return found
+            return storing_maps(*found)
         made, lacking = found if request.chooses else made or found, lacking or lack
     assert made is not None
     return made
+
+
+def storing_maps(request: ExportRequest, converted: Converted, layout: Layout) -> tuple[ExportRequest, Converted, Layout]:
+    """The same export with its maps in the stored samples, if it fits so and they held the cut back; else as it stands.
+
+    No layer between the first map and the first trained layer is then computed in each pass of the training.
+    """
+    if request.maps is None or request.adaptive or not request.split or not _hold_cut_back(request):
+        return request, converted, layout
+    other = dataclasses.replace(request, stores_maps=True)
+    made = convert(other, converted.whole)
+    found = other, made, lay_out(other, made)
+    fits = not what_lacks(found[2]) and not _over_budget(found[2], request)
+    return found if made.graph.stored_maps and fits else (request, converted, layout)
+
+
+def _hold_cut_back(request: ExportRequest) -> bool:
+    """Whether the model would be cut later if the closed-form head read no maps."""
+    table, trained = layer_table(request.model), frozenset(layer.name for layer in request.plan.layers)
+    return cut_before(table, trained, request.maps or ()) < cut_before(table, trained, ())
 
 
 def what_lacks(layout: Layout) -> str:

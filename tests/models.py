@@ -96,6 +96,24 @@ def gated_net(*, size=12, seed=0):
     return _calibrated(keras.Model(image, layers.Dense(6, name="embedding")(x), name="gated_net"), seed)
 
 
+def stored_maps_net(*, size=16, seed=0):
+    """Four inverted bottlenecks at three resolutions; (N, size, size, 3) -> (N, 12) embeddings.
+
+    A closed-form head reads the ends of "b2", "b3" and "b4". Where "b4" alone is trained, the frozen part computes two of them: "b3"
+    ends in a residual, so that the cut comes after it.
+    """
+    keras.utils.set_random_seed(seed)
+    image = keras.Input((size, size, 3), name="image")
+    x = layers.Conv2D(8, 3, strides=2, padding="same", activation="relu6", name="stem")(image)
+    for block, (channels, strides) in {"b1": (8, 1), "b2": (12, 2), "b3": (12, 1), "b4": (12, 1)}.items():
+        y = layers.Conv2D(20, 1, activation="relu6", name=f"{block}_expand")(x)
+        y = layers.DepthwiseConv2D(3, strides=strides, padding="same", activation="relu6", name=f"{block}_depthwise")(y)
+        y = layers.Conv2D(channels, 1, name=f"{block}_project")(y)
+        x = layers.Add(name=f"{block}_add")([x, y]) if block in ("b1", "b3") else y
+    x = layers.GlobalAveragePooling2D(name="pool")(x)
+    return _calibrated(keras.Model(image, x, name="stored_maps_net"), seed)
+
+
 def joined_net(*, size=12, seed=0):
     """Concatenate, PReLU, ELU, tanh and sigmoid, and dense layers along an axis; (N, size, size, 3) -> (N, 5) embeddings."""
     keras.utils.set_random_seed(seed)

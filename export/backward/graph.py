@@ -69,6 +69,16 @@ class TrainableGraph:
     candidates: tuple[TrainedLayer, ...] = ()  # what the device may choose from; () where the plan is decided
     maps: tuple[int, ...] = ()  # indices of the tensors that a closed-form head reads beside the embedding
 
+    @property
+    def stored_maps(self) -> tuple[Tensor, ...]:
+        """Maps that the frozen part computes: they follow the trainable part's input in a stored sample."""
+        return tuple(tensor for tensor in self.tensors[1:] if tensor.kept == STORED_SAMPLE)
+
+    @property
+    def num_stored(self) -> int:
+        """int8 values of a stored sample."""
+        return self.tensors[0].size + sum(tensor.size for tensor in self.stored_maps)
+
 
 def read_trainable(
     trainable: bytes,
@@ -78,6 +88,7 @@ def read_trainable(
     adaptive: bool = False,
     maps: Sequence[str] = (),
     without_bias: Collection[str] = (),
+    frozen: bytes | None = None,
 ) -> tuple[bytes, TrainableGraph]:
     """Read the trainable part and make the activations that the backward pass needs its outputs.
 
@@ -87,6 +98,7 @@ def read_trainable(
         adaptive: the plan's layers are candidates among which the device chooses; it scores them by their outputs.
         maps: names of the layers whose outputs a closed-form head reads: further outputs.
         without_bias: names of the layers whose kernels alone are trained.
+        frozen: as `cut_model` returns it, with further outputs where it computes some of the maps.
 
     Returns:
         (trainable.tflite with its outputs, its graph).
@@ -100,7 +112,8 @@ def read_trainable(
     for index in (trained[name] for name in trained if name in without_bias):
         layers[index] = dataclasses.replace(layers[index], bias=None, bias_tensor=NONE)
     ends = [tensor for layer in layers for tensor in (*layer.inputs, layer.output)]
-    map_tensors = [output_of(model, name) for name in maps]
+    stored = _stored_maps(frozen, maps)
+    map_tensors = [output_of(model, name) for name in maps if name not in stored]
     order = [t for t in dict.fromkeys([features, *ends, *map_tensors]) if t != head] + [
         head
     ]  # tensors of the file, as the graph numbers them
@@ -138,8 +151,32 @@ def read_trainable(
         gradient_bytes_whole=place_gradients(steps, shapes, {}).num_bytes,
         maps=tuple(map(order.index, map_tensors)),
     )
+    graph = _with_stored(graph, [stored[name] for name in maps if name in stored], [name in stored for name in maps])
     fb.unshare_constants(model, [t for each in chosen for t in (each.kernel_tensor, each.bias_tensor) if t != NONE])
     return fb.part_of(model, list(range(len(model.subgraphs[0].operators))), [features], outputs), graph
+
+
+def _stored_maps(frozen: bytes | None, maps: Sequence[str]) -> dict[str, Tensor]:
+    """{name of a map: its tensor} of those that the frozen part computes."""
+    if frozen is None:
+        return {}
+    model = fb.read_model(frozen)
+    outputs = [int(tensor) for tensor in model.subgraphs[0].outputs[1:]]
+    names = {layer: tensor for tensor in outputs for layer in fb.tensor_name(model, tensor).split(";")}
+    return {name: _read_tensor(model, names[name], kept=STORED_SAMPLE) for name in maps if name in names}
+
+
+def _with_stored(graph: TrainableGraph, stored: Sequence[Tensor], is_stored: Sequence[bool]) -> TrainableGraph:
+    """The graph with the maps of the stored sample before its last tensor. `is_stored` says of each map whether it is one of them."""
+    last = len(graph.tensors) - 1
+    moved = {NONE: NONE, **{index: index for index in range(last)}, last: last + len(stored)}
+    own, others = iter(range(last, last + len(stored))), iter(moved[index] for index in graph.maps)
+    return dataclasses.replace(
+        graph,
+        tensors=(*graph.tensors[:-1], *stored, graph.tensors[-1]),
+        layers=tuple(_renumber(layer, moved) for layer in graph.layers),
+        maps=tuple(next(own if each else others) for each in is_stored),
+    )
 
 
 # Until `_renumber`, tensors are numbered as in the .tflite file.

@@ -39,7 +39,7 @@ def training_memory(
         Training(
             layers=tuple(layer_in_ram(graph, trained) for trained in graph.trained),
             gradient_bytes=graph.gradient_bytes,
-            num_features=graph.tensors[0].size,
+            num_features=graph.num_stored,
             num_pixels=image_bytes,
             dimension=graph.tensors[-1].size,
             num_samples=settings.max_samples,
@@ -83,7 +83,7 @@ def _device_plan(graph: "TrainableGraph") -> DevicePlan | None:
 
 def feature_flash_bytes(graph: "TrainableGraph", settings: TrainingSettings, *, num_views: int) -> int:
     """Bytes of flash of all samples' features, without the rest of the last page: the C++ function `FlashSamplesBytes`."""
-    return settings.max_samples * (1 + num_views) * whole_blocks(graph.tensors[0].size)
+    return settings.max_samples * (1 + num_views) * whole_blocks(graph.num_stored)
 
 
 def delta_bytes(

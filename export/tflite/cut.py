@@ -21,7 +21,13 @@ _TRAINABLE = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D, keras.layers.De
 
 
 def cut_model(
-    model_bytes: bytes, model: keras.Model, plan: Plan, *, split: bool = True, maps: Sequence[str] = ()
+    model_bytes: bytes,
+    model: keras.Model,
+    plan: Plan,
+    *,
+    split: bool = True,
+    maps: Sequence[str] = (),
+    stores_maps: bool = False,
 ) -> tuple[bytes | None, bytes, dict[str, int]]:
     """Cut an int8 model at the latest tensor through which everything flows before the first layer of `plan`, and to the maps.
 
@@ -31,6 +37,7 @@ def cut_model(
         plan: layers and channels to train.
         split: False leaves the model in one piece.
         maps: names of layers whose outputs the trainable part computes, or begins with.
+        stores_maps: the maps do not hold the cut back: those before it are further outputs of the frozen part.
 
     Returns:
         (frozen, trainable, operators): two .tflite files and, per trained layer, its operator's index in `trainable`.
@@ -44,9 +51,17 @@ def cut_model(
     kept = absorb_pads(whole, keep=set(trained.values()))
     trained = {name: kept.index(operator) for name, operator in trained.items()}
     first = min(trained.values())
-    before, after, features = _split_operators(whole, first if split else 0, [operator_of(whole, name) for name in maps])
+    map_operators = [operator_of(whole, name) for name in maps]
+    before, after, features = _split_operators(whole, first if split else 0, map_operators)
+    stored: list[int] = []
+    if stores_maps:
+        earlier, later, latest = _split_operators(whole, first if split else 0, [])
+        if set(map_operators) <= {*earlier, *later}:
+            before, after, features = earlier, later, latest
+            ends = [int(whole.subgraphs[0].operators[index].outputs[0]) for index in map_operators if index in before]
+            stored = [tensor for tensor in ends if tensor != features]
     image, head = int(whole.subgraphs[0].inputs[0]), int(whole.subgraphs[0].outputs[0])
-    frozen = fb.part_of(whole, before, [image], [features]) if before else None
+    frozen = fb.part_of(whole, before, [image], [features, *stored]) if before else None
     trainable = fb.part_of(whole, after, [features], [head])
     return frozen, trainable, {name: after.index(operator) for name, operator in trained.items()}
 

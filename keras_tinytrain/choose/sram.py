@@ -119,7 +119,7 @@ class DeviceAccounting:
     def _parts(self, table: LayerTable, choice: dict[str, int], split: bool) -> dict[str, int]:
         alone = frozenset(row.name for row in _split_layers(table, choice)) if split else frozenset[str]()
         arenas = _arenas(table, frozenset(choice), alone, self.kernels, self._maps(table))
-        is_frozen = _cut(table, frozenset(choice), self._maps(table)) > 0
+        is_frozen = cut_before(table, frozenset(choice), self._maps(table)) > 0
         variables = variables_bytes(0 if is_frozen else math.prod(table[0].output_shape))
         parts = self.training(table, choice, split=split).sram(*arenas, variables)
         return {name: num_bytes for name, num_bytes in parts.items() if name != "total"}
@@ -144,10 +144,11 @@ def _head_input(table: LayerTable) -> LayerInfo:
 def _gradient_memory(table: LayerTable, names: frozenset[str], maps: tuple[str, ...]) -> tuple[int, int]:
     """What depends on the trained layers alone, whatever their channels: the cut, and the bytes of gradients."""
     steps, shapes = table_steps(table, names), {home: table[home].output_shape for home in homes(table)}
-    return _cut(table, names, maps), _gradient_bytes(steps, shapes)
+    return cut_before(table, names, maps), _gradient_bytes(steps, shapes)
 
 
-def _cut(table: LayerTable, names: frozenset[str], maps: tuple[str, ...]) -> int:
+def cut_before(table: LayerTable, names: frozenset[str], maps: tuple[str, ...]) -> int:
+    """The row at whose output a model is cut in front of the trained layers `names`, and at the first of the maps or before."""
     cut = latest_cut([row.inputs for row in table], min(map(table.index, names), default=None), list(map(table.index, maps)))
     assert cut is not None  # the input is one
     return cut
@@ -158,7 +159,7 @@ def _arenas(
     table: LayerTable, names: frozenset[str], split: frozenset[str], kernels: str, maps: tuple[str, ...]
 ) -> tuple[int, int]:
     """Estimates in bytes for the frozen part and for the trainable part, in which the layers `split` are two convolutions."""
-    cut, library = _cut(table, names, maps), KERNELS[kernels]
+    cut, library = cut_before(table, names, maps), KERNELS[kernels]
     frozen, trainable = table_graph(table, 0, cut + 1), table_graph(table, cut, len(table), names, split, maps)
     return arena_bytes(frozen, library), arena_bytes(trainable, library)
 

@@ -33,6 +33,11 @@ class ForwardModel(typing.Protocol):
         """Read a constant tensor from `array` from now on."""
 
 
+def stored_sample(outputs: list[np.ndarray]) -> np.ndarray:
+    """What a device keeps of a sample: the frozen part's outputs, one after the other."""
+    return outputs[0] if len(outputs) == 1 else np.concatenate([output.ravel() for output in outputs])
+
+
 class BundleRuntime:
     """A bundle's trainer. Classes that know how to run its models derive from it.
 
@@ -68,7 +73,7 @@ class BundleRuntime:
         self.trainer = runtime_module().Trainer(
             tables,
             trainable,
-            run_frozen=(lambda image: frozen(image)[0]) if frozen else None,
+            run_frozen=(lambda image: stored_sample(frozen(image))) if frozen else None,
             bind=trainable.bind,
             settings=settings,
             owner=owner,

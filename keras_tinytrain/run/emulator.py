@@ -16,7 +16,7 @@ import numpy as np
 
 from keras_tinytrain.export.bundle_folder import Bundle
 from keras_tinytrain.export.tflite.arena import smallest_arena
-from keras_tinytrain.run.bundle_runtime import ForwardModel
+from keras_tinytrain.run.bundle_runtime import stored_sample
 from keras_tinytrain.run.firmware import EMULATOR
 from keras_tinytrain.run.micro_model import MicroModel
 from keras_tinytrain.run.profiler import Profiler
@@ -67,7 +67,6 @@ class EmulatedBoard:
         self._frozen, self._trainable = (MicroModel(model, smallest_arena(model)) if model else None for model in models)
         size = bundle.input
         self._image_bytes = size["height"] * size["width"] * size["channels"]
-        self._feature_bytes: int = bundle.manifest["features"]["size"]
         self._bound: list[np.ndarray] = []
         self._socket = socket.create_server(("127.0.0.1", 0)) if serial else None
         options = ["-serial", "none", "-kernel", str(program), *(profiler.options if profiler else ())]
@@ -155,9 +154,9 @@ class EmulatedBoard:
             _on_host(self._trainable).bind(tensor, self._bound[-1])
         elif request == b"f":
             image = np.frombuffer(self._receive(self._image_bytes), np.int8)
-            self._send(_on_host(self._frozen)(image)[0].tobytes())
+            self._send(stored_sample(_on_host(self._frozen)(image)).tobytes())
         elif request == b"t":
-            features = np.frombuffer(self._receive(self._feature_bytes), np.int8)
+            features = np.frombuffer(self._receive(_on_host(self._trainable).num_inputs), np.int8)
             for array in self._bound:
                 array[:] = np.frombuffer(self._receive(array.size), np.uint8)
             self._send(b"".join(output.tobytes() for output in _on_host(self._trainable)(features)))
@@ -203,7 +202,7 @@ def _on_a_leash(command: list[str], handles: list[int]) -> tuple[subprocess.Pope
     return process, open(kept, "wb", buffering=0)
 
 
-def _on_host(model: ForwardModel | None) -> ForwardModel:
+def _on_host(model: MicroModel | None) -> MicroModel:
     if model is None:
         raise RuntimeError("The board asked for a forward pass, but it was built with TFLM: build its firmware again.")
     return model

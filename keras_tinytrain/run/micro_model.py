@@ -32,6 +32,11 @@ class MicroModel:
         self._input_shape = self._interpreter.get_input_details(0)["shape"]  # asked once: each answer leaks in tflite_micro
         self._bound: dict[int, np.ndarray] = {}
 
+    @property
+    def num_inputs(self) -> int:
+        """int8 values of the input."""
+        return int(np.prod(self._input_shape))
+
     def bind(self, tensor_index: int, array: np.ndarray) -> None:
         """Read a constant tensor from `array` from now on. It replaces an array that was bound before.
 

@@ -101,7 +101,7 @@ def test_sources_compile_for_a_nano_33_ble(tmp_path):
     # of it to take back what was saved) are linked only where they are called.
     # Multiply, Concatenate and the activations after LeakyReLU take 1.5 KB in all, whether a bundle has them or not.
     left_out = sum(text_of_trainer(tmp_path, *flags) * sign for flags, sign in (((), 1), (("-DTINYTRAIN_EXACT",), -1)))
-    assert text - kernels - closed_form - beside - teaching - left_out < 29.25 * 1024
+    assert text - kernels - closed_form - beside - teaching - left_out < 30 * 1024
     assert 0 < left_out < 256  # late prototypes, learned samples and iterations that are left out
     # Linked only where a program names the class; 0.9 KB leave each sample out of the means too, in float: a Cholesky factor of each
     # kind.
@@ -210,7 +210,7 @@ def test_ctest_passes(tmp_path):
     ):
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-    assert "tests passed, 0 tests failed out of 5" in done.stdout and (tmp_path / "libtinytrain.a").is_file()
+    assert "tests passed, 0 tests failed out of 6" in done.stdout and (tmp_path / "libtinytrain.a").is_file()
 
 
 def test_arduino_library_manifest_is_complete():

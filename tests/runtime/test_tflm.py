@@ -4,7 +4,7 @@ import subprocess
 
 import numpy as np
 import pytest
-from models import images, labelled_images, pooled_net, tiny_net
+from models import images, labelled_images, pooled_net, stored_maps_net, tiny_net
 
 from keras_tinytrain.export import TrainingSettings, export_tflm
 from keras_tinytrain.export.templates import resolver_method
@@ -17,10 +17,12 @@ from tests.runtime.tflm import tflm  # noqa: F401
 WAYS, SHOTS = 3, 2
 MAIN = ROOT / "tests" / "runtime" / "tflm_host" / "main.cpp"
 BLOCKS = {"b1_project": (1, 3), "b2_depthwise": (0, 5), "b3_conv": (2, 11), "logits": (0,)}
-CASES = {  # model, trained channels, head, views, settings; "views" and "softmax" keep their features in flash
+IN_FLASH = ("views", "softmax", "maps_in_samples")
+CASES = {  # model, trained channels, head, views, settings; IN_FLASH keep their features in flash
     "blocks": (tiny_net, BLOCKS, "prototypes", (), {"weights": "int8", "updates": "immediate", "seed": 5}),
     "views": (tiny_net, {"b1_expand": (0, 9), "b1_depthwise": (3,)}, "prototypes", ((0, 1), (-2, 0)), {}),
     "no_frozen_part": (pooled_net, {"first": (0, 5), "hidden": (1, 7)}, "prototypes", (), {"average": 0.0}),
+    "maps_in_samples": (stored_maps_net, {"b4_depthwise": (1, 5)}, "ridge", ((0, 1),), {}),
     "softmax": (lambda: tiny_net(classes=WAYS), {"b3_conv": (0, 3), "logits": (0, 1, 2)}, "softmax", (), {}),
 }
 
@@ -40,7 +42,7 @@ def bundle(request, tmp_path_factory):
         head=head,
         training=training,
         views=views,
-        features="flash" if request.param in ("views", "softmax") else "ram",
+        features="flash" if request.param in IN_FLASH else "ram",
     )
     return exported, *labelled_images(model, per_class=SHOTS, classes=WAYS)
 
@@ -61,6 +63,7 @@ def compile_bundle(bundle, tflm, folder, *flags):
     path, resolver = bundle.path, " ".join(f"resolver.{resolver_method(name)}();" for name in bundle.manifest["operators"])
     defines = ["XCORE", f"TFLM {tflm.namespace}", f"BUNDLE {bundle.manifest['namespace']}", f"RESOLVER {resolver}", *flags]
     defines += ["FROZEN"] if bundle.frozen else []
+    defines += ["CLOSED_FORM"] if "closed_form" in bundle.manifest else []
     defines += ["FLASH"] if bundle.manifest["features"]["memory"] == "flash" else []
     (folder / "program.cpp").write_text("".join(f"#define {each}\n" for each in defines) + f'#include "{MAIN}"\n')
     (folder / "CMakeLists.txt").write_text(PROJECT.format(runtime=ROOT / "tflm_runtime", bundle=path))

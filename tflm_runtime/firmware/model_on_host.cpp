@@ -2,6 +2,7 @@
 // board's trained weights, which are sent with each request. All other work is the board's.
 #include "board.h"
 #include "bundle.h"
+#include "tinytrain/memory/memory.h"
 
 namespace {
 
@@ -25,7 +26,8 @@ std::size_t Elements(const tinytrain::Tensor& tensor) {
 #ifdef FROZEN
 // 'f', image -> features
 bool RunFrozen(void*, const std::int8_t* image, std::int8_t* features) {
-  return Ask('f', image, IMAGE_BYTES) && board::Read(features, Elements(exported::kTables.tensors[0]));
+  return Ask('f', image, IMAGE_BYTES) &&
+         board::Read(features, static_cast<std::size_t>(tinytrain::NumStored(exported::kTables)));
 }
 
 // The image's place: in the arena, as with TensorFlow Lite Micro.

@@ -45,8 +45,9 @@ bool OpenModel(tinytrain::Model* model) {
 #endif
   static Models models(frozen, GetModel(exported::g_trainable_model_data), Operators(), model_arena, sizeof(model_arena),
                        exported::kScratchBytes, exported::kViewBytes);
+  const bool is_open = models.Check();
   *model = models.model();
-  return models.Check();
+  return is_open;
 }
 
 // To plan the tensors takes room of its own, so that an arena of the bytes in use may be a little too small.

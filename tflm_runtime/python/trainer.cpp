@@ -312,7 +312,7 @@ class PyTrainer {
 
   // Whether the scratch is as the frozen part left it, except its output and the image that it reads.
   bool ScratchIsUntouched() const {
-    const std::size_t features = static_cast<std::size_t>(tt::NumElements(tables_.tensors[0]));
+    const std::size_t features = static_cast<std::size_t>(tt::NumStored(tables_));
     const tt::MemoryParts parts = trainer_.memory_parts();
     const auto scratch_bytes = static_cast<std::size_t>(scratch_.nbytes());
     for (std::size_t i = flash_ ? parts.features : features; i < scratch_bytes - parts.image; ++i) {
@@ -355,7 +355,7 @@ class PyTrainer {
     return Guarded(context, [&](PyTrainer* self) {
       const tt::Tables& t = self->tables_;
       const py::object result = self->run_frozen_(Copy(image, {1, t.image_height, t.image_width, t.image_channels}));
-      const std::int32_t elements = tt::NumElements(t.tensors[0]);
+      const std::int32_t elements = tt::NumStored(t);
       const Int8Array array = Int8From(result, elements, "what run_frozen returns");
       if (self->scratch_.size() > 0) {
         std::memset(self->scratch_.mutable_data(), kFrozenByte, static_cast<std::size_t>(self->scratch_.nbytes()));

@@ -65,9 +65,9 @@ namespace tinytrain {
 // Forward passes: TensorFlow Lite Micro on the device, elsewhere anything that equals its reference kernels.
 struct Model {
   void* context;
-  // Runs the frozen part on one int8 image and writes the trainable part's input. nullptr: there is no frozen part. If there is
-  // `scratch`, the image may lie in its last MemoryParts::image bytes, and the features at its start. If there is frozen_input,
-  // both may lie there.
+  // Runs the frozen part on one int8 image and writes a stored sample, its outputs one after the other. nullptr: there is no
+  // frozen part. If there is `scratch`, the image may lie in its last MemoryParts::image bytes, and the features at its start.
+  // If there is frozen_input, both may lie there.
   bool (*run_frozen)(void* context, const std::int8_t* image, std::int8_t* features);
   // Runs the trainable part; outputs[0..num_outputs) point to its int8 outputs until the next call.
   bool (*run_trainable)(void* context, const std::int8_t* features, const std::int8_t** outputs);
@@ -83,6 +83,8 @@ struct Model {
   // arena.
   std::uint8_t* scratch = nullptr;
   std::size_t scratch_bytes = 0;
+  // Bytes that run_frozen writes, for Init to compare; 0: not known.
+  std::size_t stored_bytes = 0;
 };
 
 // Called after each iteration, numbered from 0 since Init, LoadDelta or Revert. Return false to stop; the weights learned so

@@ -1,6 +1,6 @@
 // A closed-form head: a task is learned in one forward pass a sample, and nothing is trained.
 //
-// It is ridge regression on rows of int8: some maps of the trainable part, pooled to 3 x 3, and the embedding
+// It is ridge regression on rows of int8: some maps of the network, pooled to 3 x 3, and the embedding
 // (tinytrain/trainer/ridge.h). It answers in place of the prototypes, with logits logit_scale * score.
 //
 //   1. Init after Trainer::Init and before a delta is loaded. From then on it is the trainer's second head: Predict asks it

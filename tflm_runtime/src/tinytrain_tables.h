@@ -15,7 +15,7 @@ namespace tinytrain {
 constexpr std::uint32_t kTablesVersion = 6;
 
 constexpr std::int32_t kNone = -1;          // "no such tensor / buffer / layer / class"
-constexpr std::int32_t kStoredSample = -2;  // Tensor::kept of the trainable part's input: it is the stored sample
+constexpr std::int32_t kStoredSample = -2;  // Tensor::kept: it lies in the stored sample
 
 enum class Operator : std::uint8_t {
   kConv2D = 0,           // kernel [out][kernel_height][kernel_width][in], groups 1
@@ -77,7 +77,10 @@ enum class Updates : std::uint8_t {
 
 constexpr std::int32_t kMaxPlanes = 16;
 
-// One int8 activation of the trainable part, NHWC with batch 1: real value = scale * (q - zero_point).
+// One int8 activation, NHWC with batch 1: real value = scale * (q - zero_point).
+//
+// A stored sample begins with the trainable part's input, tensors[0]. Maps that the frozen part has computed follow it, in the
+// order of the tensors: those with kStoredSample, which no layer of the trainable part reads or writes.
 struct Tensor {
   std::int32_t height;
   std::int32_t width;
@@ -184,7 +187,7 @@ enum class HeadChoice : std::uint8_t {
 // bundles have them.
 struct Maps {
   std::int32_t num_maps;
-  const std::int32_t* tensors;  // [num_maps], indices into Tables::tensors; each is an output of trainable.tflite or its input
+  const std::int32_t* tensors;  // [num_maps], indices into Tables::tensors: outputs of trainable.tflite, or stored
   // Unknown samples are told at a rate: bounds[n - 2] = t sqrt(1 + 1 / n), with Student's t of n - 1 degrees of freedom, which
   // a further one exceeds at that rate. So many standard deviations above the mean of n scores lies the threshold.
   std::int32_t num_bounds;  // for n of 2 to num_bounds + 1; of more, the last. 0: every sample is of a class

@@ -23,6 +23,7 @@
 #ifndef TINYTRAIN_TFLM_H_
 #define TINYTRAIN_TFLM_H_
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -31,6 +32,8 @@
 #include "tinytrain.h"
 
 namespace tinytrain {
+
+constexpr std::size_t kMaxStored = 9;  // outputs of frozen.tflite: the trainable part's input, and maps
 
 // The bytes of an int8 tensor.
 struct Int8Tensor {
@@ -67,6 +70,45 @@ class BindableInterpreter : public Interpreter {
     if (place.data == nullptr) return false;
     if (place.data != input) std::memcpy(place.data, input, place.num_bytes);
     return static_cast<int>(this->Invoke()) == 0;  // kTfLiteOk
+  }
+
+  std::size_t OutputBytes() const {
+    std::size_t num_bytes = 0;
+    for (std::size_t i = 0; i < this->outputs_size(); ++i) num_bytes += Output(i).num_bytes;
+    return num_bytes;
+  }
+
+  // Brings the outputs together, one after the other, in memory that holds them; they are lost in their own places. False:
+  // there are too many, or they have no memory.
+  bool GatherOutputs(Int8Tensor* all) {
+    const std::size_t num_outputs = this->outputs_size();
+    if (num_outputs == 0 || num_outputs > kMaxStored) return false;
+    Int8Tensor parts[kMaxStored];
+    std::size_t by_address[kMaxStored];
+    for (std::size_t i = 0; i < num_outputs; ++i) {
+      parts[i] = Output(i);
+      if (parts[i].data == nullptr) return false;
+      std::size_t at = i;
+      for (; at > 0 && parts[by_address[at - 1]].data > parts[i].data; --at) by_address[at] = by_address[at - 1];
+      by_address[at] = i;
+    }
+    *all = {parts[by_address[0]].data, 0};
+    for (std::size_t n = 0; n < num_outputs; ++n) {  // down to the lowest of them
+      Int8Tensor& part = parts[by_address[n]];
+      std::memmove(all->data + all->num_bytes, part.data, part.num_bytes);
+      part.data = all->data + all->num_bytes;
+      all->num_bytes += part.num_bytes;
+    }
+    std::int8_t* place = all->data;
+    for (std::size_t i = 0; i < num_outputs; ++i) {  // each to its place, before those that stand there
+      const Int8Tensor part = parts[i];
+      std::rotate(place, part.data, part.data + part.num_bytes);
+      for (std::size_t j = i + 1; j < num_outputs; ++j) {
+        if (parts[j].data < part.data) parts[j].data += part.num_bytes;
+      }
+      place += part.num_bytes;
+    }
+    return true;
   }
 
   // The addresses of the outputs.
@@ -106,10 +148,11 @@ class InterpreterModel {
  private:
   static bool RunFrozen(void* context, const std::int8_t* image, std::int8_t* features) {
     auto* self = static_cast<InterpreterModel*>(context);
+    Int8Tensor stored;
     if (!self->frozen_->InvokeWith(image)) return false;
-    const Int8Tensor output = self->frozen_->Output(0);
-    if (output.num_bytes != self->trainable_->Input().num_bytes) return false;
-    std::memcpy(features, output.data, output.num_bytes);
+    if (self->frozen_->Output(0).num_bytes != self->trainable_->Input().num_bytes) return false;
+    if (!self->frozen_->GatherOutputs(&stored)) return false;
+    std::memcpy(features, stored.data, stored.num_bytes);
     return true;
   }
   static bool RunTrainable(void* context, const std::int8_t* features, const std::int8_t** outputs) {
@@ -148,20 +191,23 @@ class SharedArenaModel {
   SharedArenaModel(const SharedArenaModel&) = delete;
   SharedArenaModel& operator=(const SharedArenaModel&) = delete;
 
-  // Allocates one after the other. False: the arena is too small, an operator is missing, or the frozen part's output has
-  // another size than the trainable part's input. Call it before any run.
+  // Allocates one after the other. False: the arena is too small, an operator is missing, or the frozen part's first output has
+  // another size than the trainable part's input. Call it before any run, and before model().
   bool Check() {
     if (scratch_bytes_ >= arena_bytes_ || image_bytes_ > scratch_bytes_) return false;
     if (!Open(trainable_)) return false;
-    feature_bytes_ = interpreter_->Input().num_bytes;
-    return frozen_ == nullptr || (Open(frozen_) && interpreter_->Output(0).num_bytes == feature_bytes_);
+    const std::size_t input_bytes = interpreter_->Input().num_bytes;
+    if (frozen_ == nullptr) return true;
+    if (!Open(frozen_) || interpreter_->Output(0).num_bytes != input_bytes) return false;
+    stored_bytes_ = interpreter_->OutputBytes();
+    return true;
   }
 
   Model model() {
     std::uint8_t* scratch = scratch_bytes_ == 0 ? nullptr : arena_ + (arena_bytes_ - scratch_bytes_);
     auto* run_frozen = frozen_ == nullptr ? nullptr : &RunFrozen;
     auto* frozen_input = frozen_ == nullptr ? nullptr : &FrozenInput;
-    return {this, run_frozen, &RunTrainable, &BindTensor, &OpenTrainable, frozen_input, scratch, scratch_bytes_};
+    return {this, run_frozen, &RunTrainable, &BindTensor, &OpenTrainable, frozen_input, scratch, scratch_bytes_, stored_bytes_};
   }
 
  private:
@@ -191,11 +237,11 @@ class SharedArenaModel {
   static bool RunFrozen(void* context, const std::int8_t* image, std::int8_t* features) {
     auto* self = static_cast<SharedArenaModel*>(context);
     if (!self->Open(self->frozen_) || !self->interpreter_->InvokeWith(image)) return false;
-    const Int8Tensor output = self->interpreter_->Output(0);
-    if (output.num_bytes != self->feature_bytes_) return false;
+    Int8Tensor stored;
+    if (!self->interpreter_->GatherOutputs(&stored)) return false;
     const bool is_in_input = features == self->interpreter_->Input().data;
     if (self->Holds(features) && !is_in_input) self->Close();  // the interpreter's own structs lie there
-    std::memmove(features, output.data, output.num_bytes);
+    std::memmove(features, stored.data, stored.num_bytes);
     return true;
   }
   static std::int8_t* FrozenInput(void* context) {
@@ -231,7 +277,7 @@ class SharedArenaModel {
   std::size_t arena_bytes_;
   std::size_t scratch_bytes_;
   std::size_t image_bytes_;
-  std::size_t feature_bytes_ = 0;
+  std::size_t stored_bytes_ = 0;
   alignas(Bindable) unsigned char storage_[sizeof(Bindable)];
   Bindable* interpreter_ = nullptr;
   const Flatbuffer* open_ = nullptr;

@@ -2,7 +2,7 @@
 //
 // Compiled with -DBUNDLE=namespace -DRESOLVER="resolver.AddAdd(); ..." -DTFLM=the namespace of TensorFlow Lite Micro; with
 // -DFROZEN where the bundle has a frozen part, with -DTWO_ARENAS for an arena of each part's own and one for all of the
-// trainer, with -DFLASH where features are kept in flash.
+// trainer, with -DFLASH where features are kept in flash, with -DCLOSED_FORM where the bundle has a closed-form head.
 #include <tensorflow/lite/micro/micro_interpreter.h>
 #include <tensorflow/lite/micro/micro_mutable_op_resolver.h>
 #include <tensorflow/lite/schema/schema_generated.h>
@@ -15,6 +15,7 @@
 #include "models.h"
 #include "tables.h"
 #include "tinytrain.h"
+#include "tinytrain_closed_form.h"
 #include "tinytrain_tflm.h"
 
 extern "C" __attribute__((weak)) void DebugLog(const char* text) { std::fputs(text, stderr); }
@@ -138,6 +139,11 @@ int main(int, char** arguments) {
 #endif
   const auto ready = trainer.Init(tables, tables.training, model, training_arena, sizeof(training_arena), sample_flash);
   if (Failed("Init", ready)) return 4;
+#ifdef CLOSED_FORM
+  static tinytrain::ClosedForm head;
+  alignas(16) static std::uint8_t head_memory[BUNDLE::kClosedFormBytes];
+  if (Failed("ClosedForm::Init", head.Init(&trainer, BUNDLE::kMaps, head_memory, sizeof(head_memory)))) return 8;
+#endif
   const auto image_bytes = static_cast<std::size_t>(tables.image_height * tables.image_width * tables.image_channels);
   const std::vector<std::int8_t> task = ReadAll(arguments[1]);
   for (std::size_t at = 0; at < task.size(); at += 1 + image_bytes) {

@@ -97,7 +97,7 @@ std::int32_t UpperClamp(Activation activation, const Tensor& output) {
 
 const std::int8_t* Pass::Activations(std::int32_t tensor) const {
   const std::int32_t kept = tables.tensors[tensor].kept;
-  return kept == kStoredSample ? features : outputs[kept];
+  return kept == kStoredSample ? features + StoredOffset(tables, tensor) : outputs[kept];
 }
 
 bool Pass::IsUniform(std::int32_t tensor) const {

@@ -80,6 +80,16 @@ bool KeepsEmbeddings(const Tables& tables, const TrainingSettings& settings) {
 
 std::int32_t NumElements(const Tensor& tensor) { return tensor.height * tensor.width * tensor.channels; }
 
+std::int32_t StoredOffset(const Tables& tables, std::int32_t tensor) {
+  std::int32_t offset = 0;
+  for (std::int32_t t = 0; t < tensor; ++t) {
+    if (t == 0 || tables.tensors[t].kept == kStoredSample) offset += NumElements(tables.tensors[t]);
+  }
+  return offset;
+}
+
+std::int32_t NumStored(const Tables& tables) { return StoredOffset(tables, tables.num_tensors); }
+
 std::int32_t NumGradients(const Tensor& tensor) {
   return tensor.num_planes > 0 ? tensor.num_planes * tensor.height * tensor.width : NumElements(tensor);
 }
@@ -113,7 +123,7 @@ std::size_t NumTrainedWeights(const Tables& tables, const TrainedLayer& trained)
 }
 
 MemoryParts MeasureParts(const Tables& tables, const TrainingSettings& settings, bool samples_in_flash) {
-  const auto features = static_cast<std::size_t>(NumElements(tables.tensors[0]));
+  const auto features = static_cast<std::size_t>(NumStored(tables));
   const auto dimension = static_cast<std::size_t>(NumElements(tables.tensors[tables.num_tensors - 1]));
   const auto max_samples = static_cast<std::size_t>(settings.max_samples);
   const auto num_classes = static_cast<std::size_t>(settings.num_classes);
@@ -162,7 +172,7 @@ Buffers CutArena(const Tables& tables, const TrainingSettings& settings, const M
   const auto max_samples = static_cast<std::size_t>(settings.max_samples);
   const auto num_classes = static_cast<std::size_t>(settings.num_classes);
   Buffers b{};
-  b.feature_elements = NumElements(tables.tensors[0]);
+  b.feature_elements = NumStored(tables);
   b.dimension = NumElements(tables.tensors[tables.num_tensors - 1]);
   b.num_weights = NumWeights(tables);
   b.num_runs = NumRuns(tables);
@@ -210,7 +220,7 @@ std::uint16_t* PlanChannels(const Buffers& buffers, const Candidates& candidates
 }
 
 std::size_t FlashSampleBytes(const Tables& tables) {
-  return RoundUpTo(kFlashBlockBytes, static_cast<std::size_t>(NumElements(tables.tensors[0])));
+  return RoundUpTo(kFlashBlockBytes, static_cast<std::size_t>(NumStored(tables)));
 }
 
 std::size_t FlashSamplesBytes(const Tables& tables, const TrainingSettings& settings) {

@@ -17,12 +17,12 @@ constexpr std::size_t kPlanTablesBytes = 256;
 constexpr std::size_t kPlanLayerBytes = 64;
 
 // Bytes of each part. A part is the sum of its buffers; [n] below is a buffer of n bytes, rounded up to 16.
-// With N = max_samples, V = num_views, F = elements of the first tensor, K = num_classes, D = elements of the last tensor and
+// With N = max_samples, V = num_views, F = NumStored, K = num_classes, D = elements of the last tensor and
 // P = sum over trained layers of num_channels * (weights per channel + 1 where there is a bias) and R = the same of
 // num_channels * (1 + 1 where there is a bias):
 struct MemoryParts {
   // State: lasts from one call to the next.
-  std::size_t samples;     // [N * (1 + V) * F] trainable inputs, unless they are in flash; [N] labels
+  std::size_t samples;     // [N * (1 + V) * F] unless they are in flash; [N] labels
   std::size_t plan;        // if the device chooses: [kPlanTablesBytes], [kPlanLayerBytes * candidates] and [2 * trained
                            // channels] or, before the choice, [4 * candidate channels] for their scores; else 0
   std::size_t weights;     // per trained layer: [int8 kernel], [4 * channels] if there is a bias; of all output channels or, if
@@ -97,6 +97,10 @@ std::size_t FlashSampleBytes(const Tables& tables);
 std::size_t FlashSamplesBytes(const Tables& tables, const TrainingSettings& settings);
 
 std::int32_t NumElements(const Tensor& tensor);
+
+// Values of a stored sample, and where in it a tensor with kStoredSample begins.
+std::int32_t NumStored(const Tables& tables);
+std::int32_t StoredOffset(const Tables& tables, std::int32_t tensor);
 
 // Floats of a tensor's gradient: one for each element or, in a bottleneck interior, for each element of num_planes channels.
 std::int32_t NumGradients(const Tensor& tensor);

@@ -32,11 +32,27 @@ bool TensorIsValid(const Tables& tables, std::int32_t index) {
   const Tensor& tensor = tables.tensors[index];
   if (!ShapeIsValid(tensor.height, tensor.width, tensor.channels)) return false;
   if (!IsPositive(tensor.scale) || !InRange(tensor.zero_point, -128, 127)) return false;
-  if (tensor.kept == kStoredSample ? index != 0 : !InRange(tensor.kept, kNone, tables.num_outputs - 1)) return false;
+  if (tensor.kept == kStoredSample ? index == tables.num_tensors - 1 : !InRange(tensor.kept, kNone, tables.num_outputs - 1))
+    return false;
   if (!InRange(tensor.num_planes, 0, kMaxPlanes) || tensor.num_planes > tensor.channels) return false;
   if (tensor.gradient_offset == kNone) return tensor.num_planes == 0;
   if (tensor.gradient_offset < 0 || tensor.gradient_offset % 4 != 0) return false;
   return static_cast<std::uint64_t>(GradientEnd(tensor)) <= tables.gradient_bytes;
+}
+
+// No layer reads or writes the maps of a stored sample, and its values can be counted.
+bool StoredIsValid(const Tables& tables) {
+  std::int64_t num_stored = 0;
+  for (std::int32_t t = 0; t < tables.num_tensors; ++t) {
+    const Tensor& tensor = tables.tensors[t];
+    if (t > 0 && tensor.kept != kStoredSample) continue;
+    num_stored += NumElements(tensor);
+    for (std::int32_t l = 0; t > 0 && l < tables.num_layers; ++l) {
+      const Layer& layer = tables.layers[l];
+      if (layer.input == t || layer.input2 == t || layer.output == t) return false;
+    }
+  }
+  return num_stored <= kMaxElements;
 }
 
 bool KernelIsValid(const Tables& tables, const Layer& layer) {
@@ -157,7 +173,7 @@ bool ArenaIsAddressable(const Tables& tables, const TrainingSettings& settings) 
   const std::int32_t dimension = NumElements(tables.tensors[tables.num_tensors - 1]);
   std::uint64_t bytes = tables.gradient_bytes + 28 * product(settings.num_classes, dimension);
   bytes += product(settings.max_samples, dimension);
-  bytes += product(settings.max_samples, 1 + tables.num_views) * product(NumElements(tables.tensors[0]) + 256, 1);  // in flash
+  bytes += product(settings.max_samples, 1 + tables.num_views) * product(NumStored(tables) + 256, 1);  // in flash
   for (std::int32_t t = 0; t < tables.num_trained; ++t) {
     const KernelLayout layout = LayoutOf(tables, tables.layers[tables.trained[t].layer]);
     bytes += 21 * product(layout.output_channels, layout.weights_per_channel + 1);  // int8, and five floats at most
@@ -176,7 +192,7 @@ Status CheckTables(const Tables& tables) {
   for (std::int32_t l = 0; l < tables.num_layers; ++l) {
     if (!LayerIsValid(tables, l)) return Status::kInvalidTables;
   }
-  if (!OrderIsValid(tables) || !GradientsAreValid(tables)) return Status::kInvalidTables;
+  if (!StoredIsValid(tables) || !OrderIsValid(tables) || !GradientsAreValid(tables)) return Status::kInvalidTables;
   for (std::int32_t t = 0; t < tables.num_trained; ++t) {
     if (!TrainedIsValid(tables, t)) return Status::kInvalidTables;
   }

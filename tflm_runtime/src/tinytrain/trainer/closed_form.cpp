@@ -135,8 +135,9 @@ Status ClosedForm::MakeRow(const std::int8_t* features, std::int32_t place, std:
   const Tables& tables = *trainer_->tables_;
   if (!trainer_->model_.run_trainable(trainer_->model_.context, features, outputs)) return Status::kModelFailed;
   for (std::int32_t m = 0; m < maps_->num_maps; ++m) {
-    const Tensor& map = tables.tensors[maps_->tensors[m]];
-    PoolMap(row, map.kept == kStoredSample ? features : outputs[map.kept], map);
+    const std::int32_t tensor = maps_->tensors[m];
+    const Tensor& map = tables.tensors[tensor];
+    PoolMap(row, map.kept == kStoredSample ? features + StoredOffset(tables, tensor) : outputs[map.kept], map);
     row += sizes_[m];
   }
   const std::int8_t* const embedding = outputs[tables.head_output];

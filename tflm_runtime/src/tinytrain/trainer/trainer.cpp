@@ -63,7 +63,9 @@ Status Trainer::Init(const Tables& tables, const TrainingSettings& settings, con
   if (in_flash) status = CheckFlash(*sample_flash, FlashSamplesBytes(tables, settings));
   if (status != Status::kOk) return status;
   const std::int32_t image_elements = tables.image_height * tables.image_width * tables.image_channels;
-  if (model.run_frozen == nullptr && image_elements != NumElements(tables.tensors[0])) return Status::kInvalidTables;
+  if (model.run_frozen == nullptr && image_elements != NumStored(tables)) return Status::kInvalidTables;
+  if (model.stored_bytes != 0 && model.stored_bytes != static_cast<std::size_t>(NumStored(tables)))
+    return Status::kInvalidTables;
   if (model.run_trainable == nullptr || model.bind == nullptr) return Status::kModelFailed;
 
   exported_ = &tables;
