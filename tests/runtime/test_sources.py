@@ -102,7 +102,7 @@ def test_sources_compile_for_a_nano_33_ble(tmp_path):
     # Multiply, Concatenate and the activations after LeakyReLU take 1.5 KB in all, whether a bundle has them or not.
     left_out = sum(text_of_trainer(tmp_path, *flags) * sign for flags, sign in (((), 1), (("-DTINYTRAIN_EXACT",), -1)))
     assert text - kernels - closed_form - beside - teaching - left_out < 30 * 1024
-    assert 0 < left_out < 256  # late prototypes, learned samples and iterations that are left out
+    assert 0 < left_out < 320  # late prototypes, learned samples and iterations that are left out
     # Linked only where a program names the class; 0.9 KB leave each sample out of the means too, in float: a Cholesky factor of each
     # kind.
     assert closed_form < 7.7 * 1024

@@ -54,6 +54,17 @@ bool RunFrozen(void*, const std::int8_t* image, std::int8_t* features) {
   return Measured(kFrozen, run, image, features);
 }
 
+const std::int8_t* RunFrozenInPlace(void*, const std::int8_t* image) {
+  const std::int8_t* stored = nullptr;
+  const Work run = [](const std::int8_t* x, void* y) {
+    const std::int8_t* const found = model.run_frozen_in_place(model.context, x);
+    *static_cast<const std::int8_t**>(y) = found;
+    return found != nullptr;
+  };
+  Measured(kFrozen, run, image, &stored);
+  return stored;
+}
+
 bool RunTrainable(void*, const std::int8_t* features, const std::int8_t** outputs) {
   const Work run = [](const std::int8_t* x, void* y) {
     return model.run_trainable(model.context, x, static_cast<const std::int8_t**>(y));
@@ -67,6 +78,7 @@ bool OpenMeasured(tinytrain::Model* measured) {
   *measured = model;
   measured->run_trainable = &RunTrainable;
   if (model.run_frozen != nullptr) measured->run_frozen = &RunFrozen;
+  if (model.run_frozen_in_place != nullptr) measured->run_frozen_in_place = &RunFrozenInPlace;
   return true;
 }
 

@@ -67,7 +67,6 @@ struct Model {
   void* context;
   // Runs the frozen part on one int8 image and writes a stored sample, its outputs one after the other. nullptr: there is no
   // frozen part. If there is `scratch`, the image may lie in its last MemoryParts::image bytes, and the features at its start.
-  // If there is frozen_input, both may lie there.
   bool (*run_frozen)(void* context, const std::int8_t* image, std::int8_t* features);
   // Runs the trainable part; outputs[0..num_outputs) point to its int8 outputs until the next call.
   bool (*run_trainable)(void* context, const std::int8_t* features, const std::int8_t** outputs);
@@ -79,6 +78,9 @@ struct Model {
   // Prepares the frozen part and returns its input. A caller that fills it and passes it to run_frozen saves a buffer and a
   // copy. nullptr: the model offers no input.
   std::int8_t* (*frozen_input)(void* context) = nullptr;
+  // Runs the frozen part, which stays prepared, and returns the stored sample where it lies until the next run. nullptr: the
+  // model cannot.
+  const std::int8_t* (*run_frozen_in_place)(void* context, const std::int8_t* image) = nullptr;
   // Memory that only the frozen part uses, at least MemoryParts::scratch bytes, aligned to 16. nullptr: scratch is in the
   // arena.
   std::uint8_t* scratch = nullptr;
@@ -190,7 +192,6 @@ class Trainer {
 
   std::size_t SampleIndex(std::int32_t sample, std::int32_t view) const;
   Status StoreView(const std::int8_t* image, std::int32_t view);
-  std::int8_t* FeaturesForFlash(std::size_t bytes);
   bool ClaimScratch();
   bool BindWeights(bool original);
   bool CanPredict() const;

@@ -171,8 +171,8 @@ class InterpreterModel {
 //   frozen part:     [ frozen interpreter ...................... | image ]   its output, after its end:    [ features ... ]
 //   trainable part:  [ trainable interpreter ... | scratch ............... ]                   in the scratch's first bytes
 // Each switch costs an AllocateTensors (some 3 million instructions for a network of 60 layers). A sample that is predicted or
-// taught takes one or two, Train takes none. Of views that go to flash each takes one where a stored one is larger than an
-// image. kNumBindings: number of trained kernels and biases, in the generated tables.h.
+// taught takes one or two, views that go to flash take one together, Train takes none.
+// kNumBindings: number of trained kernels and biases, in the generated tables.h.
 template <class Interpreter, class Flatbuffer, class Resolver, int kNumBindings>
 class SharedArenaModel {
  public:
@@ -205,9 +205,14 @@ class SharedArenaModel {
 
   Model model() {
     std::uint8_t* scratch = scratch_bytes_ == 0 ? nullptr : arena_ + (arena_bytes_ - scratch_bytes_);
-    auto* run_frozen = frozen_ == nullptr ? nullptr : &RunFrozen;
-    auto* frozen_input = frozen_ == nullptr ? nullptr : &FrozenInput;
-    return {this, run_frozen, &RunTrainable, &BindTensor, &OpenTrainable, frozen_input, scratch, scratch_bytes_, stored_bytes_};
+    Model model = {this,    nullptr, &RunTrainable, &BindTensor,    &OpenTrainable,
+                   nullptr, nullptr, scratch,       scratch_bytes_, stored_bytes_};
+    if (frozen_ != nullptr) {
+      model.run_frozen = &RunFrozen;
+      model.frozen_input = &FrozenInput;
+      model.run_frozen_in_place = &RunFrozenInPlace;
+    }
+    return model;
   }
 
  private:
@@ -234,15 +239,22 @@ class SharedArenaModel {
     open_ = flatbuffer;
     return true;
   }
+  // A null pointer where the interpreter failed.
+  Int8Tensor StoredSample(const std::int8_t* image) {
+    Int8Tensor stored{nullptr, 0};
+    const bool has_run = Open(frozen_) && interpreter_->InvokeWith(image) && interpreter_->GatherOutputs(&stored);
+    return has_run ? stored : Int8Tensor{nullptr, 0};
+  }
   static bool RunFrozen(void* context, const std::int8_t* image, std::int8_t* features) {
     auto* self = static_cast<SharedArenaModel*>(context);
-    if (!self->Open(self->frozen_) || !self->interpreter_->InvokeWith(image)) return false;
-    Int8Tensor stored;
-    if (!self->interpreter_->GatherOutputs(&stored)) return false;
-    const bool is_in_input = features == self->interpreter_->Input().data;
-    if (self->Holds(features) && !is_in_input) self->Close();  // the interpreter's own structs lie there
+    const Int8Tensor stored = self->StoredSample(image);
+    if (stored.data == nullptr) return false;
+    if (self->Holds(features)) self->Close();  // the interpreter's own structs lie there
     std::memmove(features, stored.data, stored.num_bytes);
     return true;
+  }
+  static const std::int8_t* RunFrozenInPlace(void* context, const std::int8_t* image) {
+    return static_cast<SharedArenaModel*>(context)->StoredSample(image).data;
   }
   static std::int8_t* FrozenInput(void* context) {
     auto* self = static_cast<SharedArenaModel*>(context);

@@ -32,24 +32,23 @@ Status Trainer::StoreView(const std::int8_t* image, std::int32_t view) {
     std::int8_t* stored = buffers_.samples + index * static_cast<std::size_t>(buffers_.feature_elements);
     return RunFrozen(image, stored) ? Status::kOk : Status::kModelFailed;
   }
+  const std::int8_t* features = buffers_.features;
+  if (kMayLeaveOut && model_.run_frozen_in_place != nullptr) {
+    has_embeddings_ = false;  // they lie in the scratch
+    features = model_.run_frozen_in_place(model_.context, image);
+  } else if (!RunFrozen(image, buffers_.features)) {
+    features = nullptr;
+  }
+  if (features == nullptr) return Status::kModelFailed;
   const std::size_t bytes = FlashSampleBytes(*tables_), begin = index * bytes;
-  std::int8_t* const features = FeaturesForFlash(bytes);
-  if (features == nullptr || !RunFrozen(image, features)) return Status::kModelFailed;
   const auto num_features = static_cast<std::size_t>(buffers_.feature_elements);
-  std::memset(features + num_features, 0, bytes - num_features);
-  const void* const written = features;
   Status status = ErasePages(sample_flash_, begin, begin + bytes);  // an earlier view erased the page that begins earlier
   for (std::size_t at = 0; at < bytes && status == Status::kOk; at += kFlashBlockBytes) {
-    status = WriteBlock(sample_flash_, begin + at, static_cast<const std::uint8_t*>(written) + at);
+    alignas(16) std::uint8_t block[kFlashBlockBytes] = {};
+    std::memcpy(block, features + at, bytes - at > kFlashBlockBytes ? kFlashBlockBytes : num_features - at);
+    status = WriteBlock(sample_flash_, begin + at, block);
   }
   return status;
-}
-
-// Where `bytes` of features wait for flash. The frozen part stays open where they take the place of its input.
-std::int8_t* Trainer::FeaturesForFlash(std::size_t bytes) {
-  const std::int32_t image_elements = tables_->image_height * tables_->image_width * tables_->image_channels;
-  const bool fits = model_.frozen_input != nullptr && bytes <= static_cast<std::size_t>(image_elements);
-  return kMayLeaveOut && fits ? model_.frozen_input(model_.context) : buffers_.features;
 }
 
 // With views, the image must outlive the runs of the frozen part; the views are made in its input.
