@@ -1,6 +1,7 @@
 """Step 2 of an export: what runs on the device? The int8 models, and the trainable one as a graph to go through backwards."""
 
 import dataclasses
+import functools
 import hashlib
 
 from keras_tinytrain.export.backward.graph import TrainableGraph, read_trainable
@@ -33,7 +34,7 @@ class Converted:
         """SHA-256 of the whole model: a delta fits however the model was cut."""
         return hashlib.sha256(self.whole).digest()
 
-    @property
+    @functools.cached_property
     def input(self) -> ModelInput:
         """How the models take an image."""
         return image_input(self.frozen or self.trainable)

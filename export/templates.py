@@ -1,10 +1,14 @@
 """Fill in the templates of a bundle: C++ sources, the sketch, README.md."""
 
+import functools
 import json
 import re
 import typing
 
 import numpy as np
+
+if typing.TYPE_CHECKING:
+    import jinja2
 
 
 def render(template: str, **values: object) -> str:
@@ -13,6 +17,12 @@ def render(template: str, **values: object) -> str:
     Raises:
         ImportError: jinja2 is not installed.
     """
+    return _environment().get_template(template).render(**values)
+
+
+@functools.cache
+def _environment() -> "jinja2.Environment":
+    """One for all, since it keeps the templates that it has compiled."""
     try:
         import jinja2
     except ImportError as error:
@@ -21,7 +31,7 @@ def render(template: str, **values: object) -> str:
         loader=jinja2.PackageLoader(__package__), undefined=jinja2.StrictUndefined, keep_trailing_newline=True
     )
     environment.filters |= _FILTERS
-    return environment.get_template(template).render(**values)
+    return environment
 
 
 def identifier(name: str) -> str:

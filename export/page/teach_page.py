@@ -1,10 +1,14 @@
 """The page teach.html: scripts, styles and the facts of a bundle in one file, which needs no network."""
 
 import base64
+import functools
 import hashlib
 import importlib.resources
 import typing
 from collections.abc import Mapping
+
+if typing.TYPE_CHECKING:
+    import jinja2
 
 FILE = "teach.html"
 _SCRIPTS = (  # in the order in which they need each other
@@ -25,6 +29,13 @@ def teach_page(manifest: Mapping[str, typing.Any]) -> str:
     Raises:
         ImportError: jinja2 is not installed.
     """
+    template, values = _template()
+    return template.render(facts=_facts(manifest), **values)
+
+
+@functools.cache
+def _template() -> "tuple[jinja2.Template, dict[str, str]]":
+    """The page's template, compiled once, and what is the same on every page."""
     try:
         import jinja2
     except ImportError as error:
@@ -37,7 +48,7 @@ def teach_page(manifest: Mapping[str, typing.Any]) -> str:
     )
     style = jinja2.utils.markupsafe.Markup((templates / "teach.css").read_text(encoding="utf-8"))
     values = {"script": jinja2.utils.markupsafe.Markup(script), "script_hash": digest, "style": style}
-    return environment.get_template("teach.html.j2").render(facts=_facts(manifest), **values)
+    return environment.get_template("teach.html.j2"), values
 
 
 def _facts(manifest: Mapping[str, typing.Any]) -> dict[str, typing.Any]:

@@ -1,6 +1,7 @@
 """Read, write and cut .tflite files, by the classes that TensorFlow has generated from their schema."""
 
 import copy
+import functools
 import struct
 
 import flatbuffers
@@ -40,12 +41,13 @@ def operator_name(model: schema.ModelT, operator: schema.OperatorT) -> str:
     return BUILTIN_NAMES[max(code.builtinCode, code.deprecatedBuiltinCode)]
 
 
-def operator_names(model_bytes: bytes | None) -> set[str]:
+@functools.lru_cache(maxsize=16)
+def operator_names(model_bytes: bytes | None) -> frozenset[str]:
     """Names of the operators of a .tflite file; empty where there is none."""
     if model_bytes is None:
-        return set()
+        return frozenset()
     model = read_model(model_bytes)
-    return {operator_name(model, operator) for operator in model.subgraphs[0].operators}
+    return frozenset(operator_name(model, operator) for operator in model.subgraphs[0].operators)
 
 
 def constant(model: schema.ModelT, tensor_index: int) -> np.ndarray | None:
