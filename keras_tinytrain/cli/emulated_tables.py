@@ -10,13 +10,16 @@ from rich.table import Table
 from keras_tinytrain._text import duration
 from keras_tinytrain.choose.forward_work import Work
 from keras_tinytrain.cli.tables import memory_bars, table
+from keras_tinytrain.device_settings import AUTO
 from keras_tinytrain.export import Bundle
+from keras_tinytrain.run.answering_head import head_of_delta
 from keras_tinytrain.run.board_time import MILLIAMPERES, VOLTS, joules
 from keras_tinytrain.run.emulation import EmulatedTask
 from keras_tinytrain.run.task_profile import TaskProfile
 
 _MEMORIES = {"sram": "SRAM", "flash": "Flash"}
 _NOT_PROMISED = {"core": "core with the C library"}  # of SRAM the stack, which is the core's too
+_ANSWERS = {"ridge": "the closed form answers", "prototypes": "the prototypes answer"}
 _FORWARD = "_forward"  # at the end of the names of the parts that the host may have run
 _SMALLEST_SHARE = 0.001  # of all instructions: functions with less make one row
 
@@ -36,6 +39,8 @@ def show(bundle: Bundle, emulated: EmulatedTask, taught: np.ndarray, labels: np.
         milliamperes = MILLIAMPERES[board["name"]]
         console.print(f"Energy: {energy:.3f} J at {milliamperes} mA and {VOLTS:.0f} V, the data sheet's for a running CPU.")
     console.print(f"Stack {emulated.stack_bytes:,} B at most, heap {emulated.heap_bytes} B. {_learned(emulated, taught)}")
+    if bundle.head == AUTO:
+        console.print(f"The board chose its head: {_ANSWERS[head_of_delta(bundle, emulated.delta)]}.")
     if emulated.logits is not None and labels is not None:
         right = np.mean(emulated.logits.argmax(axis=1) == labels)
         console.print(f"{100 * right:.1f} % of {len(labels)} samples not learned from answered right, on the board.")

@@ -25,6 +25,12 @@ def answering_head(bundle: Bundle, trainer: typing.Any) -> str:
     return "prototypes" if has_all else "none"
 
 
+def head_of_delta(bundle: Bundle, data: bytes) -> str:
+    """The head that answers by a delta of the bundle."""
+    records = {record.name for record in Delta.from_bytes(data).records}
+    return _HEADS[0] if _HEADS[0] in records else bundle.manifest["head"]
+
+
 def load_delta(bundle: Bundle, trainer: typing.Any, data: bytes) -> None:
     """`Trainer.load_delta`, whose ValueError names the head that is missing where that is all that differs."""
     try:

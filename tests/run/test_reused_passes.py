@@ -7,6 +7,7 @@ from models import images, labelled_images, pooled_net, sequence_net, tiny_net
 from keras_tinytrain.export import TrainingSettings, export_tflm
 from keras_tinytrain.plan import LayerPlan, Plan
 from keras_tinytrain.run import HostRuntime
+from keras_tinytrain.run.answering_head import head_of_delta
 from keras_tinytrain.run.micro_model import MicroModel
 
 WAYS, SHOTS, ITERATIONS = 3, 2, 3
@@ -118,6 +119,7 @@ def test_the_choice_of_the_head_leaves_the_first_prototypes(net, views, passes, 
         passes.clear()
         assert alone.train() == losses and len(passes) == computed - SAMPLES
         assert len({bytes(each.trainer.save_delta(0)) for each in (host, again, alone)}) == 1
+        assert head_of_delta(bundle, bytes(host.trainer.save_delta(0))) == host.head
         found.add(by_closed_form)
     assert found == {True, False}
 

@@ -77,7 +77,7 @@ bool Bind(void*, std::int32_t tensor_index, const void* data, std::size_t num_by
 
 bool OpenModel(tinytrain::Model* model) {
   std::uint8_t* scratch = model_arena + (sizeof(model_arena) - exported::kScratchBytes);
-  *model = {nullptr, nullptr, &RunTrainable, &Bind, nullptr, nullptr, nullptr, scratch, exported::kScratchBytes};
+  *model = {nullptr, nullptr, &RunTrainable, &Bind, nullptr, nullptr, scratch, exported::kScratchBytes};
 #ifdef FROZEN
   model->run_frozen = &RunFrozen;
   model->frozen_input = &FrozenInput;

@@ -78,15 +78,15 @@ struct Model {
   // Prepares the frozen part and returns its input. A caller that fills it and passes it to run_frozen saves a buffer and a
   // copy. nullptr: the model offers no input.
   std::int8_t* (*frozen_input)(void* context) = nullptr;
-  // Runs the frozen part, which stays prepared, and returns the stored sample where it lies until the next run. nullptr: the
-  // model cannot.
-  const std::int8_t* (*run_frozen_in_place)(void* context, const std::int8_t* image) = nullptr;
   // Memory that only the frozen part uses, at least MemoryParts::scratch bytes, aligned to 16. nullptr: scratch is in the
   // arena.
   std::uint8_t* scratch = nullptr;
   std::size_t scratch_bytes = 0;
   // Bytes that run_frozen writes, for Init to compare; 0: not known.
   std::size_t stored_bytes = 0;
+  // Runs the frozen part, which stays prepared, and returns the stored sample where it lies until the next run. nullptr: the
+  // model cannot.
+  const std::int8_t* (*run_frozen_in_place)(void* context, const std::int8_t* image) = nullptr;
 };
 
 // Called after each iteration, numbered from 0 since Init, LoadDelta or Revert. Return false to stop; the weights learned so

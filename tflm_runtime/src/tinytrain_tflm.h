@@ -205,8 +205,7 @@ class SharedArenaModel {
 
   Model model() {
     std::uint8_t* scratch = scratch_bytes_ == 0 ? nullptr : arena_ + (arena_bytes_ - scratch_bytes_);
-    Model model = {this,    nullptr, &RunTrainable, &BindTensor,    &OpenTrainable,
-                   nullptr, nullptr, scratch,       scratch_bytes_, stored_bytes_};
+    Model model = {this, nullptr, &RunTrainable, &BindTensor, &OpenTrainable, nullptr, scratch, scratch_bytes_, stored_bytes_};
     if (frozen_ != nullptr) {
       model.run_frozen = &RunFrozen;
       model.frozen_input = &FrozenInput;
