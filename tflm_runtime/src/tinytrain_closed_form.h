@@ -13,7 +13,8 @@
 // no sample, which prototypes need, the closed form answers. Train chooses first, and takes the iterations of what answers.
 //
 // With settings.average > 0 there are two solutions, for the adapted and for the original weights, and Predict averages their
-// logits. Before anything is trained they are one: a prediction then takes one pass of the trainable part.
+// logits. Before anything is trained they are one: a prediction then takes one pass of the trainable part. Train solves for the
+// original weights first where embeddings are kept: they are the first prototypes, too.
 //
 // Classes come and go. A class without a stored sample is never answered; with a sample, the next Solve learns it. ForgetClass
 // forgets a class's samples. Train, which needs a sample of every class, can come before or after.
