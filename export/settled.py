@@ -60,7 +60,8 @@ def storing_maps(request: ExportRequest, converted: Converted, layout: Layout) -
 
     No layer between the first map and the first trained layer is then computed in each pass of the training.
     """
-    if request.maps is None or request.adaptive or not request.split or not _hold_cut_back(request):
+    spares = request.maps is not None and request.split and not request.adaptive and request.training.iterations != 0
+    if not spares or not _hold_cut_back(request):
         return request, converted, layout
     other = dataclasses.replace(request, stores_maps=True)
     made = convert(other, converted.whole)

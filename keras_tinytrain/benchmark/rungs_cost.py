@@ -17,6 +17,7 @@ from keras_tinytrain.export import Board, TrainingSettings
 from keras_tinytrain.export.conversion import convert
 from keras_tinytrain.export.layout import Layout, lay_out
 from keras_tinytrain.export.request import check
+from keras_tinytrain.export.settled import storing_maps
 from keras_tinytrain.model.layers import layer_table
 from keras_tinytrain.plan import LayerPlan, Plan
 from keras_tinytrain.run.arena_on_board import pretended
@@ -97,7 +98,9 @@ class Costs:
                 sketch="serial",
                 overwrite=False,
             )
-            return lay_out(request, convert(request))
+            converted = convert(request)
+            layout = lay_out(request, converted)
+            return layout if strategy == "none" else storing_maps(request, converted, layout)[2]
 
     @functools.cache  # noqa: B019
     def _plan(self, strategy: str) -> Plan:

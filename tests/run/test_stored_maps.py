@@ -120,6 +120,10 @@ def test_plan_tells_of_the_export_with_them(tmp_path):
     assert planned.layout.flash == bundle.promised_bytes["flash"] and planned.layout.graph.stored_maps
 
 
+def test_bundle_that_never_trains_computes_them(tmp_path):
+    assert not stored(export(tmp_path / "b", training=dataclasses.replace(TRAINING, iterations=0)))
+
+
 def test_device_that_chooses_what_to_train_computes_them(tmp_path):
     candidates = Candidates(layers=("b4_depthwise", "b4_project"), budget=Budget("64KB"))
     assert not stored(export(tmp_path / "b", plan=candidates))
