@@ -128,7 +128,7 @@ def _closed_form(request: ExportRequest, layout: Layout) -> dict[str, typing.Any
     maps = list(typing.cast(tuple[str, ...], request.maps))
     return {
         "maps": maps,
-        "stored_maps": [tensor.name for tensor in layout.graph.stored_maps],
+        "stored_maps": [name for name, index in zip(maps, layout.graph.maps, strict=True) if layout.graph.is_stored_map(index)],
         "parts": list(closed_form_of(layout.graph).parts),
         "scratch_bytes": layout.room.scratch_bytes,
         "reject_unknown": request.device.reject_unknown,

@@ -69,15 +69,19 @@ class TrainableGraph:
     candidates: tuple[TrainedLayer, ...] = ()  # what the device may choose from; () where the plan is decided
     maps: tuple[int, ...] = ()  # indices of the tensors that a closed-form head reads beside the embedding
 
+    def is_stored_map(self, tensor: int) -> bool:
+        """Whether a tensor is a map that the frozen part computes, which follows the trainable part's input in a stored sample."""
+        return tensor > 0 and self.tensors[tensor].kept == STORED_SAMPLE
+
     @property
-    def stored_maps(self) -> tuple[Tensor, ...]:
-        """Maps that the frozen part computes: they follow the trainable part's input in a stored sample."""
-        return tuple(tensor for tensor in self.tensors[1:] if tensor.kept == STORED_SAMPLE)
+    def stored_maps(self) -> tuple[int, ...]:
+        """Indices of those maps."""
+        return tuple(filter(self.is_stored_map, range(len(self.tensors))))
 
     @property
     def num_stored(self) -> int:
         """int8 values of a stored sample."""
-        return self.tensors[0].size + sum(tensor.size for tensor in self.stored_maps)
+        return self.tensors[0].size + sum(self.tensors[tensor].size for tensor in self.stored_maps)
 
 
 def read_trainable(

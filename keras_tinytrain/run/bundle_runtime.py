@@ -134,7 +134,7 @@ class BundleRuntime:
         if stored + len(images) > settings["max_samples"]:
             raise RuntimeError(
                 f"{stored} of at most {settings['max_samples']} samples (TrainingSettings.max_samples) are stored already, so "
-                f"{len(images)} more have no place: call clear_samples() first, or export the bundle for more."
+                f"{len(images)} more have no place: {'call clear_samples() first, or ' if stored else ''}export the bundle for more."
             )
         for image, label in zip(images, labels):
             self.trainer.add_sample(image, int(label))
@@ -252,9 +252,13 @@ class BundleRuntime:
         """
         write_file(path, self.trainer.save_delta(sequence))
 
-    def load_delta(self, path: str | os.PathLike) -> None:
-        """Take over what was learned. Raises ValueError where the file is damaged, of another base model, or of a missing head."""
-        load_delta(self.bundle, self.trainer, pathlib.Path(path).read_bytes())
+    def load_delta(self, path: str | os.PathLike | bytes) -> None:
+        """Take over what was learned, of a file or of its bytes.
+
+        Raises:
+            ValueError: the delta is damaged, of another base model, or of a missing head.
+        """
+        load_delta(self.bundle, self.trainer, path if isinstance(path, bytes) else pathlib.Path(path).read_bytes())
 
     def revert(self) -> None:
         """Go back to the weights as exported. Stored samples stay."""

@@ -144,7 +144,7 @@ def test_port_takes_samples_of_no_class_and_forgets_one(board, tmp_path, capsys)
         with emulated.serial_port() as port:
             with Device(port) as device:
                 device.teach(x[known], y[known])
-                with pytest.raises(RuntimeError, match="no prototypes yet"):
+                with pytest.raises(RuntimeError, match="nothing is learned yet"):
                     device.familiarity()
             command = ["device", "--port", port, "teach", "--unknown", "--samples", str(tmp_path / "others.npz")]
             assert main(command) == 0 and "8 samples" in capsys.readouterr().out

@@ -77,7 +77,7 @@ def test_a_model_that_fails_leaves_the_adapted_weights_bound(setup):
         trainer.update_prototypes()
     assert all(np.shares_memory(array, trainer.arena) for array in setup.net.bound.values())
     assert trainer.original_prototypes() is None
-    with pytest.raises(RuntimeError, match="no prototypes yet"):
+    with pytest.raises(RuntimeError, match="nothing is learned yet"):
         trainer.predict(setup.images[0])
 
 
@@ -102,7 +102,7 @@ def test_deltas_of_the_other_kind(setup):
     averaging = setup.trainer(average=0.5)
     averaging.load_delta(delta)
     for forbidden in (lambda: averaging.predict(setup.images[0]), averaging.save_delta):
-        with pytest.raises(RuntimeError, match="no prototypes yet"):
+        with pytest.raises(RuntimeError, match="nothing is learned yet"):
             forbidden()
     averaging.update_prototypes()  # from its samples
     adapted = plain.predict(setup.images[0])[1]

@@ -40,9 +40,9 @@ def test_images_of_another_type_or_size(setup):
 
 def test_no_prototypes_yet(setup):
     trainer = setup.trainer()
-    with pytest.raises(RuntimeError, match="no prototypes yet"):
+    with pytest.raises(RuntimeError, match="nothing is learned yet"):
         trainer.predict(setup.images[0])
-    with pytest.raises(RuntimeError, match="no prototypes yet"):
+    with pytest.raises(RuntimeError, match="nothing is learned yet"):
         trainer.save_delta()
 
 

@@ -17,7 +17,7 @@ enum class Status : std::uint8_t {
   kFull,              // max_samples are stored already
   kNotEnoughSamples,  // a class has no sample, or there is only one class
   kModelFailed,       // a function of Model returned false
-  kNotTrained,        // no prototypes yet: Train or LoadDelta first
+  kNotTrained,        // nothing is learned yet: Train, Solve or LoadDelta first
   kBufferTooSmall,    // the output does not hold the delta: see DeltaBytes
   kDeltaCorrupt,      // cut short, altered, or not a delta
   kDeltaForeign,      // a delta of another base model or plan

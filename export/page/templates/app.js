@@ -42,7 +42,8 @@ const REMEDIES = {
   "max_samples are stored": "it has no place for another sample. Take samples back, or forget them all.",
   "every class needs a stored sample": "it needs samples of two classes at least, and to train one of every class.",
   "flash could not be": "its flash could not be written. Forget the samples and try again.",
-  "there are no prototypes": "it has learned nothing yet. Teach it and let it learn first.",
+  "nothing is learned yet": "it has learned nothing yet. Teach it and let it learn first.",
+  "there are no prototypes": "it has learned nothing yet. Teach it and let it learn first.",  // of earlier firmware
   "nothing was recorded": "its sensor recorded nothing. Make the motion again, or look at the sensor.",
   "of another base model": "this delta is of another bundle. Load one that was downloaded from this page.",
   "delta is cut short": "this is no whole delta. Download it again.",

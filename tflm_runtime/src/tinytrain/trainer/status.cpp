@@ -14,7 +14,8 @@ const char* StatusText(Status status) {
     case Status::kFull: return "max_samples are stored already; call ClearSamples first";
     case Status::kNotEnoughSamples: return "every class needs a stored sample, and there must be two classes";
     case Status::kModelFailed: return "a function of the model failed";
-    case Status::kNotTrained: return "there are no prototypes yet, or not both; call Train or LoadDelta first";
+    case Status::kNotTrained:
+      return "nothing is learned yet, or not by the original weights: train, solve or load a delta first";
     case Status::kBufferTooSmall: return "the delta takes DeltaBytes, the buffer has less";
     case Status::kDeltaCorrupt: return "the delta is cut short, altered, or not a delta";
     case Status::kDeltaForeign: return "the delta is of another base model or plan";
