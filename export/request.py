@@ -58,8 +58,8 @@ class ExportRequest:
         maps: names of the layers that a closed-form head reads beside the embedding; None where the bundle has none.
         seconds: in which the board learns a task; None where nobody says.
         chooses: whether the device chooses between a closed-form head and prototypes by its own samples.
-        stores_maps: whether stored samples hold the maps that the frozen part can compute. Else the trainable part begins at the
-            first of them, and computes what lies between it and the first trained layer in each of its passes.
+        stores_maps: whether stored samples hold the maps that the frozen part can compute. If not, the trainable part begins at the
+            first of them, and each of its passes also runs the frozen layers behind that map.
     """
 
     model: keras.Model

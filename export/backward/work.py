@@ -163,16 +163,17 @@ class _Pass:
     def _flows(self, tensor: int) -> bool:
         return self.graph.tensors[tensor].gradient_offset != NONE
 
-    def _is_uniform(self, tensor: int) -> bool:
+    def _is_uniform(self, tensor: int, num_sums: int = 1) -> bool:
         """Whether its gradient is the same at each position, as `Pass::IsUniform` finds."""
         readers = [layer for layer in self.graph.layers if tensor in layer.inputs]
-        return bool(readers) and all(map(self._is_mean_or_sum_of_such, readers))
+        return bool(readers) and all(self._is_mean_or_sum_of_such(reader, num_sums) for reader in readers)
 
-    def _is_mean_or_sum_of_such(self, reader: Layer) -> bool:
+    def _is_mean_or_sum_of_such(self, reader: Layer, num_sums: int) -> bool:
         source = self.graph.tensors[reader.input]
         if reader.op == "kAveragePool2D":
             return reader.kernel_size == (source.height, source.width) and reader.pads == (0, 0)
-        return reader.op == "kAdd" and reader.activation == "kLinear" and self._is_uniform(reader.output)
+        is_sum = num_sums > 0 and reader.op == "kAdd" and reader.activation == "kLinear"
+        return is_sum and self._is_uniform(reader.output, num_sums - 1)
 
     def _producer(self, tensor: int) -> int | None:
         return next((index for index, layer in enumerate(self.graph.layers) if layer.output == tensor), None)

@@ -100,7 +100,7 @@ const std::int8_t* Pass::Activations(std::int32_t tensor) const {
   return kept == kStoredSample ? features + StoredOffset(tables, tensor) : outputs[kept];
 }
 
-bool Pass::IsUniform(std::int32_t tensor) const {
+bool Pass::IsUniform(std::int32_t tensor, std::int32_t num_sums) const {
   const Tensor& t = tables.tensors[tensor];
   bool is_read = false;
   for (std::int32_t l = 0; l < tables.num_layers; ++l) {
@@ -109,7 +109,8 @@ bool Pass::IsUniform(std::int32_t tensor) const {
     is_read = true;
     const bool is_mean = reader.op == Operator::kAveragePool2D && reader.kernel_height == t.height &&
                          reader.kernel_width == t.width && reader.pad_top == 0 && reader.pad_left == 0;
-    const bool is_sum = reader.op == Operator::kAdd && reader.activation == Activation::kLinear && IsUniform(reader.output);
+    const bool is_sum = num_sums > 0 && reader.op == Operator::kAdd && reader.activation == Activation::kLinear &&
+                        IsUniform(reader.output, num_sums - 1);
     if (!is_mean && !is_sum) return false;
   }
   return is_read;

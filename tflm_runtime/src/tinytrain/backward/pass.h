@@ -27,8 +27,9 @@ struct Pass {
 
   bool HasGradient(std::int32_t tensor) const { return tables.tensors[tensor].gradient_offset != kNone; }
   float* Gradient(std::int32_t tensor) const { return GradientOf(tables, buffers, tensor); }
-  // Whether a tensor's gradient is the same at each position: all that reads it is a mean over the positions, or such sums.
-  bool IsUniform(std::int32_t tensor) const;
+  // Whether a tensor's gradient is the same at each position: all that reads it is a mean over the positions, or a sum of which
+  // that is true. No more than `num_sums` follow one another, so that no tables make this take long.
+  bool IsUniform(std::int32_t tensor, std::int32_t num_sums = 1) const;
   const std::int8_t* Activations(std::int32_t tensor) const;
   // All nullptr if layer `index` is not trained.
   TrainedState StateOf(std::int32_t index) const;
